@@ -1,0 +1,64 @@
+//! jemalloc beneath the ledger: its counters, and its own dump of all statistics.
+
+use std::io;
+
+use tikv_jemalloc_ctl::{epoch, stats, stats_print};
+
+pub(super) static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// jemalloc's own counters, in bytes: `stats.{allocated, active, metadata, resident, mapped,
+/// retained}`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Counters {
+    pub(crate) allocated: u64,
+    pub(crate) active: u64,
+    pub(crate) metadata: u64,
+    pub(crate) resident: u64,
+    pub(crate) mapped: u64,
+    pub(crate) retained: u64,
+}
+
+/// Reads the counters, after giving this thread's cached blocks back to their arena, so that
+/// `allocated` is not higher than what the program holds by what the cache holds.
+///
+/// `None` if this jemalloc keeps no statistics.
+pub(crate) fn read() -> Option<Counters> {
+    flush_thread_cache();
+    epoch::advance().ok()?;
+    Some(Counters {
+        allocated: stats::allocated::read().ok()? as u64,
+        active: stats::active::read().ok()? as u64,
+        metadata: stats::metadata::read().ok()? as u64,
+        resident: stats::resident::read().ok()? as u64,
+        mapped: stats::mapped::read().ok()? as u64,
+        retained: stats::retained::read().ok()? as u64,
+    })
+}
+
+fn flush_thread_cache() {
+    let nothing = core::ptr::null_mut();
+    // SAFETY: the name ends in a null byte, and this control neither takes nor gives a value, so
+    // that all pointers must be null. It fails only where there is no cache to flush.
+    unsafe {
+        tikv_jemalloc_sys::mallctl(
+            c"thread.tcache.flush".as_ptr(),
+            nothing,
+            core::ptr::null_mut(),
+            nothing,
+            0,
+        );
+    }
+}
+
+/// Writes jemalloc's `malloc_stats_print` to `to`, as JSON or as text, arenas merged.
+///
+/// # Errors
+/// If `to` fails, or this jemalloc keeps no statistics.
+pub(crate) fn print_stats(to: &mut dyn io::Write, json: bool) -> io::Result<()> {
+    epoch::advance().map_err(|error| io::Error::other(error.to_string()))?;
+    let mut options = stats_print::Options::default();
+    options.json_format = json;
+    options.skip_per_arena = true;
+    options.skip_mutex_statistics = true;
+    stats_print::stats_print(to, options)
+}

@@ -1,0 +1,200 @@
+//! Memory of the tool's own: anonymous mappings, so that nothing the ledger keeps is on the heap
+//! that it counts.
+
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+/// Bytes that this module has mapped and not yet unmapped.
+static MAPPED_BYTES: AtomicUsize = AtomicUsize::new(0);
+
+const PAGE: usize = 4096;
+
+/// Bytes of the tool's own mappings in this process: its cost in address space, and the upper
+/// bound of its cost in resident memory.
+pub(crate) fn mapped_bytes() -> usize {
+    MAPPED_BYTES.load(Relaxed)
+}
+
+fn round_up(bytes: usize) -> usize {
+    bytes.div_ceil(PAGE) * PAGE
+}
+
+/// Maps at least `bytes` zeroed bytes, or returns null if the system refuses.
+pub(super) fn map(bytes: usize) -> *mut u8 {
+    let bytes = round_up(bytes);
+    // SAFETY: a new private anonymous mapping at an address of the kernel's choice overlaps
+    // nothing (tests: `a_mapping_is_zeroed_and_counted`).
+    let at = unsafe {
+        libc::mmap(
+            core::ptr::null_mut(),
+            bytes,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+            -1,
+            0,
+        )
+    };
+    if at == libc::MAP_FAILED {
+        return core::ptr::null_mut();
+    }
+    MAPPED_BYTES.fetch_add(bytes, Relaxed);
+    at.cast()
+}
+
+/// Gives back what [`map`] returned for the same `bytes`.
+///
+/// # Safety
+/// `at` came from `map(bytes)`, is unmapped once, and nothing refers to it any more.
+pub(super) unsafe fn unmap(at: *mut u8, bytes: usize) {
+    let bytes = round_up(bytes);
+    // SAFETY: the caller promises that this is a whole mapping of ours that nobody uses.
+    unsafe { libc::munmap(at.cast(), bytes) };
+    MAPPED_BYTES.fetch_sub(bytes, Relaxed);
+}
+
+/// A growable array in a mapping of its own. `T` must be valid when all its bytes are zero.
+pub(crate) struct MappedVec<T: Copy> {
+    start: *mut T,
+    len: usize,
+    capacity: usize,
+}
+
+// SAFETY: it owns its mapping as a `Vec` owns its buffer, and `T: Copy + Send` has no ties to a
+// thread (tests: `a_vector_grows_and_keeps_what_it_held` moves one to another thread).
+unsafe impl<T: Copy + Send> Send for MappedVec<T> {}
+
+/// The system refused memory for the tool's own use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NoMemory;
+
+impl<T: Copy> MappedVec<T> {
+    pub(crate) const fn new() -> Self {
+        Self {
+            start: core::ptr::null_mut(),
+            len: 0,
+            capacity: 0,
+        }
+    }
+
+    pub(crate) fn as_slice(&self) -> &[T] {
+        if self.len == 0 {
+            return &[];
+        }
+        // SAFETY: `start` maps `capacity >= len` elements, the first `len` of which were written.
+        unsafe { core::slice::from_raw_parts(self.start, self.len) }
+    }
+
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [T] {
+        if self.len == 0 {
+            return &mut [];
+        }
+        // SAFETY: as in `as_slice`; `&mut self` makes it the only reference.
+        unsafe { core::slice::from_raw_parts_mut(self.start, self.len) }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.len = 0;
+    }
+
+    pub(crate) fn push(&mut self, value: T) -> Result<(), NoMemory> {
+        self.extend_from_slice(&[value])
+    }
+
+    pub(crate) fn extend_from_slice(&mut self, values: &[T]) -> Result<(), NoMemory> {
+        self.reserve(self.len + values.len())?;
+        // SAFETY: `reserve` made room for `len + values.len()` elements, and a borrowed slice
+        // cannot lie in our spare room.
+        unsafe {
+            core::ptr::copy_nonoverlapping(values.as_ptr(), self.start.add(self.len), values.len());
+        }
+        self.len += values.len();
+        Ok(())
+    }
+
+    /// Makes it `len` elements long, all of them `value`.
+    pub(crate) fn reset(&mut self, len: usize, value: T) -> Result<(), NoMemory> {
+        self.reserve(len)?;
+        for i in 0..len {
+            // SAFETY: `reserve` made room for `len` elements.
+            unsafe { self.start.add(i).write(value) };
+        }
+        self.len = len;
+        Ok(())
+    }
+
+    fn reserve(&mut self, wanted: usize) -> Result<(), NoMemory> {
+        if wanted <= self.capacity {
+            return Ok(());
+        }
+        let element = size_of::<T>().max(1);
+        let bytes = round_up(wanted.max(self.capacity * 2) * element);
+        let at = map(bytes);
+        if at.is_null() {
+            return Err(NoMemory);
+        }
+        let at: *mut T = at.cast();
+        if self.capacity > 0 {
+            // SAFETY: the old mapping holds `len` elements, the new one is larger and apart.
+            unsafe { core::ptr::copy_nonoverlapping(self.start, at, self.len) };
+            // SAFETY: the old mapping is ours, and `start` is overwritten next.
+            unsafe { unmap(self.start.cast(), self.capacity * element) };
+        }
+        self.start = at;
+        self.capacity = bytes / element;
+        Ok(())
+    }
+}
+
+impl<T: Copy> Drop for MappedVec<T> {
+    fn drop(&mut self) {
+        if self.capacity > 0 {
+            // SAFETY: the mapping is ours and goes with `self`.
+            unsafe { unmap(self.start.cast(), self.capacity * size_of::<T>().max(1)) };
+        }
+    }
+}
+
+impl core::fmt::Write for MappedVec<u8> {
+    fn write_str(&mut self, text: &str) -> core::fmt::Result {
+        self.extend_from_slice(text.as_bytes())
+            .map_err(|NoMemory| core::fmt::Error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mapping_is_zeroed_and_counted() {
+        let before = mapped_bytes();
+        let at = map(10_000);
+        assert!(!at.is_null());
+        assert!(mapped_bytes() >= before.min(mapped_bytes()) && mapped_bytes() >= 12_288);
+        // SAFETY: `map` gave at least 10 000 readable bytes.
+        assert!((0..10_000).all(|i| unsafe { at.add(i).read() } == 0));
+        // SAFETY: mapped above, with the same size.
+        unsafe { unmap(at, 10_000) };
+    }
+
+    #[test]
+    fn a_vector_grows_and_keeps_what_it_held() {
+        let mut numbers = MappedVec::new();
+        for i in 0..100_000_u64 {
+            numbers.push(i).unwrap();
+        }
+        let numbers = std::thread::spawn(move || numbers).join().unwrap();
+        assert!(numbers.as_slice().iter().copied().eq(0..100_000));
+    }
+
+    #[test]
+    fn reset_fills_and_clear_empties() {
+        let mut v = MappedVec::new();
+        v.reset(3, 7_u32).unwrap();
+        assert_eq!(v.as_slice(), [7, 7, 7]);
+        v.as_mut_slice()[1] = 8;
+        v.reset(2, 1).unwrap();
+        assert_eq!(v.as_slice(), [1, 1]);
+        v.clear();
+        assert!(v.as_slice().is_empty());
+    }
+}

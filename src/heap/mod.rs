@@ -1,0 +1,501 @@
+//! What runs inside `alloc` and `free` of the measured process.
+//!
+//! Nothing here knows what a cycle means: the runner sets the [`Birth`] that new blocks get, and
+//! reads the ledger back at a boundary. Nothing here allocates from the heap that it counts.
+
+use core::alloc::{GlobalAlloc, Layout};
+use core::sync::atomic::{
+    AtomicU8, AtomicU32, AtomicU64,
+    Ordering::Relaxed,
+};
+use std::alloc::System;
+
+#[cfg(feature = "dhat")]
+pub(crate) mod dhat;
+#[cfg(feature = "jemalloc")]
+pub(crate) mod jemalloc;
+mod ledger;
+mod mapped;
+mod sites;
+mod spin;
+mod thread;
+mod unwind;
+
+pub(crate) use ledger::{Birth, Block, MAX_CYCLE, Totals};
+pub(crate) use mapped::{MappedVec, NoMemory, mapped_bytes};
+pub(crate) use sites::{NO_SITE, SiteId};
+pub(crate) use thread::pause;
+pub(crate) use unwind::MAX_FRAMES;
+
+use ledger::Ledger;
+use sites::Sites;
+use thread::Thread;
+
+/// Environment variable that turns recording on: the measured child has it, no other process.
+pub(crate) const ENV_HEAP: &core::ffi::CStr = c"AFTERDROP_HEAP";
+
+static LEDGER: Ledger = Ledger::new();
+static SITES: Sites = Sites::new();
+
+/// First site of each block that dhat knows by an earlier `realloc`: see [`dhat`].
+#[cfg(feature = "dhat")]
+static ORIGINS: Ledger = Ledger::new();
+
+/// The running cycle and phase: `cycle << 3 | phase`.
+static NOW: AtomicU32 = AtomicU32::new(0);
+
+/// Blocks allocated and freed while their thread was inside a hook.
+static UNSEEN_ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+static UNSEEN_FREES: AtomicU64 = AtomicU64::new(0);
+
+/// What [`Heap`] does, decided at the first allocation: the low bits are the [`Backend`], the high
+/// bit says whether the ledger records.
+static STATE: AtomicU8 = AtomicU8::new(UNDECIDED);
+const UNDECIDED: u8 = 0;
+const RECORDING: u8 = 0x80;
+const PASS_THROUGH: u8 = Backend::Inner as u8;
+
+/// Which allocator is beneath the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Backend {
+    /// The allocator that the [`Heap`] was laid over: the system's, if none was named.
+    Inner = 1,
+    /// jemalloc, prefixed.
+    Jemalloc = 2,
+    /// dhat, over the system's.
+    Dhat = 3,
+    /// One that this build does not have: the runner refuses to measure.
+    Missing = 4,
+}
+
+impl Backend {
+    fn of_state(state: u8) -> Self {
+        match state & !RECORDING {
+            2 => Self::Jemalloc,
+            3 => Self::Dhat,
+            4 => Self::Missing,
+            _ => Self::Inner,
+        }
+    }
+}
+
+/// The global allocator that can be measured.
+///
+/// Install it once, in the executable or the test:
+///
+/// ```
+/// #[global_allocator]
+/// static HEAP: afterdrop::Heap = afterdrop::Heap::new();
+/// # fn main() { let _ = vec![1]; }
+/// ```
+///
+/// In a process that afterdrop did not start to be measured it passes every call straight through
+/// to the allocator it was laid over, at the cost of one relaxed load and one branch. In the
+/// measured child, the environment chooses, before the first allocation, what is beneath (that
+/// allocator, or jemalloc or dhat where the features are on), and the *ledger* records every
+/// block: address, size, birth cycle and phase, and the interned backtrace of its allocation.
+///
+/// # What is recorded, and what is not
+/// 1. Every successful `alloc`, `alloc_zeroed` and `realloc` of any thread. A `realloc` ends the
+///    old block and begins a new one, born now, at the place that grew it, also if the address
+///    stays the same.
+/// 2. Not recorded, but counted and reported: calls made while the same thread is already inside
+///    a hook (a signal handler that allocates).
+/// 3. Not seen at all: C code's `malloc`, and memory mapped by hand.
+/// 4. After `fork`, the copy does not record.
+#[derive(Debug)]
+pub struct Heap<A = System> {
+    inner: A,
+}
+
+impl Heap {
+    /// Over the system's allocator.
+    pub const fn new() -> Self {
+        Self { inner: System }
+    }
+}
+
+impl Default for Heap {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<A> Heap<A> {
+    /// Over the allocator that the program uses already, such as mimalloc.
+    ///
+    /// ```
+    /// use std::alloc::System;
+    /// #[global_allocator]
+    /// static HEAP: afterdrop::Heap<System> = afterdrop::Heap::over(System);
+    /// # fn main() {}
+    /// ```
+    pub const fn over(inner: A) -> Self {
+        Self { inner }
+    }
+}
+
+// SAFETY: every method hands `layout` on unchanged and returns what the backend returned, and a
+// block always goes back to the backend it came from, because the backend is chosen before the
+// first allocation and never changes. The bookkeeping neither unwinds nor allocates through
+// itself (tests/heap.rs: `every_layout_is_served`, `the_ledger_does_not_allocate_through_itself`).
+unsafe impl<A: GlobalAlloc> GlobalAlloc for Heap<A> {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        match STATE.load(Relaxed) {
+            // SAFETY: the caller's promise, passed on.
+            PASS_THROUGH => unsafe { self.inner.alloc(layout) },
+            // SAFETY: as above.
+            state => unsafe { self.measured_alloc(state, layout, false) },
+        }
+    }
+
+    #[inline]
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        match STATE.load(Relaxed) {
+            // SAFETY: the caller's promise, passed on.
+            PASS_THROUGH => unsafe { self.inner.alloc_zeroed(layout) },
+            // SAFETY: as above.
+            state => unsafe { self.measured_alloc(state, layout, true) },
+        }
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        match STATE.load(Relaxed) {
+            // SAFETY: the caller's promise, passed on.
+            PASS_THROUGH => unsafe { self.inner.dealloc(at, layout) },
+            // SAFETY: as above.
+            state => unsafe { self.measured_dealloc(state, at, layout) },
+        }
+    }
+
+    #[inline]
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        match STATE.load(Relaxed) {
+            // SAFETY: the caller's promise, passed on.
+            PASS_THROUGH => unsafe { self.inner.realloc(at, layout, new_size) },
+            // SAFETY: as above.
+            state => unsafe { self.measured_realloc(state, at, layout, new_size) },
+        }
+    }
+}
+
+impl<A: GlobalAlloc> Heap<A> {
+    /// # Safety
+    /// As [`GlobalAlloc::alloc`].
+    // Not inlined: the walk starts at this function's frame, which must be one of its own.
+    #[inline(never)]
+    unsafe fn measured_alloc(&self, state: u8, layout: Layout, zeroed: bool) -> *mut u8 {
+        let state = decided(state);
+        if state & RECORDING == 0 {
+            // SAFETY: the caller's promise, passed on.
+            return unsafe { self.backend_alloc(state, layout, zeroed) };
+        }
+        let frame = unwind::frame_pointer();
+        let recorded = thread::enter(|thread| {
+            let clock = thread.clock();
+            // SAFETY: the caller's promise, passed on.
+            let at = unsafe { self.backend_alloc(state, layout, zeroed) };
+            if !at.is_null() {
+                record(thread, at as usize, layout.size(), frame);
+            }
+            thread::stop_clock(clock);
+            at
+        });
+        recorded.unwrap_or_else(|| {
+            count_unseen(state, &UNSEEN_ALLOCATIONS);
+            // SAFETY: the caller's promise, passed on.
+            unsafe { self.backend_alloc(state, layout, zeroed) }
+        })
+    }
+
+    /// # Safety
+    /// As [`GlobalAlloc::dealloc`].
+    #[inline(never)]
+    unsafe fn measured_dealloc(&self, state: u8, at: *mut u8, layout: Layout) {
+        let state = decided(state);
+        if state & RECORDING != 0 {
+            // Forget first: once freed, another thread may get this address and record it, and a
+            // late forget would erase that thread's block.
+            let seen = thread::enter(|thread| {
+                let clock = thread.clock();
+                forget(thread, at as usize);
+                // SAFETY: the caller's promise, passed on. Inside the guard, because dhat
+                // allocates and frees for itself.
+                unsafe { self.backend_dealloc(state, at, layout) };
+                thread::stop_clock(clock);
+            });
+            if seen.is_some() {
+                return;
+            }
+            count_unseen(state, &UNSEEN_FREES);
+        }
+        // SAFETY: the caller's promise, passed on.
+        unsafe { self.backend_dealloc(state, at, layout) }
+    }
+
+    /// # Safety
+    /// As [`GlobalAlloc::realloc`].
+    #[inline(never)]
+    unsafe fn measured_realloc(
+        &self,
+        state: u8,
+        at: *mut u8,
+        layout: Layout,
+        new_size: usize,
+    ) -> *mut u8 {
+        let state = decided(state);
+        if state & RECORDING == 0 {
+            // SAFETY: the caller's promise, passed on.
+            return unsafe { self.backend_realloc(state, at, layout, new_size) };
+        }
+        let frame = unwind::frame_pointer();
+        let recorded = thread::enter(|thread| {
+            let clock = thread.clock();
+            // Forget first, as in `measured_dealloc`.
+            let old = forget(thread, at as usize);
+            // SAFETY: the caller's promise, passed on.
+            let new = unsafe { self.backend_realloc(state, at, layout, new_size) };
+            match old {
+                _ if !new.is_null() => {
+                    record(thread, new as usize, new_size, frame);
+                    #[cfg(feature = "dhat")]
+                    dhat::keep_origin(state, old, new as usize);
+                }
+                // It failed, and the old block lives on as it was.
+                Some(old) => restore(thread, &old.0),
+                None => {}
+            }
+            thread::stop_clock(clock);
+            new
+        });
+        recorded.unwrap_or_else(|| {
+            count_unseen(state, &UNSEEN_FREES);
+            // SAFETY: the caller's promise, passed on.
+            unsafe { self.backend_realloc(state, at, layout, new_size) }
+        })
+    }
+
+    /// # Safety
+    /// As [`GlobalAlloc::alloc`].
+    #[inline]
+    unsafe fn backend_alloc(&self, state: u8, layout: Layout, zeroed: bool) -> *mut u8 {
+        // SAFETY: the caller's promise, passed on to the one backend of this process.
+        unsafe {
+            match (Backend::of_state(state), zeroed) {
+                #[cfg(feature = "jemalloc")]
+                (Backend::Jemalloc, false) => jemalloc::ALLOCATOR.alloc(layout),
+                #[cfg(feature = "jemalloc")]
+                (Backend::Jemalloc, true) => jemalloc::ALLOCATOR.alloc_zeroed(layout),
+                #[cfg(feature = "dhat")]
+                (Backend::Dhat, false) => dhat::ALLOCATOR.alloc(layout),
+                #[cfg(feature = "dhat")]
+                (Backend::Dhat, true) => dhat::ALLOCATOR.alloc_zeroed(layout),
+                (_, false) => self.inner.alloc(layout),
+                (_, true) => self.inner.alloc_zeroed(layout),
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`GlobalAlloc::dealloc`].
+    #[inline]
+    unsafe fn backend_dealloc(&self, state: u8, at: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise, passed on to the one backend of this process.
+        unsafe {
+            match Backend::of_state(state) {
+                #[cfg(feature = "jemalloc")]
+                Backend::Jemalloc => jemalloc::ALLOCATOR.dealloc(at, layout),
+                #[cfg(feature = "dhat")]
+                Backend::Dhat => dhat::ALLOCATOR.dealloc(at, layout),
+                _ => self.inner.dealloc(at, layout),
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`GlobalAlloc::realloc`].
+    #[inline]
+    unsafe fn backend_realloc(
+        &self,
+        state: u8,
+        at: *mut u8,
+        layout: Layout,
+        new_size: usize,
+    ) -> *mut u8 {
+        // SAFETY: the caller's promise, passed on to the one backend of this process.
+        unsafe {
+            match Backend::of_state(state) {
+                #[cfg(feature = "jemalloc")]
+                Backend::Jemalloc => jemalloc::ALLOCATOR.realloc(at, layout, new_size),
+                #[cfg(feature = "dhat")]
+                Backend::Dhat => dhat::ALLOCATOR.realloc(at, layout, new_size),
+                _ => self.inner.realloc(at, layout, new_size),
+            }
+        }
+    }
+}
+
+#[inline]
+fn record(thread: &Thread, address: usize, size: usize, frame: usize) {
+    let block = Block {
+        address,
+        size,
+        site: thread.site(&SITES, frame),
+        birth: now(),
+    };
+    restore(thread, &block);
+}
+
+#[inline]
+fn restore(thread: &Thread, block: &Block) {
+    LEDGER.insert(block);
+    thread.live(block.size as i64);
+}
+
+/// A block and, under dhat, what it was before it was reallocated.
+type Forgotten = (Block, Option<Block>);
+
+#[inline]
+fn forget(thread: &Thread, address: usize) -> Option<Forgotten> {
+    let block = LEDGER.remove(address)?;
+    thread.live(-(block.size as i64));
+    #[cfg(feature = "dhat")]
+    let origin = dhat::take_origin(address);
+    #[cfg(not(feature = "dhat"))]
+    let origin = None;
+    Some((block, origin))
+}
+
+#[cold]
+fn count_unseen(state: u8, counter: &AtomicU64) {
+    // dhat allocates for itself inside every call: that is its cost, not the workload's.
+    if Backend::of_state(state) != Backend::Dhat {
+        counter.fetch_add(1, Relaxed);
+    }
+}
+
+#[inline]
+fn decided(state: u8) -> u8 {
+    if state == UNDECIDED { decide() } else { state }
+}
+
+/// Reads the environment and settles what this process does. Safe to run in two threads at once:
+/// both come to the same answer.
+#[cold]
+fn decide() -> u8 {
+    // SAFETY: the C library's environment is set up before any Rust code runs, and a name that is
+    // not there gives null. Nothing in this process has called `setenv` before its first
+    // allocation.
+    let value = unsafe {
+        let value = libc::getenv(ENV_HEAP.as_ptr());
+        if value.is_null() {
+            c""
+        } else {
+            core::ffi::CStr::from_ptr(value)
+        }
+    };
+    let state = match value.to_bytes() {
+        b"" => PASS_THROUGH,
+        b"system" => Backend::Inner as u8 | RECORDING,
+        b"jemalloc" if cfg!(feature = "jemalloc") => Backend::Jemalloc as u8 | RECORDING,
+        b"dhat" if cfg!(feature = "dhat") => Backend::Dhat as u8 | RECORDING,
+        // Bare: the same allocator without the ledger, for comparisons.
+        b"jemalloc-bare" if cfg!(feature = "jemalloc") => Backend::Jemalloc as u8,
+        _ => Backend::Missing as u8,
+    };
+    STATE.store(state, Relaxed);
+    if state & RECORDING != 0 {
+        // SAFETY: the handler is a plain function that only stores to an atomic.
+        unsafe { libc::pthread_atfork(None, None, Some(stop_recording_after_fork)) };
+    }
+    state
+}
+
+/// In a forked copy another thread's lock may be held for ever, so the copy never takes one.
+extern "C" fn stop_recording_after_fork() {
+    let backend = match Backend::of_state(STATE.load(Relaxed)) {
+        // dhat's lock may be held too. Its blocks are the system's, and so can be freed there.
+        Backend::Dhat => Backend::Inner,
+        backend => backend,
+    };
+    STATE.store(backend as u8, Relaxed);
+}
+
+fn now() -> Birth {
+    let now = NOW.load(Relaxed);
+    Birth {
+        cycle: now >> 3,
+        phase: (now & 7) as u8,
+    }
+}
+
+/// Sets the birth of the blocks allocated from now on, by any thread.
+pub(crate) fn set_now(birth: Birth) {
+    NOW.store(birth.cycle << 3 | u32::from(birth.phase), Relaxed);
+}
+
+/// Whether a [`Heap`] is this process's global allocator, found out by allocating once.
+pub(crate) fn is_installed() -> bool {
+    drop(std::hint::black_box(Box::new(0_u8)));
+    STATE.load(Relaxed) != UNDECIDED
+}
+
+/// The allocator beneath, if the ledger records; `None` in a process that is not measured.
+pub(crate) fn backend() -> Option<Backend> {
+    let state = STATE.load(Relaxed);
+    let backend = Backend::of_state(state);
+    (state & RECORDING != 0 || backend == Backend::Missing).then_some(backend)
+}
+
+/// Sums over all live blocks and all calls so far.
+pub(crate) fn totals() -> Totals {
+    LEDGER.totals()
+}
+
+/// Visits every live block; see [`Ledger::for_each`].
+pub(crate) fn for_each_block(visit: impl FnMut(Block)) {
+    LEDGER.for_each(visit);
+}
+
+/// Copies the return addresses of a site, innermost first; true if the stack was cut.
+pub(crate) fn site_stack(site: SiteId, to: &mut MappedVec<usize>) -> bool {
+    SITES.stack(site, to)
+}
+
+/// What the ledger itself did and could not do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OwnCost {
+    /// Estimated nanoseconds inside the hooks, the allocator's own time included.
+    pub(crate) hook_nanos: u64,
+    /// Bytes of the tool's own mappings.
+    pub(crate) mapped_bytes: u64,
+    /// Distinct sites.
+    pub(crate) sites: u64,
+    /// Stacks for which there was no room.
+    pub(crate) refused_sites: u64,
+    /// Calls made while their thread was inside a hook, and therefore not recorded.
+    pub(crate) unseen: u64,
+}
+
+pub(crate) fn own_cost() -> OwnCost {
+    OwnCost {
+        hook_nanos: thread::hook_nanos(),
+        mapped_bytes: mapped_bytes() as u64,
+        sites: u64::from(SITES.count()),
+        refused_sites: SITES.refused(),
+        unseen: UNSEEN_ALLOCATIONS.load(Relaxed) + UNSEEN_FREES.load(Relaxed),
+    }
+}
+
+/// Highest live bytes since [`restart_peak`], exact to 4 KiB for each running thread.
+pub(crate) fn peak_bytes() -> u64 {
+    thread::peak_bytes()
+}
+
+/// Starts a new peak from what is live now.
+pub(crate) fn restart_peak() {
+    thread::restart_peak(totals().live_bytes);
+}

@@ -1,0 +1,290 @@
+//! Interned allocation backtraces.
+//!
+//! A site is found by the hash of its stack without a lock; a new one is added under a lock. Its
+//! return addresses are kept for ever in mappings of their own.
+
+use core::sync::atomic::{
+    AtomicPtr, AtomicU32, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
+
+use super::mapped::{MappedVec, map};
+use super::spin::Spin;
+
+/// Number of a site. [`NO_SITE`] stands for blocks whose stack could not be kept.
+pub(crate) type SiteId = u32;
+
+/// The site of blocks that could not be attributed: no readable stack, or no room for another.
+pub(crate) const NO_SITE: SiteId = 0;
+
+/// Sites that the ledger's 24 bits for them can tell apart.
+pub(crate) const MAX_SITES: u32 = 1 << 24;
+
+const FIRST_CAPACITY: usize = 4096;
+
+/// One slot of the index; `hash` 0 is free. `site` is written before `hash` is published.
+struct Slot {
+    hash: AtomicU64,
+    site: AtomicU32,
+}
+
+/// One generation of the index: a header and its slots in one mapping. A smaller one that was
+/// outgrown stays mapped, because a reader may still be in it.
+struct Index {
+    capacity: usize,
+    slots: *const Slot,
+}
+
+impl Index {
+    fn new(capacity: usize) -> *mut Self {
+        let header = size_of::<Self>().next_multiple_of(64);
+        let at = map(header + capacity * size_of::<Slot>());
+        if at.is_null() {
+            return core::ptr::null_mut();
+        }
+        let index: *mut Self = at.cast();
+        // SAFETY: the mapping holds the header and, behind it, `capacity` slots whose all-zero
+        // bytes are free slots.
+        unsafe {
+            index.write(Self {
+                capacity,
+                slots: at.add(header).cast(),
+            });
+        }
+        index
+    }
+
+    /// The slots in the order in which a hash is looked for.
+    fn probe(&self, hash: u64) -> impl Iterator<Item = &Slot> {
+        let mask = self.capacity - 1;
+        let start = (hash ^ (hash >> 32)) as usize;
+        // SAFETY: the index is masked below `capacity`, and the mapping is never unmapped.
+        (0..self.capacity).map(move |i| unsafe { &*self.slots.add((start + i) & mask) })
+    }
+
+    fn find(&self, hash: u64) -> Option<SiteId> {
+        for slot in self.probe(hash) {
+            match slot.hash.load(Acquire) {
+                0 => return None,
+                h if h == hash => return Some(slot.site.load(Relaxed)),
+                _ => {}
+            }
+        }
+        None
+    }
+
+    fn insert(&self, hash: u64, site: SiteId) {
+        for slot in self.probe(hash) {
+            if slot.hash.load(Relaxed) == 0 {
+                slot.site.store(site, Relaxed);
+                slot.hash.store(hash, Release);
+                return;
+            }
+        }
+    }
+}
+
+/// Where a site's return addresses are.
+#[derive(Clone, Copy)]
+struct Stack {
+    hash: u64,
+    start: u32,
+    len: u16,
+    cut: bool,
+}
+
+struct Writer {
+    stacks: MappedVec<Stack>,
+    /// Return addresses of all sites, innermost first within each.
+    addresses: MappedVec<usize>,
+    /// Stacks that found no room.
+    refused: u64,
+}
+
+pub(crate) struct Sites {
+    index: AtomicPtr<Index>,
+    writer: Spin<Writer>,
+}
+
+// SAFETY: `index` points to a mapping that lives for ever and whose slots are atomics; the rest
+// is behind the lock (tests: `threads_agree_on_a_site`).
+unsafe impl Sync for Sites {}
+
+impl Sites {
+    pub(crate) const fn new() -> Self {
+        Self {
+            index: AtomicPtr::new(core::ptr::null_mut()),
+            writer: Spin::new(Writer {
+                stacks: MappedVec::new(),
+                addresses: MappedVec::new(),
+                refused: 0,
+            }),
+        }
+    }
+
+    /// The site whose stack has this hash, if it is known. Lock-free.
+    #[inline]
+    pub(crate) fn find(&self, hash: u64) -> Option<SiteId> {
+        let index = self.index.load(Acquire);
+        if index.is_null() {
+            return None;
+        }
+        // SAFETY: a published index is complete and never unmapped.
+        unsafe { &*index }.find(hash)
+    }
+
+    /// The site of a stack, added if it is new. `hash` must be that of `stack` and not 0.
+    #[cold]
+    pub(crate) fn intern(
+        &self,
+        hash: u64,
+        cut: bool,
+        stack: impl ExactSizeIterator<Item = usize>,
+    ) -> SiteId {
+        let mut writer = self.writer.lock();
+        if let Some(site) = self.find(hash) {
+            return site;
+        }
+        match self.add(&mut writer, hash, cut, stack) {
+            Some(site) => site,
+            None => {
+                writer.refused += 1;
+                NO_SITE
+            }
+        }
+    }
+
+    fn add(
+        &self,
+        writer: &mut Writer,
+        hash: u64,
+        cut: bool,
+        stack: impl ExactSizeIterator<Item = usize>,
+    ) -> Option<SiteId> {
+        // Site n is `stacks[n - 1]`: 0 is `NO_SITE`.
+        let site = writer.stacks.as_slice().len() as u32 + 1;
+        let start = u32::try_from(writer.addresses.as_slice().len()).ok()?;
+        let len = stack.len() as u16;
+        if site >= MAX_SITES {
+            return None;
+        }
+        let mut index = self.index.load(Relaxed);
+        // SAFETY: published indexes are never unmapped.
+        let capacity = unsafe { index.as_ref() }.map_or(0, |i| i.capacity);
+        if site as usize * 2 > capacity {
+            let grown = Index::new((capacity * 2).max(FIRST_CAPACITY));
+            if grown.is_null() {
+                return None;
+            }
+            for (i, s) in writer.stacks.as_slice().iter().enumerate() {
+                // SAFETY: just mapped, and nobody else has it yet.
+                unsafe { &*grown }.insert(s.hash, i as u32 + 1);
+            }
+            self.index.store(grown, Release);
+            index = grown;
+        }
+        for address in stack {
+            writer.addresses.push(address).ok()?;
+        }
+        let stack = Stack {
+            hash,
+            start,
+            len,
+            cut,
+        };
+        writer.stacks.push(stack).ok()?;
+        // SAFETY: not null by now, and never unmapped.
+        unsafe { &*index }.insert(hash, site);
+        Some(site)
+    }
+
+    /// Sites known; their numbers are `1..=count`.
+    pub(crate) fn count(&self) -> u32 {
+        self.writer.lock().stacks.as_slice().len() as u32
+    }
+
+    /// Stacks for which there was no room.
+    pub(crate) fn refused(&self) -> u64 {
+        self.writer.lock().refused
+    }
+
+    /// Copies the return addresses of a site, innermost first, into `to`, and says whether the
+    /// stack was cut. Leaves `to` empty for a site that is not known.
+    pub(crate) fn stack(&self, site: SiteId, to: &mut MappedVec<usize>) -> bool {
+        to.clear();
+        let writer = self.writer.lock();
+        let Some(stack) = (site as usize)
+            .checked_sub(1)
+            .and_then(|i| writer.stacks.as_slice().get(i).copied())
+        else {
+            return false;
+        };
+        let start = stack.start as usize;
+        let addresses = &writer.addresses.as_slice()[start..start + usize::from(stack.len)];
+        // Without room the stack stays empty, which reads as "not attributed".
+        let _ = to.extend_from_slice(addresses);
+        stack.cut
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stack_of(n: u64) -> Vec<usize> {
+        (0..5).map(|i| (n as usize) * 10 + i).collect()
+    }
+
+    fn hash_of(n: u64) -> u64 {
+        (n + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+    }
+
+    #[test]
+    fn a_stack_has_one_number_and_comes_back_as_it_was() {
+        let sites = Sites::new();
+        let numbers: Vec<SiteId> = (0..20_000)
+            .map(|n| sites.intern(hash_of(n), n % 7 == 0, stack_of(n).into_iter()))
+            .collect();
+        assert_eq!(sites.count(), 20_000);
+        let mut to = MappedVec::new();
+        for (n, &site) in numbers.iter().enumerate() {
+            let n = n as u64;
+            assert_eq!(sites.find(hash_of(n)), Some(site));
+            assert_eq!(sites.intern(hash_of(n), false, stack_of(n).into_iter()), site);
+            assert_eq!(sites.stack(site, &mut to), n % 7 == 0);
+            assert_eq!(to.as_slice(), stack_of(n));
+        }
+    }
+
+    #[test]
+    fn an_unknown_site_has_no_stack() {
+        let sites = Sites::new();
+        let mut to = MappedVec::new();
+        assert!(!sites.stack(NO_SITE, &mut to) && to.as_slice().is_empty());
+        assert!(!sites.stack(5, &mut to) && to.as_slice().is_empty());
+        assert_eq!(sites.find(3), None);
+    }
+
+    #[test]
+    fn threads_agree_on_a_site() {
+        static SITES: Sites = Sites::new();
+        let seen: Vec<Vec<SiteId>> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4)
+                .map(|_| {
+                    scope.spawn(|| {
+                        (0..10_000)
+                            .map(|n| {
+                                SITES.find(hash_of(n)).unwrap_or_else(|| {
+                                    SITES.intern(hash_of(n), false, stack_of(n).into_iter())
+                                })
+                            })
+                            .collect()
+                    })
+                })
+                .collect();
+            threads.into_iter().map(|t| t.join().unwrap()).collect()
+        });
+        assert!(seen.iter().all(|s| *s == seen[0]));
+        assert_eq!(SITES.count(), 10_000);
+    }
+}

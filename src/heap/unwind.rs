@@ -1,0 +1,409 @@
+//! The stack of the running thread by frame pointers, inside checked bounds.
+//!
+//! Each frame of a build with frame pointers starts with two words: the caller's frame pointer and
+//! the return address, both on x86-64 and on aarch64. A walk is a pointer chase: each load waits
+//! for the one before. [`Remembered`] avoids most of it: it keeps the thread's last stack, and on
+//! the next allocation *verifies* it with loads that do not wait for each other. Only the frames
+//! that differ, usually a few at the top, are walked.
+
+/// Frames kept of a stack. A deeper one is cut at its outer end, and the cut is recorded.
+pub(crate) const MAX_FRAMES: usize = 128;
+
+const WORD: usize = size_of::<usize>();
+
+/// One frame of the remembered stack.
+#[derive(Clone, Copy)]
+struct Frame {
+    /// Where the frame's two words are.
+    at: usize,
+    /// The caller's frame pointer, as read at `at`.
+    saved: usize,
+    /// The return address, as read one word above.
+    ret: usize,
+    /// Hash of the return addresses from the outermost frame to this one.
+    hash: u64,
+}
+
+/// What a walk found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Walk {
+    /// Hash of all return addresses kept; 0 if there is none.
+    pub(crate) hash: u64,
+    /// True if the stack has more frames than [`MAX_FRAMES`].
+    pub(crate) cut: bool,
+}
+
+/// The last stack of a thread, outermost frame first.
+pub(crate) struct Remembered {
+    len: usize,
+    /// The last walk was cut: its outer end is not the stack's, so nothing may attach to it.
+    cut: bool,
+    /// Innermost frames of a walk before it is known where they attach; kept here because a
+    /// large array on a foreign thread's stack could overflow it.
+    fresh: [(usize, usize, usize); MAX_FRAMES],
+    frames: [Frame; MAX_FRAMES],
+}
+
+/// Mixes one more return address into the hash of a stack: multiply and fold, as in wyhash
+/// (Wang Yi, public domain). 64 bits: among 200 000 stacks, two share a hash with a probability
+/// of about 1e-9.
+fn mix(hash: u64, ret: usize) -> u64 {
+    let wide = u128::from(hash ^ 0x9E37_79B9_7F4A_7C15) * u128::from(ret as u64 ^ 0xD6E8_FEB8_6659_FD93);
+    let folded = (wide as u64) ^ ((wide >> 64) as u64);
+    folded.rotate_left(23).wrapping_add(ret as u64)
+}
+
+/// The two words of the frame at `at`, or `None` where the chain ends: an address that is not
+/// aligned, outside what `read` allows, or a null return address.
+fn frame_words(at: usize, read: &impl Fn(usize) -> Option<usize>) -> Option<(usize, usize)> {
+    if at == 0 || !at.is_multiple_of(WORD) {
+        return None;
+    }
+    let saved = read(at)?;
+    let ret = read(at + WORD)?;
+    (ret != 0).then_some((saved, ret))
+}
+
+impl Remembered {
+    pub(crate) const fn new() -> Self {
+        const NONE: Frame = Frame {
+            at: 0,
+            saved: 0,
+            ret: 0,
+            hash: 0,
+        };
+        Self {
+            len: 0,
+            cut: false,
+            fresh: [(0, 0, 0); MAX_FRAMES],
+            frames: [NONE; MAX_FRAMES],
+        }
+    }
+
+    /// Return addresses of the last walk, innermost first.
+    pub(crate) fn stack(&self) -> impl ExactSizeIterator<Item = usize> + '_ {
+        self.frames[..self.len].iter().rev().map(|f| f.ret)
+    }
+
+    /// How many of the remembered frames, from the outermost, still hold the same words.
+    ///
+    /// A frame is only believed if all outer ones are: an outer function may have gone on to
+    /// another call and built the same inner frames again.
+    fn unchanged(&self, innermost: usize, read: &impl Fn(usize) -> Option<usize>) -> usize {
+        let frames = &self.frames[..=innermost];
+        let mut differs = 0;
+        for f in frames {
+            // Not `==` with an early exit: the loads are independent and overlap.
+            differs |= read(f.at).unwrap_or(!f.saved) ^ f.saved;
+            differs |= read(f.at + WORD).unwrap_or(!f.ret) ^ f.ret;
+        }
+        if differs == 0 {
+            return frames.len();
+        }
+        frames
+            .iter()
+            .take_while(|f| read(f.at) == Some(f.saved) && read(f.at + WORD) == Some(f.ret))
+            .count()
+    }
+
+    /// Walks from the frame at `first` outwards; the result is in [`Remembered::stack`].
+    ///
+    /// `read` gives the word at an address, or `None` where it must not be read. The same words
+    /// always give the same hash, whatever was remembered before.
+    pub(crate) fn walk(&mut self, first: usize, read: impl Fn(usize) -> Option<usize>) -> Walk {
+        if self.cut {
+            self.len = 0;
+        }
+        let mut at = first;
+        let mut fresh = 0;
+        // Remembered frames below this index may be where the walk attaches.
+        let mut candidates = self.len;
+        let mut verified = false;
+        let mut kept = 0;
+        let mut cut = false;
+        while let Some((saved, ret)) = frame_words(at, &read) {
+            // Stacks grow downwards: inner frames have lower addresses.
+            while candidates > 0 && self.frames[candidates - 1].at < at {
+                candidates -= 1;
+            }
+            if candidates > 0 {
+                let f = self.frames[candidates - 1];
+                if f.at == at && f.saved == saved && f.ret == ret {
+                    if !verified {
+                        let same = self.unchanged(candidates - 1, &read);
+                        verified = true;
+                        candidates = candidates.min(same);
+                    }
+                    if candidates > 0 && self.frames[candidates - 1].at == at {
+                        kept = candidates;
+                        break;
+                    }
+                }
+            }
+            if fresh == MAX_FRAMES {
+                cut = true;
+                break;
+            }
+            self.fresh[fresh] = (at, saved, ret);
+            fresh += 1;
+            if saved <= at {
+                break;
+            }
+            at = saved;
+        }
+        if kept + fresh > MAX_FRAMES {
+            // The attached part no longer fits: walk again without it, so that the frames kept
+            // are always the innermost.
+            self.len = 0;
+            return self.walk(first, read);
+        }
+        let mut hash = if kept > 0 { self.frames[kept - 1].hash } else { 0 };
+        for i in (0..fresh).rev() {
+            let (at, saved, ret) = self.fresh[i];
+            hash = mix(hash, ret);
+            self.frames[kept] = Frame {
+                at,
+                saved,
+                ret,
+                hash,
+            };
+            kept += 1;
+        }
+        self.len = kept;
+        self.cut = cut;
+        Walk { hash, cut }
+    }
+}
+
+/// The running function's frame pointer.
+#[inline(always)]
+pub(super) fn frame_pointer() -> usize {
+    let at: usize;
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: copies a register, touches neither memory nor flags.
+    unsafe {
+        core::arch::asm!("mov {}, rbp", out(reg) at, options(nomem, nostack, preserves_flags));
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: as above.
+    unsafe {
+        core::arch::asm!("mov {}, x29", out(reg) at, options(nomem, nostack, preserves_flags));
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    {
+        at = 0;
+    }
+    at
+}
+
+/// The part of a thread's stack that may be read: from a live frame to the stack's upper end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    /// Lowest address of the stack's mapping.
+    pub(crate) low: usize,
+    /// One past the highest.
+    pub(crate) high: usize,
+}
+
+impl Bounds {
+    pub(crate) const UNKNOWN: Self = Self { low: 0, high: 0 };
+
+    /// The running thread's stack, from the threading library; [`Bounds::UNKNOWN`] if it does
+    /// not tell. May call the C library's allocator, never Rust's.
+    pub(crate) fn of_this_thread() -> Self {
+        // SAFETY: an all-zero `pthread_attr_t` is only written by `pthread_getattr_np`, whose
+        // success is checked before it is read and destroyed.
+        unsafe {
+            let mut attr: libc::pthread_attr_t = core::mem::zeroed();
+            if libc::pthread_getattr_np(libc::pthread_self(), &mut attr) != 0 {
+                return Self::UNKNOWN;
+            }
+            let mut low: *mut libc::c_void = core::ptr::null_mut();
+            let mut size = 0;
+            let told = libc::pthread_attr_getstack(&attr, &mut low, &mut size) == 0;
+            libc::pthread_attr_destroy(&mut attr);
+            if told {
+                Self {
+                    low: low as usize,
+                    high: low as usize + size,
+                }
+            } else {
+                Self::UNKNOWN
+            }
+        }
+    }
+
+    /// Reads words between `live`, an address in a live frame, and the stack's upper end. Reads
+    /// nothing if `live` is not on this stack (a signal's or a coroutine's own).
+    pub(crate) fn reader(self, live: usize) -> impl Fn(usize) -> Option<usize> {
+        let low = if live >= self.low && live < self.high {
+            live
+        } else {
+            usize::MAX
+        };
+        let last = self.high.saturating_sub(WORD);
+        move |at| {
+            if at < low || at > last || !at.is_multiple_of(WORD) {
+                return None;
+            }
+            // SAFETY: a stack is mapped from its live frames to its upper end, `at` and the word
+            // behind it are inside, and only this thread writes there
+            // (tests: `nothing_outside_the_bounds_is_read`).
+            Some(unsafe { core::ptr::read_volatile(at as *const usize) })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    /// A made-up stack: `depth` frames of four words each, outermost last, return address
+    /// `1000 * (frame + 1) + call`.
+    struct Made {
+        words: Vec<usize>,
+        reads: Cell<usize>,
+    }
+
+    impl Made {
+        const BASE: usize = 0x10_000;
+
+        fn new(calls: &[usize]) -> Self {
+            // Innermost first in memory, like a real stack. Aligned at the outer end.
+            let depth = calls.len();
+            let mut words = vec![0; 4 * 200];
+            for (frame, call) in calls.iter().enumerate() {
+                let at = Self::index(frame);
+                words[at] = if frame == 0 { 0 } else { Self::address(frame - 1) };
+                words[at + 1] = 1000 * (frame + 1) + call;
+            }
+            assert!(depth <= 200);
+            Self {
+                words,
+                reads: Cell::new(0),
+            }
+        }
+
+        fn index(frame: usize) -> usize {
+            4 * (199 - frame)
+        }
+
+        fn address(frame: usize) -> usize {
+            Self::BASE + Self::index(frame) * WORD
+        }
+
+        fn read(&self, at: usize) -> Option<usize> {
+            self.reads.set(self.reads.get() + 1);
+            let i = at.checked_sub(Self::BASE)? / WORD;
+            self.words.get(i).copied()
+        }
+
+        fn walk(&self, depth: usize, remembered: &mut Remembered) -> Walk {
+            remembered.walk(Self::address(depth - 1), |at| self.read(at))
+        }
+    }
+
+    #[test]
+    fn a_walk_lists_return_addresses_from_the_innermost() {
+        let made = Made::new(&[1, 2, 3]);
+        let mut r = Remembered::new();
+        let walk = made.walk(3, &mut r);
+        assert_eq!(r.stack().collect::<Vec<_>>(), [3003, 2002, 1001]);
+        assert!(!walk.cut);
+    }
+
+    #[test]
+    fn what_was_remembered_never_changes_the_result() {
+        // Every pair of call sequences over a small alphabet: walk one, then the other.
+        let mut sequences = Vec::new();
+        for a in 0..3 {
+            for b in 0..3 {
+                for c in 0..3 {
+                    sequences.push(vec![a, b, c]);
+                    sequences.push(vec![a, b, c, a]);
+                }
+                sequences.push(vec![a, b]);
+            }
+        }
+        for first in &sequences {
+            for second in &sequences {
+                let mut fresh = Remembered::new();
+                let made = Made::new(second);
+                let truth = made.walk(second.len(), &mut fresh);
+                let mut used = Remembered::new();
+                Made::new(first).walk(first.len(), &mut used);
+                let got = made.walk(second.len(), &mut used);
+                assert_eq!(got, truth, "{first:?} then {second:?}");
+                assert!(used.stack().eq(fresh.stack()), "{first:?} then {second:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_changed_outer_call_is_noticed_under_equal_inner_frames() {
+        let mut r = Remembered::new();
+        let one = Made::new(&[1, 1, 1, 1]).walk(4, &mut r);
+        let other = Made::new(&[1, 2, 1, 1]).walk(4, &mut r);
+        assert_ne!(one.hash, other.hash);
+        assert_eq!(r.stack().collect::<Vec<_>>(), [4001, 3001, 2002, 1001]);
+    }
+
+    #[test]
+    fn a_deep_stack_is_cut_at_its_outer_end() {
+        let calls: Vec<usize> = (0..150).collect();
+        let made = Made::new(&calls);
+        let mut r = Remembered::new();
+        let walk = made.walk(150, &mut r);
+        assert!(walk.cut);
+        assert_eq!(r.stack().len(), MAX_FRAMES);
+        assert_eq!(r.stack().next(), Some(150 * 1000 + 149));
+    }
+
+    #[test]
+    fn growing_past_the_limit_while_attached_keeps_the_innermost() {
+        let calls: Vec<usize> = (0..150).collect();
+        let made = Made::new(&calls);
+        let mut r = Remembered::new();
+        assert!(!made.walk(100, &mut r).cut);
+        let attached = made.walk(150, &mut r);
+        let mut fresh = Remembered::new();
+        assert_eq!(attached, made.walk(150, &mut fresh));
+        assert!(r.stack().eq(fresh.stack()));
+    }
+
+    #[test]
+    fn a_loop_or_a_step_back_ends_the_walk() {
+        let mut made = Made::new(&[1, 2, 3]);
+        made.words[Made::index(1)] = Made::address(1);
+        let mut r = Remembered::new();
+        made.walk(3, &mut r);
+        assert_eq!(r.stack().collect::<Vec<_>>(), [3003, 2002]);
+    }
+
+    #[test]
+    fn nothing_outside_the_bounds_is_read() {
+        let words = [1_usize, 2, 3, 4];
+        let start = words.as_ptr() as usize;
+        let bounds = Bounds {
+            low: start,
+            high: start + 3 * WORD,
+        };
+        let read = bounds.reader(start + WORD);
+        assert_eq!(read(start + WORD), Some(2));
+        assert_eq!(read(start + 2 * WORD), Some(3));
+        assert_eq!(read(start), None, "below the live frame");
+        assert_eq!(read(start + 3 * WORD), None, "above the stack");
+        assert_eq!(read(start + WORD + 1), None, "not aligned");
+        let foreign = bounds.reader(start + 4 * WORD);
+        assert_eq!(foreign(start + WORD), None, "not on this stack");
+    }
+
+    #[test]
+    fn a_thread_knows_its_own_stack() {
+        let local = 0_u8;
+        let at = &raw const local as usize;
+        let bounds = Bounds::of_this_thread();
+        assert!(bounds.low <= at && at < bounds.high);
+    }
+}

@@ -1,0 +1,4 @@
+//! draft
+#![deny(missing_docs)]
+pub use heap::Heap;
+mod heap;
