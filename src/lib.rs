@@ -1,4 +1,18 @@
 //! draft
 #![deny(missing_docs)]
+pub use cycle::{Failure, HeapKind, Model, Phase, Prediction, Strategy, Workload};
+pub use error::Error;
 pub use heap::Heap;
+pub use journal::JemallocBytes;
+pub use verdict::Verdict;
+mod census;
+mod cycle;
+mod child;
+mod error;
 mod heap;
+mod journal;
+mod names;
+mod proc;
+mod statistics;
+mod symbols;
+mod verdict;

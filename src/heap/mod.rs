@@ -67,6 +67,9 @@ pub(crate) enum Backend {
     Dhat = 3,
     /// One that this build does not have: the runner refuses to measure.
     Missing = 4,
+    /// What dhat allocates from, for blocks that it is not to know. Never this process's state;
+    /// such a block may be freed through dhat, which frees what it does not know there, too.
+    BeneathDhat = 5,
 }
 
 impl Backend {
@@ -75,6 +78,7 @@ impl Backend {
             2 => Self::Jemalloc,
             3 => Self::Dhat,
             4 => Self::Missing,
+            5 => Self::BeneathDhat,
             _ => Self::Inner,
         }
     }
@@ -207,7 +211,7 @@ impl<A: GlobalAlloc> Heap<A> {
         recorded.unwrap_or_else(|| {
             count_unseen(state, &UNSEEN_ALLOCATIONS);
             // SAFETY: the caller's promise, passed on.
-            unsafe { self.backend_alloc(state, layout, zeroed) }
+            unsafe { self.backend_alloc(beneath(state), layout, zeroed) }
         })
     }
 
@@ -273,8 +277,17 @@ impl<A: GlobalAlloc> Heap<A> {
         });
         recorded.unwrap_or_else(|| {
             count_unseen(state, &UNSEEN_FREES);
-            // SAFETY: the caller's promise, passed on.
-            unsafe { self.backend_realloc(state, at, layout, new_size) }
+            // SAFETY: the caller's promise, passed on. By hand, because dhat's `realloc` would
+            // take the block for the workload's.
+            unsafe {
+                let new_layout = Layout::from_size_align_unchecked(new_size, layout.align());
+                let new = self.backend_alloc(beneath(state), new_layout, false);
+                if !new.is_null() {
+                    core::ptr::copy_nonoverlapping(at, new, layout.size().min(new_size));
+                    self.backend_dealloc(state, at, layout);
+                }
+                new
+            }
         })
     }
 
@@ -293,6 +306,8 @@ impl<A: GlobalAlloc> Heap<A> {
                 (Backend::Dhat, false) => dhat::ALLOCATOR.alloc(layout),
                 #[cfg(feature = "dhat")]
                 (Backend::Dhat, true) => dhat::ALLOCATOR.alloc_zeroed(layout),
+                (Backend::BeneathDhat, false) => System.alloc(layout),
+                (Backend::BeneathDhat, true) => System.alloc_zeroed(layout),
                 (_, false) => self.inner.alloc(layout),
                 (_, true) => self.inner.alloc_zeroed(layout),
             }
@@ -310,6 +325,7 @@ impl<A: GlobalAlloc> Heap<A> {
                 Backend::Jemalloc => jemalloc::ALLOCATOR.dealloc(at, layout),
                 #[cfg(feature = "dhat")]
                 Backend::Dhat => dhat::ALLOCATOR.dealloc(at, layout),
+                Backend::BeneathDhat => System.dealloc(at, layout),
                 _ => self.inner.dealloc(at, layout),
             }
         }
@@ -332,6 +348,7 @@ impl<A: GlobalAlloc> Heap<A> {
                 Backend::Jemalloc => jemalloc::ALLOCATOR.realloc(at, layout, new_size),
                 #[cfg(feature = "dhat")]
                 Backend::Dhat => dhat::ALLOCATOR.realloc(at, layout, new_size),
+                Backend::BeneathDhat => System.realloc(at, layout, new_size),
                 _ => self.inner.realloc(at, layout, new_size),
             }
         }
@@ -377,6 +394,14 @@ fn count_unseen(state: u8, counter: &AtomicU64) {
     }
 }
 
+/// Where a block goes that is not the workload's: dhat must not count what the tool allocates.
+fn beneath(state: u8) -> u8 {
+    match Backend::of_state(state) {
+        Backend::Dhat => Backend::BeneathDhat as u8,
+        backend => backend as u8,
+    }
+}
+
 #[inline]
 fn decided(state: u8) -> u8 {
     if state == UNDECIDED { decide() } else { state }
@@ -418,7 +443,7 @@ fn decide() -> u8 {
 extern "C" fn stop_recording_after_fork() {
     let backend = match Backend::of_state(STATE.load(Relaxed)) {
         // dhat's lock may be held too. Its blocks are the system's, and so can be freed there.
-        Backend::Dhat => Backend::Inner,
+        Backend::Dhat => Backend::BeneathDhat,
         backend => backend,
     };
     STATE.store(backend as u8, Relaxed);

@@ -1,0 +1,242 @@
+//! The measured child: the same executable started again, watched until it ends.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child as Process, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::cycle::HeapKind;
+use crate::error::Error;
+use crate::heap;
+
+/// Environment variable that makes a process the measured child: the folder of its run.
+pub(crate) const ENV_OUT: &str = "AFTERDROP_OUT";
+
+/// What the child prints, in the folder of a run.
+pub(crate) const OUTPUT: &str = "output.txt";
+
+/// How often the parent looks.
+const POLL: Duration = Duration::from_millis(5);
+
+/// How a measured run ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// Whether all cycles ran, and if not, what kind of end it was.
+    pub how: How,
+    /// What else is known, for a person to read; `None` for a run that completed.
+    pub detail: Option<String>,
+}
+
+/// Kinds of end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum How {
+    /// All cycles ran.
+    Completed,
+    /// The workload failed or panicked, or the process exited early.
+    Failed,
+    /// A signal ended the process.
+    Killed,
+    /// It took longer than allowed, and was killed.
+    TimedOut,
+    /// The user interrupted it.
+    Interrupted,
+}
+
+impl Ended {
+    pub(crate) fn new(how: How, detail: impl Into<Option<String>>) -> Self {
+        Self {
+            how,
+            detail: detail.into(),
+        }
+    }
+
+    /// Whether all cycles ran.
+    pub fn is_complete(&self) -> bool {
+        self.how == How::Completed
+    }
+}
+
+impl std::fmt::Display for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let how = match self.how {
+            How::Completed => "completed",
+            How::Failed => "failed",
+            How::Killed => "killed",
+            How::TimedOut => "timed out",
+            How::Interrupted => "interrupted",
+        };
+        match &self.detail {
+            Some(detail) => write!(f, "{how}: {detail}"),
+            None => f.write_str(how),
+        }
+    }
+}
+
+/// How to start the child.
+#[derive(Clone, Debug)]
+pub(crate) struct Start {
+    pub(crate) program: PathBuf,
+    pub(crate) args: Vec<OsString>,
+    pub(crate) heap: HeapKind,
+    pub(crate) out: PathBuf,
+    pub(crate) timeout: Duration,
+}
+
+/// Starts the child and waits for its end, calling `watch` every few milliseconds. Set
+/// `interrupted` from a signal handler to end it early.
+///
+/// # Errors
+/// If the child cannot be started or watched.
+pub(crate) fn measure(
+    start: &Start,
+    interrupted: &AtomicBool,
+    mut watch: impl FnMut(),
+) -> Result<Ended, Error> {
+    let output = start.out.join(OUTPUT);
+    let file = File::create(&output).map_err(|e| Error::io("write", &output, e))?;
+    let errors = file
+        .try_clone()
+        .map_err(|e| Error::io("write", &output, e))?;
+    let mut command = Command::new(&start.program);
+    command
+        .args(&start.args)
+        .env(heap_variable(), start.heap.name())
+        .env(ENV_OUT, &start.out)
+        .stdin(Stdio::null())
+        .stdout(file)
+        .stderr(errors);
+    // SAFETY: between fork and exec only `prctl` runs, which is a bare system call
+    // (tests/run.rs: `the_child_does_not_outlive_its_parent`).
+    unsafe {
+        command.pre_exec(|| {
+            // So that a killed parent leaves no child behind.
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            Ok(())
+        });
+    }
+    let mut process = command.spawn().map_err(|e| {
+        Error::child(format!(
+            "cannot start the measured child {}: {e}",
+            start.program.display()
+        ))
+    })?;
+    let begun = Instant::now();
+    loop {
+        watch();
+        let status = process.try_wait().map_err(|e| {
+            Error::child(format!("cannot wait for the measured child: {e}"))
+        })?;
+        if let Some(status) = status {
+            watch();
+            return Ok(ended(status, interrupted.load(Relaxed), &output));
+        }
+        if interrupted.load(Relaxed) {
+            kill(&mut process);
+            return Ok(Ended::new(How::Interrupted, None));
+        }
+        if begun.elapsed() > start.timeout {
+            kill(&mut process);
+            let detail = format!("took longer than {} s", start.timeout.as_secs_f32());
+            return Ok(Ended::new(How::TimedOut, detail));
+        }
+        std::thread::sleep(POLL);
+    }
+}
+
+fn heap_variable() -> &'static str {
+    // The name is a literal of this crate.
+    heap::ENV_HEAP.to_str().unwrap_or_default()
+}
+
+fn kill(process: &mut Process) {
+    // It may have ended by itself meanwhile; either way it is gone after the wait.
+    let _ = process.kill();
+    let _ = process.wait();
+}
+
+fn ended(status: ExitStatus, interrupted: bool, output: &Path) -> Ended {
+    if status.success() {
+        return Ended::new(How::Completed, None);
+    }
+    if let Some(signal) = status.signal() {
+        if interrupted || signal == libc::SIGINT {
+            return Ended::new(How::Interrupted, None);
+        }
+        let name = signal_name(signal);
+        let detail = match last_line(output) {
+            Some(line) => format!("by {name} ({line})"),
+            None => format!("by {name}"),
+        };
+        return Ended::new(How::Killed, detail);
+    }
+    let code = status.code().unwrap_or(-1);
+    let detail = match last_line(output) {
+        Some(line) => format!("exit code {code}: {line}"),
+        None => format!("exit code {code}"),
+    };
+    Ended::new(How::Failed, detail)
+}
+
+fn signal_name(signal: i32) -> String {
+    let name = match signal {
+        libc::SIGABRT => "SIGABRT",
+        libc::SIGBUS => "SIGBUS",
+        libc::SIGFPE => "SIGFPE",
+        libc::SIGHUP => "SIGHUP",
+        libc::SIGILL => "SIGILL",
+        libc::SIGKILL => "SIGKILL",
+        libc::SIGPIPE => "SIGPIPE",
+        libc::SIGQUIT => "SIGQUIT",
+        libc::SIGSEGV => "SIGSEGV",
+        libc::SIGTERM => "SIGTERM",
+        _ => return format!("signal {signal}"),
+    };
+    name.into()
+}
+
+/// The last line that the child printed and that says something.
+fn last_line(output: &Path) -> Option<String> {
+    const TAIL: u64 = 4096;
+    let mut file = File::open(output).ok()?;
+    let length = file.metadata().ok()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(TAIL))).ok()?;
+    let mut tail = Vec::new();
+    file.read_to_end(&mut tail).ok()?;
+    let text = String::from_utf8_lossy(&tail);
+    let line = text
+        .lines()
+        .rev()
+        .map(str::trim)
+        .find(|line| !line.is_empty() && !line.starts_with("note: run with"))?;
+    Some(line.chars().filter(|c| !c.is_control()).collect())
+}
+
+/// The folder of this process's run, if it is a measured child.
+pub(crate) fn measured_in() -> Option<PathBuf> {
+    std::env::var_os(ENV_OUT).map(PathBuf::from)
+}
+
+/// The executable of this process, to be started again.
+///
+/// # Errors
+/// If the system does not tell, or it is gone (deleted while running).
+pub(crate) fn this_program() -> Result<PathBuf, Error> {
+    let program = std::env::current_exe().map_err(|e: io::Error| {
+        Error::child(format!("cannot find this program's file to start it again: {e}"))
+    })?;
+    if !program.exists() {
+        return Err(Error::child(format!(
+            "cannot start {} again: it was deleted or replaced while running",
+            program.display()
+        ))
+        .hint("run it again"));
+    }
+    Ok(program)
+}

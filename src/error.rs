@@ -1,0 +1,147 @@
+//! The one error type.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why afterdrop could not do what was asked.
+///
+/// `Display` is one line: what was tried, on what, what went wrong, what to do. Finding a leak is
+/// not an error: see [`Verdict`](crate::Verdict).
+///
+/// There is one type for all of the crate, one word large, whose kinds are private so that a new
+/// one breaks nobody. What a caller may want to tell apart has a predicate.
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: Kind,
+    hint: Option<String>,
+}
+
+enum Kind {
+    /// Something that the user named or typed cannot be.
+    Usage(String),
+    /// The system refused something on a file.
+    Io {
+        tried: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+    /// A file that afterdrop wrote does not read back.
+    Malformed {
+        path: PathBuf,
+        line: Option<u64>,
+        wrong: String,
+    },
+    /// The measured child could not start, or left nothing to report.
+    Child(String),
+}
+
+impl Error {
+    fn new(kind: Kind) -> Self {
+        Self(Box::new(Inner { kind, hint: None }))
+    }
+
+    #[cold]
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::new(Kind::Usage(message.into()))
+    }
+
+    #[cold]
+    pub(crate) fn io(tried: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::new(Kind::Io {
+            tried,
+            path: path.into(),
+            source,
+        })
+    }
+
+    #[cold]
+    pub(crate) fn malformed(path: &Path, line: Option<u64>, wrong: impl Into<String>) -> Self {
+        Self::new(Kind::Malformed {
+            path: path.into(),
+            line,
+            wrong: wrong.into(),
+        })
+    }
+
+    #[cold]
+    pub(crate) fn child(what: impl Into<String>) -> Self {
+        Self::new(Kind::Child(what.into()))
+    }
+
+    /// Adds what to do about it.
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.0.hint = Some(hint.into());
+        self
+    }
+
+    /// True if the measured child could not start or left nothing that could be reported; the
+    /// command then exits with 3 in place of 2.
+    pub fn is_child(&self) -> bool {
+        matches!(self.0.kind, Kind::Child(_))
+    }
+
+    /// True if what was asked for cannot be: an unknown workload, too few cycles.
+    pub fn is_usage(&self) -> bool {
+        matches!(self.0.kind, Kind::Usage(_))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0.kind {
+            Kind::Usage(message) | Kind::Child(message) => f.write_str(message)?,
+            Kind::Io {
+                tried,
+                path,
+                source,
+            } => write!(f, "cannot {tried} {}: {source}", path.display())?,
+            Kind::Malformed { path, line, wrong } => {
+                write!(f, "{}", path.display())?;
+                if let Some(line) = line {
+                    write!(f, ":{line}")?;
+                }
+                write!(f, ": {wrong}")?;
+            }
+        }
+        match &self.0.hint {
+            Some(hint) => write!(f, "; {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What a test's `unwrap` prints should be the sentence, not the structure.
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.0.kind {
+            Kind::Io { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_line_with_what_to_do() {
+        let missing = io::Error::from(io::ErrorKind::NotFound);
+        let error = Error::io("read", Path::new("m.bpk"), missing).hint("make it with `x`");
+        assert_eq!(
+            error.to_string(),
+            "cannot read m.bpk: entity not found; make it with `x`"
+        );
+        assert!(!error.is_child() && !error.is_usage());
+        let error = Error::malformed(Path::new("j"), Some(3), "cut off");
+        assert_eq!(error.to_string(), "j:3: cut off");
+    }
+}

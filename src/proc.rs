@@ -1,0 +1,144 @@
+//! What the kernel says about this process, read without allocating.
+
+use std::fs::File;
+use std::io::Read;
+
+use crate::heap::MappedVec;
+
+/// Bytes enough for the files of `/proc/self` that are read whole on the stack.
+const SMALL: usize = 4096;
+
+/// Reads a small file of `/proc` into `buffer`; the part that was filled.
+fn read_small<'a>(path: &str, buffer: &'a mut [u8; SMALL]) -> Option<&'a str> {
+    let mut file = File::open(path).ok()?;
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(_) => return None,
+        }
+    }
+    std::str::from_utf8(&buffer[..filled]).ok()
+}
+
+/// Resident memory in bytes; `None` if the kernel does not tell.
+pub(crate) fn resident_bytes() -> Option<u64> {
+    let mut buffer = [0; SMALL];
+    resident_of_status(read_small("/proc/self/status", &mut buffer)?)
+}
+
+/// The line `VmRSS:   1234 kB` of `/proc/self/status` (proc_pid_status(5)), in bytes.
+fn resident_of_status(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kib * 1024)
+}
+
+/// Threads of this process; 1 if the kernel does not tell.
+pub(crate) fn threads() -> u64 {
+    let mut buffer = [0; SMALL];
+    read_small("/proc/self/stat", &mut buffer)
+        .and_then(threads_of_stat)
+        .unwrap_or(1)
+}
+
+/// Field 20 of `/proc/self/stat` (proc_pid_stat(5)). The second field, the command in
+/// parentheses, may itself hold spaces and parentheses.
+fn threads_of_stat(stat: &str) -> Option<u64> {
+    let (_, behind) = stat.rsplit_once(") ")?;
+    behind.split(' ').nth(17)?.parse().ok()
+}
+
+/// One executable mapping of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CodeMapping<'a> {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    /// Bytes into the file.
+    pub(crate) offset: u64,
+    pub(crate) path: &'a str,
+}
+
+/// Calls `visit` with each executable mapping of a file; `text` is scratch for `/proc/self/maps`.
+pub(crate) fn for_each_code_mapping(
+    text: &mut MappedVec<u8>,
+    mut visit: impl FnMut(CodeMapping<'_>),
+) {
+    text.clear();
+    let Ok(mut file) = File::open("/proc/self/maps") else {
+        return;
+    };
+    let mut chunk = [0; 4096];
+    while let Ok(n @ 1..) = file.read(&mut chunk) {
+        if text.extend_from_slice(&chunk[..n]).is_err() {
+            break;
+        }
+    }
+    for line in text.as_slice().split(|&b| b == b'\n') {
+        if let Some(mapping) = std::str::from_utf8(line).ok().and_then(code_mapping) {
+            visit(mapping);
+        }
+    }
+}
+
+/// A line of `/proc/self/maps` (proc_pid_maps(5)), if it is executable and of a file.
+fn code_mapping(line: &str) -> Option<CodeMapping<'_>> {
+    let mut fields = line.splitn(6, ' ');
+    let (start, end) = fields.next()?.split_once('-')?;
+    let executable = fields.next()?.contains('x');
+    let offset = fields.next()?;
+    let path = fields.nth(2)?.trim_start();
+    (executable && path.starts_with('/')).then_some(CodeMapping {
+        start: u64::from_str_radix(start, 16).ok()?,
+        end: u64::from_str_radix(end, 16).ok()?,
+        offset: u64::from_str_radix(offset, 16).ok()?,
+        path,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_is_resident_and_has_threads() {
+        assert!(resident_bytes().unwrap() > 100_000);
+        assert!(threads() >= 1);
+    }
+
+    #[test]
+    fn resident_memory_is_a_line_in_kib() {
+        let status = "Name:\tx\nVmHWM:\t  99 kB\nVmRSS:\t    1236 kB\n";
+        assert_eq!(resident_of_status(status), Some(1236 * 1024));
+        assert_eq!(resident_of_status("VmRSS: lots"), None);
+    }
+
+    #[test]
+    fn a_command_with_parentheses_does_not_confuse() {
+        let stat = "12 (a) b ( c) S 1 2 3 0 -1 5 6 7 8 9 1 2 3 4 20 0 7 0 99";
+        assert_eq!(threads_of_stat(stat), Some(7));
+        assert_eq!(threads_of_stat("nonsense"), None);
+    }
+
+    #[test]
+    fn only_code_of_files_is_a_code_mapping() {
+        let line = "55d0c0a00000-55d0c0b00000 r-xp 00012000 fe:00 1234       /opt/a b/bin";
+        let mapping = code_mapping(line).unwrap();
+        assert_eq!(mapping.start, 0x55d0_c0a0_0000);
+        assert_eq!((mapping.offset, mapping.path), (0x12000, "/opt/a b/bin"));
+        assert_eq!(code_mapping("7f00-7f01 rw-p 0 fe:00 1 /lib/x"), None);
+        assert_eq!(code_mapping("7f00-7f01 r-xp 0 00:00 0 [vdso]"), None);
+        assert_eq!(code_mapping(""), None);
+    }
+
+    #[test]
+    fn this_program_is_among_its_mappings() {
+        let mut found = false;
+        let here = this_program_is_among_its_mappings as *const () as u64;
+        for_each_code_mapping(&mut MappedVec::new(), |m| {
+            found |= m.start <= here && here < m.end;
+        });
+        assert!(found);
+    }
+}

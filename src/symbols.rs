@@ -1,0 +1,446 @@
+//! From return addresses to functions, files and lines, inlined frames included; and the *blame
+//! frame*: the one that a person would go and edit.
+//!
+//! `addr2line` reads the DWARF of the measured executable and of the shared objects it used. It
+//! was taken over blazesym because it is the smaller tree (no second unwinder, no C), is what the
+//! standard library itself uses, and gives inlined frames with columns of the same crate family
+//! (gimli, object).
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::{Component, Path, PathBuf};
+
+use addr2line::Loader;
+use addr2line::fallible_iterator::FallibleIterator;
+use object::{Object, ObjectSegment, ReadCache};
+use serde::{Deserialize, Serialize};
+
+use crate::journal::Code;
+
+/// One frame of a stack, inlined or not.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Frame {
+    /// Demangled name without its hash; `??` if the executable does not tell.
+    pub function: String,
+    /// Source file, relative to the folder of the crate that was built where that is known.
+    pub file: Option<String>,
+    /// Line, from 1.
+    pub line: Option<u32>,
+}
+
+/// Whose code a frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// The user's own: not one of the others.
+    Own,
+    /// A crate from a registry or a checkout.
+    Dependency,
+    /// `std`, `core`, `alloc`, and crates that only store things for others.
+    Standard,
+    /// This tool.
+    Tool,
+}
+
+/// Looks addresses up in the files that were mapped in the measured process.
+pub(crate) struct Symbolizer {
+    code: Vec<(Code<String>, Option<usize>)>,
+    files: Vec<Binary>,
+    known: HashMap<u64, Vec<Frame>>,
+}
+
+struct Binary {
+    loader: Loader,
+    /// `(bytes into the file, bytes, virtual address)` of each loadable segment.
+    segments: Vec<(u64, u64, u64)>,
+}
+
+impl Symbolizer {
+    /// Opens the files of `code`. One that cannot be read leaves its frames without names.
+    pub(crate) fn new(code: &[Code<String>]) -> Self {
+        let mut by_path: HashMap<&str, Option<usize>> = HashMap::new();
+        let mut files = Vec::new();
+        let mut found = Vec::new();
+        for c in code {
+            let index = *by_path.entry(&c.path).or_insert_with(|| {
+                files.push(Binary::open(Path::new(&c.path))?);
+                Some(files.len() - 1)
+            });
+            found.push((c.clone(), index));
+        }
+        Self {
+            code: found,
+            files,
+            known: HashMap::new(),
+        }
+    }
+
+    /// The frames at a return address, innermost first: inlined ones, then the function itself.
+    pub(crate) fn frames(&mut self, return_address: u64) -> &[Frame] {
+        if !self.known.contains_key(&return_address) {
+            let frames = self.look_up(return_address);
+            self.known.insert(return_address, frames);
+        }
+        &self.known[&return_address]
+    }
+
+    /// The frames of a stack, innermost first. Addresses outside all mapped code are left out.
+    pub(crate) fn stack(&mut self, addresses: &[u64]) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        for &address in addresses {
+            frames.extend_from_slice(self.frames(address));
+        }
+        frames
+    }
+
+    fn look_up(&self, return_address: u64) -> Vec<Frame> {
+        // The call is before the address that it returns to, maybe on another line.
+        let call = return_address.wrapping_sub(1);
+        let found = self
+            .code
+            .iter()
+            .find(|(c, _)| (c.start..c.end).contains(&call));
+        let Some((code, file)) = found else {
+            return Vec::new();
+        };
+        let binary = file.map(|i| &self.files[i]);
+        let address = binary.and_then(|b| b.address(call - code.start + code.offset));
+        let mut frames = match (binary, address) {
+            (Some(binary), Some(address)) => binary.frames(address),
+            _ => Vec::new(),
+        };
+        if frames.is_empty() {
+            let file = Path::new(&code.path).file_name();
+            frames.push(Frame {
+                function: "??".into(),
+                file: file.map(|f| f.to_string_lossy().into_owned()),
+                line: None,
+            });
+        }
+        frames
+    }
+}
+
+impl Binary {
+    fn open(path: &Path) -> Option<Self> {
+        let loader = Loader::new(path).ok()?;
+        // Only the headers are read, of what may be hundreds of megabytes.
+        let headers = ReadCache::new(File::open(path).ok()?);
+        let object = object::File::parse(&headers).ok()?;
+        let segments = object
+            .segments()
+            .map(|s| {
+                let (offset, size) = s.file_range();
+                (offset, size, s.address())
+            })
+            .collect();
+        Some(Self { loader, segments })
+    }
+
+    /// The virtual address, as DWARF has it, of a byte of the file.
+    fn address(&self, offset: u64) -> Option<u64> {
+        self.segments
+            .iter()
+            .find(|&&(start, size, _)| (start..start + size).contains(&offset))
+            .map(|&(start, _, address)| offset - start + address)
+    }
+
+    fn frames(&self, address: u64) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        if let Ok(mut found) = self.loader.find_frames(address) {
+            while let Ok(Some(frame)) = found.next() {
+                let Some(function) = frame.function else {
+                    continue;
+                };
+                let name = function
+                    .demangle()
+                    .map_or_else(|_| "??".into(), |n| n.into_owned());
+                let location = frame.location.as_ref();
+                frames.push(Frame {
+                    function: without_hash(&name).into(),
+                    file: location.and_then(|l| l.file).map(tidy_path),
+                    line: location.and_then(|l| l.line).filter(|&l| l > 0),
+                });
+            }
+        }
+        if frames.is_empty() {
+            let symbol = self.loader.find_symbol(address);
+            frames.extend(symbol.map(|name| {
+                let name = addr2line::demangle_auto(name.into(), None);
+                Frame {
+                    function: without_hash(&name).into(),
+                    file: None,
+                    line: None,
+                }
+            }));
+        }
+        frames
+    }
+}
+
+/// A demangled name without the `::h0123456789abcdef` of the legacy scheme.
+fn without_hash(name: &str) -> &str {
+    match name.rsplit_once("::h") {
+        Some((front, hash)) if hash.len() == 16 && hash.bytes().all(|b| b.is_ascii_hexdigit()) => {
+            front
+        }
+        _ => name,
+    }
+}
+
+/// A path without `.` and `..`, and short where it is of a known place: `burn-nn-0.22.1/src/x.rs`
+/// for a registry's crate, `std/src/x.rs` for the standard library, relative to the current
+/// folder for what is below it.
+fn tidy_path(path: &str) -> String {
+    let path = normal(Path::new(path));
+    let text = path.to_string_lossy();
+    if let Some(rest) = behind_registry(&text) {
+        return rest.into();
+    }
+    if let Some((_, rest)) = text.split_once("/library/")
+        && (text.starts_with("/rustc/") || text.contains("/rustlib/src/rust/library/"))
+    {
+        return rest.into();
+    }
+    if text.starts_with("/rust/deps/") {
+        return text["/rust/deps/".len()..].into();
+    }
+    match std::env::current_dir() {
+        Ok(here) => path
+            .strip_prefix(here)
+            .unwrap_or(&path)
+            .to_string_lossy()
+            .into_owned(),
+        Err(_) => text.into_owned(),
+    }
+}
+
+/// What follows `registry/src/<index>/` or `git/checkouts/<repository>/<commit>/`.
+fn behind_registry(path: &str) -> Option<&str> {
+    if let Some((_, rest)) = path.split_once("/registry/src/") {
+        return rest.split_once('/').map(|(_, rest)| rest);
+    }
+    let (_, rest) = path.split_once("/git/checkouts/")?;
+    rest.split_once('/')?.1.split_once('/').map(|(_, rest)| rest)
+}
+
+fn normal(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir if normal.file_name().is_some() => {
+                normal.pop();
+            }
+            part => normal.push(part),
+        }
+    }
+    normal
+}
+
+/// Crates that allocate only on behalf of their callers; nobody would edit them for a leak.
+const CARRIERS: &[&str] = &[
+    "std",
+    "core",
+    "alloc",
+    "proc_macro",
+    "hashbrown",
+    "bytes",
+    "smallvec",
+    "arrayvec",
+    "indexmap",
+    "rayon",
+    "rayon_core",
+    "crossbeam",
+    "crossbeam_deque",
+    "crossbeam_epoch",
+    "crossbeam_utils",
+    "parking_lot",
+    "parking_lot_core",
+    "lock_api",
+    "once_cell",
+    "dhat",
+    "tikv_jemallocator",
+    "backtrace",
+];
+
+impl Frame {
+    /// The crate that the function's name begins with; for `<a::B as c::D>::e` it is `a`.
+    pub(crate) fn krate(&self) -> &str {
+        let name = self.function.trim_start_matches(['<', '&', '*', '(', '[']);
+        let name = name.strip_prefix("dyn ").unwrap_or(name);
+        let name = name.strip_prefix("mut ").unwrap_or(name);
+        let end = name
+            .find(|c: char| !(c.is_alphanumeric() || c == '_'))
+            .unwrap_or(name.len());
+        &name[..end]
+    }
+
+    /// Whose code it is. The file decides where it is known: generic code of another crate is
+    /// named after the type it is for, but stands in its own file.
+    pub(crate) fn owner(&self) -> Owner {
+        if let Some(file) = &self.file {
+            let folder = file.split('/').next().unwrap_or_default();
+            if let Some(krate) = versioned(folder) {
+                let krate = krate.replace('-', "_");
+                if krate == "afterdrop" {
+                    return Owner::Tool;
+                }
+                return if CARRIERS.contains(&krate.as_str()) {
+                    Owner::Standard
+                } else {
+                    Owner::Dependency
+                };
+            }
+            if ["std", "core", "alloc", "backtrace", "test", "proc_macro"].contains(&folder)
+                && file[folder.len()..].starts_with("/src/")
+            {
+                return Owner::Standard;
+            }
+            if is_tool_file(file) {
+                return Owner::Tool;
+            }
+        }
+        let krate = self.krate();
+        if self.line.is_none() || self.function.starts_with("__rust") {
+            // Without a line there is nothing to edit: C start-up code, allocator shims.
+            return Owner::Standard;
+        }
+        if CARRIERS.contains(&krate) && self.file.is_none() {
+            return Owner::Standard;
+        }
+        Owner::Own
+    }
+}
+
+/// The crate's name of a folder `name-1.2.3`, as a registry unpacks it.
+fn versioned(folder: &str) -> Option<&str> {
+    folder.char_indices().find_map(|(i, c)| {
+        let version = &folder[i + c.len_utf8()..];
+        (c == '-' && i > 0 && version.starts_with(|v: char| v.is_ascii_digit()) && version.contains('.'))
+            .then(|| &folder[..i])
+    })
+}
+
+/// Whether a file belongs to the tool itself. Its workloads are what is measured, not the tool.
+fn is_tool_file(file: &str) -> bool {
+    /// Where this crate was compiled; its files are below it.
+    const HOME: &str = env!("CARGO_MANIFEST_DIR");
+    let inside = if Path::new(file).is_absolute() {
+        Path::new(file).strip_prefix(HOME).ok()
+    } else {
+        // `tidy_path` made it relative to the current folder.
+        let here = std::env::current_dir().ok();
+        let below = here.is_some_and(|here| here == Path::new(HOME));
+        below.then_some(Path::new(file))
+    };
+    inside.is_some_and(|f| f.starts_with("src") && !f.starts_with("src/workloads"))
+}
+
+/// The index of the blame frame: the innermost frame of the user's own code, else of a
+/// dependency; `None` if the stack has neither.
+pub(crate) fn blame(stack: &[Frame]) -> Option<usize> {
+    let of = |owner| stack.iter().position(|f| f.owner() == owner);
+    of(Owner::Own).or_else(|| of(Owner::Dependency))
+}
+
+/// The part of a stack that a reader wants: from where it left the allocator and the standard
+/// library to where the tool's runner, a thread's start or `main` called it.
+pub(crate) fn relevant(stack: &[Frame]) -> &[Frame] {
+    let inner = stack
+        .iter()
+        .position(|f| matches!(f.owner(), Owner::Own | Owner::Dependency))
+        .unwrap_or(stack.len());
+    let outer = stack[inner..]
+        .iter()
+        .position(|f| f.owner() == Owner::Tool)
+        .map_or(stack.len(), |n| inner + n);
+    let stack = &stack[inner..outer];
+    let end = stack
+        .iter()
+        .rposition(|f| matches!(f.owner(), Owner::Own | Owner::Dependency))
+        .map_or(0, |i| i + 1);
+    &stack[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(function: &str, file: &str) -> Frame {
+        Frame {
+            function: function.into(),
+            file: (!file.is_empty()).then(|| tidy_path(file)),
+            line: Some(3),
+        }
+    }
+
+    #[test]
+    fn paths_lose_the_machine_they_were_built_on() {
+        let home = "/home/me/.cargo/registry/src/index-abc/burn-nn-0.22.1/src/x.rs";
+        assert_eq!(tidy_path(home), "burn-nn-0.22.1/src/x.rs");
+        let std = "/rustc/0123abc/library/alloc/src/vec/mod.rs";
+        assert_eq!(tidy_path(std), "alloc/src/vec/mod.rs");
+        let git = "/home/me/.cargo/git/checkouts/burn-12ab/34cd/crates/x/src/y.rs";
+        assert_eq!(tidy_path(git), "crates/x/src/y.rs");
+        let here = std::env::current_dir().unwrap().join("src/a/../b.rs");
+        assert_eq!(tidy_path(&here.to_string_lossy()), "src/b.rs");
+    }
+
+    #[test]
+    fn the_user_is_blamed_before_a_dependency_and_nobody_else() {
+        let stack = [
+            frame("alloc::vec::Vec<T>::push", "/rustc/1/library/alloc/src/vec/mod.rs"),
+            frame("<hashbrown::X as Y>::z", "/c/registry/src/i/hashbrown-0.15.2/src/lib.rs"),
+            frame("burn_autodiff::graph", "/c/registry/src/i/burn-autodiff-0.22.1/src/g.rs"),
+            frame("serving::reload", "/srv/app/src/reload.rs"),
+            frame("afterdrop::cycle::runner::run", &format!("{}/src/cycle/runner.rs", env!("CARGO_MANIFEST_DIR"))),
+            frame("serving::main", "/srv/app/src/main.rs"),
+        ];
+        assert_eq!(blame(&stack), Some(3));
+        assert_eq!(blame(&stack[..3]), Some(2));
+        assert_eq!(blame(&stack[..2]), None);
+        let names: Vec<&str> = relevant(&stack).iter().map(|f| &*f.function).collect();
+        assert_eq!(names, ["burn_autodiff::graph", "serving::reload"]);
+    }
+
+    #[test]
+    fn generic_code_belongs_to_the_file_it_stands_in() {
+        let inlined = frame("<app::T as core::clone::Clone>::clone", "/rustc/1/library/core/src/clone.rs");
+        assert_eq!(inlined.owner(), Owner::Standard);
+        let workload = format!("{}/src/workloads/burn.rs", env!("CARGO_MANIFEST_DIR"));
+        assert_eq!(frame("afterdrop::workloads::burn::x", &workload).owner(), Owner::Own);
+    }
+
+    #[test]
+    fn names_lose_their_hash_and_keep_the_rest() {
+        assert_eq!(without_hash("a::b::h0123456789abcdef"), "a::b");
+        assert_eq!(without_hash("a::handler"), "a::handler");
+    }
+
+    #[test]
+    fn a_crate_is_read_off_a_name() {
+        assert_eq!(frame("<alloc::vec::Vec<T> as X>::y", "").krate(), "alloc");
+        assert_eq!(frame("<&mut a::B as c::D>::e", "").krate(), "a");
+        assert_eq!(frame("main", "").krate(), "main");
+    }
+
+    #[test]
+    fn this_test_is_found_in_its_own_executable() {
+        let mut code = Vec::new();
+        crate::proc::for_each_code_mapping(&mut crate::heap::MappedVec::new(), |m| {
+            code.push(Code {
+                start: m.start,
+                end: m.end,
+                offset: m.offset,
+                path: m.path.to_owned(),
+            });
+        });
+        let here = this_test_is_found_in_its_own_executable as *const () as u64 + 1;
+        let mut symbols = Symbolizer::new(&code);
+        let frames = symbols.frames(here);
+        let last = frames.last().unwrap();
+        assert!(last.function.ends_with("this_test_is_found_in_its_own_executable"), "{last:?}");
+        assert_eq!(last.file.as_deref(), Some("src/symbols.rs"));
+        assert!(symbols.frames(16).is_empty(), "no code is mapped there");
+    }
+}

@@ -1,0 +1,672 @@
+//! The classifier: what a site's series of censuses proves. Pure functions over numbers.
+//!
+//! A cache that gains one entry a cycle looks exactly like a leak until it is full, and deferred
+//! frees look like one until the sweep. No finite run can tell them apart by their curve, so the
+//! rule has a stated *horizon*: what still grows beyond it is called a leak; what stops or is swept
+//! within it never is.
+//!
+//! The rule looks at generations, not at bytes. Let T be the longest life of a generation that
+//! died. A generation that is older than T has outlived everything that ever died at this site: it
+//! *stays*. Young blocks that come and go, however many, do not blur the picture, and a sweep or a
+//! bounded cache makes T so long that nothing stays. Blocks that grow in place of multiplying (a
+//! `realloc` is a new birth) leave no generation that stays, but raise the *floor*: the lowest
+//! live bytes from a boundary on. The cycles in which something came to stay, or the floor rose,
+//! are the *rises*; the verdict is about their rhythm.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::statistics::{self, Slope};
+
+/// Default horizon, in cycles after the warm-up.
+pub(crate) const DEFAULT_HORIZON: u32 = 64;
+
+/// Default warm-up, in cycles.
+pub(crate) const DEFAULT_WARMUP: u32 = 3;
+
+/// Cycles beyond the horizon that the default run adds, so that a leak every third cycle, or one
+/// under churn, is still called.
+const DEFAULT_MARGIN: u32 = 16;
+
+/// Fewest cycles after the warm-up about which anything can be said: five rising values are the
+/// fewest that chance alone gives in less than 1 % of all cases (1 in 120 orders).
+pub(crate) const FEWEST_CYCLES: u32 = 5;
+
+/// Rises needed before anything is called growth.
+const FEWEST_RISES: usize = 5;
+
+/// Chance below which a rise is believed.
+const SIGNIFICANCE: f64 = 0.01;
+
+/// Cycles without a rise before a site counts as having stopped, at least.
+const FEWEST_QUIET: u32 = 8;
+
+/// Generations that make model-sized growth a leak without waiting for the horizon.
+const MODEL_SIZED_GENERATIONS: usize = 8;
+
+/// Living generations at every boundary from which on turnover is called a cache and not churn.
+const CACHE_GENERATIONS: u32 = 4;
+
+/// Cycles of a run that was given no number, for a warm-up and a horizon.
+pub(crate) fn default_cycles(warmup: u32, horizon: u32) -> u32 {
+    warmup.saturating_add(horizon).saturating_add(DEFAULT_MARGIN)
+}
+
+/// What a site's series of censuses proves.
+///
+/// The order is that of severity: a run's verdict is the worst of its sites'.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// Born in the warm-up cycles only.
+    WarmUp,
+    /// Survivors are always young: each generation dies when a later one comes, or in sweeps.
+    Churn,
+    /// It grew, then stopped; or every new entry replaces an old one.
+    Cache,
+    /// The numbers allow two of these. The reason says what would settle it.
+    Undecided,
+    /// It grew to the end, but the run ended before the horizon.
+    Growing,
+    /// It grew beyond the horizon, or by whole models.
+    Leak,
+}
+
+impl Verdict {
+    /// All verdicts, the mildest first.
+    pub const ALL: [Self; 6] = [
+        Self::WarmUp,
+        Self::Churn,
+        Self::Cache,
+        Self::Undecided,
+        Self::Growing,
+        Self::Leak,
+    ];
+
+    /// The word for it in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::WarmUp => "warm-up",
+            Self::Churn => "churn",
+            Self::Cache => "cache",
+            Self::Undecided => "undecided",
+            Self::Growing => "growing",
+            Self::Leak => "leak",
+        }
+    }
+
+    /// Whether memory grows for all that is known: a check fails on it.
+    pub const fn is_growth(self) -> bool {
+        matches!(self, Self::Growing | Self::Leak)
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// The survivors of one birth cycle at one site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Generation {
+    /// Boundary of its birth, counted from 1 after the baseline.
+    pub(crate) born: u32,
+    /// First boundary at which nothing of it was left; `None` if it is alive at the last one.
+    pub(crate) died: Option<u32>,
+    /// Live bytes at the last boundary, or when it was last seen.
+    pub(crate) bytes: u64,
+    /// The same in blocks.
+    pub(crate) blocks: u64,
+}
+
+/// What the censuses say about one site, the warm-up set aside.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Series {
+    /// Live bytes born after the baseline, at each boundary after it.
+    pub(crate) bytes: Vec<u64>,
+    /// The same in blocks.
+    pub(crate) blocks: Vec<u64>,
+    /// Living generations at each boundary. All three are of one length.
+    pub(crate) living: Vec<u32>,
+    /// All generations that were alive at some boundary, by birth.
+    pub(crate) generations: Vec<Generation>,
+}
+
+impl Series {
+    fn boundaries(&self) -> u32 {
+        self.bytes.len() as u32
+    }
+
+    /// T: the longest life, in boundaries, of a generation that died.
+    fn longest_life(&self) -> u32 {
+        let lives = self.generations.iter();
+        lives
+            .filter_map(|g| g.died.map(|d| d.saturating_sub(g.born)))
+            .max()
+            .unwrap_or(0)
+    }
+
+    fn alive(&self) -> impl Iterator<Item = &Generation> {
+        self.generations.iter().filter(|g| g.died.is_none())
+    }
+
+    /// Generations that have outlived everything that died.
+    fn staying(&self) -> Vec<Generation> {
+        let (n, longest) = (self.boundaries(), self.longest_life());
+        self.alive()
+            .copied()
+            .filter(|g| n + 1 - g.born.min(n) > longest)
+            .collect()
+    }
+
+    /// The floor: for each boundary the lowest live bytes from it to the end.
+    fn floor(&self) -> Vec<u64> {
+        let mut floor = self.bytes.clone();
+        for k in (0..floor.len().saturating_sub(1)).rev() {
+            floor[k] = floor[k].min(floor[k + 1]);
+        }
+        floor
+    }
+}
+
+/// The verdict on one site, with its figures.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Judgement {
+    pub(crate) verdict: Verdict,
+    /// Why, in words, and what it would mean otherwise.
+    pub(crate) reason: String,
+    /// Growth in bytes and in blocks per cycle; `None` where nothing grows.
+    pub(crate) bytes_per_cycle: Option<Slope>,
+    pub(crate) blocks_per_cycle: Option<Slope>,
+    /// Bytes that each generation adds at least, if one stays in every cycle.
+    every_cycle: Option<u64>,
+}
+
+impl Judgement {
+    fn of(verdict: Verdict, reason: impl Into<String>) -> Self {
+        Self {
+            verdict,
+            reason: reason.into(),
+            bytes_per_cycle: None,
+            blocks_per_cycle: None,
+            every_cycle: None,
+        }
+    }
+}
+
+/// When something came to stay, and how.
+struct Rises {
+    /// Boundaries of the rises, ascending.
+    at: Vec<u32>,
+    /// What is believed to rise, up to the last boundary that is certain.
+    level: Vec<u64>,
+    /// Cumulative bytes and blocks that came to stay.
+    bytes: Vec<u64>,
+    blocks: Vec<u64>,
+    /// Boundaries in all.
+    boundaries: u32,
+    /// Last boundary about which it is certain what stays.
+    certain: u32,
+    /// Cycles since the last rise, up to the end or to the first that is not certain.
+    quiet: u32,
+    /// What a rise is, for the reason's words.
+    what: &'static str,
+}
+
+impl Rises {
+    /// By generations that stay.
+    fn of_generations(series: &Series) -> Self {
+        let certain = series.boundaries() - series.longest_life().min(series.boundaries());
+        let staying = series.staying();
+        let until = |k: u32, of: fn(&Generation) -> u64| {
+            staying.iter().filter(|g| g.born <= k).map(of).sum()
+        };
+        let last = staying.last().map_or(0, |g| g.born);
+        let newest = series.alive().map(|g| g.born).max().unwrap_or(0);
+        let sure = if newest > last { certain } else { series.boundaries() };
+        Self {
+            at: staying.iter().map(|g| g.born).collect(),
+            boundaries: series.boundaries(),
+            quiet: sure.saturating_sub(last),
+            level: series.living[..certain as usize]
+                .iter()
+                .map(|&g| u64::from(g))
+                .collect(),
+            bytes: (1..=certain).map(|k| until(k, |g| g.bytes)).collect(),
+            blocks: (1..=certain).map(|k| until(k, |g| g.blocks)).collect(),
+            certain,
+            what: "generations",
+        }
+    }
+
+    /// By the floor of live bytes: a rise is where all that follows is above all that was.
+    fn of_floor(series: &Series) -> Self {
+        let certain = series.boundaries() - series.longest_life().min(series.boundaries());
+        let floor = series.floor();
+        let mut at = Vec::new();
+        let mut highest = 0;
+        for (k, (&floor, &bytes)) in floor.iter().zip(&series.bytes).enumerate() {
+            if floor > highest {
+                at.push(k as u32 + 1);
+            }
+            highest = highest.max(bytes);
+        }
+        let doubtful = at.iter().any(|&k| k > certain);
+        at.retain(|&k| k <= certain);
+        let sure = if doubtful { certain } else { series.boundaries() };
+        Self {
+            boundaries: series.boundaries(),
+            quiet: sure.saturating_sub(at.last().copied().unwrap_or(0)),
+            at,
+            level: series.bytes[..certain as usize].to_vec(),
+            blocks: series.blocks[..certain as usize].to_vec(),
+            bytes: floor[..certain as usize].to_vec(),
+            certain,
+            what: "steps of its blocks",
+        }
+    }
+
+    fn first(&self) -> u32 {
+        self.at.first().copied().unwrap_or(0)
+    }
+
+    fn last(&self) -> u32 {
+        self.at.last().copied().unwrap_or(0)
+    }
+
+    /// Cycles from the first rise to the last.
+    fn span(&self) -> u32 {
+        self.last() - self.first()
+    }
+
+    /// Longest wait between two rises; 1 if there is only one.
+    fn longest_gap(&self) -> u32 {
+        let gaps = self.at.windows(2).map(|w| w[1] - w[0]);
+        gaps.max().unwrap_or(1)
+    }
+
+    /// Quiet cycles after which filling counts as over: as many as the filling took, and twice
+    /// the longest wait for an entry.
+    fn quiet_needed(&self) -> u32 {
+        (self.span() + 1)
+            .max(2 * self.longest_gap() + 1)
+            .max(FEWEST_QUIET)
+    }
+
+    fn has_stopped(&self) -> bool {
+        self.quiet >= self.quiet_needed()
+    }
+
+    /// Growth is only believed in a run three times as long as the longest life that ended in it:
+    /// otherwise what looks as if it stayed may be in the middle of such a life.
+    fn goes_on(&self) -> bool {
+        let longest = self.boundaries - self.certain;
+        self.at.len() >= FEWEST_RISES
+            && self.boundaries >= 3 * longest
+            && self.quiet <= 2 * self.longest_gap()
+            && !self.slows_down()
+            && self.is_believed()
+    }
+
+    /// Whether the second half of the time saw less than a third of the first half's rises: a
+    /// cache that meets ever fewer new keys, or a buffer that doubles.
+    fn slows_down(&self) -> bool {
+        let middle = (self.first() + self.certain) / 2;
+        let early = self.at.iter().filter(|&&k| k <= middle).count();
+        (self.at.len() - early) * 3 < early
+    }
+
+    fn is_believed(&self) -> bool {
+        let half = if self.level.len() >= 4 * FEWEST_RISES {
+            &self.level[self.level.len() / 2..]
+        } else {
+            &self.level[..]
+        };
+        statistics::rise_by_chance(half) < SIGNIFICANCE
+    }
+
+    /// Growth per cycle since the first rise.
+    fn slope(&self, of: &[u64]) -> Option<Slope> {
+        statistics::theil_sen(of.get(self.first().saturating_sub(1) as usize..)?)
+    }
+
+    /// The judgement that these rises alone allow; `None` if there are none.
+    fn judge(&self, horizon: u32) -> Option<Judgement> {
+        let n = self.at.len();
+        if n == 0 {
+            return None;
+        }
+        let stays = self.bytes.last().copied().unwrap_or(0);
+        let (last, quiet, what) = (self.last(), self.quiet, self.what);
+        let mut judgement = if self.goes_on() {
+            if self.span() >= horizon {
+                Judgement::of(
+                    Verdict::Leak,
+                    format!(
+                        "{n} {what} came to stay, the last in cycle {last} after the warm-up, and \
+                         nothing went: past the horizon of {horizon} cycles; if this is a cache, \
+                         it holds more than {n} entries, {stays} bytes"
+                    ),
+                )
+            } else {
+                let more = horizon - self.span() + self.longest_gap();
+                Judgement::of(
+                    Verdict::Growing,
+                    format!(
+                        "{n} {what} came to stay and it goes on, but the run ended before the \
+                         horizon of {horizon} cycles; {more} more would tell a leak from a cache"
+                    ),
+                )
+            }
+        } else if self.has_stopped() {
+            return Some(Judgement::of(
+                Verdict::Cache,
+                format!(
+                    "{n} {what} came to stay, none in the last {quiet} cycles, which is longer \
+                     than the filling took; it holds {stays} bytes"
+                ),
+            ));
+        } else {
+            let more = self.quiet_needed() - quiet.min(self.quiet_needed());
+            let slower = if self.slows_down() { ", ever more slowly" } else { "" };
+            Judgement::of(
+                Verdict::Undecided,
+                format!(
+                    "{n} {what} came to stay{slower}, the last {quiet} cycles ago: too few to \
+                     tell growth from a cache; {} more cycles would",
+                    more.max(FEWEST_RISES as u32)
+                ),
+            )
+        };
+        judgement.bytes_per_cycle = self.slope(&self.bytes);
+        judgement.blocks_per_cycle = self.slope(&self.blocks);
+        Some(judgement)
+    }
+}
+
+/// Judges one site by its own series.
+pub(crate) fn judge(series: &Series, horizon: u32) -> Judgement {
+    let n = series.boundaries();
+    if series.generations.is_empty() {
+        return Judgement::of(
+            Verdict::WarmUp,
+            "born before the baseline, and nothing since",
+        );
+    }
+    if n < FEWEST_CYCLES {
+        return Judgement::of(
+            Verdict::Undecided,
+            format!("{n} cycles after the warm-up are too few; at least {FEWEST_CYCLES} are needed"),
+        );
+    }
+    let by_generations = Rises::of_generations(series);
+    let dead = series.generations.iter().filter(|g| g.died.is_some()).count();
+    // One or two that happen to be the oldest so far, among many that died, prove nothing.
+    let some_stay = by_generations.at.len() * 5 > dead || by_generations.at.len() >= FEWEST_RISES;
+    let generations = by_generations.judge(horizon).filter(|_| some_stay);
+    let floor = Rises::of_floor(series);
+    // Few steps of the floor are what noise leaves; they count only where generations are silent
+    // and the steps go on.
+    let floor = floor
+        .judge(horizon)
+        .filter(|j| j.verdict.is_growth() || (floor.at.len() >= 3 && generations.is_none()));
+    let judged = match (generations, floor) {
+        (Some(g), Some(f)) if f.verdict.is_growth() && f.verdict > g.verdict => f,
+        (Some(g), _) => {
+            let mut judged = g;
+            if by_generations.longest_gap() == 1 && by_generations.at.len() >= MODEL_SIZED_GENERATIONS {
+                judged.every_cycle = series.staying().iter().map(|g| g.bytes).min();
+            }
+            judged
+        }
+        (None, Some(f)) if f.verdict != Verdict::Cache => f,
+        (None, _) => turnover(series),
+    };
+    debug_assert!(judged.verdict != Verdict::WarmUp);
+    judged
+}
+
+/// Nothing stays: a cache that replaces, or churn.
+fn turnover(series: &Series) -> Judgement {
+    let longest = series.longest_life();
+    let half = &series.living[series.living.len() / 2..];
+    let fewest = half.iter().copied().min().unwrap_or(0);
+    let most = half.iter().copied().max().unwrap_or(0);
+    if fewest >= CACHE_GENERATIONS {
+        Judgement::of(
+            Verdict::Cache,
+            format!("each new entry replaces an old one: never more than {most} generations alive"),
+        )
+    } else {
+        Judgement::of(
+            Verdict::Churn,
+            format!("no generation lives longer than {} cycles", longest.max(1)),
+        )
+    }
+}
+
+/// Calls model-sized growth a leak without waiting for the horizon: growing sites of which a
+/// generation stays in every cycle, and which together keep in each cycle at least a quarter of
+/// what a load leaves live before the drop (`loaded_bytes`).
+pub(crate) fn judge_together(judgements: &mut [Judgement], loaded_bytes: u64) {
+    let together: u64 = judgements
+        .iter()
+        .filter(|j| j.verdict.is_growth())
+        .filter_map(|j| j.every_cycle)
+        .sum();
+    if loaded_bytes == 0 || together < loaded_bytes.div_ceil(4) {
+        return;
+    }
+    for j in judgements {
+        if j.verdict == Verdict::Growing && j.every_cycle.is_some() {
+            j.verdict = Verdict::Leak;
+            j.reason = format!(
+                "a generation came to stay in every cycle, and together these sites keep \
+                 {together} bytes of the {loaded_bytes} that a cycle loads: no cache holds whole \
+                 models that nobody asks for again"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A site made up of blocks: `(born, dies at boundary, bytes)`.
+    fn series(n: u32, blocks: impl IntoIterator<Item = (u32, Option<u32>, u64)>) -> Series {
+        let blocks: Vec<_> = blocks
+            .into_iter()
+            .filter(|&(born, dies, _)| born <= n && dies.is_none_or(|d| d > born))
+            .collect();
+        let alive = |k: u32, b: &(u32, Option<u32>, u64)| b.0 <= k && b.1.is_none_or(|d| d > k);
+        let mut made = Series::default();
+        for k in 1..=n {
+            let now: Vec<_> = blocks.iter().filter(|b| alive(k, b)).collect();
+            made.bytes.push(now.iter().map(|b| b.2).sum());
+            made.blocks.push(now.len() as u64);
+            let mut births: Vec<u32> = now.iter().map(|b| b.0).collect();
+            births.sort_unstable();
+            births.dedup();
+            made.living.push(births.len() as u32);
+        }
+        for born in 1..=n {
+            let of: Vec<_> = blocks.iter().filter(|b| b.0 == born).collect();
+            let Some(last) = (born..=n).rev().find(|&k| of.iter().any(|b| alive(k, b))) else {
+                continue;
+            };
+            let left: Vec<_> = of.iter().filter(|b| alive(last, b)).collect();
+            made.generations.push(Generation {
+                born,
+                died: (last < n).then_some(last + 1),
+                bytes: left.iter().map(|b| b.2).sum(),
+                blocks: left.len() as u64,
+            });
+        }
+        made
+    }
+
+    fn verdict(n: u32, blocks: impl IntoIterator<Item = (u32, Option<u32>, u64)>) -> Verdict {
+        judge(&series(n, blocks), DEFAULT_HORIZON).verdict
+    }
+
+    const DEFAULT_N: u32 = DEFAULT_HORIZON + DEFAULT_MARGIN;
+
+    #[test]
+    fn a_block_every_cycle_is_a_leak_past_the_horizon_and_growing_before() {
+        let leak = |n| judge(&series(n, (1..=n).map(|k| (k, None, 100))), 64);
+        assert_eq!(leak(64).verdict, Verdict::Growing);
+        assert_eq!(leak(65).verdict, Verdict::Leak);
+        let j = leak(DEFAULT_N);
+        assert_eq!(j.bytes_per_cycle.unwrap().value, 100.0);
+        assert_eq!(j.blocks_per_cycle.unwrap().value, 1.0);
+        assert!(j.reason.contains("more than 80 entries, 8000 bytes"), "{}", j.reason);
+    }
+
+    #[test]
+    fn a_slow_leak_is_a_leak_within_three_horizons() {
+        for every in [2, 3, 5, 10] {
+            let slow = |n: u32| (1..=n).filter(move |k| k % every == 0).map(|k| (k, None, 9));
+            assert_eq!(verdict(3 * 64, slow(3 * 64)), Verdict::Leak, "every {every}");
+        }
+        assert_eq!(verdict(DEFAULT_N, (1..=80).filter(|k| k % 3 == 0).map(|k| (k, None, 9))), Verdict::Leak);
+    }
+
+    #[test]
+    fn a_cache_that_fills_within_the_horizon_is_never_a_leak() {
+        for capacity in 1..=64 {
+            for n in FEWEST_CYCLES..=200 {
+                let filled = (1..=capacity).map(|k| (k, None, 10));
+                let found = verdict(n, filled);
+                assert_ne!(found, Verdict::Leak, "capacity {capacity}, {n} cycles");
+                if n >= 2 * capacity + FEWEST_QUIET {
+                    assert_eq!(found, Verdict::Cache, "capacity {capacity}, {n} cycles");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_bounded_cache_is_a_cache_and_a_replaced_buffer_is_churn() {
+        for capacity in 1..=30 {
+            let lru = (1..=DEFAULT_N).map(|k| (k, Some(k + capacity), 10));
+            let expected = if capacity < CACHE_GENERATIONS { Verdict::Churn } else { Verdict::Cache };
+            assert_eq!(verdict(DEFAULT_N, lru), expected, "capacity {capacity}");
+        }
+    }
+
+    #[test]
+    fn sweeps_within_the_horizon_are_churn_at_any_length() {
+        for period in 2..=40_u32 {
+            for n in 2 * period + 1..=200 {
+                let swept = (1..=n).map(|k| (k, Some(k.next_multiple_of(period)), 10));
+                let found = verdict(n, swept);
+                assert!(!found.is_growth(), "period {period}, {n} cycles: {found}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_leak_under_churn_at_the_same_site_is_a_leak_of_its_own_bytes() {
+        let mut state = 7_u64;
+        let mut random = move |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) % below
+        };
+        let mut blocks = Vec::new();
+        for k in 1..=DEFAULT_N {
+            blocks.push((k, None, 16));
+            for _ in 0..5 {
+                blocks.push((k, Some(k + random(4) as u32), random(10_000_000)));
+            }
+        }
+        let j = judge(&series(DEFAULT_N, blocks), 64);
+        assert_eq!(j.verdict, Verdict::Leak, "{}", j.reason);
+        assert_eq!(j.bytes_per_cycle.unwrap().value, 16.0);
+    }
+
+    #[test]
+    fn a_block_that_grows_by_realloc_is_a_leak() {
+        // Born anew in each cycle, 64 bytes longer.
+        let grown = (1..=DEFAULT_N).map(|k| (k, Some(k + 1), 64 * u64::from(k)));
+        let j = judge(&series(DEFAULT_N, grown), 64);
+        assert_eq!(j.verdict, Verdict::Leak, "{}", j.reason);
+        assert_eq!(j.bytes_per_cycle.unwrap().value, 64.0);
+    }
+
+    #[test]
+    fn a_doubling_buffer_is_not_called_a_leak_nor_clean_while_it_may_go_on() {
+        let doubling = (0..7).map(|i| (1 << i, Some(2 << i), 100 << i));
+        let found = verdict(DEFAULT_N, doubling);
+        assert!(found != Verdict::Leak, "{found}");
+    }
+
+    #[test]
+    fn a_thread_that_frees_a_little_late_is_churn() {
+        // 864 bytes for ever, and now and then a megabyte that is gone at the next boundary.
+        let late = [5, 9, 30, 31, 77, DEFAULT_N].map(|k| (k, Some(k + 1), 1_049_068));
+        assert_eq!(verdict(DEFAULT_N, late), Verdict::Churn);
+    }
+
+    #[test]
+    fn random_lives_are_hardly_ever_growth() {
+        let mut state = 3_u64;
+        let mut alarms = Vec::new();
+        for _ in 0..500 {
+            let blocks: Vec<_> = (1..=DEFAULT_N)
+                .map(|k| {
+                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    let uniform = ((state >> 33) as f64 + 1.0) / (1_u64 << 31) as f64;
+                    (k, Some(k + 1 + (-10.0 * uniform.ln()) as u32), 10)
+                })
+                .collect();
+            let j = judge(&series(DEFAULT_N, blocks), 64);
+            if j.verdict.is_growth() {
+                alarms.push(j.reason);
+            }
+        }
+        assert!(alarms.is_empty(), "{alarms:?}");
+    }
+
+    #[test]
+    fn one_late_initialisation_is_a_cache_once_it_is_quiet() {
+        assert_eq!(verdict(DEFAULT_N, [(40, None, 5)]), Verdict::Cache);
+        assert_eq!(verdict(DEFAULT_N, [(78, None, 5)]), Verdict::Undecided);
+    }
+
+    #[test]
+    fn nothing_after_the_baseline_is_warm_up() {
+        assert_eq!(verdict(DEFAULT_N, []), Verdict::WarmUp);
+    }
+
+    #[test]
+    fn too_few_cycles_are_undecided_and_say_how_many() {
+        let j = judge(&series(4, (1..=4).map(|k| (k, None, 1))), 64);
+        assert_eq!(j.verdict, Verdict::Undecided);
+        assert!(j.reason.contains("at least 5"), "{}", j.reason);
+    }
+
+    #[test]
+    fn whole_models_are_a_leak_before_the_horizon() {
+        let model = |n: u32, bytes| judge(&series(n, (1..=n).map(|k| (k, None, bytes))), 64);
+        let mut few = [model(7, 1000), model(7, 500)];
+        judge_together(&mut few, 2000);
+        assert_eq!(few[0].verdict, Verdict::Growing);
+        let mut enough = [model(8, 300), model(8, 200)];
+        judge_together(&mut enough, 2000);
+        assert!(enough.iter().all(|j| j.verdict == Verdict::Leak));
+        let mut small = [model(8, 300), model(8, 199)];
+        judge_together(&mut small, 2000);
+        assert!(small.iter().all(|j| j.verdict == Verdict::Growing));
+    }
+
+    #[test]
+    fn the_worst_verdict_is_the_greatest() {
+        assert_eq!(Verdict::ALL.iter().max(), Some(&Verdict::Leak));
+        assert!(Verdict::ALL.is_sorted());
+    }
+}
