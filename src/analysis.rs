@@ -1,0 +1,520 @@
+//! From the journal to the report: stacks folded by blame frame, series made of censuses, each
+//! judged.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::child::{Ended, How};
+use crate::cycle::Phase;
+use crate::heap::NO_SITE;
+use crate::journal::{Journal, Row};
+use crate::report::{
+    Attribution, Boundary, Cost, Frame, Report, RunVerdict, SCHEMA, Site, Witness,
+};
+use crate::symbols::{self, Symbolizer};
+use crate::verdict::{self, Generation, Judgement, Series, Verdict};
+
+/// What stands for the function of blocks without a readable stack.
+const NOT_ATTRIBUTED: &str = "(not attributed)";
+
+/// What the journal does not know.
+pub(crate) struct Circumstances {
+    pub(crate) ended: Ended,
+    pub(crate) horizon: u32,
+    pub(crate) options: Vec<String>,
+    pub(crate) witness: Option<Witness>,
+}
+
+/// Makes the report of a journal.
+pub(crate) fn report(journal: &Journal, with: Circumstances) -> Report {
+    let mut symbols = Symbolizer::new(&journal.code);
+    let mut groups = fold(journal, &mut symbols);
+    let mut judgements: Vec<Judgement> = groups
+        .iter()
+        .map(|g| verdict::judge(&g.series, with.horizon))
+        .collect();
+    verdict::judge_together(&mut judgements, typical_load(journal));
+    let mut sites: Vec<Site> = groups
+        .drain(..)
+        .zip(judgements)
+        .filter(|(g, j)| g.retained.blocks > 0 || j.verdict != Verdict::WarmUp)
+        .map(|(g, j)| site(g, j))
+        .collect();
+    sites.sort_by(|a, b| {
+        let rate = |s: &Site| s.bytes_per_cycle.unwrap_or(0.0);
+        b.verdict
+            .cmp(&a.verdict)
+            .then(rate(b).total_cmp(&rate(a)))
+            .then(b.retained_bytes.cmp(&a.retained_bytes))
+            .then(a.location().cmp(&b.location()))
+    });
+    let ended = ended(journal, with.ended);
+    let after_warmup = journal
+        .boundaries
+        .iter()
+        .filter(|b| b.counts.cycle > journal.start.warmup)
+        .count() as u32;
+    let mut run = RunVerdict::worst(sites.iter().map(|s| s.verdict));
+    if run == RunVerdict::Clean && after_warmup < verdict::FEWEST_CYCLES {
+        run = RunVerdict::Undecided;
+    }
+    let growth: Vec<f64> = sites
+        .iter()
+        .filter(|s| s.verdict.is_growth())
+        .filter_map(|s| s.bytes_per_cycle)
+        .collect();
+    let bytes_per_cycle = (!growth.is_empty()).then(|| growth.iter().sum());
+    let attribution = attribution(journal, &sites);
+    Report {
+        schema: SCHEMA.into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        workload: journal.start.workload.clone(),
+        options: with.options,
+        heap: journal.start.heap,
+        strategy: journal.start.strategy,
+        cycles: journal.start.cycles,
+        warmup: journal.start.warmup,
+        horizon: with.horizon,
+        verdict: run,
+        summary: summary(run, &sites, after_warmup, journal.start.warmup),
+        warnings: warnings(journal, &attribution, &ended, with.witness.as_ref()),
+        ended,
+        bytes_per_cycle,
+        sites,
+        boundaries: journal.boundaries.iter().map(|b| boundary(&b.counts)).collect(),
+        attribution,
+        cost: cost(journal),
+        witness: with.witness,
+    }
+}
+
+/// All stacks with one blame frame in one phase.
+struct Group {
+    blame: Option<Frame>,
+    phase: Phase,
+    series: Series,
+    /// Of every birth cycle, warm-up included, what is alive now.
+    births: BTreeMap<u32, Live>,
+    /// Generations after the baseline, by birth.
+    generations: BTreeMap<u32, Generation>,
+    retained: Live,
+    /// Live bytes of each of its stacks now.
+    stacks: BTreeMap<u32, u64>,
+    stack: Vec<Frame>,
+    stack_cut: bool,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Live {
+    bytes: u64,
+    blocks: u64,
+}
+
+fn fold(journal: &Journal, symbols: &mut Symbolizer) -> Vec<Group> {
+    let warmup = journal.start.warmup;
+    let mut groups: Vec<Group> = Vec::new();
+    let mut by_blame: HashMap<(Option<Frame>, Phase), usize> = HashMap::new();
+    let mut by_site: HashMap<(u32, u8), usize> = HashMap::new();
+    let mut rows: HashMap<(u32, u32, u8), Live> = HashMap::new();
+    for boundary in &journal.boundaries {
+        let k = boundary.counts.cycle.saturating_sub(warmup);
+        for row in &boundary.census {
+            let group = *by_site.entry((row.site, row.phase)).or_insert_with(|| {
+                let stack = journal.sites.get(&row.site).map(|s| symbols.stack(&s.stack));
+                let stack = stack.unwrap_or_default();
+                let blame = symbols::blame(&stack).map(|i| stack[i].clone());
+                let phase = Phase::from_number(row.phase);
+                *by_blame.entry((blame.clone(), phase)).or_insert_with(|| {
+                    groups.push(Group::new(blame, phase));
+                    groups.len() - 1
+                })
+            });
+            let before = rows.insert((row.site, row.birth, row.phase), Live {
+                bytes: row.bytes,
+                blocks: row.blocks,
+            });
+            groups[group].change(row, before.unwrap_or_default());
+        }
+        if k > 0 {
+            for group in &mut groups {
+                group.end_boundary(warmup, k);
+            }
+        }
+    }
+    for group in &mut groups {
+        group.finish(journal, symbols);
+    }
+    groups
+}
+
+impl Group {
+    fn new(blame: Option<Frame>, phase: Phase) -> Self {
+        Self {
+            blame,
+            phase,
+            series: Series::default(),
+            births: BTreeMap::new(),
+            generations: BTreeMap::new(),
+            retained: Live::default(),
+            stacks: BTreeMap::new(),
+            stack: Vec::new(),
+            stack_cut: false,
+        }
+    }
+
+    fn change(&mut self, row: &Row, before: Live) {
+        let birth = self.births.entry(row.birth).or_default();
+        let stack = self.stacks.entry(row.site).or_default();
+        for (sum, old, new) in [
+            (&mut birth.bytes, before.bytes, row.bytes),
+            (&mut birth.blocks, before.blocks, row.blocks),
+            (&mut self.retained.bytes, before.bytes, row.bytes),
+            (&mut self.retained.blocks, before.blocks, row.blocks),
+            (stack, before.bytes, row.bytes),
+        ] {
+            *sum = *sum + new - old;
+        }
+    }
+
+    /// Takes the state after boundary `k` (from 1 after the baseline) into the series.
+    fn end_boundary(&mut self, warmup: u32, k: u32) {
+        let (mut bytes, mut blocks, mut living) = (0, 0, 0);
+        for (&cycle, live) in self.births.range(warmup + 1..) {
+            let born = cycle - warmup;
+            if live.blocks > 0 {
+                bytes += live.bytes;
+                blocks += live.blocks;
+                living += 1;
+                let generation = self.generations.entry(born).or_insert(Generation {
+                    born,
+                    died: None,
+                    bytes: 0,
+                    blocks: 0,
+                });
+                // Another stack of the group may bring a generation back that was gone.
+                generation.died = None;
+                (generation.bytes, generation.blocks) = (live.bytes, live.blocks);
+            } else if let Some(generation) = self.generations.get_mut(&born) {
+                generation.died = Some(k);
+            }
+        }
+        self.births.retain(|_, live| live.blocks > 0);
+        // A group that appeared late was empty before.
+        let before = k as usize - 1;
+        self.series.bytes.resize(before, 0);
+        self.series.blocks.resize(before, 0);
+        self.series.living.resize(before, 0);
+        self.series.bytes.push(bytes);
+        self.series.blocks.push(blocks);
+        self.series.living.push(living);
+    }
+
+    fn finish(&mut self, journal: &Journal, symbols: &mut Symbolizer) {
+        self.series.generations = self.generations.values().copied().collect();
+        let worst = self.stacks.iter().max_by_key(|&(_, bytes)| *bytes);
+        if let Some(site) = worst.and_then(|(site, _)| journal.sites.get(site)) {
+            self.stack = symbols.stack(&site.stack);
+            self.stack_cut = site.cut;
+        }
+    }
+}
+
+fn site(group: Group, judgement: Judgement) -> Site {
+    let grows = judgement.bytes_per_cycle;
+    let (function, file, line) = match group.blame {
+        Some(frame) => (frame.function, frame.file, frame.line),
+        None => (NOT_ATTRIBUTED.into(), None, None),
+    };
+    Site {
+        verdict: judgement.verdict,
+        reason: judgement.reason,
+        function,
+        file,
+        line,
+        phase: group.phase,
+        bytes_per_cycle: grows.map(|s| s.value),
+        bytes_per_cycle_interval: grows.map(|s| (s.low, s.high)),
+        blocks_per_cycle: judgement.blocks_per_cycle.map(|s| s.value),
+        retained_bytes: group.retained.bytes,
+        retained_blocks: group.retained.blocks,
+        generations: group.births.values().filter(|l| l.blocks > 0).count() as u32,
+        series: group.series.bytes,
+        stacks: group.stacks.len() as u32,
+        fingerprint: fingerprint(&group.stack),
+        stack: group.stack,
+        stack_cut: group.stack_cut,
+    }
+}
+
+/// FNV-1a (64 bits) over functions and files of the frames that matter.
+fn fingerprint(stack: &[Frame]) -> String {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let mut take = |text: &str| {
+        for byte in text.bytes().chain([0]) {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    };
+    for frame in symbols::relevant(stack) {
+        take(&frame.function);
+        take(frame.file.as_deref().unwrap_or_default());
+    }
+    format!("{hash:016x}")
+}
+
+/// Live bytes that a cycle's load adds: the median after the warm-up.
+fn typical_load(journal: &Journal) -> u64 {
+    let counts = journal.boundaries.iter().map(|b| b.counts);
+    let mut loads: Vec<u64> = counts
+        .filter(|c| c.cycle > journal.start.warmup)
+        .map(|c| c.loaded_bytes)
+        .collect();
+    loads.sort_unstable();
+    loads.get(loads.len() / 2).copied().unwrap_or(0)
+}
+
+fn boundary(c: &crate::journal::Counts) -> Boundary {
+    Boundary {
+        cycle: c.cycle,
+        live_bytes: c.live_bytes,
+        live_blocks: c.live_blocks,
+        peak_bytes: c.peak_bytes,
+        resident_bytes: c.resident_bytes,
+        allocations: c.allocations,
+        allocated_bytes: c.allocated_bytes,
+        loaded_bytes: c.loaded_bytes,
+        threads: c.threads,
+        quiet: c.quiet,
+        seconds: c.cycle_nanos as f64 / 1e9,
+        jemalloc: c.jemalloc,
+    }
+}
+
+fn attribution(journal: &Journal, sites: &[Site]) -> Attribution {
+    let Some(last) = journal.boundaries.last().map(|b| b.counts) else {
+        return Attribution::default();
+    };
+    let without_stack = sites.iter().filter(|s| s.function == NOT_ATTRIBUTED);
+    Attribution {
+        live_bytes: last.live_bytes,
+        setup_bytes: last.setup_bytes,
+        site_bytes: sites.iter().map(|s| s.retained_bytes).sum(),
+        unattributed_bytes: without_stack.map(|s| s.retained_bytes).sum(),
+        cut_stacks: journal.sites.values().filter(|s| s.cut).count() as u32,
+        allocator_difference: last
+            .jemalloc
+            .map(|j| j.allocated as i64 - last.live_bytes as i64),
+        unseen_calls: last.unseen,
+        unknown_frees: last.unknown_frees,
+        refused: last.refused,
+    }
+}
+
+fn cost(journal: &Journal) -> Cost {
+    let last = journal.boundaries.last().map(|b| b.counts);
+    let nanos: u64 = journal.boundaries.iter().map(|b| b.counts.cycle_nanos).sum();
+    Cost {
+        hook_seconds: last.map_or(0.0, |c| c.hook_nanos as f64 / 1e9),
+        cycle_seconds: nanos as f64 / 1e9,
+        ledger_bytes: last.map_or(0, |c| c.mapped_bytes),
+    }
+}
+
+/// What the journal says of the end is nearer to the workload than what the parent saw.
+fn ended(journal: &Journal, seen: Ended) -> Ended {
+    match journal.end.as_ref().map(|e| &e.failure) {
+        Some(Some(failure)) => Ended::new(How::Failed, failure.clone()),
+        // It ran all cycles; how the process went after that changes nothing that was measured.
+        Some(None) => Ended::new(How::Completed, None),
+        None if seen.is_complete() => Ended::new(
+            How::Failed,
+            "the process exited before all cycles ran".to_owned(),
+        ),
+        None => seen,
+    }
+}
+
+fn summary(run: RunVerdict, sites: &[Site], after_warmup: u32, warmup: u32) -> String {
+    let looked = format!("{after_warmup} cycles after a warm-up of {warmup}");
+    let count = |v: Verdict| sites.iter().filter(|s| s.verdict == v).count();
+    let places = |n: usize| match n {
+        1 => "1 place".to_owned(),
+        n => format!("{n} places"),
+    };
+    match run {
+        RunVerdict::Leak => format!("{} leak, seen over {looked}", places(count(Verdict::Leak))),
+        RunVerdict::Growing => format!(
+            "memory grows at {}, but {looked} do not reach the horizon",
+            places(count(Verdict::Growing))
+        ),
+        RunVerdict::Undecided if sites.iter().all(|s| s.verdict != Verdict::Undecided) => {
+            format!(
+                "{looked} are too few for a verdict; at least {} are needed",
+                verdict::FEWEST_CYCLES
+            )
+        }
+        RunVerdict::Undecided => format!(
+            "{} cannot be told yet after {looked}",
+            places(count(Verdict::Undecided))
+        ),
+        RunVerdict::Clean => format!("nothing grows, seen over {looked}"),
+    }
+}
+
+fn warnings(
+    journal: &Journal,
+    attribution: &Attribution,
+    ended: &Ended,
+    witness: Option<&Witness>,
+) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let reached = journal.boundaries.len();
+    if !ended.is_complete() {
+        warnings.push(format!(
+            "the run {ended}; {reached} of {} boundaries were reached, and only they are reported",
+            journal.start.cycles
+        ));
+    }
+    let restless = journal.boundaries.iter().filter(|b| !b.counts.quiet).count();
+    if restless > 0 {
+        warnings.push(format!(
+            "at {restless} of {reached} boundaries other threads were still allocating after \
+             100 ms; what they hold at that moment may be counted: let them finish in `sync`"
+        ));
+    }
+    if attribution.unseen_calls > 0 {
+        warnings.push(format!(
+            "{} calls were not recorded, because they came from inside the allocator (a signal \
+             handler that allocates)",
+            attribution.unseen_calls
+        ));
+    }
+    if attribution.refused > 0 {
+        warnings.push(format!(
+            "the ledger found no room for {} blocks or stacks; run it with more memory",
+            attribution.refused
+        ));
+    }
+    let named = journal.sites.iter().any(|(&id, _)| id != NO_SITE);
+    if !named && attribution.unattributed_bytes > 0 {
+        warnings.push(
+            "no allocation has a readable stack: build with frame pointers \
+             (RUSTFLAGS=\"-C force-frame-pointers=yes\")"
+                .into(),
+        );
+    }
+    if let Some(witness) = witness.filter(|w| !w.agrees) {
+        warnings.push(format!(
+            "dhat and the ledger disagree at {} sites: see `witness` in report.json",
+            witness.differences.len()
+        ));
+    }
+    warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cycle::{HeapKind, Strategy};
+    use crate::journal::{Boundary, Counts, Start, VERSION};
+
+    fn row(site: u32, birth: u32, bytes: u64, blocks: u64) -> Row {
+        Row {
+            site,
+            birth,
+            phase: Phase::Load as u8,
+            bytes,
+            blocks,
+        }
+    }
+
+    fn journal(cycles: u32, census: impl Fn(u32) -> Vec<Row>) -> Journal {
+        Journal {
+            start: Start {
+                version: VERSION,
+                workload: "made".into(),
+                heap: HeapKind::System,
+                strategy: Strategy::Fresh,
+                cycles,
+                warmup: 3,
+                pid: 1,
+            },
+            code: Vec::new(),
+            sites: BTreeMap::new(),
+            boundaries: (1..=cycles)
+                .map(|cycle| Boundary {
+                    counts: Counts {
+                        cycle,
+                        quiet: true,
+                        ..Counts::default()
+                    },
+                    census: census(cycle),
+                })
+                .collect(),
+            witness: None,
+            end: Some(crate::journal::End { failure: None }),
+            tail_cut: false,
+        }
+    }
+
+    fn made(journal: &Journal) -> Report {
+        let with = Circumstances {
+            ended: Ended::new(How::Completed, None),
+            horizon: 64,
+            options: Vec::new(),
+            witness: None,
+        };
+        report(journal, with)
+    }
+
+    #[test]
+    fn rows_become_a_series_of_what_was_born_after_the_warm_up() {
+        // 10 bytes each cycle; the block of cycle 5 goes in cycle 8.
+        let report = made(&journal(12, |cycle| {
+            let mut rows = vec![row(0, cycle, 10, 1)];
+            if cycle == 8 {
+                rows.push(row(0, 5, 0, 0));
+            }
+            rows
+        }));
+        let site = &report.sites[0];
+        assert_eq!(site.series, [10, 20, 30, 40, 40, 50, 60, 70, 80]);
+        assert_eq!((site.retained_bytes, site.generations), (110, 11));
+        assert_eq!(site.function, NOT_ATTRIBUTED);
+        assert_eq!(report.attribution.unattributed_bytes, 110);
+    }
+
+    #[test]
+    fn a_group_that_appears_late_was_empty_before() {
+        let report = made(&journal(10, |cycle| match cycle {
+            9 => vec![row(0, 9, 7, 1)],
+            _ => Vec::new(),
+        }));
+        assert_eq!(report.sites[0].series, [0, 0, 0, 0, 0, 7, 7]);
+    }
+
+    #[test]
+    fn a_leak_is_the_verdict_of_the_run() {
+        let report = made(&journal(80, |cycle| vec![row(0, cycle, 4096, 1)]));
+        assert_eq!(report.verdict, RunVerdict::Leak);
+        assert_eq!(report.bytes_per_cycle, Some(4096.0));
+        assert_eq!(report.sites[0].blocks_per_cycle, Some(1.0));
+    }
+
+    #[test]
+    fn nothing_at_all_is_clean_and_too_little_is_not() {
+        assert_eq!(made(&journal(20, |_| Vec::new())).verdict, RunVerdict::Clean);
+        let short = made(&journal(6, |_| Vec::new()));
+        assert_eq!(short.verdict, RunVerdict::Undecided);
+        assert!(short.summary.contains("too few"), "{}", short.summary);
+    }
+
+    #[test]
+    fn a_journal_without_an_end_is_a_failed_run() {
+        let mut cut = journal(80, |cycle| vec![row(0, cycle, 4096, 1)]);
+        cut.end = None;
+        cut.boundaries.truncate(6);
+        let report = made(&cut);
+        assert_eq!(report.ended.how, How::Failed);
+        assert_eq!(report.cycles_run(), 6);
+        assert!(report.warnings[0].contains("6 of 80"), "{:?}", report.warnings);
+    }
+}

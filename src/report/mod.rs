@@ -1,0 +1,311 @@
+//! The finished report, schema `afterdrop/1`, and its formats: one file a format.
+//!
+//! A format computes nothing: what it shows is in the [`Report`].
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{BufReader, Write};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+pub use crate::child::{Ended, How};
+use crate::cycle::{HeapKind, Phase, Strategy};
+use crate::error::Error;
+pub use crate::journal::JemallocBytes;
+pub use crate::symbols::Frame;
+use crate::verdict::Verdict;
+
+pub mod terminal;
+mod units;
+
+pub(crate) use units::{bytes, exact};
+
+/// The schema of [`Report`] that this version writes.
+pub const SCHEMA: &str = "afterdrop/1";
+
+/// The report's name in the folder of a run.
+pub(crate) const FILE: &str = "report.json";
+
+/// All that a run found out: what `report.json` holds.
+///
+/// Bytes are bytes asked for, without the allocator's rounding, unless a field says otherwise. A
+/// value that is not known is `null`, never 0.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Always [`SCHEMA`].
+    pub schema: String,
+    /// Version of afterdrop that wrote it.
+    pub version: String,
+    /// The workload's name, as `afterdrop list` has it.
+    pub workload: String,
+    /// What the workload was told besides, such as `device=ndarray`.
+    pub options: Vec<String>,
+    /// Allocator beneath the ledger.
+    pub heap: HeapKind,
+    /// How cycles handled the model.
+    pub strategy: Strategy,
+    /// Cycles that were asked for; those that ran have a boundary.
+    pub cycles: u32,
+    /// The first cycles, which were set aside.
+    pub warmup: u32,
+    /// Cycles after the warm-up beyond which steady growth is called a leak.
+    pub horizon: u32,
+    /// How the measured process ended.
+    pub ended: Ended,
+    /// The worst of the sites' verdicts.
+    pub verdict: RunVerdict,
+    /// The verdict in a sentence.
+    pub summary: String,
+    /// Growth of all leaking and growing sites together; `None` if there are none.
+    pub bytes_per_cycle: Option<f64>,
+    /// Sites with survivors, the worst first.
+    pub sites: Vec<Site>,
+    /// One entry a cycle that ran.
+    pub boundaries: Vec<Boundary>,
+    /// What adds up and what does not.
+    pub attribution: Attribution,
+    /// What the measurement itself cost.
+    pub cost: Cost,
+    /// dhat's own count beside the ledger's; `None` unless the heap was dhat.
+    pub witness: Option<Witness>,
+    /// What a reader should know before believing the rest, each with what to do.
+    pub warnings: Vec<String>,
+}
+
+/// The verdict on a run: the worst of its sites'.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum RunVerdict {
+    /// No site grows.
+    Clean,
+    /// At least one site cannot be told yet, and none grows.
+    Undecided,
+    /// At least one site grew to the end of a run that was too short to call it a leak.
+    Growing,
+    /// At least one site leaks.
+    Leak,
+}
+
+impl RunVerdict {
+    /// The worst of some sites' verdicts.
+    pub(crate) fn worst(sites: impl IntoIterator<Item = Verdict>) -> Self {
+        match sites.into_iter().max() {
+            Some(Verdict::Leak) => Self::Leak,
+            Some(Verdict::Growing) => Self::Growing,
+            Some(Verdict::Undecided) => Self::Undecided,
+            _ => Self::Clean,
+        }
+    }
+
+    /// The word for it in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Clean => "clean",
+            Self::Undecided => "undecided",
+            Self::Growing => "growing",
+            Self::Leak => "leak",
+        }
+    }
+}
+
+impl fmt::Display for RunVerdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// Where survivors were allocated: all stacks with one blame frame, in one phase.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Site {
+    /// What its censuses prove.
+    pub verdict: Verdict,
+    /// Why, in words.
+    pub reason: String,
+    /// The blame frame: the one that a person would go and edit. `(not attributed)` for blocks
+    /// without a readable stack.
+    pub function: String,
+    /// The blame frame's file.
+    pub file: Option<String>,
+    /// The blame frame's line.
+    pub line: Option<u32>,
+    /// Phase of the allocation.
+    pub phase: Phase,
+    /// Growth per cycle (Theil-Sen); `None` if it does not grow.
+    pub bytes_per_cycle: Option<f64>,
+    /// 95 % interval of the growth, in bytes per cycle.
+    pub bytes_per_cycle_interval: Option<(f64, f64)>,
+    /// The same in blocks.
+    pub blocks_per_cycle: Option<f64>,
+    /// Live bytes at the last boundary, warm-up included.
+    pub retained_bytes: u64,
+    /// Live blocks at the last boundary, warm-up included.
+    pub retained_blocks: u64,
+    /// Birth cycles that have a survivor at the last boundary.
+    pub generations: u32,
+    /// Live bytes born after the baseline, at each boundary after it.
+    pub series: Vec<u64>,
+    /// Distinct backtraces that are counted here.
+    pub stacks: u32,
+    /// The backtrace that retains the most, innermost frame first, inlined frames included.
+    pub stack: Vec<Frame>,
+    /// That backtrace had more frames than were kept.
+    pub stack_cut: bool,
+    /// The same for the same bug in other builds: made of functions and files along the blame
+    /// path, without addresses and lines.
+    pub fingerprint: String,
+}
+
+/// The process at the end of a cycle.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Boundary {
+    /// The cycle that just ended, from 1.
+    pub cycle: u32,
+    /// Live bytes in the ledger.
+    pub live_bytes: u64,
+    /// Live blocks in the ledger.
+    pub live_blocks: u64,
+    /// Highest live bytes during the cycle, exact to 4 KiB for each running thread.
+    pub peak_bytes: u64,
+    /// Resident memory of the process, the tool's own included.
+    pub resident_bytes: Option<u64>,
+    /// Blocks allocated in the cycle.
+    pub allocations: u64,
+    /// Bytes allocated in the cycle.
+    pub allocated_bytes: u64,
+    /// Live bytes that the cycle's load added.
+    pub loaded_bytes: u64,
+    /// Threads of the process.
+    pub threads: u64,
+    /// Whether the heap came to rest before the boundary was taken.
+    pub quiet: bool,
+    /// Seconds of load, infer and drop.
+    pub seconds: f64,
+    /// jemalloc's own counters; `None` unless the heap was jemalloc.
+    #[serde(flatten)]
+    pub jemalloc: Option<JemallocBytes>,
+}
+
+/// What adds up: the ledger's live bytes, by where they belong, and what could not be attributed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Attribution {
+    /// Live bytes at the last boundary, all of them.
+    pub live_bytes: u64,
+    /// Of these, born before the first cycle: set-up of the process and of the workload.
+    pub setup_bytes: u64,
+    /// Of these, counted under a site.
+    pub site_bytes: u64,
+    /// Of these, without a readable stack. Part of `site_bytes`.
+    pub unattributed_bytes: u64,
+    /// Sites whose stack was cut at the outer end.
+    pub cut_stacks: u32,
+    /// jemalloc's `allocated` less the ledger's live bytes: rounding to size classes, and blocks
+    /// in other threads' caches. `None` unless the heap was jemalloc.
+    pub allocator_difference: Option<i64>,
+    /// Calls that were not recorded because their thread was inside a hook.
+    pub unseen_calls: u64,
+    /// Frees of blocks that the ledger did not have.
+    pub unknown_frees: u64,
+    /// Blocks or stacks that found no room in the ledger.
+    pub refused: u64,
+}
+
+/// What the measurement itself cost.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Cost {
+    /// Seconds inside the hooks, the allocator's own time included: one call in 256 is timed.
+    pub hook_seconds: f64,
+    /// Seconds of load, infer and drop, all cycles together.
+    pub cycle_seconds: f64,
+    /// Bytes of the tool's own mappings at the end.
+    pub ledger_bytes: u64,
+}
+
+/// dhat's profile compared with the ledger, site by site: what is live at the end of the window.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Witness {
+    /// Whether every site has the same bytes and blocks in both.
+    pub agrees: bool,
+    /// Sites compared.
+    pub sites: u32,
+    /// Live bytes that the ledger has.
+    pub ledger_bytes: u64,
+    /// Live bytes that dhat has.
+    pub dhat_bytes: u64,
+    /// Live blocks that the ledger has.
+    pub ledger_blocks: u64,
+    /// Live blocks that dhat has.
+    pub dhat_blocks: u64,
+    /// Sites that differ, in words.
+    pub differences: Vec<String>,
+}
+
+impl Report {
+    /// Reads a `report.json`.
+    ///
+    /// # Errors
+    /// If it cannot be read, is not a report, or is of another schema.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let file = File::open(path).map_err(|e| Error::io("read the report", path, e))?;
+        let json: serde_json::Value = serde_json::from_reader(BufReader::new(file))
+            .map_err(|e| Error::malformed(path, Some(e.line() as u64), format!("not JSON: {e}")))?;
+        match json.get("schema").and_then(|s| s.as_str()) {
+            Some(SCHEMA) => {}
+            Some(other) => {
+                let wrong = format!("schema `{}` is not {SCHEMA}", other.escape_debug());
+                return Err(Error::malformed(path, None, wrong)
+                    .hint("run it again with this version of afterdrop"));
+            }
+            None => return Err(Error::malformed(path, None, "not a report: it has no schema")),
+        }
+        serde_json::from_value(json)
+            .map_err(|e| Error::malformed(path, None, format!("not a report of {SCHEMA}: {e}")))
+    }
+
+    /// The report as JSON, indented.
+    pub fn to_json(&self) -> String {
+        // Every map key is a string and every number finite, so that this cannot fail.
+        serde_json::to_string_pretty(self).unwrap_or_default()
+    }
+
+    /// Writes it under a temporary name and renames it.
+    pub(crate) fn write(&self, path: &Path) -> Result<(), Error> {
+        write_whole(path, self.to_json().as_bytes())
+    }
+
+    /// Sites that leak or grow.
+    pub fn growing_sites(&self) -> impl Iterator<Item = &Site> {
+        self.sites.iter().filter(|s| s.verdict.is_growth())
+    }
+
+    /// Cycles that reached their boundary.
+    pub fn cycles_run(&self) -> u32 {
+        self.boundaries.len() as u32
+    }
+}
+
+impl Site {
+    /// The blame frame as `file:line`, as far as it is known.
+    pub fn location(&self) -> String {
+        match (&self.file, self.line) {
+            (Some(file), Some(line)) => format!("{file}:{line}"),
+            (Some(file), None) => file.clone(),
+            _ => "(unknown place)".into(),
+        }
+    }
+}
+
+/// Writes a file under a temporary name beside it and renames it.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let temporary = path.with_extension("part");
+    let written = File::create(&temporary)
+        .and_then(|mut file| file.write_all(bytes))
+        .and_then(|()| fs::rename(&temporary, path));
+    written.map_err(|e| {
+        // What is left of it is of no use to anyone.
+        let _ = fs::remove_file(&temporary);
+        Error::io("write", path, e)
+    })
+}

@@ -1,0 +1,421 @@
+//! One screen of text: the verdict, the sites worst first, the life of the run as a small chart,
+//! what adds up, and what was written.
+
+use std::fmt::Write;
+
+use anstyle::{AnsiColor, Style};
+
+use super::units::{bytes, exact, rate};
+use super::{Report, RunVerdict, Site};
+use crate::symbols::{self, Frame};
+use crate::verdict::Verdict;
+
+/// How to draw.
+#[derive(Clone, Copy, Debug)]
+pub struct Look {
+    /// Whether escape sequences may be used.
+    pub color: bool,
+    /// Columns of the screen.
+    pub width: usize,
+}
+
+impl Default for Look {
+    /// Plain text of 100 columns.
+    fn default() -> Self {
+        Self {
+            color: false,
+            width: 100,
+        }
+    }
+}
+
+/// Sites shown with their stacks; the rest is a line, or a count.
+const IN_FULL: usize = 5;
+/// Sites shown in a line.
+const IN_BRIEF: usize = 4;
+/// Frames shown under a site, the blame frame not counted.
+const FRAMES: usize = 3;
+/// Columns of the chart.
+const CHART: usize = 40;
+
+/// Draws the report. `written` are the files to name at the end.
+pub fn render(report: &Report, written: &str, look: Look) -> String {
+    let mut page = Page {
+        text: String::new(),
+        look,
+    };
+    page.head(report);
+    page.sites(report);
+    page.charts(report);
+    page.sums(report);
+    for warning in &report.warnings {
+        page.label("note", Style::new().fg_color(Some(AnsiColor::Yellow.into())));
+        page.wrapped(warning);
+    }
+    if !written.is_empty() {
+        page.label("written", DIM);
+        page.line(written);
+    }
+    page.text
+}
+
+const DIM: Style = Style::new().dimmed();
+const BOLD: Style = Style::new().bold();
+/// Width of the labels at the left.
+const LABEL: usize = 11;
+
+fn color(verdict: Verdict) -> Style {
+    let color = match verdict {
+        Verdict::Leak => AnsiColor::Red,
+        Verdict::Growing | Verdict::Undecided => AnsiColor::Yellow,
+        Verdict::Cache | Verdict::Churn | Verdict::WarmUp => AnsiColor::Green,
+    };
+    Style::new().fg_color(Some(color.into()))
+}
+
+struct Page {
+    text: String,
+    look: Look,
+}
+
+impl Page {
+    fn styled(&mut self, text: &str, style: Style) {
+        let clean = printable(text);
+        if self.look.color {
+            // Writing to a `String` cannot fail.
+            let _ = write!(self.text, "{style}{clean}{style:#}");
+        } else {
+            self.text.push_str(&clean);
+        }
+    }
+
+    fn line(&mut self, text: &str) {
+        self.styled(text, Style::new());
+        self.text.push('\n');
+    }
+
+    fn label(&mut self, label: &str, style: Style) {
+        self.text.push_str("  ");
+        self.styled(&format!("{label:<width$}", width = LABEL - 2), style);
+    }
+
+    /// Text behind a label, folded at the width.
+    fn wrapped(&mut self, text: &str) {
+        let room = self.look.width.saturating_sub(LABEL).max(30);
+        let mut used = 0;
+        for word in text.split(' ') {
+            let width = word.chars().count();
+            if used > 0 && used + 1 + width > room {
+                self.text.push('\n');
+                self.text.push_str(&" ".repeat(LABEL));
+                used = 0;
+            }
+            if used > 0 {
+                self.text.push(' ');
+                used += 1;
+            }
+            self.styled(word, Style::new());
+            used += width;
+        }
+        self.text.push('\n');
+    }
+
+    fn head(&mut self, report: &Report) {
+        let style = color(match report.verdict {
+            RunVerdict::Clean => Verdict::WarmUp,
+            RunVerdict::Undecided => Verdict::Undecided,
+            RunVerdict::Growing => Verdict::Growing,
+            RunVerdict::Leak => Verdict::Leak,
+        });
+        let verdict = report.verdict.name().to_uppercase();
+        self.styled(&format!("{verdict:<width$}", width = LABEL), style.bold());
+        let mut title = report.workload.clone();
+        if let Some(rate) = report.bytes_per_cycle {
+            let verb = if report.verdict == RunVerdict::Leak { "leaks" } else { "grows" };
+            let _ = write!(title, " {verb} {} per cycle", bytes(rate));
+        }
+        self.styled(&title, BOLD);
+        self.text.push('\n');
+        self.text.push_str(&" ".repeat(LABEL));
+        self.wrapped(&report.summary);
+        self.text.push_str(&" ".repeat(LABEL));
+        let mut setting = vec![format!("heap={}", report.heap), format!("strategy={}", report.strategy)];
+        setting.extend(report.options.iter().cloned());
+        let ran = format!(
+            "{} of {} cycles in {:.2} s",
+            report.cycles_run(),
+            report.cycles,
+            report.cost.cycle_seconds
+        );
+        self.styled(&format!("{}; {ran}; {}", setting.join(" "), report.ended), DIM);
+        self.text.push_str("\n\n");
+    }
+
+    fn sites(&mut self, report: &Report) {
+        let (serious, harmless): (Vec<_>, Vec<_>) =
+            report.sites.iter().partition(|s| s.verdict >= Verdict::Undecided);
+        for site in serious.iter().take(IN_FULL) {
+            self.site_in_full(site);
+        }
+        for site in serious.iter().skip(IN_FULL).take(IN_BRIEF) {
+            self.site_in_brief(site);
+        }
+        self.more(serious.iter().skip(IN_FULL + IN_BRIEF));
+        for site in harmless.iter().take(IN_BRIEF) {
+            self.site_in_brief(site);
+        }
+        self.more(harmless.iter().skip(IN_BRIEF));
+        if !report.sites.is_empty() {
+            self.text.push('\n');
+        }
+    }
+
+    fn site_in_full(&mut self, site: &Site) {
+        self.label(site.verdict.name(), color(site.verdict).bold());
+        let growth = match (site.bytes_per_cycle, site.blocks_per_cycle) {
+            (Some(b), Some(n)) => format!("{} B/cycle in {} blocks/cycle, ", rate(b), rate(n)),
+            _ => String::new(),
+        };
+        self.styled(&growth, BOLD);
+        self.line(&format!(
+            "{} held in {} blocks of {} generations, from {}",
+            bytes(site.retained_bytes as f64),
+            exact(site.retained_blocks),
+            site.generations,
+            site.phase,
+        ));
+        self.text.push_str(&" ".repeat(LABEL));
+        self.frame(&site.function, &site.location(), BOLD);
+        for frame in frames_below(site) {
+            self.text.push_str(&" ".repeat(LABEL + 2));
+            self.frame(&frame.function, &location(frame), DIM);
+        }
+        if site.stacks > 1 {
+            self.text.push_str(&" ".repeat(LABEL + 2));
+            self.styled(&format!("and {} more stacks through this line", site.stacks - 1), DIM);
+            self.text.push('\n');
+        }
+        self.text.push_str(&" ".repeat(LABEL));
+        self.wrapped(&site.reason);
+    }
+
+    fn site_in_brief(&mut self, site: &Site) {
+        self.label(site.verdict.name(), color(site.verdict));
+        let amount = match site.bytes_per_cycle {
+            Some(rate) => format!("{}/cycle", bytes(rate)),
+            None => bytes(site.retained_bytes as f64),
+        };
+        self.styled(&format!("{amount:<9} {:<8}", site.phase.name()), Style::new());
+        self.frame(&site.function, &site.location(), Style::new());
+    }
+
+    /// A function and its place on one line: the place whole, the function shortened.
+    fn frame(&mut self, function: &str, location: &str, style: Style) {
+        let line_start = self.text.rfind('\n').map_or(0, |i| i + 1);
+        let used = visible(&self.text[line_start..]);
+        let room = self
+            .look
+            .width
+            .saturating_sub(used + 2 + location.chars().count());
+        self.styled(&shortened(function, room.max(24)), style);
+        self.text.push_str("  ");
+        self.styled(location, style);
+        self.text.push('\n');
+    }
+
+    fn more<'a>(&mut self, rest: impl Iterator<Item = &'a &'a Site> + Clone) {
+        let n = rest.clone().count();
+        if n > 0 {
+            let held: u64 = rest.map(|s| s.retained_bytes).sum();
+            self.label("", DIM);
+            let text = format!("and {n} more, holding {}: see report.json", bytes(held as f64));
+            self.styled(&text, DIM);
+            self.text.push('\n');
+        }
+    }
+
+    fn charts(&mut self, report: &Report) {
+        let live: Vec<u64> = report.boundaries.iter().map(|b| b.live_bytes).collect();
+        let resident: Option<Vec<u64>> =
+            report.boundaries.iter().map(|b| b.resident_bytes).collect();
+        self.chart("live", &live);
+        self.chart("resident", &resident.unwrap_or_default());
+        if let Some(peak) = report.boundaries.iter().map(|b| b.peak_bytes).max() {
+            self.label("peak", DIM);
+            self.line(&format!("{} live within a cycle", bytes(peak as f64)));
+        }
+    }
+
+    fn chart(&mut self, label: &str, values: &[u64]) {
+        let (Some(first), Some(last)) = (values.first(), values.last()) else {
+            return;
+        };
+        self.label(label, DIM);
+        let range = format!(" {} -> {}", bytes(*first as f64), bytes(*last as f64));
+        self.line(&format!("{}{range}", sparkline(values, CHART)));
+    }
+
+    fn sums(&mut self, report: &Report) {
+        let a = &report.attribution;
+        if report.boundaries.is_empty() {
+            return;
+        }
+        self.label("adds up", DIM);
+        let mut sum = format!(
+            "{} B live = {} set-up + {} at sites",
+            exact(a.live_bytes),
+            exact(a.setup_bytes),
+            exact(a.site_bytes)
+        );
+        if a.unattributed_bytes > 0 {
+            let _ = write!(sum, " ({} not attributed)", exact(a.unattributed_bytes));
+        }
+        if let Some(difference) = a.allocator_difference {
+            let sign = if difference < 0 { "-" } else { "+" };
+            let _ = write!(
+                sum,
+                "; jemalloc allocated {sign}{} B (size classes, caches)",
+                exact(difference.unsigned_abs())
+            );
+        }
+        self.wrapped(&sum);
+        if let Some(witness) = &report.witness {
+            self.label("dhat", DIM);
+            let sentence = if witness.agrees {
+                format!(
+                    "agrees with the ledger at all {} sites: {} B in {} blocks",
+                    witness.sites,
+                    exact(witness.dhat_bytes),
+                    exact(witness.dhat_blocks)
+                )
+            } else {
+                format!(
+                    "disagrees at {} of {} sites: ledger {} B, dhat {} B; {}",
+                    witness.differences.len(),
+                    witness.sites,
+                    exact(witness.ledger_bytes),
+                    exact(witness.dhat_bytes),
+                    witness.differences.first().map_or("", |d| d)
+                )
+            };
+            self.wrapped(&sentence);
+        }
+        self.label("cost", DIM);
+        let share = 100.0 * report.cost.hook_seconds / report.cost.cycle_seconds.max(1e-9);
+        self.line(&format!(
+            "{share:.1} % of the time was inside the hooks, allocator included; the ledger maps {}",
+            bytes(report.cost.ledger_bytes as f64)
+        ));
+    }
+}
+
+/// The frames that matter next to the blame frame: first where a dependency allocated, then who
+/// called.
+fn frames_below(site: &Site) -> Vec<&Frame> {
+    let relevant = symbols::relevant(&site.stack);
+    let blame = relevant
+        .iter()
+        .position(|f| f.function == site.function && f.file == site.file && f.line == site.line);
+    let Some(blame) = blame else {
+        return relevant.iter().take(FRAMES).collect();
+    };
+    let is_code = |f: &&Frame| f.owner() != symbols::Owner::Standard;
+    // The innermost two of the dependency below, and the callers above.
+    let mut chosen: Vec<&Frame> = relevant[..blame].iter().filter(is_code).take(2).collect();
+    let callers = relevant[blame + 1..].iter().filter(is_code);
+    chosen.extend(callers.take(FRAMES - chosen.len()));
+    chosen
+}
+
+fn location(frame: &Frame) -> String {
+    match (&frame.file, frame.line) {
+        (Some(file), Some(line)) => format!("{file}:{line}"),
+        (Some(file), None) => file.clone(),
+        _ => String::new(),
+    }
+}
+
+/// Names come from executables and files: nothing in them may move the cursor.
+fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}
+
+/// Columns of a line, escape sequences not counted.
+fn visible(line: &str) -> usize {
+    let mut columns = 0;
+    let mut in_escape = false;
+    for c in line.chars() {
+        match c {
+            '\u{1b}' => in_escape = true,
+            'm' if in_escape => in_escape = false,
+            _ if !in_escape => columns += 1,
+            _ => {}
+        }
+    }
+    columns
+}
+
+/// The name in at most `room` columns: its end says more than its start.
+fn shortened(name: &str, room: usize) -> String {
+    let length = name.chars().count();
+    if length <= room {
+        return name.into();
+    }
+    let tail: String = name.chars().skip(length + 1 - room).collect();
+    format!("\u{2026}{tail}")
+}
+
+/// Values as a row of bars, at most `columns` of them; each column is the highest of its values.
+fn sparkline(values: &[u64], columns: usize) -> String {
+    const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let columns = columns.min(values.len());
+    let high: Vec<u64> = (0..columns)
+        .map(|i| {
+            let range = i * values.len() / columns..(i + 1) * values.len() / columns;
+            values[range].iter().copied().max().unwrap_or(0)
+        })
+        .collect();
+    let most = high.iter().copied().max().unwrap_or(0);
+    let least = high.iter().copied().min().unwrap_or(0);
+    // A change of less than a tenth of the whole is drawn as small as it is.
+    let range = (most - least).max(most / 10).max(1);
+    high.iter()
+        .map(|&v| {
+            let bar = (v - least) as u128 * 7 / range as u128;
+            BARS[bar.min(7) as usize]
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sparkline_rises_with_its_values() {
+        assert_eq!(sparkline(&[0, 1, 2, 3, 4, 5, 6, 7], 8), "▁▂▃▄▅▆▇█");
+        assert_eq!(sparkline(&[5, 5, 5], 8), "▁▁▁");
+        assert_eq!(sparkline(&[], 8), "");
+        assert_eq!(sparkline(&(0..100).collect::<Vec<_>>(), 10).chars().count(), 10);
+        assert_eq!(sparkline(&[u64::MAX, 0], 8), "█▁");
+        assert_eq!(sparkline(&[1000, 1001], 8), "▁▁", "a thousandth is no change");
+    }
+
+    #[test]
+    fn a_long_name_keeps_its_end() {
+        assert_eq!(shortened("abc::def", 20), "abc::def");
+        assert_eq!(shortened("abc::def", 5), "…:def");
+    }
+
+    #[test]
+    fn control_characters_do_not_reach_the_terminal() {
+        assert_eq!(printable("a\u{1b}[2Jb"), "a\u{fffd}[2Jb");
+    }
+
+    #[test]
+    fn escapes_take_no_columns() {
+        assert_eq!(visible("\u{1b}[1;31mleak\u{1b}[0m x"), 6);
+    }
+}
