@@ -57,12 +57,11 @@ pub(crate) fn report(journal: &Journal, with: Circumstances) -> Report {
     if run == RunVerdict::Clean && after_warmup < verdict::FEWEST_CYCLES {
         run = RunVerdict::Undecided;
     }
-    let growth: Vec<f64> = sites
+    let growth = sites
         .iter()
         .filter(|s| s.verdict.is_growth())
-        .filter_map(|s| s.bytes_per_cycle)
-        .collect();
-    let bytes_per_cycle = (!growth.is_empty()).then(|| growth.iter().sum());
+        .filter_map(|s| s.bytes_per_cycle);
+    let bytes_per_cycle = (run != RunVerdict::Undecided).then(|| growth.sum());
     let attribution = attribution(journal, &sites);
     Report {
         schema: SCHEMA.into(),
@@ -196,6 +195,10 @@ impl Group {
             } else if let Some(generation) = self.generations.get_mut(&born) {
                 generation.died = Some(k);
             }
+        }
+        for (&cycle, _) in self.births.range(..=warmup).filter(|(_, live)| live.blocks == 0) {
+            let life = warmup + k - cycle;
+            self.series.earlier_life = self.series.earlier_life.max(life);
         }
         self.births.retain(|_, live| live.blocks > 0);
         // A group that appeared late was empty before.

@@ -145,15 +145,18 @@ impl Binary {
     }
 
     fn frames(&self, address: u64) -> Vec<Frame> {
+        let symbol = || {
+            let name = self.loader.find_symbol(address)?;
+            Some(addr2line::demangle_auto(name.into(), None).into_owned())
+        };
         let mut frames = Vec::new();
         if let Ok(mut found) = self.loader.find_frames(address) {
             while let Ok(Some(frame)) = found.next() {
-                let Some(function) = frame.function else {
+                let named = frame.function.and_then(|f| Some(f.demangle().ok()?.into_owned()));
+                // Line tables name only inlined functions; the outer one has its symbol.
+                let Some(name) = named.or_else(symbol) else {
                     continue;
                 };
-                let name = function
-                    .demangle()
-                    .map_or_else(|_| "??".into(), |n| n.into_owned());
                 let location = frame.location.as_ref();
                 frames.push(Frame {
                     function: without_hash(&name).into(),
@@ -163,14 +166,10 @@ impl Binary {
             }
         }
         if frames.is_empty() {
-            let symbol = self.loader.find_symbol(address);
-            frames.extend(symbol.map(|name| {
-                let name = addr2line::demangle_auto(name.into(), None);
-                Frame {
-                    function: without_hash(&name).into(),
-                    file: None,
-                    line: None,
-                }
+            frames.extend(symbol().map(|name| Frame {
+                function: without_hash(&name).into(),
+                file: None,
+                line: None,
             }));
         }
         frames

@@ -17,6 +17,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::report::bytes as rounded;
 use crate::statistics::{self, Slope};
 
 /// Default horizon, in cycles after the warm-up.
@@ -134,6 +135,9 @@ pub(crate) struct Series {
     pub(crate) living: Vec<u32>,
     /// All generations that were alive at some boundary, by birth.
     pub(crate) generations: Vec<Generation>,
+    /// The longest life, in boundaries, of a warm-up generation that died after the baseline: it
+    /// tells how long things live here, too.
+    pub(crate) earlier_life: u32,
 }
 
 impl Series {
@@ -146,6 +150,7 @@ impl Series {
         let lives = self.generations.iter();
         lives
             .filter_map(|g| g.died.map(|d| d.saturating_sub(g.born)))
+            .chain([self.earlier_life])
             .max()
             .unwrap_or(0)
     }
@@ -159,7 +164,7 @@ impl Series {
         let (n, longest) = (self.boundaries(), self.longest_life());
         self.alive()
             .copied()
-            .filter(|g| n + 1 - g.born.min(n) > longest)
+            .filter(|g| n + 1 - g.born > longest)
             .collect()
     }
 
@@ -179,7 +184,7 @@ pub(crate) struct Judgement {
     pub(crate) verdict: Verdict,
     /// Why, in words, and what it would mean otherwise.
     pub(crate) reason: String,
-    /// Growth in bytes and in blocks per cycle; `None` where nothing grows.
+    /// Growth in bytes and in blocks per cycle; `None` where it cannot be told.
     pub(crate) bytes_per_cycle: Option<Slope>,
     pub(crate) blocks_per_cycle: Option<Slope>,
     /// Bytes that each generation adds at least, if one stays in every cycle.
@@ -188,11 +193,17 @@ pub(crate) struct Judgement {
 
 impl Judgement {
     fn of(verdict: Verdict, reason: impl Into<String>) -> Self {
+        const FLAT: Slope = Slope {
+            value: 0.0,
+            low: 0.0,
+            high: 0.0,
+        };
+        let flat = (verdict < Verdict::Undecided).then_some(FLAT);
         Self {
             verdict,
             reason: reason.into(),
-            bytes_per_cycle: None,
-            blocks_per_cycle: None,
+            bytes_per_cycle: flat,
+            blocks_per_cycle: flat,
             every_cycle: None,
         }
     }
@@ -340,7 +351,7 @@ impl Rises {
         if n == 0 {
             return None;
         }
-        let stays = self.bytes.last().copied().unwrap_or(0);
+        let stays = rounded(self.bytes.last().copied().unwrap_or(0) as f64);
         let (last, quiet, what) = (self.last(), self.quiet, self.what);
         let mut judgement = if self.goes_on() {
             if self.span() >= horizon {
@@ -349,7 +360,7 @@ impl Rises {
                     format!(
                         "{n} {what} came to stay, the last in cycle {last} after the warm-up, and \
                          nothing went: past the horizon of {horizon} cycles; if this is a cache, \
-                         it holds more than {n} entries, {stays} bytes"
+                         it holds more than {n} entries, {stays}"
                     ),
                 )
             } else {
@@ -367,7 +378,7 @@ impl Rises {
                 Verdict::Cache,
                 format!(
                     "{n} {what} came to stay, none in the last {quiet} cycles, which is longer \
-                     than the filling took; it holds {stays} bytes"
+                     than the filling took; it holds {stays}"
                 ),
             ));
         } else {
@@ -463,10 +474,11 @@ pub(crate) fn judge_together(judgements: &mut [Judgement], loaded_bytes: u64) {
     }
     for j in judgements {
         if j.verdict == Verdict::Growing && j.every_cycle.is_some() {
+            let (kept, loaded) = (rounded(together as f64), rounded(loaded_bytes as f64));
             j.verdict = Verdict::Leak;
             j.reason = format!(
                 "a generation came to stay in every cycle, and together these sites keep \
-                 {together} bytes of the {loaded_bytes} that a cycle loads: no cache holds whole \
+                 {kept} of the {loaded} that a cycle loads: no cache holds whole \
                  models that nobody asks for again"
             );
         }
@@ -524,7 +536,7 @@ mod tests {
         let j = leak(DEFAULT_N);
         assert_eq!(j.bytes_per_cycle.unwrap().value, 100.0);
         assert_eq!(j.blocks_per_cycle.unwrap().value, 1.0);
-        assert!(j.reason.contains("more than 80 entries, 8000 bytes"), "{}", j.reason);
+        assert!(j.reason.contains("more than 80 entries, 8.00 kB"), "{}", j.reason);
     }
 
     #[test]
@@ -630,6 +642,14 @@ mod tests {
             }
         }
         assert!(alarms.is_empty(), "{alarms:?}");
+    }
+
+    #[test]
+    fn a_block_that_is_replaced_now_and_then_is_churn_at_any_moment() {
+        // Born in the warm-up, replaced in cycle 75: the life of the first one tells.
+        let mut replaced = series(DEFAULT_N, [(75, None, 5)]);
+        replaced.earlier_life = 75;
+        assert_eq!(judge(&replaced, 64).verdict, Verdict::Churn);
     }
 
     #[test]

@@ -10,7 +10,7 @@ mod runner;
 mod spill;
 mod workload;
 
-pub(crate) use runner::{Plan, run};
+pub(crate) use runner::{DHAT_FILE, JOURNAL, Plan, SPILL, check_heap, run};
 pub use workload::{Failure, Model, Prediction, Workload};
 
 /// What a cycle is doing; a block carries the phase of its allocation.

@@ -13,6 +13,7 @@ use super::spill::Spill;
 use super::workload::{Failure, Model, Workload};
 use super::{HeapKind, Phase, Strategy};
 use crate::census::Census;
+use crate::error::Error;
 use crate::heap::{self, Birth, MappedVec, Totals};
 use crate::journal::{self, Boundary, Code, Counts, End, Record, Site, Start};
 use crate::proc;
@@ -66,6 +67,24 @@ pub(crate) fn run(plan: &Plan, workload: &mut dyn Workload) -> io::Result<bool> 
         failure: failure.as_deref(),
     }))?;
     Ok(failure.is_none())
+}
+
+/// Checks that this process measures, and with the heap that was asked for.
+///
+/// # Errors
+/// If no [`Heap`](crate::Heap) is installed, or the build does not have the heap.
+pub(crate) fn check_heap(asked: HeapKind) -> Result<(), Error> {
+    if !heap::is_installed() {
+        return Err(Error::usage("no Heap is installed, so that nothing can be measured").hint(
+            "add `#[global_allocator] static HEAP: afterdrop::Heap = afterdrop::Heap::new();`",
+        ));
+    }
+    match heap::backend() {
+        Some(heap::Backend::Missing) | None => Err(Error::usage(format!(
+            "this build cannot measure with heap={asked}"
+        ))),
+        Some(_) => Ok(()),
+    }
 }
 
 const OUTSIDE: Birth = Birth {

@@ -29,7 +29,7 @@ pub(crate) use unwind::MAX_FRAMES;
 
 use ledger::Ledger;
 use sites::Sites;
-use thread::Thread;
+use thread::{Busy, Thread};
 
 /// Environment variable that turns recording on: the measured child has it, no other process.
 pub(crate) const ENV_HEAP: &core::ffi::CStr = c"AFTERDROP_HEAP";
@@ -44,9 +44,8 @@ static ORIGINS: Ledger = Ledger::new();
 /// The running cycle and phase: `cycle << 3 | phase`.
 static NOW: AtomicU32 = AtomicU32::new(0);
 
-/// Blocks allocated and freed while their thread was inside a hook.
-static UNSEEN_ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-static UNSEEN_FREES: AtomicU64 = AtomicU64::new(0);
+/// Calls made while their thread was inside a hook.
+static UNSEEN: AtomicU64 = AtomicU64::new(0);
 
 /// What [`Heap`] does, decided at the first allocation: the low bits are the [`Backend`], the high
 /// bit says whether the ledger records.
@@ -208,8 +207,8 @@ impl<A: GlobalAlloc> Heap<A> {
             thread::stop_clock(clock);
             at
         });
-        recorded.unwrap_or_else(|| {
-            count_unseen(state, &UNSEEN_ALLOCATIONS);
+        recorded.unwrap_or_else(|busy| {
+            count_unseen(state, busy);
             // SAFETY: the caller's promise, passed on.
             unsafe { self.backend_alloc(beneath(state), layout, zeroed) }
         })
@@ -223,7 +222,7 @@ impl<A: GlobalAlloc> Heap<A> {
         if state & RECORDING != 0 {
             // Forget first: once freed, another thread may get this address and record it, and a
             // late forget would erase that thread's block.
-            let seen = thread::enter(|thread| {
+            let recorded = thread::enter(|thread| {
                 let clock = thread.clock();
                 forget(thread, at as usize);
                 // SAFETY: the caller's promise, passed on. Inside the guard, because dhat
@@ -231,10 +230,10 @@ impl<A: GlobalAlloc> Heap<A> {
                 unsafe { self.backend_dealloc(state, at, layout) };
                 thread::stop_clock(clock);
             });
-            if seen.is_some() {
-                return;
+            match recorded {
+                Ok(()) => return,
+                Err(busy) => count_unseen(state, busy),
             }
-            count_unseen(state, &UNSEEN_FREES);
         }
         // SAFETY: the caller's promise, passed on.
         unsafe { self.backend_dealloc(state, at, layout) }
@@ -275,8 +274,8 @@ impl<A: GlobalAlloc> Heap<A> {
             thread::stop_clock(clock);
             new
         });
-        recorded.unwrap_or_else(|| {
-            count_unseen(state, &UNSEEN_FREES);
+        recorded.unwrap_or_else(|busy| {
+            count_unseen(state, busy);
             // SAFETY: the caller's promise, passed on. By hand, because dhat's `realloc` would
             // take the block for the workload's.
             unsafe {
@@ -387,10 +386,10 @@ fn forget(thread: &Thread, address: usize) -> Option<Forgotten> {
 }
 
 #[cold]
-fn count_unseen(state: u8, counter: &AtomicU64) {
+fn count_unseen(state: u8, busy: Busy) {
     // dhat allocates for itself inside every call: that is its cost, not the workload's.
-    if Backend::of_state(state) != Backend::Dhat {
-        counter.fetch_add(1, Relaxed);
+    if busy == Busy::InHook && Backend::of_state(state) != Backend::Dhat {
+        UNSEEN.fetch_add(1, Relaxed);
     }
 }
 
@@ -511,7 +510,7 @@ pub(crate) fn own_cost() -> OwnCost {
         mapped_bytes: mapped_bytes() as u64,
         sites: u64::from(SITES.count()),
         refused_sites: SITES.refused(),
-        unseen: UNSEEN_ALLOCATIONS.load(Relaxed) + UNSEEN_FREES.load(Relaxed),
+        unseen: UNSEEN.load(Relaxed),
     }
 }
 

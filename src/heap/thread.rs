@@ -7,7 +7,8 @@
 use core::cell::{Cell, UnsafeCell};
 use core::sync::atomic::{
     AtomicI64, AtomicU64,
-    Ordering::Relaxed,
+    Ordering::{Relaxed, SeqCst},
+    compiler_fence,
 };
 
 use super::sites::{NO_SITE, SiteId, Sites};
@@ -30,8 +31,19 @@ static PEAK: AtomicI64 = AtomicI64::new(0);
 /// Nanoseconds inside the hooks: the timed calls' time, scaled up.
 static HOOK_NANOS: AtomicU64 = AtomicU64::new(0);
 
+/// Whether the thread's calls are recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Busy {
+    No,
+    /// It is inside a hook: a signal handler that allocates, or an allocator beneath that
+    /// allocates through itself.
+    InHook,
+    /// The tool works for itself.
+    Paused,
+}
+
 pub(super) struct Thread {
-    busy: Cell<bool>,
+    busy: Cell<Busy>,
     bounds: Cell<Bounds>,
     live_step: Cell<i64>,
     calls: Cell<u32>,
@@ -42,7 +54,7 @@ pub(super) struct Thread {
 thread_local! {
     static THREAD: Thread = const {
         Thread {
-            busy: Cell::new(false),
+            busy: Cell::new(Busy::No),
             bounds: Cell::new(Bounds::UNKNOWN),
             live_step: Cell::new(0),
             calls: Cell::new(0),
@@ -52,29 +64,30 @@ thread_local! {
     };
 }
 
-/// Runs `f` unless this thread is already inside a hook (a signal handler that allocates, or an
-/// allocator beneath that allocates through itself). `None` if it was.
+/// Runs `f` unless this thread's calls are not to be recorded now; then says why not.
 #[inline]
-pub(super) fn enter<R>(f: impl FnOnce(&Thread) -> R) -> Option<R> {
+pub(super) fn enter<R>(f: impl FnOnce(&Thread) -> R) -> Result<R, Busy> {
     THREAD.with(|thread| {
-        if thread.busy.replace(true) {
-            return None;
+        let busy = thread.busy.get();
+        if busy != Busy::No {
+            return Err(busy);
         }
+        thread.busy.set(Busy::InHook);
         // A handler on this thread must see the flag before anything that follows is half done.
-        core::sync::atomic::compiler_fence(core::sync::atomic::Ordering::SeqCst);
+        compiler_fence(SeqCst);
         let result = f(thread);
-        core::sync::atomic::compiler_fence(core::sync::atomic::Ordering::SeqCst);
-        thread.busy.set(false);
-        Some(result)
+        compiler_fence(SeqCst);
+        thread.busy.set(Busy::No);
+        Ok(result)
     })
 }
 
 /// Keeps this thread's allocations out of the ledger until dropped: for the tool's own work in
 /// the measured process.
-pub(crate) struct Paused(bool);
+pub(crate) struct Paused(Busy);
 
 pub(crate) fn pause() -> Paused {
-    Paused(THREAD.with(|thread| thread.busy.replace(true)))
+    Paused(THREAD.with(|thread| thread.busy.replace(Busy::Paused)))
 }
 
 impl Drop for Paused {
@@ -173,17 +186,17 @@ mod tests {
     #[test]
     fn a_hook_is_not_entered_twice() {
         let inner = enter(|_| enter(|_| 1));
-        assert_eq!(inner, Some(None));
-        assert_eq!(enter(|_| 2), Some(2));
+        assert_eq!(inner, Ok(Err(Busy::InHook)));
+        assert_eq!(enter(|_| 2), Ok(2));
     }
 
     #[test]
     fn a_pause_ends_where_it_was_begun() {
         let outer = pause();
         drop(pause());
-        assert_eq!(enter(|_| ()), None);
+        assert_eq!(enter(|_| ()), Err(Busy::Paused));
         drop(outer);
-        assert_eq!(enter(|_| ()), Some(()));
+        assert_eq!(enter(|_| ()), Ok(()));
     }
 
     #[test]

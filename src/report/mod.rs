@@ -57,7 +57,8 @@ pub struct Report {
     pub verdict: RunVerdict,
     /// The verdict in a sentence.
     pub summary: String,
-    /// Growth of all leaking and growing sites together; `None` if there are none.
+    /// Growth of all leaking and growing sites together, 0 if there are none; `None` if it cannot
+    /// be told yet.
     pub bytes_per_cycle: Option<f64>,
     /// Sites with survivors, the worst first.
     pub sites: Vec<Site>,
@@ -133,7 +134,7 @@ pub struct Site {
     pub line: Option<u32>,
     /// Phase of the allocation.
     pub phase: Phase,
-    /// Growth per cycle (Theil-Sen); `None` if it does not grow.
+    /// Growth per cycle (Theil-Sen), 0 if it was shown not to grow; `None` if it cannot be told.
     pub bytes_per_cycle: Option<f64>,
     /// 95 % interval of the growth, in bytes per cycle.
     pub bytes_per_cycle_interval: Option<(f64, f64)>,

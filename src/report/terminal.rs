@@ -54,7 +54,7 @@ pub fn render(report: &Report, written: &str, look: Look) -> String {
     }
     if !written.is_empty() {
         page.label("written", DIM);
-        page.line(written);
+        page.wrapped(written);
     }
     page.text
 }
@@ -130,7 +130,7 @@ impl Page {
         let verdict = report.verdict.name().to_uppercase();
         self.styled(&format!("{verdict:<width$}", width = LABEL), style.bold());
         let mut title = report.workload.clone();
-        if let Some(rate) = report.bytes_per_cycle {
+        if let Some(rate) = report.bytes_per_cycle.filter(|&rate| rate != 0.0) {
             let verb = if report.verdict == RunVerdict::Leak { "leaks" } else { "grows" };
             let _ = write!(title, " {verb} {} per cycle", bytes(rate));
         }
@@ -201,7 +201,7 @@ impl Page {
 
     fn site_in_brief(&mut self, site: &Site) {
         self.label(site.verdict.name(), color(site.verdict));
-        let amount = match site.bytes_per_cycle {
+        let amount = match site.bytes_per_cycle.filter(|&rate| rate != 0.0) {
             Some(rate) => format!("{}/cycle", bytes(rate)),
             None => bytes(site.retained_bytes as f64),
         };

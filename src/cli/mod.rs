@@ -1,0 +1,153 @@
+//! The command: arguments, one file a subcommand, and the exit codes.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::error::Error;
+use crate::report::RunVerdict;
+use crate::workloads::Entry;
+
+#[cfg(feature = "train")]
+mod fixtures;
+mod list;
+mod outdir;
+mod progress;
+mod run;
+
+/// Find what a model leaves behind on the heap when it is loaded and dropped again and again.
+#[derive(Debug, Parser)]
+#[command(
+    name = "afterdrop",
+    version,
+    after_help = "Exit codes: 0 clean, 1 a leak or growth found, 2 usage or bad input, \
+                  3 the measured run failed, 4 undecided."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Args),
+    List(list::Args),
+    #[cfg(feature = "train")]
+    #[command(hide = true)]
+    MakeFixtures(fixtures::Args),
+}
+
+/// What a command came to. Finding a leak is a result, not an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Clean,
+    GrowthFound,
+    RunFailed,
+    Undecided,
+}
+
+impl Outcome {
+    fn of(verdict: RunVerdict, complete: bool) -> Self {
+        match verdict {
+            _ if !complete => Self::RunFailed,
+            RunVerdict::Clean => Self::Clean,
+            RunVerdict::Growing | RunVerdict::Leak => Self::GrowthFound,
+            RunVerdict::Undecided => Self::Undecided,
+        }
+    }
+
+    fn code(self) -> u8 {
+        match self {
+            Self::Clean => 0,
+            Self::GrowthFound => 1,
+            Self::RunFailed => 3,
+            Self::Undecided => 4,
+        }
+    }
+}
+
+/// Exit code for usage and bad input.
+const BAD_INPUT: u8 = 2;
+
+/// The whole `afterdrop` command on these workloads.
+///
+/// The executable must have a [`Heap`](crate::Heap) installed, because it starts itself again as
+/// the measured child.
+///
+/// ```no_run
+/// # use afterdrop::{Failure, Model, Workload, workloads::Entry};
+/// # struct Mine;
+/// # impl Workload for Mine { fn load(&mut self) -> Result<Box<dyn Model>, Failure> { todo!() } }
+/// #[global_allocator]
+/// static HEAP: afterdrop::Heap = afterdrop::Heap::new();
+///
+/// fn main() -> std::process::ExitCode {
+///     afterdrop::main(vec![Entry::new("mine", "my own model", |_| Ok(Box::new(Mine)))])
+/// }
+/// ```
+pub fn main(workloads: Vec<Entry>) -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are asked for, the rest is bad usage.
+            let code = if error.use_stderr() { BAD_INPUT } else { 0 };
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    let result = match cli.command {
+        Command::Run(args) => run::run(&args, &workloads),
+        Command::List(args) => list::run(&args, &workloads),
+        #[cfg(feature = "train")]
+        Command::MakeFixtures(args) => fixtures::run(&args),
+    };
+    match result {
+        Ok(outcome) => ExitCode::from(outcome.code()),
+        Err(error) => {
+            eprintln!("afterdrop: {error}");
+            let failed = Outcome::RunFailed.code();
+            ExitCode::from(if error.is_child() { failed } else { BAD_INPUT })
+        }
+    }
+}
+
+/// Prints to standard output. A reader that went away (`| head`) is no error.
+fn print(text: &str) -> Result<(), Error> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::io("write to", "standard output".as_ref(), e))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The workload of this name.
+fn find<'a>(workloads: &'a [Entry], name: &str) -> Result<&'a Entry, Error> {
+    let found = workloads.iter().find(|w| w.name() == name);
+    found.ok_or_else(|| {
+        let names: Vec<&str> = workloads.iter().map(Entry::name).collect();
+        crate::names::unknown("workload", name, &names)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn each_outcome_has_its_code() {
+        assert_eq!(Outcome::of(RunVerdict::Clean, true).code(), 0);
+        assert_eq!(Outcome::of(RunVerdict::Leak, true).code(), 1);
+        assert_eq!(Outcome::of(RunVerdict::Growing, true).code(), 1);
+        assert_eq!(Outcome::of(RunVerdict::Leak, false).code(), 3);
+        assert_eq!(Outcome::of(RunVerdict::Undecided, true).code(), 4);
+    }
+}

@@ -1,0 +1,267 @@
+//! `afterdrop run`: measure a workload in a child, and report.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use super::outdir::OutDir;
+use super::progress::Progress;
+use super::{Outcome, find, print};
+use crate::analysis::{self, Circumstances};
+use crate::child::{self, How};
+use crate::cycle::{self, HeapKind, Strategy};
+use crate::error::Error;
+use crate::heap;
+use crate::journal::Journal;
+use crate::report::{self, Report, terminal};
+use crate::verdict;
+use crate::workloads::{Entry, Settings};
+use crate::{jemalloc_change, witness};
+
+/// Run a workload's load / infer / drop cycles and name what they leave behind
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// What to run: a name that `afterdrop list` shows
+    workload: String,
+
+    /// Cycles to run [default: warm-up + horizon + 16]
+    #[arg(long, value_name = "N")]
+    cycles: Option<u32>,
+
+    /// First cycles that are set aside
+    #[arg(long, value_name = "N", default_value_t = verdict::DEFAULT_WARMUP)]
+    warmup: u32,
+
+    /// Cycles after the warm-up beyond which steady growth is called a leak
+    ///
+    /// A cache that fills, or a sweep that comes, within this many cycles is never called a leak.
+    #[arg(long, value_name = "N", default_value_t = verdict::DEFAULT_HORIZON)]
+    horizon: u32,
+
+    /// How cycles handle the model: fresh, session, slot, swap or keep
+    #[arg(long, default_value = "fresh")]
+    strategy: Strategy,
+
+    /// Allocator beneath the ledger: jemalloc, dhat or system
+    #[arg(long, default_value_t)]
+    heap: HeapKind,
+
+    /// Burn device: ndarray, flex or autodiff [default: ndarray]
+    #[arg(long)]
+    device: Option<String>,
+
+    /// Format that Burn models are loaded from: bpk or safetensors [default: bpk]
+    #[arg(long)]
+    format: Option<String>,
+
+    /// Load this file in place of the shipped model
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
+
+    /// Only load and drop
+    #[arg(long)]
+    no_infer: bool,
+
+    /// Folder for the report and what the heap gives; must be new or empty [default: the next
+    /// free one under reports/runs]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+
+    /// End the run after this many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 600.0)]
+    timeout: f64,
+
+    /// Print the report as JSON
+    #[arg(long, conflicts_with = "quiet")]
+    json: bool,
+
+    /// Print the verdict only
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+pub(super) fn run(args: &Args, workloads: &[Entry]) -> Result<Outcome, Error> {
+    let entry = find(workloads, &args.workload)?;
+    match child::measured_in() {
+        Some(folder) => be_measured(args, entry, folder),
+        None => measure(args, entry),
+    }
+}
+
+impl Args {
+    fn cycles(&self) -> u32 {
+        let default = verdict::default_cycles(self.warmup, self.horizon);
+        self.cycles.unwrap_or(default)
+    }
+
+    fn settings(&self, folder: &Path) -> Settings {
+        Settings {
+            device: self.device.clone(),
+            format: self.format.clone(),
+            model: self.model.clone(),
+            scratch: folder.join(SCRATCH),
+        }
+    }
+
+    /// What can be known to be wrong before anything is made or started.
+    fn validate(&self) -> Result<Duration, Error> {
+        let fewest = self.warmup.saturating_add(verdict::FEWEST_CYCLES);
+        let cycles = self.cycles();
+        if cycles < fewest {
+            return Err(Error::usage(format!(
+                "--cycles {cycles} is too few: with --warmup {} a verdict needs at least {fewest}",
+                self.warmup
+            )));
+        }
+        if cycles > heap::MAX_CYCLE {
+            let most = heap::MAX_CYCLE;
+            return Err(Error::usage(format!("--cycles {cycles} is too many: at most {most}")));
+        }
+        if self.horizon == 0 {
+            return Err(Error::usage("--horizon 0 would call every cache a leak"));
+        }
+        if !self.heap.is_available() {
+            return Err(Error::usage(format!(
+                "this build has no --heap {}: it was built without the feature `{0}`",
+                self.heap
+            )));
+        }
+        Duration::try_from_secs_f64(self.timeout)
+            .ok()
+            .filter(|t| !t.is_zero())
+            .ok_or_else(|| {
+                Error::usage(format!("--timeout {} is not a number of seconds", self.timeout))
+            })
+    }
+}
+
+/// What the workload unpacks, in the folder of a run; removed after it.
+const SCRATCH: &str = "scratch";
+
+/// The parent: starts the child, and makes the report of what it wrote.
+fn measure(args: &Args, entry: &Entry) -> Result<Outcome, Error> {
+    let timeout = args.validate()?;
+    // The same look for the parent as for the child: what cannot work is said before it starts.
+    let options = entry.check(&args.settings(&std::env::temp_dir()))?;
+    let mut out = OutDir::create(args.out.as_deref(), entry.name())?;
+    let folder = std::path::absolute(out.path())
+        .map_err(|e| Error::io("find the folder", out.path(), e))?;
+    let journal_path = out.path().join(cycle::JOURNAL);
+    let interrupted = interrupt_flag()?;
+    let mut progress = Progress::new(journal_path.clone(), args.cycles(), args.quiet);
+    let start = child::Start {
+        program: child::this_program()?,
+        args: std::env::args_os().skip(1).collect(),
+        heap: args.heap,
+        out: folder,
+        timeout,
+    };
+    let ended = child::measure(&start, &interrupted, || progress.look())?;
+    drop(progress);
+    for folder in [cycle::SPILL, SCRATCH] {
+        // A killed child leaves them; one that ended has removed them.
+        let _ = std::fs::remove_dir_all(out.path().join(folder));
+    }
+    let output = out.path().join(child::OUTPUT);
+    if std::fs::metadata(&output).is_ok_and(|m| m.len() == 0) {
+        let _ = std::fs::remove_file(&output);
+    }
+    let journal = match Journal::read(&journal_path) {
+        Ok(journal) => journal,
+        Err(_) if !ended.is_complete() => {
+            return Err(Error::child(format!("the measured run did not begin: {ended}")));
+        }
+        Err(error) => return Err(error),
+    };
+    let witness = second_witness(&journal, out.path())?;
+    let report = analysis::report(
+        &journal,
+        Circumstances {
+            ended,
+            horizon: args.horizon,
+            options,
+            witness,
+        },
+    );
+    if report.boundaries.is_empty() && report.ended.how == How::Failed {
+        // Nothing was measured: a report would only hide the reason.
+        return Err(Error::child(format!("the measured run {}", report.ended)));
+    }
+    jemalloc_change::write_table(out.path())?;
+    report.write(&out.path().join(report::FILE))?;
+    out.keep();
+    show(args, &report, &out)?;
+    Ok(Outcome::of(report.verdict, report.ended.is_complete()))
+}
+
+/// dhat's file, compared with the ledger and made ready for its viewer.
+fn second_witness(journal: &Journal, folder: &Path) -> Result<Option<report::Witness>, Error> {
+    let path = folder.join(cycle::DHAT_FILE);
+    if journal.start.heap != HeapKind::Dhat || !path.exists() {
+        return Ok(None);
+    }
+    let witness = witness::compare(journal, &path)?;
+    witness::tidy(journal, &path)?;
+    Ok(witness)
+}
+
+fn show(args: &Args, report: &Report, out: &OutDir) -> Result<(), Error> {
+    if args.json {
+        return print(&(report.to_json() + "\n"));
+    }
+    let color = std::io::stdout().is_terminal()
+        && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+        && std::env::var_os("TERM").is_none_or(|t| t != "dumb");
+    let look = terminal::Look {
+        color,
+        width: screen_width(),
+    };
+    let written = format!("{}/ {}", out.path().display(), out.files().join(" "));
+    let text = terminal::render(report, &written, look);
+    if args.quiet {
+        let first = text.lines().next().unwrap_or_default();
+        return print(&format!("{first}\n"));
+    }
+    print(&text)
+}
+
+/// Columns of the terminal; 100 where there is none.
+fn screen_width() -> usize {
+    let columns = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok());
+    let measured = || terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
+    columns.or_else(measured).unwrap_or(100).clamp(60, 160)
+}
+
+/// Set when the user interrupts: the child gets the signal too, and the parent stays to report.
+fn interrupt_flag() -> Result<Arc<AtomicBool>, Error> {
+    let flag = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&flag))
+            .map_err(|e| Error::usage(format!("cannot watch for interrupts: {e}")))?;
+    }
+    Ok(flag)
+}
+
+/// The child: runs the cycles, and writes nothing but the journal and the heap's own files.
+fn be_measured(args: &Args, entry: &Entry, folder: PathBuf) -> Result<Outcome, Error> {
+    cycle::check_heap(args.heap)?;
+    let mut workload = entry.make(&args.settings(&folder))?;
+    let plan = cycle::Plan {
+        workload: entry.name().into(),
+        heap: args.heap,
+        strategy: args.strategy,
+        cycles: args.cycles(),
+        warmup: args.warmup,
+        infer: !args.no_infer,
+        out: folder,
+    };
+    let complete = cycle::run(&plan, &mut *workload)
+        .map_err(|e| Error::io("write the journal in", &plan.out, e))?;
+    Ok(if complete {
+        Outcome::Clean
+    } else {
+        Outcome::RunFailed
+    })
+}

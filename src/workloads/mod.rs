@@ -1,0 +1,136 @@
+//! What can be run: the registry of workloads, and those that come with afterdrop.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cycle::{Phase, Workload};
+use crate::error::Error;
+use crate::verdict::Verdict;
+
+#[cfg(feature = "burn")]
+pub(crate) mod models;
+#[cfg(feature = "planted")]
+mod planted;
+
+/// What a workload is told on the command line.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// `--device`, if it was given.
+    pub device: Option<String>,
+    /// `--format`, if it was given.
+    pub format: Option<String>,
+    /// `--model`, if it was given: a file to load in place of the shipped one.
+    pub model: Option<PathBuf>,
+    /// A folder for what the workload unpacks; it is removed after the run.
+    pub scratch: PathBuf,
+}
+
+/// What is known beforehand of a planted case.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Truth {
+    /// The verdict that its marked line must get.
+    pub verdict: Verdict,
+    /// File of the marked line, relative to the repository.
+    pub file: String,
+    /// The marked line.
+    pub line: u32,
+    /// Phase of the marked allocation.
+    pub phase: Phase,
+    /// Bytes that a cycle leaves there on average; 0 if it does not leak.
+    pub bytes_per_cycle: f64,
+    /// Blocks that a cycle leaves there on average; 0 if it does not leak.
+    pub blocks_per_cycle: f64,
+}
+
+type Make = Box<dyn Fn(&Settings) -> Result<Box<dyn Workload>, Error>>;
+
+/// Looks at settings before a run and gives those that count, as `name=value`.
+type Check = fn(&Settings) -> Result<Vec<String>, Error>;
+
+/// A workload that the command knows by name.
+pub struct Entry {
+    name: String,
+    about: String,
+    truth: Option<Truth>,
+    check: Check,
+    make: Make,
+}
+
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Entry")
+            .field("name", &self.name)
+            .field("about", &self.about)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Entry {
+    /// A workload under a name, with a line of what it is, and how to set it up. `make` runs in
+    /// the measured process before the first cycle.
+    pub fn new(
+        name: impl Into<String>,
+        about: impl Into<String>,
+        make: impl Fn(&Settings) -> Result<Box<dyn Workload>, Error> + 'static,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            about: about.into(),
+            truth: None,
+            check: takes_no_settings,
+            make: Box::new(make),
+        }
+    }
+
+    /// The name it is run by.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it is, in a line.
+    pub fn about(&self) -> &str {
+        &self.about
+    }
+
+    /// What is known of it beforehand; `None` unless it is planted.
+    pub fn truth(&self) -> Option<&Truth> {
+        self.truth.as_ref()
+    }
+
+    /// Finds out before the run whether the settings can work, and gives those that count, as
+    /// `name=value`, for the report.
+    #[cfg_attr(not(feature = "cli"), allow(dead_code))]
+    pub(crate) fn check(&self, settings: &Settings) -> Result<Vec<String>, Error> {
+        (self.check)(settings)
+    }
+
+    /// Sets it up.
+    #[cfg_attr(not(feature = "cli"), allow(dead_code))]
+    pub(crate) fn make(&self, settings: &Settings) -> Result<Box<dyn Workload>, Error> {
+        (self.make)(settings)
+    }
+}
+
+fn takes_no_settings(settings: &Settings) -> Result<Vec<String>, Error> {
+    let given = [
+        ("--device", settings.device.is_some()),
+        ("--format", settings.format.is_some()),
+        ("--model", settings.model.is_some()),
+    ];
+    match given.iter().find(|(_, given)| *given) {
+        Some((option, _)) => Err(Error::usage(format!("this workload takes no {option}"))),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// The workloads that come with this build of afterdrop, as `afterdrop list` shows them.
+pub fn all() -> Vec<Entry> {
+    #[allow(unused_mut)]
+    let mut entries = Vec::new();
+    #[cfg(feature = "burn")]
+    entries.extend(models::entries());
+    #[cfg(feature = "planted")]
+    entries.extend(planted::entries());
+    entries
+}

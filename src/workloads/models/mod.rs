@@ -1,0 +1,342 @@
+//! The Burn workloads: three small models, loaded from a file in each cycle, run on a fixed batch,
+//! and compared with the output that is stored beside the weights. A cycle cannot pass without the
+//! model having really run.
+
+use std::fs;
+use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
+
+use ::burn::module::Module;
+use ::burn::store::{BurnpackStore, ModuleSnapshot, SafetensorsStore};
+use ::burn::tensor::{Device, Tensor};
+
+use super::{Entry, Settings};
+use crate::cycle::{Failure, Model, Prediction, Workload};
+use crate::error::Error;
+
+mod cnn;
+mod mlp;
+#[cfg(feature = "train")]
+pub(crate) mod train;
+mod transformer;
+
+pub(super) use self::cnn::Cnn;
+pub(super) use self::mlp::Mlp;
+pub(super) use self::transformer::Transformer;
+
+/// Items in the fixed batch.
+pub(crate) const BATCH: usize = 8;
+/// Classes that every model tells apart.
+pub(crate) const CLASSES: usize = 10;
+
+/// How far an output may be from the stored one: devices sum in different orders.
+const TOLERANCE: f32 = 1e-3;
+
+/// A model that comes with fixtures.
+pub(crate) trait Shipped: Module + std::fmt::Debug + 'static {
+    /// The name behind `burn:`.
+    const NAME: &'static str;
+    /// What it is, in a line.
+    const ABOUT: &'static str;
+    /// Values of one item of input.
+    const INPUT: usize;
+
+    /// A model with fresh weights.
+    fn init(device: &Device) -> Self;
+
+    /// Logits `[batch, classes]` of a flat batch, [`Shipped::INPUT`] values an item.
+    fn logits(&self, input: &[f32], device: &Device) -> Tensor<2>;
+}
+
+/// The files that were made together by the generator: see `fixtures/burn/README.md`.
+struct Fixture {
+    burnpack: &'static [u8],
+    safetensors: &'static [u8],
+    input: &'static [u8],
+    expected: &'static [u8],
+}
+
+macro_rules! fixture {
+    ($name:literal) => {
+        Fixture {
+            burnpack: include_bytes!(concat!("../../../fixtures/burn/", $name, ".bpk")),
+            safetensors: include_bytes!(concat!("../../../fixtures/burn/", $name, ".safetensors")),
+            input: include_bytes!(concat!("../../../fixtures/burn/", $name, ".input.f32")),
+            expected: include_bytes!(concat!("../../../fixtures/burn/", $name, ".expected.f32")),
+        }
+    };
+}
+
+static MLP: Fixture = fixture!("mlp");
+static CNN: Fixture = fixture!("cnn");
+static TRANSFORMER: Fixture = fixture!("transformer");
+
+pub(super) fn entries() -> Vec<Entry> {
+    vec![
+        entry::<Mlp>(&MLP),
+        entry::<Cnn>(&CNN),
+        entry::<Transformer>(&TRANSFORMER),
+    ]
+}
+
+fn entry<M: Shipped>(fixture: &'static Fixture) -> Entry {
+    let mut entry = Entry::new(format!("burn:{}", M::NAME), M::ABOUT, move |settings| {
+        Ok(Box::new(Loading::<M>::new(settings, fixture)?))
+    });
+    entry.check = check::<M>;
+    entry
+}
+
+/// Where the tensors live, by the name on the command line.
+#[derive(Clone, Copy)]
+struct Place {
+    name: &'static str,
+    device: fn() -> Device,
+}
+
+const PLACES: &[Place] = &[
+    Place {
+        name: "ndarray",
+        device: Device::ndarray,
+    },
+    #[cfg(feature = "flex")]
+    Place {
+        name: "flex",
+        device: Device::flex,
+    },
+    Place {
+        name: "autodiff",
+        device: || Device::ndarray().autodiff(),
+    },
+];
+
+fn place(settings: &Settings) -> Result<Place, Error> {
+    let name = settings.device.as_deref().unwrap_or("ndarray");
+    if name == "flex" && !cfg!(feature = "flex") {
+        return Err(Error::usage("this build has no device `flex`")
+            .hint("build it with `--features flex`"));
+    }
+    crate::names::pick("device", name, PLACES.iter().copied(), |p| p.name)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Burnpack,
+    Safetensors,
+}
+
+impl Format {
+    const ALL: [Self; 2] = [Self::Burnpack, Self::Safetensors];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Burnpack => "bpk",
+            Self::Safetensors => "safetensors",
+        }
+    }
+
+    fn of(settings: &Settings) -> Result<Self, Error> {
+        let ending = settings.model.as_deref().and_then(Path::extension);
+        let by_file = ending.and_then(|e| Self::ALL.into_iter().find(|f| e == f.name()));
+        match &settings.format {
+            Some(name) => crate::names::pick("format", name, Self::ALL, Self::name),
+            None => Ok(by_file.unwrap_or(Self::Burnpack)),
+        }
+    }
+}
+
+fn check<M: Shipped>(settings: &Settings) -> Result<Vec<String>, Error> {
+    let (place, format) = (place(settings)?, Format::of(settings)?);
+    if let Some(path) = &settings.model {
+        fs::metadata(path).map_err(|e| Error::io("read the model", path, e))?;
+        // A file that does not load is said before anything is measured.
+        let model = std::panic::catch_unwind(|| load::<M>(path, format, &(place.device)()));
+        match model {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => return Err(Error::usage(error)),
+            Err(_) => return Err(Error::usage(refused::<M>(path, format, "the reader panicked"))),
+        }
+    }
+    Ok(vec![
+        format!("device={}", place.name),
+        format!("format={}", format.name()),
+    ])
+}
+
+/// Loads the model from its file in each cycle.
+struct Loading<M> {
+    path: PathBuf,
+    /// Unpacked weights go when the workload does.
+    _unpacked: Option<Unpacked>,
+    format: Format,
+    device: Device,
+    fixture: &'static Fixture,
+    model: PhantomData<M>,
+}
+
+impl<M: Shipped> Loading<M> {
+    fn new(settings: &Settings, fixture: &'static Fixture) -> Result<Self, Error> {
+        let format = Format::of(settings)?;
+        let (path, unpacked) = match &settings.model {
+            Some(path) => (path.clone(), None),
+            None => {
+                let bytes = match format {
+                    Format::Burnpack => fixture.burnpack,
+                    Format::Safetensors => fixture.safetensors,
+                };
+                let path = settings
+                    .scratch
+                    .join(format!("{}.{}", M::NAME, format.name()));
+                fs::create_dir_all(&settings.scratch)
+                    .and_then(|()| fs::write(&path, bytes))
+                    .map_err(|e| Error::io("unpack the model to", &path, e))?;
+                (path, Some(Unpacked(settings.scratch.clone())))
+            }
+        };
+        Ok(Self {
+            path,
+            _unpacked: unpacked,
+            format,
+            device: (place(settings)?.device)(),
+            fixture,
+            model: PhantomData,
+        })
+    }
+}
+
+/// A folder that goes with its owner.
+struct Unpacked(PathBuf);
+
+impl Drop for Unpacked {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+impl<M: Shipped> Workload for Loading<M> {
+    fn load(&mut self) -> Result<Box<dyn Model>, Failure> {
+        Ok(Box::new(Loaded {
+            model: load::<M>(&self.path, self.format, &self.device)?,
+            device: self.device.clone(),
+            fixture: self.fixture,
+        }))
+    }
+
+    fn sync(&mut self) -> Result<(), Failure> {
+        Ok(self.device.sync().map_err(|e| format!("device: {e:?}"))?)
+    }
+
+    fn cleanup(&mut self) {
+        self.device.memory_cleanup();
+    }
+}
+
+struct Loaded<M> {
+    model: M,
+    device: Device,
+    fixture: &'static Fixture,
+}
+
+impl<M: Shipped> Model for Loaded<M> {
+    fn infer(&mut self) -> Result<Prediction, Failure> {
+        let input = floats(self.fixture.input);
+        let logits = self.model.logits(&input, &self.device);
+        let output: Vec<f32> = logits
+            .into_data()
+            .to_vec()
+            .map_err(|e| format!("the output is not f32: {e:?}"))?;
+        compare(&output, &floats(self.fixture.expected))?;
+        Ok(output)
+    }
+}
+
+fn load<M: Shipped>(path: &Path, format: Format, device: &Device) -> Result<M, String> {
+    let mut model = M::init(device);
+    let loaded = match format {
+        Format::Burnpack => model
+            .load_from(&mut BurnpackStore::from_file(path))
+            .map_err(|e| e.to_string()),
+        Format::Safetensors => model
+            .load_from(&mut SafetensorsStore::from_file(path))
+            .map_err(|e| e.to_string()),
+    };
+    match loaded {
+        Ok(_) => Ok(model),
+        Err(error) => Err(refused::<M>(path, format, &error)),
+    }
+}
+
+/// Why a file is not this model's, in one line.
+fn refused<M: Shipped>(path: &Path, format: Format, error: &str) -> String {
+    const MOST: usize = 300;
+    let line: String = error
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+        .chars()
+        .take(MOST)
+        .collect();
+    format!(
+        "{} is no {} file of burn:{}: {line}",
+        path.display(),
+        format.name(),
+        M::NAME
+    )
+}
+
+/// Little-endian `f32`s.
+fn floats(bytes: &[u8]) -> Vec<f32> {
+    bytes
+        .chunks_exact(4)
+        .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+        .collect()
+}
+
+fn compare(output: &[f32], expected: &[f32]) -> Result<(), String> {
+    if output.len() != expected.len() {
+        return Err(format!(
+            "the output has {} values, {} were expected",
+            output.len(),
+            expected.len()
+        ));
+    }
+    let differs = |(o, e): &(&f32, &f32)| (*o - *e).abs().partial_cmp(&TOLERANCE).is_none_or(|o| o.is_gt());
+    match output.iter().zip(expected).find(differs) {
+        Some((o, e)) => Err(format!("the output is wrong: {o} where {e} was expected")),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_output_is_found() {
+        assert!(compare(&[1.0, 2.0], &[1.0, 2.0001]).is_ok());
+        assert!(compare(&[1.0, 2.0], &[1.0, 2.1]).is_err());
+        assert!(compare(&[1.0], &[1.0, 2.0]).is_err());
+        assert!(compare(&[f32::NAN], &[1.0]).is_err());
+    }
+
+    #[test]
+    fn every_model_gives_its_stored_output_on_every_device_and_from_every_format() {
+        let scratch = std::env::temp_dir().join(format!("afterdrop-models-{}", std::process::id()));
+        for entry in entries() {
+            for place in PLACES {
+                for format in Format::ALL {
+                    let settings = Settings {
+                        device: Some(place.name.into()),
+                        format: Some(format.name().into()),
+                        model: None,
+                        scratch: scratch.clone(),
+                    };
+                    let mut workload = entry.make(&settings).unwrap();
+                    let output = workload.load().unwrap().infer().unwrap();
+                    assert_eq!(output.len(), BATCH * CLASSES, "{}", entry.name());
+                }
+            }
+        }
+        assert!(!scratch.exists());
+    }
+}

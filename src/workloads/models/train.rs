@@ -1,0 +1,136 @@
+//! The generator of `fixtures/burn`: trains each model for some steps on seeded data, and saves
+//! the weights in both formats with a batch of input and the output for it.
+
+use std::fs;
+use std::path::Path;
+
+use ::burn::nn::loss::CrossEntropyLossConfig;
+use ::burn::optim::{AdamConfig, GradientsParams};
+use ::burn::store::{BurnpackStore, ModuleSnapshot, SafetensorsStore};
+use ::burn::tensor::{Device, Int, Tensor, TensorData};
+
+use super::transformer::VOCABULARY;
+use super::{BATCH, CLASSES, Cnn, Mlp, Shipped, Transformer};
+use crate::error::Error;
+
+const STEPS: usize = 150;
+const TRAINING_BATCH: usize = 32;
+
+/// Makes all fixtures in `folder`; returns a line about each model.
+pub(crate) fn make_all(folder: &Path) -> Result<Vec<String>, Error> {
+    Ok(vec![
+        make::<Mlp>(folder, image)?,
+        make::<Cnn>(folder, image)?,
+        make::<Transformer>(folder, sequence)?,
+    ])
+}
+
+/// A seeded generator, so that fixtures come out the same each time: SplitMix64 (Steele, Lea,
+/// Flood, "Fast splittable pseudorandom number generators", 2014).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        (self.next() % n as u64) as usize
+    }
+
+    /// Between 0 and 1.
+    fn fraction(&mut self) -> f32 {
+        (self.next() >> 40) as f32 / (1_u64 << 24) as f32
+    }
+}
+
+/// A bright square whose place tells the class, under noise.
+fn image(class: usize, random: &mut Random) -> Vec<f32> {
+    let (row, column) = (2 + 14 * (class / 5), 1 + 5 * (class % 5));
+    let inside = |i: usize| (row..row + 10).contains(&(i / 28)) && (column..column + 6).contains(&(i % 28));
+    (0..28 * 28)
+        .map(|i| random.fraction() * 0.4 + if inside(i) { 0.6 } else { 0.0 })
+        .collect()
+}
+
+/// Random tokens, of which a third are the class's own.
+fn sequence(class: usize, random: &mut Random) -> Vec<f32> {
+    (0..32)
+        .map(|_| match random.below(3) {
+            0 => class as f32,
+            _ => random.below(VOCABULARY) as f32,
+        })
+        .collect()
+}
+
+type Draw = fn(usize, &mut Random) -> Vec<f32>;
+
+fn batch(size: usize, draw: Draw, random: &mut Random) -> (Vec<f32>, Vec<i64>) {
+    let mut input = Vec::new();
+    let mut classes = Vec::new();
+    for _ in 0..size {
+        let class = random.below(CLASSES);
+        input.extend(draw(class, random));
+        classes.push(class as i64);
+    }
+    (input, classes)
+}
+
+fn make<M: Shipped>(folder: &Path, draw: Draw) -> Result<String, Error> {
+    let device = Device::ndarray().autodiff();
+    device.seed(42);
+    let mut random = Random(42);
+    let mut model = M::init(&device);
+    let mut optimizer = AdamConfig::new().init();
+    let loss = CrossEntropyLossConfig::new().init(&device);
+    let mut last = 0.0;
+    for _ in 0..STEPS {
+        let (input, classes) = batch(TRAINING_BATCH, draw, &mut random);
+        let targets = TensorData::new(classes, [TRAINING_BATCH]);
+        let targets: Tensor<1, Int> = Tensor::from_data(targets, &device);
+        let value = loss.forward(model.logits(&input, &device), targets);
+        last = value.clone().into_scalar::<f32>();
+        let gradients = GradientsParams::from_grads(value.backward(), &model);
+        model = optimizer.step(1e-3, model, gradients);
+    }
+    let (input, classes) = batch(BATCH, draw, &mut random);
+    let plain = Device::ndarray();
+    let path = |ending: &str| folder.join(format!("{}.{ending}", M::NAME));
+    let wrong = |what: String| Error::usage(format!("cannot save burn:{}: {what}", M::NAME));
+    model
+        .save_into(&mut BurnpackStore::from_file(path("bpk")).overwrite(true))
+        .map_err(|e| wrong(e.to_string()))?;
+    model
+        .save_into(&mut SafetensorsStore::from_file(path("safetensors")).overwrite(true))
+        .map_err(|e| wrong(e.to_string()))?;
+    // The output of what was saved, not of what is in memory.
+    let saved: M = super::load(&path("bpk"), super::Format::Burnpack, &plain).map_err(wrong)?;
+    let output: Vec<f32> = saved
+        .logits(&input, &plain)
+        .into_data()
+        .to_vec()
+        .map_err(|e| wrong(format!("{e:?}")))?;
+    let right = output
+        .chunks(CLASSES)
+        .zip(&classes)
+        .filter(|(logits, class)| {
+            let best = logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
+            best.map(|(i, _)| i as i64) == Some(**class)
+        })
+        .count();
+    save(&path("input.f32"), &input)?;
+    save(&path("expected.f32"), &output)?;
+    Ok(format!(
+        "burn:{}: loss {last:.3} after {STEPS} steps, {right} of {BATCH} right",
+        M::NAME
+    ))
+}
+
+fn save(path: &Path, values: &[f32]) -> Result<(), Error> {
+    let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+    fs::write(path, bytes).map_err(|e| Error::io("write", path, e))
+}
