@@ -79,7 +79,11 @@ pub(crate) fn report(journal: &Journal, with: Circumstances) -> Report {
         ended,
         bytes_per_cycle,
         sites,
-        boundaries: journal.boundaries.iter().map(|b| boundary(&b.counts)).collect(),
+        boundaries: journal
+            .boundaries
+            .iter()
+            .map(|b| boundary(&b.counts))
+            .collect(),
         attribution,
         cost: cost(journal),
         witness: with.witness,
@@ -118,7 +122,10 @@ fn fold(journal: &Journal, symbols: &mut Symbolizer) -> Vec<Group> {
         let k = boundary.counts.cycle.saturating_sub(warmup);
         for row in &boundary.census {
             let group = *by_site.entry((row.site, row.phase)).or_insert_with(|| {
-                let stack = journal.sites.get(&row.site).map(|s| symbols.stack(&s.stack));
+                let stack = journal
+                    .sites
+                    .get(&row.site)
+                    .map(|s| symbols.stack(&s.stack));
                 let stack = stack.unwrap_or_default();
                 let blame = symbols::blame(&stack).map(|i| stack[i].clone());
                 let phase = Phase::from_number(row.phase);
@@ -127,10 +134,13 @@ fn fold(journal: &Journal, symbols: &mut Symbolizer) -> Vec<Group> {
                     groups.len() - 1
                 })
             });
-            let before = rows.insert((row.site, row.birth, row.phase), Live {
-                bytes: row.bytes,
-                blocks: row.blocks,
-            });
+            let before = rows.insert(
+                (row.site, row.birth, row.phase),
+                Live {
+                    bytes: row.bytes,
+                    blocks: row.blocks,
+                },
+            );
             groups[group].change(row, before.unwrap_or_default());
         }
         if k > 0 {
@@ -196,7 +206,11 @@ impl Group {
                 generation.died = Some(k);
             }
         }
-        for (&cycle, _) in self.births.range(..=warmup).filter(|(_, live)| live.blocks == 0) {
+        for (&cycle, _) in self
+            .births
+            .range(..=warmup)
+            .filter(|(_, live)| live.blocks == 0)
+        {
             let life = warmup + k - cycle;
             self.series.earlier_life = self.series.earlier_life.max(life);
         }
@@ -313,7 +327,11 @@ fn attribution(journal: &Journal, sites: &[Site]) -> Attribution {
 
 fn cost(journal: &Journal) -> Cost {
     let last = journal.boundaries.last().map(|b| b.counts);
-    let nanos: u64 = journal.boundaries.iter().map(|b| b.counts.cycle_nanos).sum();
+    let nanos: u64 = journal
+        .boundaries
+        .iter()
+        .map(|b| b.counts.cycle_nanos)
+        .sum();
     Cost {
         hook_seconds: last.map_or(0.0, |c| c.hook_nanos as f64 / 1e9),
         cycle_seconds: nanos as f64 / 1e9,
@@ -343,7 +361,11 @@ fn summary(run: RunVerdict, sites: &[Site], after_warmup: u32, warmup: u32) -> S
         n => format!("{n} places"),
     };
     match run {
-        RunVerdict::Leak => format!("{} leak, seen over {looked}", places(count(Verdict::Leak))),
+        RunVerdict::Leak => {
+            let n = count(Verdict::Leak);
+            let verb = if n == 1 { "leaks" } else { "leak" };
+            format!("{} {verb}, seen over {looked}", places(n))
+        }
         RunVerdict::Growing => format!(
             "memory grows at {}, but {looked} do not reach the horizon",
             places(count(Verdict::Growing))
@@ -376,7 +398,11 @@ fn warnings(
             journal.start.cycles
         ));
     }
-    let restless = journal.boundaries.iter().filter(|b| !b.counts.quiet).count();
+    let restless = journal
+        .boundaries
+        .iter()
+        .filter(|b| !b.counts.quiet)
+        .count();
     if restless > 0 {
         warnings.push(format!(
             "at {restless} of {reached} boundaries other threads were still allocating after \
@@ -504,7 +530,10 @@ mod tests {
 
     #[test]
     fn nothing_at_all_is_clean_and_too_little_is_not() {
-        assert_eq!(made(&journal(20, |_| Vec::new())).verdict, RunVerdict::Clean);
+        assert_eq!(
+            made(&journal(20, |_| Vec::new())).verdict,
+            RunVerdict::Clean
+        );
         let short = made(&journal(6, |_| Vec::new()));
         assert_eq!(short.verdict, RunVerdict::Undecided);
         assert!(short.summary.contains("too few"), "{}", short.summary);
@@ -518,6 +547,10 @@ mod tests {
         let report = made(&cut);
         assert_eq!(report.ended.how, How::Failed);
         assert_eq!(report.cycles_run(), 6);
-        assert!(report.warnings[0].contains("6 of 80"), "{:?}", report.warnings);
+        assert!(
+            report.warnings[0].contains("6 of 80"),
+            "{:?}",
+            report.warnings
+        );
     }
 }

@@ -233,7 +233,13 @@ mod tests {
         let mut state: BTreeMap<(u32, u32), (u64, u64)> = BTreeMap::new();
         for boundary in 1..30_u32 {
             let blocks: Vec<Block> = (0..4000_u32)
-                .map(|i| block(i % 700 + 1, boundary - i % boundary, (i * boundary) as usize % 97))
+                .map(|i| {
+                    block(
+                        i % 700 + 1,
+                        boundary - i % boundary,
+                        (i * boundary) as usize % 97,
+                    )
+                })
                 .collect();
             for (site, birth, bytes, n) in take(&mut census, &blocks) {
                 if n == 0 {

@@ -130,9 +130,9 @@ pub(crate) fn measure(
     let begun = Instant::now();
     loop {
         watch();
-        let status = process.try_wait().map_err(|e| {
-            Error::child(format!("cannot wait for the measured child: {e}"))
-        })?;
+        let status = process
+            .try_wait()
+            .map_err(|e| Error::child(format!("cannot wait for the measured child: {e}")))?;
         if let Some(status) = status {
             watch();
             return Ok(ended(status, interrupted.load(Relaxed), &output));
@@ -206,7 +206,8 @@ fn last_line(output: &Path) -> Option<String> {
     const TAIL: u64 = 4096;
     let mut file = File::open(output).ok()?;
     let length = file.metadata().ok()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(TAIL))).ok()?;
+    file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))
+        .ok()?;
     let mut tail = Vec::new();
     file.read_to_end(&mut tail).ok()?;
     let text = String::from_utf8_lossy(&tail);
@@ -216,6 +217,16 @@ fn last_line(output: &Path) -> Option<String> {
         .map(str::trim)
         .find(|line| !line.is_empty() && !line.starts_with("note: run with"))?;
     Some(line.chars().filter(|c| !c.is_control()).collect())
+}
+
+/// Removes what the child printed, if it says nothing: it is empty, or dhat speaks of itself.
+pub(crate) fn tidy_output(folder: &Path) {
+    let output = folder.join(OUTPUT);
+    let says_nothing = |text: String| text.lines().all(|line| line.starts_with("dhat: "));
+    if std::fs::read_to_string(&output).is_ok_and(says_nothing) {
+        // If it does not go, it is still only what was printed.
+        let _ = std::fs::remove_file(&output);
+    }
 }
 
 /// The folder of this process's run, if it is a measured child.
@@ -229,7 +240,9 @@ pub(crate) fn measured_in() -> Option<PathBuf> {
 /// If the system does not tell, or it is gone (deleted while running).
 pub(crate) fn this_program() -> Result<PathBuf, Error> {
     let program = std::env::current_exe().map_err(|e: io::Error| {
-        Error::child(format!("cannot find this program's file to start it again: {e}"))
+        Error::child(format!(
+            "cannot find this program's file to start it again: {e}"
+        ))
     })?;
     if !program.exists() {
         return Err(Error::child(format!(

@@ -45,7 +45,9 @@ fn numbers(json: &Value) -> Vec<(String, i64)> {
     let constants = json["jemalloc"]["arenas"]["bin"].as_array();
     let bins = merged["bins"].as_array();
     for (i, bin) in bins.into_iter().flatten().enumerate() {
-        let size = constants.and_then(|c| c.get(i)).and_then(|c| c["size"].as_u64());
+        let size = constants
+            .and_then(|c| c.get(i))
+            .and_then(|c| c["size"].as_u64());
         let name = size.map_or_else(|| format!("bin {i}"), |s| format!("bin of {s} B"));
         for field in ["curregs", "curslabs", "nmalloc", "ndalloc"] {
             found.extend(bin[field].as_i64().map(|n| (format!("{name}: {field}"), n)));
@@ -74,7 +76,10 @@ fn is_time(name: &str) -> bool {
 fn table(baseline: &Value, end: &Value) -> String {
     let before = numbers(baseline);
     let after = numbers(end);
-    let mut text = format!("{:<34} {:>16} {:>16} {:>16}\n", "", "baseline", "end", "change");
+    let mut text = format!(
+        "{:<34} {:>16} {:>16} {:>16}\n",
+        "", "baseline", "end", "change"
+    );
     let mut changed = 0;
     for (name, b) in &before {
         let Some((_, e)) = after.iter().find(|(n, _)| n == name) else {
@@ -127,7 +132,10 @@ mod tests {
         assert!(text.contains("5,096            4,096"), "{text}");
         assert!(text.contains("bin of 16 B: curregs"), "{text}");
         assert!(text.contains("-3\n"), "{text}");
-        assert!(!text.contains("resident") && !text.contains("uptime"), "{text}");
+        assert!(
+            !text.contains("resident") && !text.contains("uptime"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -1,10 +1,88 @@
-//! draft
-#![deny(missing_docs, missing_debug_implementations)]
+//! What is still allocated after `drop`, who allocated it, and whether that is a leak.
+//!
+//! `afterdrop` runs the load / infer / drop cycles of a model (or of anything else) in a process of
+//! their own, under a global allocator that records every block, and says for each call site
+//! whether what stays is a **leak**, a **cache**, **churn** or **warm-up**: with the line, the bytes
+//! per cycle and the phase.
+//!
+//! # What you provide
+//! 1. The allocator, once in the executable:
+//!    ```
+//!    #[global_allocator]
+//!    static HEAP: afterdrop::Heap = afterdrop::Heap::new();
+//!    # fn main() {}
+//!    ```
+//! 2. A [`Workload`]: how to load, and what a loaded [`Model`] does. Dropping it is the third phase.
+//! 3. `fn main`, which hands your workloads to [`main`]: the command `run`, `list` and so on. It
+//!    needs the feature `cli`.
+//!
+//! # What you get
+//! A [`Report`](report::Report) on the terminal and as `report.json`, the journal of the run, and
+//! what the heap itself gives: jemalloc's statistics, or a dhat profile. The exit code is 0 for
+//! clean, 1 for a leak or growth, 2 for bad input, 3 if the measured run failed, 4 for undecided.
+//!
+//! # Words
+//! | word | meaning |
+//! | --- | --- |
+//! | workload | something with `load`, `infer` and `drop` |
+//! | cycle, phase | one load, infer, drop; the [`Phase`] is which of the three runs now |
+//! | strategy | how cycles handle the model: [`Strategy`] |
+//! | boundary | the instant after a cycle's drop, when the workload should hold nothing of that cycle |
+//! | block | one live heap allocation: address, size, birth cycle, birth phase, site |
+//! | site | one interned allocation backtrace; its *blame frame* is the frame a person would go and edit |
+//! | survivor | a block alive at a boundary that was born after the baseline |
+//! | generation | the survivors of one birth cycle; a site's count of living generations tells a leak from a cache |
+//! | census | per site, at one boundary: live bytes, blocks, and bytes by generation |
+//! | verdict | what a site's series of censuses proves: [`Verdict`] |
+//!
+//! # How it flows
+//! ```text
+//!  workload ─► heap (inside alloc/free) ─► census at each boundary ─► journal (a line a boundary)
+//!                                                                        │ the measured process ends
+//!                                                                        ▼
+//!                report (terminal, json) ◄─ verdict ◄─ symbols ◄─ journal read back
+//! ```
+//! The measured process does nothing but measure: the parent starts the same executable again, and
+//! everything that allocates for itself (symbols, statistics, rendering) happens in the parent. A
+//! child that is killed leaves a journal that is whole up to its last boundary, and still reports.
+//!
+//! # The rule, and its horizon
+//! A cache that gains one entry a cycle looks exactly like a leak until it is full, and deferred
+//! frees look like one until the sweep. No finite run can tell them apart by their curve. So the
+//! rule has a stated *horizon*, 64 cycles after the warm-up unless told otherwise: what still grows
+//! beyond it is called a leak, and what stops or is swept within it never is. Growth by whole
+//! models is called after eight generations. Where the numbers allow two answers the verdict is
+//! `undecided`, with the number of cycles that would settle it.
+//!
+//! # What it is not for
+//! - C code's `malloc`, and memory mapped by hand, are not seen. jemalloc is prefixed, so that the
+//!   two do not mix.
+//! - Attribution walks frame pointers: build with `-C force-frame-pointers=yes`, and with
+//!   `debug = "line-tables-only"` or more for lines.
+//! - It measures repetition. A single large allocation that never repeats is not its question: use
+//!   a heap profiler, such as dhat (`--heap dhat` writes its profile) or heaptrack.
+//!
+//! # Beside other tools
+//! dhat and heaptrack record every block, too, and show stacks; which of them leak is for the
+//! reader to find out. jemalloc's profiler samples, and so can miss small slow leaks. Neither
+//! repeats a scenario or judges one; both profile any program as it is, which this does not.
+//!
+//! # Features
+//! `cli` (the command), `jemalloc`, `dhat`, `planted` (cases with known truth) and `burn` (three
+//! models on Burn) are on by default; `flex` adds Burn's flex device. Without default features the
+//! library needs no C compiler and none of these.
+
+#![deny(
+    missing_docs,
+    missing_debug_implementations,
+    unreachable_pub,
+    unsafe_op_in_unsafe_fn,
+    clippy::undocumented_unsafe_blocks
+)]
 
 pub use cycle::{Failure, HeapKind, Model, Phase, Prediction, Strategy, Workload};
 pub use error::Error;
 pub use heap::Heap;
-pub use report::Report;
 pub use verdict::Verdict;
 
 #[cfg(feature = "cli")]
@@ -28,3 +106,14 @@ mod symbols;
 mod verdict;
 mod witness;
 pub mod workloads;
+
+pub use report::Report;
+
+/// For this crate's own benches.
+#[doc(hidden)]
+pub mod bench {
+    /// Bytes that the tool has mapped for itself in this process.
+    pub fn ledger_bytes() -> u64 {
+        crate::heap::mapped_bytes() as u64
+    }
+}

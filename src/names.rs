@@ -76,7 +76,10 @@ mod tests {
     #[test]
     fn a_far_name_lists_what_there_is() {
         let error = unknown("device", "gpu", &["ndarray", "flex"]);
-        assert_eq!(error.to_string(), "there is no device `gpu`; there is ndarray, flex");
+        assert_eq!(
+            error.to_string(),
+            "there is no device `gpu`; there is ndarray, flex"
+        );
     }
 
     #[test]

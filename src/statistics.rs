@@ -113,7 +113,10 @@ mod tests {
     fn a_line_has_its_own_slope() {
         let line: Vec<u64> = (0..50).map(|k| 7 + 4096 * k).collect();
         let slope = theil_sen(&line).unwrap();
-        assert_eq!((slope.value, slope.low, slope.high), (4096.0, 4096.0, 4096.0));
+        assert_eq!(
+            (slope.value, slope.low, slope.high),
+            (4096.0, 4096.0, 4096.0)
+        );
         assert!(rise_by_chance(&line) < 1e-6);
     }
 
@@ -161,7 +164,9 @@ mod tests {
         for _ in 0..2000 {
             let series: Vec<u64> = (0..32)
                 .map(|_| {
-                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    state = state
+                        .wrapping_mul(6_364_136_223_846_793_005)
+                        .wrapping_add(1);
                     (state >> 40) % 1000
                 })
                 .collect();

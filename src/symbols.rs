@@ -152,7 +152,9 @@ impl Binary {
         let mut frames = Vec::new();
         if let Ok(mut found) = self.loader.find_frames(address) {
             while let Ok(Some(frame)) = found.next() {
-                let named = frame.function.and_then(|f| Some(f.demangle().ok()?.into_owned()));
+                let named = frame
+                    .function
+                    .and_then(|f| Some(f.demangle().ok()?.into_owned()));
                 // Line tables name only inlined functions; the outer one has its symbol.
                 let Some(name) = named.or_else(symbol) else {
                     continue;
@@ -219,7 +221,10 @@ fn behind_registry(path: &str) -> Option<&str> {
         return rest.split_once('/').map(|(_, rest)| rest);
     }
     let (_, rest) = path.split_once("/git/checkouts/")?;
-    rest.split_once('/')?.1.split_once('/').map(|(_, rest)| rest)
+    rest.split_once('/')?
+        .1
+        .split_once('/')
+        .map(|(_, rest)| rest)
 }
 
 fn normal(path: &Path) -> PathBuf {
@@ -315,8 +320,11 @@ impl Frame {
 fn versioned(folder: &str) -> Option<&str> {
     folder.char_indices().find_map(|(i, c)| {
         let version = &folder[i + c.len_utf8()..];
-        (c == '-' && i > 0 && version.starts_with(|v: char| v.is_ascii_digit()) && version.contains('.'))
-            .then(|| &folder[..i])
+        (c == '-'
+            && i > 0
+            && version.starts_with(|v: char| v.is_ascii_digit())
+            && version.contains('.'))
+        .then(|| &folder[..i])
     })
 }
 
@@ -336,10 +344,21 @@ fn is_tool_file(file: &str) -> bool {
 }
 
 /// The index of the blame frame: the innermost frame of the user's own code, else of a
-/// dependency; `None` if the stack has neither.
+/// dependency, else of whatever carried the allocation out (a thread pool, the standard library's
+/// thread start). `None` if no frame has a name.
 pub(crate) fn blame(stack: &[Frame]) -> Option<usize> {
     let of = |owner| stack.iter().position(|f| f.owner() == owner);
-    of(Owner::Own).or_else(|| of(Owner::Dependency))
+    // `alloc` and `core` are on the way of every allocation and say nothing.
+    let carrier = |f: &Frame| {
+        let file = f.file.as_deref().unwrap_or_default();
+        f.owner() == Owner::Standard
+            && f.line.is_some()
+            && !file.starts_with("alloc/")
+            && !file.starts_with("core/")
+    };
+    of(Owner::Own)
+        .or_else(|| of(Owner::Dependency))
+        .or_else(|| stack.iter().position(carrier))
 }
 
 /// The part of a stack that a reader wants: from where it left the allocator and the standard
@@ -388,26 +407,45 @@ mod tests {
     #[test]
     fn the_user_is_blamed_before_a_dependency_and_nobody_else() {
         let stack = [
-            frame("alloc::vec::Vec<T>::push", "/rustc/1/library/alloc/src/vec/mod.rs"),
-            frame("<hashbrown::X as Y>::z", "/c/registry/src/i/hashbrown-0.15.2/src/lib.rs"),
-            frame("burn_autodiff::graph", "/c/registry/src/i/burn-autodiff-0.22.1/src/g.rs"),
+            frame(
+                "alloc::vec::Vec<T>::push",
+                "/rustc/1/library/alloc/src/vec/mod.rs",
+            ),
+            frame(
+                "<hashbrown::X as Y>::z",
+                "/c/registry/src/i/hashbrown-0.15.2/src/lib.rs",
+            ),
+            frame(
+                "burn_autodiff::graph",
+                "/c/registry/src/i/burn-autodiff-0.22.1/src/g.rs",
+            ),
             frame("serving::reload", "/srv/app/src/reload.rs"),
-            frame("afterdrop::cycle::runner::run", &format!("{}/src/cycle/runner.rs", env!("CARGO_MANIFEST_DIR"))),
+            frame(
+                "afterdrop::cycle::runner::run",
+                &format!("{}/src/cycle/runner.rs", env!("CARGO_MANIFEST_DIR")),
+            ),
             frame("serving::main", "/srv/app/src/main.rs"),
         ];
         assert_eq!(blame(&stack), Some(3));
         assert_eq!(blame(&stack[..3]), Some(2));
-        assert_eq!(blame(&stack[..2]), None);
+        assert_eq!(blame(&stack[..2]), Some(1));
+        assert_eq!(blame(&stack[..1]), None);
         let names: Vec<&str> = relevant(&stack).iter().map(|f| &*f.function).collect();
         assert_eq!(names, ["burn_autodiff::graph", "serving::reload"]);
     }
 
     #[test]
     fn generic_code_belongs_to_the_file_it_stands_in() {
-        let inlined = frame("<app::T as core::clone::Clone>::clone", "/rustc/1/library/core/src/clone.rs");
+        let inlined = frame(
+            "<app::T as core::clone::Clone>::clone",
+            "/rustc/1/library/core/src/clone.rs",
+        );
         assert_eq!(inlined.owner(), Owner::Standard);
         let workload = format!("{}/src/workloads/burn.rs", env!("CARGO_MANIFEST_DIR"));
-        assert_eq!(frame("afterdrop::workloads::burn::x", &workload).owner(), Owner::Own);
+        assert_eq!(
+            frame("afterdrop::workloads::burn::x", &workload).owner(),
+            Owner::Own
+        );
     }
 
     #[test]
@@ -438,7 +476,11 @@ mod tests {
         let mut symbols = Symbolizer::new(&code);
         let frames = symbols.frames(here);
         let last = frames.last().unwrap();
-        assert!(last.function.ends_with("this_test_is_found_in_its_own_executable"), "{last:?}");
+        assert!(
+            last.function
+                .ends_with("this_test_is_found_in_its_own_executable"),
+            "{last:?}"
+        );
         assert_eq!(last.file.as_deref(), Some("src/symbols.rs"));
         assert!(symbols.frames(16).is_empty(), "no code is mapped there");
     }

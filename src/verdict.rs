@@ -51,15 +51,15 @@ const CACHE_GENERATIONS: u32 = 4;
 
 /// Cycles of a run that was given no number, for a warm-up and a horizon.
 pub(crate) fn default_cycles(warmup: u32, horizon: u32) -> u32 {
-    warmup.saturating_add(horizon).saturating_add(DEFAULT_MARGIN)
+    warmup
+        .saturating_add(horizon)
+        .saturating_add(DEFAULT_MARGIN)
 }
 
 /// What a site's series of censuses proves.
 ///
 /// The order is that of severity: a run's verdict is the worst of its sites'.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// Born in the warm-up cycles only.
@@ -224,8 +224,16 @@ struct Rises {
     certain: u32,
     /// Cycles since the last rise, up to the end or to the first that is not certain.
     quiet: u32,
-    /// What a rise is, for the reason's words.
-    what: &'static str,
+    kind: Kind,
+}
+
+/// What a rise is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// A generation that stays.
+    Generations,
+    /// A step of the floor.
+    Floor,
 }
 
 impl Rises {
@@ -238,7 +246,11 @@ impl Rises {
         };
         let last = staying.last().map_or(0, |g| g.born);
         let newest = series.alive().map(|g| g.born).max().unwrap_or(0);
-        let sure = if newest > last { certain } else { series.boundaries() };
+        let sure = if newest > last {
+            certain
+        } else {
+            series.boundaries()
+        };
         Self {
             at: staying.iter().map(|g| g.born).collect(),
             boundaries: series.boundaries(),
@@ -250,7 +262,7 @@ impl Rises {
             bytes: (1..=certain).map(|k| until(k, |g| g.bytes)).collect(),
             blocks: (1..=certain).map(|k| until(k, |g| g.blocks)).collect(),
             certain,
-            what: "generations",
+            kind: Kind::Generations,
         }
     }
 
@@ -268,7 +280,11 @@ impl Rises {
         }
         let doubtful = at.iter().any(|&k| k > certain);
         at.retain(|&k| k <= certain);
-        let sure = if doubtful { certain } else { series.boundaries() };
+        let sure = if doubtful {
+            certain
+        } else {
+            series.boundaries()
+        };
         Self {
             boundaries: series.boundaries(),
             quiet: sure.saturating_sub(at.last().copied().unwrap_or(0)),
@@ -277,7 +293,7 @@ impl Rises {
             blocks: series.blocks[..certain as usize].to_vec(),
             bytes: floor[..certain as usize].to_vec(),
             certain,
-            what: "steps of its blocks",
+            kind: Kind::Floor,
         }
     }
 
@@ -347,55 +363,83 @@ impl Rises {
 
     /// The judgement that these rises alone allow; `None` if there are none.
     fn judge(&self, horizon: u32) -> Option<Judgement> {
-        let n = self.at.len();
-        if n == 0 {
+        if self.at.is_empty() {
             return None;
         }
-        let stays = rounded(self.bytes.last().copied().unwrap_or(0) as f64);
-        let (last, quiet, what) = (self.last(), self.quiet, self.what);
-        let mut judgement = if self.goes_on() {
-            if self.span() >= horizon {
-                Judgement::of(
-                    Verdict::Leak,
-                    format!(
-                        "{n} {what} came to stay, the last in cycle {last} after the warm-up, and \
-                         nothing went: past the horizon of {horizon} cycles; if this is a cache, \
-                         it holds more than {n} entries, {stays}"
-                    ),
-                )
-            } else {
-                let more = horizon - self.span() + self.longest_gap();
-                Judgement::of(
-                    Verdict::Growing,
-                    format!(
-                        "{n} {what} came to stay and it goes on, but the run ended before the \
-                         horizon of {horizon} cycles; {more} more would tell a leak from a cache"
-                    ),
-                )
-            }
-        } else if self.has_stopped() {
-            return Some(Judgement::of(
-                Verdict::Cache,
-                format!(
-                    "{n} {what} came to stay, none in the last {quiet} cycles, which is longer \
-                     than the filling took; it holds {stays}"
-                ),
-            ));
-        } else {
-            let more = self.quiet_needed() - quiet.min(self.quiet_needed());
-            let slower = if self.slows_down() { ", ever more slowly" } else { "" };
-            Judgement::of(
-                Verdict::Undecided,
-                format!(
-                    "{n} {what} came to stay{slower}, the last {quiet} cycles ago: too few to \
-                     tell growth from a cache; {} more cycles would",
-                    more.max(FEWEST_RISES as u32)
-                ),
-            )
+        if self.has_stopped() {
+            return Some(Judgement::of(Verdict::Cache, self.why_stopped()));
+        }
+        let (verdict, reason) = match self.goes_on() {
+            true if self.span() >= horizon => (Verdict::Leak, self.why_leak(horizon)),
+            true => (Verdict::Growing, self.why_growing(horizon)),
+            false => (Verdict::Undecided, self.why_undecided()),
         };
-        judgement.bytes_per_cycle = self.slope(&self.bytes);
-        judgement.blocks_per_cycle = self.slope(&self.blocks);
-        Some(judgement)
+        Some(Judgement {
+            bytes_per_cycle: self.slope(&self.bytes),
+            blocks_per_cycle: self.slope(&self.blocks),
+            ..Judgement::of(verdict, reason)
+        })
+    }
+
+    /// What happened, in words: how often something came to stay.
+    fn history(&self) -> String {
+        let n = self.at.len();
+        match self.kind {
+            Kind::Generations => format!("{n} generations came to stay"),
+            Kind::Floor => format!("it grew for good {n} times"),
+        }
+    }
+
+    fn held(&self) -> String {
+        rounded(self.bytes.last().copied().unwrap_or(0) as f64)
+    }
+
+    fn why_leak(&self, horizon: u32) -> String {
+        let entries = match self.kind {
+            Kind::Generations => format!("{} entries, ", self.at.len()),
+            Kind::Floor => String::new(),
+        };
+        format!(
+            "{}, the last time in cycle {} after the warm-up, and nothing went: past the horizon \
+             of {horizon} cycles; if this is a cache, it holds more than {entries}{}",
+            self.history(),
+            self.last(),
+            self.held()
+        )
+    }
+
+    fn why_growing(&self, horizon: u32) -> String {
+        let more = horizon - self.span() + self.longest_gap();
+        format!(
+            "{} and it goes on, but the run ended before the horizon of {horizon} cycles; {more} \
+             more would tell a leak from a cache",
+            self.history()
+        )
+    }
+
+    fn why_stopped(&self) -> String {
+        format!(
+            "{}, not once in the last {} cycles, which is longer than the filling took; it holds {}",
+            self.history(),
+            self.quiet,
+            self.held()
+        )
+    }
+
+    fn why_undecided(&self) -> String {
+        let more = self.quiet_needed().saturating_sub(self.quiet);
+        let slower = if self.slows_down() {
+            ", ever more slowly"
+        } else {
+            ""
+        };
+        format!(
+            "{}{slower}, the last time {} cycles ago: not enough to tell growth from a cache; {} \
+             more cycles would",
+            self.history(),
+            self.quiet,
+            more.max(FEWEST_RISES as u32)
+        )
     }
 }
 
@@ -411,11 +455,17 @@ pub(crate) fn judge(series: &Series, horizon: u32) -> Judgement {
     if n < FEWEST_CYCLES {
         return Judgement::of(
             Verdict::Undecided,
-            format!("{n} cycles after the warm-up are too few; at least {FEWEST_CYCLES} are needed"),
+            format!(
+                "{n} cycles after the warm-up are too few; at least {FEWEST_CYCLES} are needed"
+            ),
         );
     }
     let by_generations = Rises::of_generations(series);
-    let dead = series.generations.iter().filter(|g| g.died.is_some()).count();
+    let dead = series
+        .generations
+        .iter()
+        .filter(|g| g.died.is_some())
+        .count();
     // One or two that happen to be the oldest so far, among many that died, prove nothing.
     let some_stay = by_generations.at.len() * 5 > dead || by_generations.at.len() >= FEWEST_RISES;
     let generations = by_generations.judge(horizon).filter(|_| some_stay);
@@ -429,7 +479,9 @@ pub(crate) fn judge(series: &Series, horizon: u32) -> Judgement {
         (Some(g), Some(f)) if f.verdict.is_growth() && f.verdict > g.verdict => f,
         (Some(g), _) => {
             let mut judged = g;
-            if by_generations.longest_gap() == 1 && by_generations.at.len() >= MODEL_SIZED_GENERATIONS {
+            if by_generations.longest_gap() == 1
+                && by_generations.at.len() >= MODEL_SIZED_GENERATIONS
+            {
                 judged.every_cycle = series.staying().iter().map(|g| g.bytes).min();
             }
             judged
@@ -536,16 +588,34 @@ mod tests {
         let j = leak(DEFAULT_N);
         assert_eq!(j.bytes_per_cycle.unwrap().value, 100.0);
         assert_eq!(j.blocks_per_cycle.unwrap().value, 1.0);
-        assert!(j.reason.contains("more than 80 entries, 8.00 kB"), "{}", j.reason);
+        assert!(
+            j.reason.contains("more than 80 entries, 8.00 kB"),
+            "{}",
+            j.reason
+        );
     }
 
     #[test]
     fn a_slow_leak_is_a_leak_within_three_horizons() {
         for every in [2, 3, 5, 10] {
-            let slow = |n: u32| (1..=n).filter(move |k| k % every == 0).map(|k| (k, None, 9));
-            assert_eq!(verdict(3 * 64, slow(3 * 64)), Verdict::Leak, "every {every}");
+            let slow = |n: u32| {
+                (1..=n)
+                    .filter(move |k| k % every == 0)
+                    .map(|k| (k, None, 9))
+            };
+            assert_eq!(
+                verdict(3 * 64, slow(3 * 64)),
+                Verdict::Leak,
+                "every {every}"
+            );
         }
-        assert_eq!(verdict(DEFAULT_N, (1..=80).filter(|k| k % 3 == 0).map(|k| (k, None, 9))), Verdict::Leak);
+        assert_eq!(
+            verdict(
+                DEFAULT_N,
+                (1..=80).filter(|k| k % 3 == 0).map(|k| (k, None, 9))
+            ),
+            Verdict::Leak
+        );
     }
 
     #[test]
@@ -566,7 +636,11 @@ mod tests {
     fn a_bounded_cache_is_a_cache_and_a_replaced_buffer_is_churn() {
         for capacity in 1..=30 {
             let lru = (1..=DEFAULT_N).map(|k| (k, Some(k + capacity), 10));
-            let expected = if capacity < CACHE_GENERATIONS { Verdict::Churn } else { Verdict::Cache };
+            let expected = if capacity < CACHE_GENERATIONS {
+                Verdict::Churn
+            } else {
+                Verdict::Cache
+            };
             assert_eq!(verdict(DEFAULT_N, lru), expected, "capacity {capacity}");
         }
     }
@@ -586,7 +660,9 @@ mod tests {
     fn a_leak_under_churn_at_the_same_site_is_a_leak_of_its_own_bytes() {
         let mut state = 7_u64;
         let mut random = move |below: u64| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
             (state >> 33) % below
         };
         let mut blocks = Vec::new();
@@ -631,7 +707,9 @@ mod tests {
         for _ in 0..500 {
             let blocks: Vec<_> = (1..=DEFAULT_N)
                 .map(|k| {
-                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    state = state
+                        .wrapping_mul(6_364_136_223_846_793_005)
+                        .wrapping_add(1);
                     let uniform = ((state >> 33) as f64 + 1.0) / (1_u64 << 31) as f64;
                     (k, Some(k + 1 + (-10.0 * uniform.ln()) as u32), 10)
                 })

@@ -147,15 +147,21 @@ fn read(path: &Path) -> Result<Vec<Point>, Error> {
         .iter()
         .map(|f| address(f.as_str().unwrap_or_default()))
         .collect();
-    let points = json["pps"].as_array().ok_or_else(|| wrong("it has no program points"))?;
+    let points = json["pps"]
+        .as_array()
+        .ok_or_else(|| wrong("it has no program points"))?;
     points
         .iter()
         .map(|p| {
             Ok(Point {
                 addresses: addresses(p, &frames).ok_or_else(|| wrong("a point has no frames"))?,
                 live: Live {
-                    bytes: p["eb"].as_u64().ok_or_else(|| wrong("a point has no bytes"))?,
-                    blocks: p["ebk"].as_u64().ok_or_else(|| wrong("a point has no blocks"))?,
+                    bytes: p["eb"]
+                        .as_u64()
+                        .ok_or_else(|| wrong("a point has no bytes"))?,
+                    blocks: p["ebk"]
+                        .as_u64()
+                        .ok_or_else(|| wrong("a point has no blocks"))?,
                 },
             })
         })
@@ -198,7 +204,10 @@ fn address(frame: &str) -> u64 {
 pub(crate) fn tidy(journal: &Journal, path: &Path) -> Result<(), Error> {
     let mut json = read_json(path)?;
     let frames: Vec<u64> = match json["ftbl"].as_array() {
-        Some(table) => table.iter().map(|f| address(f.as_str().unwrap_or_default())).collect(),
+        Some(table) => table
+            .iter()
+            .map(|f| address(f.as_str().unwrap_or_default()))
+            .collect(),
         None => return Ok(()),
     };
     let stacks = journal.sites.values().map(|s| &s.stack[..]);
@@ -212,7 +221,9 @@ pub(crate) fn tidy(journal: &Journal, path: &Path) -> Result<(), Error> {
         .map(|p| {
             let all = p["fs"].as_array().cloned().unwrap_or_default();
             let at = |i: &Value| i.as_u64().and_then(|i| frames.get(i as usize).copied());
-            let start = all.iter().position(|i| at(i).is_some_and(|a| hooks.contains(&a)));
+            let start = all
+                .iter()
+                .position(|i| at(i).is_some_and(|a| hooks.contains(&a)));
             let rest = all[start.unwrap_or(0)..].to_vec();
             *seen.entry(rest.clone()).or_default() += 1;
             rest
@@ -246,10 +257,16 @@ mod tests {
 
     #[test]
     fn the_same_blocks_agree_whatever_surrounds_their_stacks() {
-        let points = [point(&[90, 91, 1, 2, 3, 70], 64, 1), point(&[90, 1, 5], 8, 2)];
+        let points = [
+            point(&[90, 91, 1, 2, 3, 70], 64, 1),
+            point(&[90, 1, 5], 8, 2),
+        ];
         let witness = differ(ledger(&[(&[1, 2, 3], 64, 1), (&[1, 5, 6], 8, 2)]), &points);
         assert!(witness.agrees, "{witness:?}");
-        assert_eq!((witness.sites, witness.dhat_bytes, witness.dhat_blocks), (2, 72, 3));
+        assert_eq!(
+            (witness.sites, witness.dhat_bytes, witness.dhat_blocks),
+            (2, 72, 3)
+        );
     }
 
     #[test]
@@ -258,7 +275,12 @@ mod tests {
         let witness = differ(ledger(&[(&[1, 2], 60, 1), (&[1, 4, 5], 8, 1)]), &points);
         assert!(!witness.agrees);
         assert_eq!(witness.differences.len(), 3, "{:?}", witness.differences);
-        assert!(witness.differences.iter().any(|d| d.contains("ledger 60 B in 1 blocks, dhat 64 B")));
+        assert!(
+            witness
+                .differences
+                .iter()
+                .any(|d| d.contains("ledger 60 B in 1 blocks, dhat 64 B"))
+        );
     }
 
     #[test]

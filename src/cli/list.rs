@@ -44,7 +44,10 @@ fn table(rows: &[Row<'_>]) -> String {
     let width = rows.iter().map(|r| r.name.len()).max().unwrap_or(0);
     rows.iter()
         .map(|r| {
-            let truth = r.truth.map(|t| format!(" ({})", t.verdict)).unwrap_or_default();
+            let truth = r
+                .truth
+                .map(|t| format!(" ({})", t.verdict))
+                .unwrap_or_default();
             format!("{:<width$}  {}{truth}\n", r.name, r.about)
         })
         .collect()

@@ -117,7 +117,9 @@ impl Args {
         }
         if cycles > heap::MAX_CYCLE {
             let most = heap::MAX_CYCLE;
-            return Err(Error::usage(format!("--cycles {cycles} is too many: at most {most}")));
+            return Err(Error::usage(format!(
+                "--cycles {cycles} is too many: at most {most}"
+            )));
         }
         if self.horizon == 0 {
             return Err(Error::usage("--horizon 0 would call every cache a leak"));
@@ -132,7 +134,10 @@ impl Args {
             .ok()
             .filter(|t| !t.is_zero())
             .ok_or_else(|| {
-                Error::usage(format!("--timeout {} is not a number of seconds", self.timeout))
+                Error::usage(format!(
+                    "--timeout {} is not a number of seconds",
+                    self.timeout
+                ))
             })
     }
 }
@@ -146,8 +151,8 @@ fn measure(args: &Args, entry: &Entry) -> Result<Outcome, Error> {
     // The same look for the parent as for the child: what cannot work is said before it starts.
     let options = entry.check(&args.settings(&std::env::temp_dir()))?;
     let mut out = OutDir::create(args.out.as_deref(), entry.name())?;
-    let folder = std::path::absolute(out.path())
-        .map_err(|e| Error::io("find the folder", out.path(), e))?;
+    let folder =
+        std::path::absolute(out.path()).map_err(|e| Error::io("find the folder", out.path(), e))?;
     let journal_path = out.path().join(cycle::JOURNAL);
     let interrupted = interrupt_flag()?;
     let mut progress = Progress::new(journal_path.clone(), args.cycles(), args.quiet);
@@ -164,14 +169,13 @@ fn measure(args: &Args, entry: &Entry) -> Result<Outcome, Error> {
         // A killed child leaves them; one that ended has removed them.
         let _ = std::fs::remove_dir_all(out.path().join(folder));
     }
-    let output = out.path().join(child::OUTPUT);
-    if std::fs::metadata(&output).is_ok_and(|m| m.len() == 0) {
-        let _ = std::fs::remove_file(&output);
-    }
+    child::tidy_output(out.path());
     let journal = match Journal::read(&journal_path) {
         Ok(journal) => journal,
         Err(_) if !ended.is_complete() => {
-            return Err(Error::child(format!("the measured run did not begin: {ended}")));
+            return Err(Error::child(format!(
+                "the measured run did not begin: {ended}"
+            )));
         }
         Err(error) => return Err(error),
     };

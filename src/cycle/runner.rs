@@ -75,11 +75,14 @@ pub(crate) fn run(plan: &Plan, workload: &mut dyn Workload) -> io::Result<bool> 
 /// If no [`Heap`](crate::Heap) is installed, or the build does not have the heap.
 pub(crate) fn check_heap(asked: HeapKind) -> Result<(), Error> {
     if !heap::is_installed() {
-        return Err(Error::usage("no Heap is installed, so that nothing can be measured").hint(
-            "add `#[global_allocator] static HEAP: afterdrop::Heap = afterdrop::Heap::new();`",
-        ));
+        return Err(
+            Error::usage("no Heap is installed, so that nothing can be measured").hint(
+                "add `#[global_allocator] static HEAP: afterdrop::Heap = afterdrop::Heap::new();`",
+            ),
+        );
     }
     match heap::backend() {
+        None if heap::is_bare() => Ok(()),
         Some(heap::Backend::Missing) | None => Err(Error::usage(format!(
             "this build cannot measure with heap={asked}"
         ))),
@@ -401,7 +404,9 @@ impl<'a> Runner<'a> {
         let _paused = heap::pause();
         for (ending, json) in [("json", true), ("txt", false)] {
             let name = format!("jemalloc-stats-{when}.{ending}");
-            write_whole(&self.plan.out.join(name), |to| print_jemalloc_stats(to, json))?;
+            write_whole(&self.plan.out.join(name), |to| {
+                print_jemalloc_stats(to, json)
+            })?;
         }
         Ok(())
     }

@@ -23,7 +23,9 @@ impl Spill {
 
     pub(super) fn write(&mut self, prediction: &Prediction) -> io::Result<()> {
         self.written += 1;
-        let path = self.folder.join(format!("prediction-{:06}.npy", self.written));
+        let path = self
+            .folder
+            .join(format!("prediction-{:06}.npy", self.written));
         let mut file = BufWriter::new(File::create(path)?);
         write_npy(&mut file, prediction)?;
         file.flush()
@@ -63,7 +65,9 @@ mod tests {
         write_npy(&mut bytes, &[1.0, -2.5]).unwrap();
         let header = u16::from_le_bytes([bytes[8], bytes[9]]) as usize;
         assert_eq!((10 + header) % 64, 0);
-        assert!(bytes[10..].starts_with(b"{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }"));
+        assert!(
+            bytes[10..].starts_with(b"{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }")
+        );
         assert_eq!(bytes[10 + header - 1], b'\n');
         assert_eq!(bytes[10 + header..], [0, 0, 0x80, 0x3f, 0, 0, 0x20, 0xc0]);
     }

@@ -4,7 +4,6 @@
 //! thread memory of its own region, so that threads rarely meet in a shard. A block is 16 bytes
 //! of a shard's open-addressing table, which is between half and three quarters full.
 
-
 use super::mapped::{map, unmap};
 use super::sites::SiteId;
 use super::spin::{Guard, Spin};
@@ -316,7 +315,6 @@ impl Ledger {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -366,7 +364,10 @@ mod tests {
     struct Random(u64);
     impl Random {
         fn below(&mut self, n: u64) -> u64 {
-            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            self.0 = self
+                .0
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
             (self.0 >> 33) % n
         }
     }
@@ -387,12 +388,19 @@ mod tests {
                     naive.insert(address, b);
                     allocations += 1;
                 } else {
-                    assert_eq!(ledger.remove(address), naive.remove(&address), "seed {seed}");
+                    assert_eq!(
+                        ledger.remove(address),
+                        naive.remove(&address),
+                        "seed {seed}"
+                    );
                 }
             }
             let totals = ledger.totals();
             assert_eq!(totals.live_blocks, naive.len() as u64);
-            assert_eq!(totals.live_bytes, naive.values().map(|b| b.size as u64).sum::<u64>());
+            assert_eq!(
+                totals.live_bytes,
+                naive.values().map(|b| b.size as u64).sum::<u64>()
+            );
             assert_eq!(totals.allocations, allocations);
             let mut seen = HashMap::new();
             ledger.for_each(|b| {

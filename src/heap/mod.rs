@@ -4,10 +4,7 @@
 //! reads the ledger back at a boundary. Nothing here allocates from the heap that it counts.
 
 use core::alloc::{GlobalAlloc, Layout};
-use core::sync::atomic::{
-    AtomicU8, AtomicU32, AtomicU64,
-    Ordering::Relaxed,
-};
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::alloc::System;
 
 #[cfg(feature = "dhat")]
@@ -142,7 +139,8 @@ impl<A> Heap<A> {
 // SAFETY: every method hands `layout` on unchanged and returns what the backend returned, and a
 // block always goes back to the backend it came from, because the backend is chosen before the
 // first allocation and never changes. The bookkeeping neither unwinds nor allocates through
-// itself (tests/heap.rs: `every_layout_is_served`, `the_ledger_does_not_allocate_through_itself`).
+// itself (tests/hostile.rs: `every_layout_is_served`, over an inner
+// allocator that aborts if it is entered twice).
 unsafe impl<A: GlobalAlloc> GlobalAlloc for Heap<A> {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
@@ -472,6 +470,11 @@ pub(crate) fn backend() -> Option<Backend> {
     let state = STATE.load(Relaxed);
     let backend = Backend::of_state(state);
     (state & RECORDING != 0 || backend == Backend::Missing).then_some(backend)
+}
+
+/// Whether this process runs a chosen allocator without the ledger, for a comparison.
+pub(crate) fn is_bare() -> bool {
+    STATE.load(Relaxed) == Backend::Jemalloc as u8
 }
 
 /// Sums over all live blocks and all calls so far.

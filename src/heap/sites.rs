@@ -250,7 +250,10 @@ mod tests {
         for (n, &site) in numbers.iter().enumerate() {
             let n = n as u64;
             assert_eq!(sites.find(hash_of(n)), Some(site));
-            assert_eq!(sites.intern(hash_of(n), false, stack_of(n).into_iter()), site);
+            assert_eq!(
+                sites.intern(hash_of(n), false, stack_of(n).into_iter()),
+                site
+            );
             assert_eq!(sites.stack(site, &mut to), n % 7 == 0);
             assert_eq!(to.as_slice(), stack_of(n));
         }

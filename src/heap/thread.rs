@@ -103,7 +103,7 @@ impl Thread {
             self.bounds.set(Bounds::of_this_thread());
         }
         // SAFETY: a thread's state is reached only by that thread and, because of `busy`, by one
-        // hook at a time (tests/heap.rs: `a_signal_handler_that_allocates`).
+        // hook at a time (tests: `a_hook_is_not_entered_twice`).
         let (stack, memo) = unsafe { (&mut *self.stack.get(), &mut *self.memo.get()) };
         let walk = stack.walk(frame, self.bounds.get().reader(frame));
         if walk.hash == 0 {

@@ -48,7 +48,8 @@ pub(crate) struct Remembered {
 /// (Wang Yi, public domain). 64 bits: among 200 000 stacks, two share a hash with a probability
 /// of about 1e-9.
 fn mix(hash: u64, ret: usize) -> u64 {
-    let wide = u128::from(hash ^ 0x9E37_79B9_7F4A_7C15) * u128::from(ret as u64 ^ 0xD6E8_FEB8_6659_FD93);
+    let wide =
+        u128::from(hash ^ 0x9E37_79B9_7F4A_7C15) * u128::from(ret as u64 ^ 0xD6E8_FEB8_6659_FD93);
     let folded = (wide as u64) ^ ((wide >> 64) as u64);
     folded.rotate_left(23).wrapping_add(ret as u64)
 }
@@ -157,7 +158,11 @@ impl Remembered {
             self.len = 0;
             return self.walk(first, read);
         }
-        let mut hash = if kept > 0 { self.frames[kept - 1].hash } else { 0 };
+        let mut hash = if kept > 0 {
+            self.frames[kept - 1].hash
+        } else {
+            0
+        };
         for i in (0..fresh).rev() {
             let (at, saved, ret) = self.fresh[i];
             hash = mix(hash, ret);
@@ -275,7 +280,11 @@ mod tests {
             let mut words = vec![0; 4 * 200];
             for (frame, call) in calls.iter().enumerate() {
                 let at = Self::index(frame);
-                words[at] = if frame == 0 { 0 } else { Self::address(frame - 1) };
+                words[at] = if frame == 0 {
+                    0
+                } else {
+                    Self::address(frame - 1)
+                };
                 words[at + 1] = 1000 * (frame + 1) + call;
             }
             assert!(depth <= 200);

@@ -75,9 +75,7 @@ pub struct Report {
 }
 
 /// The verdict on a run: the worst of its sites'.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RunVerdict {
     /// No site grows.
@@ -259,7 +257,13 @@ impl Report {
                 return Err(Error::malformed(path, None, wrong)
                     .hint("run it again with this version of afterdrop"));
             }
-            None => return Err(Error::malformed(path, None, "not a report: it has no schema")),
+            None => {
+                return Err(Error::malformed(
+                    path,
+                    None,
+                    "not a report: it has no schema",
+                ));
+            }
         }
         serde_json::from_value(json)
             .map_err(|e| Error::malformed(path, None, format!("not a report of {SCHEMA}: {e}")))

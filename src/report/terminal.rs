@@ -49,7 +49,10 @@ pub fn render(report: &Report, written: &str, look: Look) -> String {
     page.charts(report);
     page.sums(report);
     for warning in &report.warnings {
-        page.label("note", Style::new().fg_color(Some(AnsiColor::Yellow.into())));
+        page.label(
+            "note",
+            Style::new().fg_color(Some(AnsiColor::Yellow.into())),
+        );
         page.wrapped(warning);
     }
     if !written.is_empty() {
@@ -131,7 +134,11 @@ impl Page {
         self.styled(&format!("{verdict:<width$}", width = LABEL), style.bold());
         let mut title = report.workload.clone();
         if let Some(rate) = report.bytes_per_cycle.filter(|&rate| rate != 0.0) {
-            let verb = if report.verdict == RunVerdict::Leak { "leaks" } else { "grows" };
+            let verb = if report.verdict == RunVerdict::Leak {
+                "leaks"
+            } else {
+                "grows"
+            };
             let _ = write!(title, " {verb} {} per cycle", bytes(rate));
         }
         self.styled(&title, BOLD);
@@ -139,7 +146,10 @@ impl Page {
         self.text.push_str(&" ".repeat(LABEL));
         self.wrapped(&report.summary);
         self.text.push_str(&" ".repeat(LABEL));
-        let mut setting = vec![format!("heap={}", report.heap), format!("strategy={}", report.strategy)];
+        let mut setting = vec![
+            format!("heap={}", report.heap),
+            format!("strategy={}", report.strategy),
+        ];
         setting.extend(report.options.iter().cloned());
         let ran = format!(
             "{} of {} cycles in {:.2} s",
@@ -147,13 +157,18 @@ impl Page {
             report.cycles,
             report.cost.cycle_seconds
         );
-        self.styled(&format!("{}; {ran}; {}", setting.join(" "), report.ended), DIM);
+        self.styled(
+            &format!("{}; {ran}; {}", setting.join(" "), report.ended),
+            DIM,
+        );
         self.text.push_str("\n\n");
     }
 
     fn sites(&mut self, report: &Report) {
-        let (serious, harmless): (Vec<_>, Vec<_>) =
-            report.sites.iter().partition(|s| s.verdict >= Verdict::Undecided);
+        let (serious, harmless): (Vec<_>, Vec<_>) = report
+            .sites
+            .iter()
+            .partition(|s| s.verdict >= Verdict::Undecided);
         for site in serious.iter().take(IN_FULL) {
             self.site_in_full(site);
         }
@@ -192,7 +207,10 @@ impl Page {
         }
         if site.stacks > 1 {
             self.text.push_str(&" ".repeat(LABEL + 2));
-            self.styled(&format!("and {} more stacks through this line", site.stacks - 1), DIM);
+            self.styled(
+                &format!("and {} more stacks through this line", site.stacks - 1),
+                DIM,
+            );
             self.text.push('\n');
         }
         self.text.push_str(&" ".repeat(LABEL));
@@ -205,7 +223,10 @@ impl Page {
             Some(rate) => format!("{}/cycle", bytes(rate)),
             None => bytes(site.retained_bytes as f64),
         };
-        self.styled(&format!("{amount:<9} {:<8}", site.phase.name()), Style::new());
+        self.styled(
+            &format!("{amount:<9} {:<8}", site.phase.name()),
+            Style::new(),
+        );
         self.frame(&site.function, &site.location(), Style::new());
     }
 
@@ -228,7 +249,10 @@ impl Page {
         if n > 0 {
             let held: u64 = rest.map(|s| s.retained_bytes).sum();
             self.label("", DIM);
-            let text = format!("and {n} more, holding {}: see report.json", bytes(held as f64));
+            let text = format!(
+                "and {n} more, holding {}: see report.json",
+                bytes(held as f64)
+            );
             self.styled(&text, DIM);
             self.text.push('\n');
         }
@@ -398,9 +422,16 @@ mod tests {
         assert_eq!(sparkline(&[0, 1, 2, 3, 4, 5, 6, 7], 8), "▁▂▃▄▅▆▇█");
         assert_eq!(sparkline(&[5, 5, 5], 8), "▁▁▁");
         assert_eq!(sparkline(&[], 8), "");
-        assert_eq!(sparkline(&(0..100).collect::<Vec<_>>(), 10).chars().count(), 10);
+        assert_eq!(
+            sparkline(&(0..100).collect::<Vec<_>>(), 10).chars().count(),
+            10
+        );
         assert_eq!(sparkline(&[u64::MAX, 0], 8), "█▁");
-        assert_eq!(sparkline(&[1000, 1001], 8), "▁▁", "a thousandth is no change");
+        assert_eq!(
+            sparkline(&[1000, 1001], 8),
+            "▁▁",
+            "a thousandth is no change"
+        );
     }
 
     #[test]

@@ -32,44 +32,44 @@ impl Case {
     pub(crate) const IDLE: fn(u64) = |_| {};
 }
 
-#[path = "../../fixtures/leaks/registry.rs"]
-mod registry;
-#[path = "../../fixtures/leaks/forget.rs"]
-mod forget;
-#[path = "../../fixtures/leaks/rc_cycle.rs"]
-mod rc_cycle;
 #[path = "../../fixtures/leaks/arc_to_itself.rs"]
 mod arc_to_itself;
 #[path = "../../fixtures/leaks/box_leak.rs"]
 mod box_leak;
-#[path = "../../fixtures/leaks/prediction_log.rs"]
-mod prediction_log;
-#[path = "../../fixtures/leaks/thread_scratch.rs"]
-mod thread_scratch;
-#[path = "../../fixtures/leaks/interner.rs"]
-mod interner;
+#[path = "../../fixtures/leaks/drop_hook.rs"]
+mod drop_hook;
 #[path = "../../fixtures/leaks/error_path.rs"]
 mod error_path;
 #[path = "../../fixtures/leaks/every_third.rs"]
 mod every_third;
-#[path = "../../fixtures/leaks/realloc_growth.rs"]
-mod realloc_growth;
-#[path = "../../fixtures/leaks/rayon_worker.rs"]
-mod rayon_worker;
-#[path = "../../fixtures/leaks/metrics_closure.rs"]
-mod metrics_closure;
-#[path = "../../fixtures/leaks/drop_hook.rs"]
-mod drop_hook;
-#[path = "../../fixtures/leaks/lru.rs"]
-mod lru;
+#[path = "../../fixtures/leaks/forget.rs"]
+mod forget;
+#[path = "../../fixtures/leaks/interner.rs"]
+mod interner;
 #[path = "../../fixtures/leaks/lazy_cache.rs"]
 mod lazy_cache;
-#[path = "../../fixtures/leaks/replaced_buffer.rs"]
-mod replaced_buffer;
+#[path = "../../fixtures/leaks/lru.rs"]
+mod lru;
+#[path = "../../fixtures/leaks/metrics_closure.rs"]
+mod metrics_closure;
 #[path = "../../fixtures/leaks/one_time.rs"]
 mod one_time;
+#[path = "../../fixtures/leaks/prediction_log.rs"]
+mod prediction_log;
+#[path = "../../fixtures/leaks/rayon_worker.rs"]
+mod rayon_worker;
+#[path = "../../fixtures/leaks/rc_cycle.rs"]
+mod rc_cycle;
+#[path = "../../fixtures/leaks/realloc_growth.rs"]
+mod realloc_growth;
+#[path = "../../fixtures/leaks/registry.rs"]
+mod registry;
+#[path = "../../fixtures/leaks/replaced_buffer.rs"]
+mod replaced_buffer;
 #[path = "../../fixtures/leaks/sweep.rs"]
 mod sweep;
+#[path = "../../fixtures/leaks/thread_scratch.rs"]
+mod thread_scratch;
 
 /// Name, what the file states, and its text.
 type Planted = (&'static str, &'static Case, &'static str);

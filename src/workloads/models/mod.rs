@@ -113,8 +113,9 @@ const PLACES: &[Place] = &[
 fn place(settings: &Settings) -> Result<Place, Error> {
     let name = settings.device.as_deref().unwrap_or("ndarray");
     if name == "flex" && !cfg!(feature = "flex") {
-        return Err(Error::usage("this build has no device `flex`")
-            .hint("build it with `--features flex`"));
+        return Err(
+            Error::usage("this build has no device `flex`").hint("build it with `--features flex`")
+        );
     }
     crate::names::pick("device", name, PLACES.iter().copied(), |p| p.name)
 }
@@ -154,7 +155,13 @@ fn check<M: Shipped>(settings: &Settings) -> Result<Vec<String>, Error> {
         match model {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => return Err(Error::usage(error)),
-            Err(_) => return Err(Error::usage(refused::<M>(path, format, "the reader panicked"))),
+            Err(_) => {
+                return Err(Error::usage(refused::<M>(
+                    path,
+                    format,
+                    "the reader panicked",
+                )));
+            }
         }
     }
     Ok(vec![
@@ -300,7 +307,12 @@ fn compare(output: &[f32], expected: &[f32]) -> Result<(), String> {
             expected.len()
         ));
     }
-    let differs = |(o, e): &(&f32, &f32)| (*o - *e).abs().partial_cmp(&TOLERANCE).is_none_or(|o| o.is_gt());
+    let differs = |(o, e): &(&f32, &f32)| {
+        (*o - *e)
+            .abs()
+            .partial_cmp(&TOLERANCE)
+            .is_none_or(|o| o.is_gt())
+    };
     match output.iter().zip(expected).find(differs) {
         Some((o, e)) => Err(format!("the output is wrong: {o} where {e} was expected")),
         None => Ok(()),

@@ -51,7 +51,8 @@ impl Random {
 /// A bright square whose place tells the class, under noise.
 fn image(class: usize, random: &mut Random) -> Vec<f32> {
     let (row, column) = (2 + 14 * (class / 5), 1 + 5 * (class % 5));
-    let inside = |i: usize| (row..row + 10).contains(&(i / 28)) && (column..column + 6).contains(&(i % 28));
+    let inside =
+        |i: usize| (row..row + 10).contains(&(i / 28)) && (column..column + 6).contains(&(i % 28));
     (0..28 * 28)
         .map(|i| random.fraction() * 0.4 + if inside(i) { 0.6 } else { 0.0 })
         .collect()

@@ -1,0 +1,292 @@
+//! The command from outside: what it writes, how it ends, and what it says of bad input.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use afterdrop::report::{How, Report};
+use common::{Folder, Ran, finish, run_with};
+
+fn run(args: &[&str]) -> Ran {
+    run_with(Path::new(env!("CARGO_BIN_EXE_afterdrop")), args)
+}
+
+#[test]
+fn a_clean_run_exits_with_0_and_says_so_first() {
+    let ran = run(&["planted:lru"]).exits(0);
+    assert!(
+        ran.out.starts_with("CLEAN      planted:lru\n"),
+        "{}",
+        ran.out
+    );
+    assert!(!ran.out.contains('\u{1b}'), "no colours without a terminal");
+    assert_eq!(ran.err, "", "no progress bar without a terminal");
+}
+
+#[test]
+fn the_report_fits_one_screen_of_80_columns() {
+    let ran = run(&["planted:rayon_worker"]).exits(1);
+    assert!(ran.out.lines().count() <= 40, "{}", ran.out);
+    let folder = Folder::new();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_afterdrop"));
+    command
+        .args(["run", "planted:registry", "--out"])
+        .arg(folder.join("out"))
+        .env("COLUMNS", "80");
+    let ran = finish(command, folder).exits(1);
+    // The folder's own name may be longer than a line.
+    let lines = ran.out.lines().filter(|l| !l.contains("afterdrop-test-"));
+    for line in lines {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+}
+
+#[test]
+fn json_is_the_report_that_was_written() {
+    let ran = run(&["planted:registry", "--json"]).exits(1);
+    let printed: Report = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(printed, ran.report());
+    assert_eq!(printed.schema, "afterdrop/1");
+    assert_eq!(printed.boundaries.len() as u32, printed.cycles);
+    let json: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    let boundary = &json["boundaries"][5];
+    for counter in [
+        "allocated",
+        "active",
+        "metadata",
+        "resident",
+        "mapped",
+        "retained",
+    ] {
+        assert!(
+            boundary[counter].as_u64().is_some(),
+            "{counter}: {boundary}"
+        );
+    }
+    assert!(boundary["resident_bytes"].as_u64().unwrap() > 1_000_000);
+}
+
+#[test]
+fn quiet_is_one_line() {
+    let ran = run(&["planted:registry", "--quiet"]).exits(1);
+    assert_eq!(
+        ran.out,
+        "LEAK       planted:registry leaks 4.10 kB per cycle\n"
+    );
+}
+
+#[test]
+fn jemalloc_leaves_its_statistics_and_what_changed() {
+    let ran = run(&["planted:registry"]).exits(1);
+    for name in ["baseline", "end"] {
+        let json = fs::read(ran.file(&format!("jemalloc-stats-{name}.json"))).unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        assert!(json["jemalloc"]["stats"]["allocated"].as_u64().unwrap() > 0);
+        let text = fs::read_to_string(ran.file(&format!("jemalloc-stats-{name}.txt"))).unwrap();
+        assert!(text.contains("Allocated:"), "{text}");
+    }
+    let change = fs::read_to_string(ran.file("jemalloc-stats-change.txt")).unwrap();
+    assert!(change.contains("bin of 4096 B: curregs"), "{change}");
+}
+
+#[test]
+fn dhat_leaves_a_profile_with_deep_stacks_and_without_its_own_frames() {
+    let ran = run(&["planted:registry", "--heap", "dhat"]).exits(1);
+    let json = fs::read(ran.file("dhat-heap.json")).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    assert_eq!(json["dhatFileVersion"], 2);
+    let leaks = json["pps"].as_array().unwrap().iter();
+    let leaking: Vec<_> = leaks.filter(|p| p["eb"].as_u64().unwrap() > 0).collect();
+    assert_eq!(leaking.len(), 1);
+    assert_eq!(leaking[0]["eb"], 80 * 4096);
+    let frames = json["ftbl"].as_array().unwrap();
+    let stack: Vec<&str> = leaking[0]["fs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|i| frames[i.as_u64().unwrap() as usize].as_str().unwrap())
+        .collect();
+    assert!(
+        stack.iter().any(|f| f.contains("registry.rs:")),
+        "{stack:#?}"
+    );
+    assert!(stack.len() > 10, "{stack:#?}");
+    assert!(!stack[0].contains("backtrace::"), "{}", stack[0]);
+    // What dhat prints about itself is no output of the workload.
+    assert!(!ran.file("output.txt").exists());
+}
+
+#[test]
+fn every_strategy_retains_what_it_should() {
+    // The planted model itself is 4096 bytes of weights in a box.
+    for (strategy, code, verdict) in [
+        ("fresh", 0, "clean"),
+        ("session", 0, "clean"),
+        ("slot", 0, "clean"),
+        ("swap", 0, "clean"),
+        ("keep", 1, "leak"),
+    ] {
+        let ran = run(&["planted:one_time", "--strategy", strategy]).exits(code);
+        let report = ran.report();
+        assert_eq!(report.verdict.name(), verdict, "{strategy}\n{}", ran.out);
+        let peak = report
+            .boundaries
+            .iter()
+            .map(|b| b.peak_bytes)
+            .max()
+            .unwrap();
+        let live = report.boundaries.last().unwrap().live_bytes;
+        match strategy {
+            "keep" => assert!(report.bytes_per_cycle.unwrap() >= 4096.0),
+            // Two models at the peak, one of them alive at the boundary.
+            "swap" => assert!(peak >= live + 4096 - 4096 / 4, "{peak} {live}"),
+            _ => assert!(peak < live + 3 * 4096, "{strategy}: {peak} {live}"),
+        }
+        assert!(!ran.file("spill").exists(), "{strategy}");
+    }
+}
+
+#[test]
+fn keeping_models_is_called_by_their_size_before_the_horizon() {
+    let ran = run(&["planted:one_time", "--strategy", "keep", "--cycles", "12"]).exits(1);
+    let report = ran.report();
+    assert_eq!(report.verdict.name(), "leak", "{}", ran.out);
+    assert!(
+        report.sites[0].reason.contains("whole models"),
+        "{}",
+        ran.out
+    );
+}
+
+#[test]
+fn a_short_run_of_a_small_leak_is_growing_and_exits_with_1() {
+    let ran = run(&["planted:box_leak", "--cycles", "20"]).exits(1);
+    assert_eq!(ran.report().verdict.name(), "growing", "{}", ran.out);
+    assert!(
+        ran.out.contains("more would tell a leak from a cache"),
+        "{}",
+        ran.out
+    );
+}
+
+#[test]
+fn a_run_too_short_to_tell_is_undecided_and_exits_with_4() {
+    // Full after 20 entries: at 25 cycles nobody can know.
+    let ran = run(&["planted:lazy_cache", "--cycles", "25"]).exits(4);
+    assert_eq!(ran.report().verdict.name(), "undecided", "{}", ran.out);
+}
+
+#[test]
+fn a_folder_that_holds_something_is_left_alone() {
+    let folder = Folder::new();
+    fs::create_dir(folder.join("out")).unwrap();
+    fs::write(folder.join("out").join("mine"), "precious").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_afterdrop"));
+    command
+        .args(["run", "planted:lru", "--out"])
+        .arg(folder.join("out"));
+    let ran = finish(command, folder).exits(2);
+    assert!(ran.error().contains("not empty"), "{}", ran.err);
+    assert_eq!(fs::read_to_string(ran.file("mine")).unwrap(), "precious");
+    assert_eq!(fs::read_dir(ran.dir()).unwrap().count(), 1);
+}
+
+#[test]
+fn runs_without_a_folder_get_a_new_one_each() {
+    let folder = Folder::new();
+    for n in 1..=2 {
+        let status = Command::new(env!("CARGO_BIN_EXE_afterdrop"))
+            .args(["run", "planted:lru", "--cycles", "30", "--quiet"])
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        assert_eq!(status.status.code(), Some(0));
+        let report = folder.join(&format!("reports/runs/planted-lru-{n:03}/report.json"));
+        assert!(report.exists(), "{}", report.display());
+    }
+}
+
+#[test]
+fn bad_input_is_one_line_exits_with_2_and_leaves_nothing() {
+    for (args, expected) in [
+        (&["planted:registri"][..], "did you mean `planted:registry`"),
+        (&["planted:lru", "--cycles", "0"], "at least 8"),
+        (&["planted:lru", "--cycles", "7"], "at least 8"),
+        (
+            &["planted:lru", "--cycles", "20", "--warmup", "16"],
+            "at least 21",
+        ),
+        (&["planted:lru", "--cycles", "4000000"], "too many"),
+        (&["planted:lru", "--horizon", "0"], "--horizon 0"),
+        (&["planted:lru", "--device", "ndarray"], "takes no --device"),
+        (
+            &["planted:lru", "--timeout", "nan"],
+            "not a number of seconds",
+        ),
+    ] {
+        let ran = run(args).exits(2);
+        assert!(ran.error().contains(expected), "{}", ran.err);
+        assert!(!ran.dir().exists(), "{args:?}");
+    }
+}
+
+#[test]
+fn a_wrong_option_value_names_what_there_is() {
+    for (args, expected) in [
+        (
+            &["planted:lru", "--strategy", "frsh"][..],
+            "did you mean `fresh`",
+        ),
+        (
+            &["planted:lru", "--heap", "mimalloc"],
+            "jemalloc, dhat, system",
+        ),
+        (&["planted:lru", "--cycles", "many"], "invalid value 'many'"),
+    ] {
+        let ran = run(args).exits(2);
+        assert!(ran.err.contains(expected), "{}", ran.err);
+    }
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_named() {
+    let folder = Folder::new();
+    fs::write(folder.join("file"), "").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_afterdrop"));
+    command
+        .args(["run", "planted:lru", "--out"])
+        .arg(folder.join("file").join("out"));
+    let ran = finish(command, folder).exits(2);
+    assert!(
+        ran.error().contains("cannot make the folder"),
+        "{}",
+        ran.err
+    );
+}
+
+#[test]
+fn a_run_that_takes_too_long_is_ended_and_still_reported() {
+    // Five milliseconds are enough to start and not enough for half a million cycles.
+    let ran = run(&["planted:lru", "--cycles", "500000", "--timeout", "1.5"]).exits(3);
+    let report = ran.report();
+    assert_eq!(report.ended.how, How::TimedOut);
+    let run = report.cycles_run();
+    assert!((1..500_000).contains(&run), "{run}");
+    assert!(ran.out.contains("boundaries were reached"), "{}", ran.out);
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let status = Command::new("sh")
+        .arg("-c")
+        .arg(format!(
+            "{} list | head -n 1",
+            env!("CARGO_BIN_EXE_afterdrop")
+        ))
+        .output()
+        .unwrap();
+    assert!(status.status.success());
+    assert_eq!(String::from_utf8_lossy(&status.stderr), "");
+}
