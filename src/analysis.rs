@@ -325,6 +325,9 @@ fn attribution(journal: &Journal, sites: &[Site]) -> Attribution {
     }
 }
 
+/// Timed calls from which on their mean is worth printing.
+const ENOUGH_TIMED: u64 = 20;
+
 fn cost(journal: &Journal) -> Cost {
     let last = journal.boundaries.last().map(|b| b.counts);
     let nanos: u64 = journal
@@ -333,7 +336,9 @@ fn cost(journal: &Journal) -> Cost {
         .map(|b| b.counts.cycle_nanos)
         .sum();
     Cost {
-        hook_seconds: last.map_or(0.0, |c| c.hook_nanos as f64 / 1e9),
+        hook_seconds: last
+            .filter(|c| c.timed_calls >= ENOUGH_TIMED)
+            .map(|c| c.hook_nanos as f64 / 1e9),
         cycle_seconds: nanos as f64 / 1e9,
         ledger_bytes: last.map_or(0, |c| c.mapped_bytes),
     }

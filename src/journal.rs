@@ -122,9 +122,10 @@ pub(crate) struct Counts {
     pub(crate) quiet: bool,
     /// Nanoseconds of load, infer and drop.
     pub(crate) cycle_nanos: u64,
-    /// The ledger's own: nanoseconds inside the hooks so far (estimated from timed calls), bytes
-    /// of its mappings, and what it could not record.
+    /// The ledger's own: nanoseconds inside the hooks since the cycles began (estimated from so
+    /// many timed calls), bytes of its mappings, and what it could not record.
     pub(crate) hook_nanos: u64,
+    pub(crate) timed_calls: u64,
     pub(crate) mapped_bytes: u64,
     pub(crate) unseen: u64,
     pub(crate) unknown_frees: u64,

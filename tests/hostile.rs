@@ -256,9 +256,9 @@ fn reports_six_boundaries(name: &str, how: How, says: &str) {
     let report = ran.report();
     assert_eq!(report.ended.how, how, "{}", ran.out);
     assert_eq!(report.cycles_run(), 6, "{}", ran.out);
-    assert!(ran.out.contains(says), "{}", ran.out);
+    assert!(ran.words().contains(says), "{}", ran.out);
     assert!(
-        ran.out.contains("6 of 20 boundaries were reached"),
+        ran.words().contains("6 of 20 boundaries were reached"),
         "{}",
         ran.out
     );

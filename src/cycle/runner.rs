@@ -14,7 +14,7 @@ use super::workload::{Failure, Model, Workload};
 use super::{HeapKind, Phase, Strategy};
 use crate::census::Census;
 use crate::error::Error;
-use crate::heap::{self, Birth, MappedVec, Totals};
+use crate::heap::{self, Birth, MappedVec, OwnCost, Totals};
 use crate::journal::{self, Boundary, Code, Counts, End, Record, Site, Start};
 use crate::proc;
 
@@ -149,6 +149,8 @@ struct Runner<'a> {
     cycle: u32,
     phase: Phase,
     before: Totals,
+    /// What the ledger had cost before the first cycle.
+    cost_before: OwnCost,
     threads: u64,
     loaded_bytes: u64,
     cycle_nanos: u64,
@@ -169,6 +171,7 @@ impl<'a> Runner<'a> {
             cycle: 0,
             phase: Phase::Outside,
             before: heap::totals(),
+            cost_before: heap::own_cost(),
             threads: proc::threads(),
             loaded_bytes: 0,
             cycle_nanos: 0,
@@ -242,6 +245,8 @@ impl<'a> Runner<'a> {
         self.enter(Phase::Infer);
         let prediction = model.infer()?;
         if let Some(spill) = spill {
+            // The strategy's own work, not the workload's.
+            let _paused = heap::pause();
             spill.write(&prediction)?;
         }
         Ok(())
@@ -278,7 +283,8 @@ impl<'a> Runner<'a> {
             threads: self.threads,
             quiet: quiet.reached,
             cycle_nanos: self.cycle_nanos,
-            hook_nanos: cost.hook_nanos,
+            hook_nanos: cost.hook_nanos - self.cost_before.hook_nanos,
+            timed_calls: cost.timed_calls - self.cost_before.timed_calls,
             mapped_bytes: cost.mapped_bytes,
             unseen: cost.unseen,
             unknown_frees: totals.unknown_frees,

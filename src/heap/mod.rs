@@ -495,8 +495,10 @@ pub(crate) fn site_stack(site: SiteId, to: &mut MappedVec<usize>) -> bool {
 /// What the ledger itself did and could not do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OwnCost {
-    /// Estimated nanoseconds inside the hooks, the allocator's own time included.
+    /// Nanoseconds inside the hooks, the allocator's own time included: estimated from the calls
+    /// that were timed.
     pub(crate) hook_nanos: u64,
+    pub(crate) timed_calls: u64,
     /// Bytes of the tool's own mappings.
     pub(crate) mapped_bytes: u64,
     /// Distinct sites.
@@ -508,8 +510,10 @@ pub(crate) struct OwnCost {
 }
 
 pub(crate) fn own_cost() -> OwnCost {
+    let (timed_calls, hook_nanos) = thread::timed();
     OwnCost {
-        hook_nanos: thread::hook_nanos(),
+        hook_nanos,
+        timed_calls,
         mapped_bytes: mapped_bytes() as u64,
         sites: u64::from(SITES.count()),
         refused_sites: SITES.refused(),

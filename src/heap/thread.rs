@@ -28,8 +28,9 @@ const TIMED_EVERY: u32 = 256;
 static LIVE: AtomicI64 = AtomicI64::new(0);
 static PEAK: AtomicI64 = AtomicI64::new(0);
 
-/// Nanoseconds inside the hooks: the timed calls' time, scaled up.
-static HOOK_NANOS: AtomicU64 = AtomicU64::new(0);
+/// Nanoseconds of the timed calls, and how many they were.
+static TIMED_NANOS: AtomicU64 = AtomicU64::new(0);
+static TIMED_CALLS: AtomicU64 = AtomicU64::new(0);
 
 /// Whether the thread's calls are recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,7 +151,8 @@ impl Thread {
 pub(super) fn stop_clock(started: Option<u64>) {
     if let Some(started) = started {
         let nanos = now_nanos().saturating_sub(started);
-        HOOK_NANOS.fetch_add(nanos * u64::from(TIMED_EVERY), Relaxed);
+        TIMED_NANOS.fetch_add(nanos, Relaxed);
+        TIMED_CALLS.fetch_add(1, Relaxed);
     }
 }
 
@@ -162,9 +164,11 @@ fn now_nanos() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-/// Estimated nanoseconds that all threads have spent inside the hooks, allocator included.
-pub(super) fn hook_nanos() -> u64 {
-    HOOK_NANOS.load(Relaxed)
+/// Calls that were timed, and the nanoseconds that all threads have spent inside the hooks,
+/// allocator included, estimated from them.
+pub(super) fn timed() -> (u64, u64) {
+    let nanos = TIMED_NANOS.load(Relaxed) * u64::from(TIMED_EVERY);
+    (TIMED_CALLS.load(Relaxed), nanos)
 }
 
 /// Highest live bytes since [`restart_peak`], to [`PEAK_STEP`] for each running thread.

@@ -215,7 +215,8 @@ pub struct Attribution {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cost {
     /// Seconds inside the hooks, the allocator's own time included: one call in 256 is timed.
-    pub hook_seconds: f64,
+    /// `None` if too few were to tell.
+    pub hook_seconds: Option<f64>,
     /// Seconds of load, infer and drop, all cycles together.
     pub cycle_seconds: f64,
     /// Bytes of the tool's own mappings at the end.

@@ -104,6 +104,10 @@ impl Page {
 
     /// Text behind a label, folded at the width.
     fn wrapped(&mut self, text: &str) {
+        self.wrapped_in(text, Style::new());
+    }
+
+    fn wrapped_in(&mut self, text: &str, style: Style) {
         let room = self.look.width.saturating_sub(LABEL).max(30);
         let mut used = 0;
         for word in text.split(' ') {
@@ -117,7 +121,7 @@ impl Page {
                 self.text.push(' ');
                 used += 1;
             }
-            self.styled(word, Style::new());
+            self.styled(word, style);
             used += width;
         }
         self.text.push('\n');
@@ -157,11 +161,9 @@ impl Page {
             report.cycles,
             report.cost.cycle_seconds
         );
-        self.styled(
-            &format!("{}; {ran}; {}", setting.join(" "), report.ended),
-            DIM,
-        );
-        self.text.push_str("\n\n");
+        let line = format!("{}; {ran}; {}", setting.join(" "), report.ended);
+        self.wrapped_in(&line, DIM);
+        self.text.push('\n');
     }
 
     fn sites(&mut self, report: &Report) {
@@ -191,9 +193,8 @@ impl Page {
             (Some(b), Some(n)) => format!("{} B/cycle in {} blocks/cycle, ", rate(b), rate(n)),
             _ => String::new(),
         };
-        self.styled(&growth, BOLD);
-        self.line(&format!(
-            "{} held in {} blocks of {} generations, from {}",
+        self.wrapped(&format!(
+            "{growth}{} held in {} blocks of {} generations, from {}",
             bytes(site.retained_bytes as f64),
             exact(site.retained_blocks),
             site.generations,
@@ -325,11 +326,15 @@ impl Page {
             self.wrapped(&sentence);
         }
         self.label("cost", DIM);
-        let share = 100.0 * report.cost.hook_seconds / report.cost.cycle_seconds.max(1e-9);
-        self.line(&format!(
-            "{share:.1} % of the time was inside the hooks, allocator included; the ledger maps {}",
-            bytes(report.cost.ledger_bytes as f64)
-        ));
+        let maps = bytes(report.cost.ledger_bytes as f64);
+        let sentence = match report.cost.hook_seconds {
+            Some(seconds) => format!(
+                "{:.1} % of the time was inside the hooks, allocator included; the ledger maps {maps}",
+                100.0 * seconds / report.cost.cycle_seconds.max(1e-9)
+            ),
+            None => format!("the ledger maps {maps}"),
+        };
+        self.wrapped(&sentence);
     }
 }
 

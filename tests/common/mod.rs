@@ -59,6 +59,11 @@ impl Ran {
             .unwrap_or_else(|e| panic!("{e}\n--- out\n{}\n--- err\n{}", self.out, self.err))
     }
 
+    /// What it printed on standard output, with all white space folded.
+    pub fn words(&self) -> String {
+        self.out.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
     /// The one line that it printed on standard error.
     pub fn error(&self) -> &str {
         let line = self.err.trim_end();
