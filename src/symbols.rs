@@ -268,6 +268,12 @@ const CARRIERS: &[&str] = &[
 ];
 
 impl Frame {
+    /// What the frame is part of: the folder of its crate, as far as the file tells.
+    pub(crate) fn package(&self) -> &str {
+        let file = self.file.as_deref().unwrap_or(&self.function);
+        file.split('/').next().unwrap_or_default()
+    }
+
     /// The crate that the function's name begins with; for `<a::B as c::D>::e` it is `a`.
     pub(crate) fn krate(&self) -> &str {
         let name = self.function.trim_start_matches(['<', '&', '*', '(', '[']);

@@ -30,11 +30,11 @@ impl Default for Look {
 }
 
 /// Sites shown with their stacks; the rest is a line, or a count.
-const IN_FULL: usize = 5;
+const IN_FULL: usize = 3;
 /// Sites shown in a line.
-const IN_BRIEF: usize = 4;
-/// Frames shown under a site, the blame frame not counted.
-const FRAMES: usize = 3;
+const IN_BRIEF: usize = 5;
+/// Frames shown of what the blame frame called.
+const CALLED: usize = 3;
 /// Columns of the chart.
 const CHART: usize = 40;
 
@@ -171,8 +171,15 @@ impl Page {
             .sites
             .iter()
             .partition(|s| s.verdict >= Verdict::Undecided);
+        let mut explained: Vec<Verdict> = Vec::new();
         for site in serious.iter().take(IN_FULL) {
             self.site_in_full(site);
+            // The same sentence under every site would push the rest off the screen.
+            if !explained.contains(&site.verdict) {
+                explained.push(site.verdict);
+                self.text.push_str(&" ".repeat(LABEL));
+                self.wrapped(&site.reason);
+            }
         }
         for site in serious.iter().skip(IN_FULL).take(IN_BRIEF) {
             self.site_in_brief(site);
@@ -214,8 +221,6 @@ impl Page {
             );
             self.text.push('\n');
         }
-        self.text.push_str(&" ".repeat(LABEL));
-        self.wrapped(&site.reason);
     }
 
     fn site_in_brief(&mut self, site: &Site) {
@@ -338,21 +343,33 @@ impl Page {
     }
 }
 
-/// The frames that matter next to the blame frame: first where a dependency allocated, then who
-/// called.
+/// The frames that matter next to the blame frame: of what it called, where each further crate was
+/// entered, from the allocation outwards; then who called, the user's own code first.
 fn frames_below(site: &Site) -> Vec<&Frame> {
     let relevant = symbols::relevant(&site.stack);
-    let blame = relevant
-        .iter()
-        .position(|f| f.function == site.function && f.file == site.file && f.line == site.line);
-    let Some(blame) = blame else {
-        return relevant.iter().take(FRAMES).collect();
+    let is_blame =
+        |f: &Frame| f.function == site.function && f.file == site.file && f.line == site.line;
+    let blame = relevant.iter().position(is_blame);
+    let (called, callers) = match blame {
+        Some(i) => (&relevant[..i], &relevant[i + 1..]),
+        None => (relevant, &[][..]),
     };
-    let is_code = |f: &&Frame| f.owner() != symbols::Owner::Standard;
-    // The innermost two of the dependency below, and the callers above.
-    let mut chosen: Vec<&Frame> = relevant[..blame].iter().filter(is_code).take(2).collect();
-    let callers = relevant[blame + 1..].iter().filter(is_code);
-    chosen.extend(callers.take(FRAMES - chosen.len()));
+    let mut chosen: Vec<&Frame> = Vec::new();
+    for frame in called
+        .iter()
+        .filter(|f| f.owner() == symbols::Owner::Dependency)
+    {
+        if chosen.len() < CALLED && !chosen.iter().any(|c| c.package() == frame.package()) {
+            chosen.push(frame);
+        }
+    }
+    let own = callers.iter().find(|f| f.owner() == symbols::Owner::Own);
+    let any = || {
+        callers
+            .iter()
+            .find(|f| f.owner() == symbols::Owner::Dependency)
+    };
+    chosen.extend(own.or_else(any));
     chosen
 }
 

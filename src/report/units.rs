@@ -40,7 +40,7 @@ pub(super) fn rate(number: f64) -> String {
         return format!("{sign}{}", exact(number.abs() as u64));
     }
     if number.abs() >= 100.0 {
-        format!("{number:.0}")
+        rate(number.round())
     } else {
         format!("{number:.2}")
     }
@@ -72,7 +72,7 @@ mod tests {
     fn a_rate_is_short() {
         assert_eq!(rate(4096.0), "4,096");
         assert_eq!(rate(1.0 / 3.0), "0.33");
-        assert_eq!(rate(1234.5), "1234");
+        assert_eq!(rate(1234.4), "1,234");
         assert_eq!(rate(-2.0), "-2");
     }
 }
