@@ -64,13 +64,17 @@ impl Packed {
     fn unpack(self) -> Block {
         Block {
             address: self.address(),
-            size: (self.rest & ((1 << SIZE_BITS) - 1)) as usize,
+            size: self.size() as usize,
             site: (self.rest >> (PHASE_BITS + SIZE_BITS)) as SiteId,
             birth: Birth {
                 cycle: (self.address_cycle & u64::from(MAX_CYCLE)) as u32,
                 phase: (self.rest >> SIZE_BITS) as u8 & ((1 << PHASE_BITS) - 1),
             },
         }
+    }
+
+    fn size(self) -> u64 {
+        self.rest & ((1 << SIZE_BITS) - 1)
     }
 
     fn is_free(self) -> bool {
@@ -135,6 +139,22 @@ fn home(address: usize, capacity: usize) -> usize {
     ((u128::from(hash) * capacity as u128) >> 64) as usize
 }
 
+/// The slot behind `i`, the table being a ring.
+#[inline]
+fn next(i: usize, capacity: usize) -> usize {
+    if i + 1 == capacity { 0 } else { i + 1 }
+}
+
+/// Slots from `from` forward to `to` on the ring.
+#[inline]
+fn distance(from: usize, to: usize, capacity: usize) -> usize {
+    if to >= from {
+        to - from
+    } else {
+        to + capacity - from
+    }
+}
+
 impl Shard {
     const fn new() -> Self {
         Self {
@@ -154,6 +174,7 @@ impl Shard {
     }
 
     /// Slot of the block at `address`, or the free slot where it belongs.
+    #[inline]
     fn slot_of(&mut self, address: usize) -> Option<usize> {
         let capacity = self.capacity;
         if capacity == 0 {
@@ -166,10 +187,7 @@ impl Shard {
             if packed.is_free() || packed.address() == address {
                 return Some(i);
             }
-            i += 1;
-            if i == capacity {
-                i = 0;
-            }
+            i = next(i, capacity);
         }
     }
 
@@ -199,6 +217,7 @@ impl Shard {
         true
     }
 
+    #[inline]
     fn insert(&mut self, block: &Block) {
         self.totals.allocations += 1;
         self.totals.allocated_bytes += block.size as u64;
@@ -211,16 +230,18 @@ impl Shard {
             self.totals.refused += 1;
             return;
         };
-        let old = core::mem::replace(&mut self.slots()[i], Packed::of(block));
+        let packed = Packed::of(block);
+        let old = core::mem::replace(&mut self.slots()[i], packed);
+        self.totals.live_bytes += packed.size();
         if old.is_free() {
             self.totals.live_blocks += 1;
         } else {
             // Its free was not seen: it happened while the thread was inside a hook.
-            self.totals.live_bytes -= old.unpack().size as u64;
+            self.totals.live_bytes -= old.size();
         }
-        self.totals.live_bytes += Packed::of(block).unpack().size as u64;
     }
 
+    #[inline]
     fn remove(&mut self, address: usize) -> Option<Block> {
         let found = self
             .slot_of(address)
@@ -236,18 +257,13 @@ impl Shard {
         // block that may stand there, so that no search ever meets a tombstone.
         let mut i = hole;
         loop {
-            i += 1;
-            if i == capacity {
-                i = 0;
-            }
+            i = next(i, capacity);
             let packed = slots[i];
             if packed.is_free() {
                 break;
             }
             let start = home(packed.address(), capacity);
-            let from_start = (i + capacity - start) % capacity;
-            let from_hole = (i + capacity - hole) % capacity;
-            if from_start >= from_hole {
+            if distance(start, i, capacity) >= distance(hole, i, capacity) {
                 slots[hole] = packed;
                 hole = i;
             }

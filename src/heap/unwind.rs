@@ -54,16 +54,8 @@ fn mix(hash: u64, ret: usize) -> u64 {
     folded.rotate_left(23).wrapping_add(ret as u64)
 }
 
-/// The two words of the frame at `at`, or `None` where the chain ends: an address that is not
-/// aligned, outside what `read` allows, or a null return address.
-fn frame_words(at: usize, read: &impl Fn(usize) -> Option<usize>) -> Option<(usize, usize)> {
-    if at == 0 || !at.is_multiple_of(WORD) {
-        return None;
-    }
-    let saved = read(at)?;
-    let ret = read(at + WORD)?;
-    (ret != 0).then_some((saved, ret))
-}
+/// The two words of a frame: the caller's frame pointer and the return address.
+pub(crate) type Words = (usize, usize);
 
 impl Remembered {
     pub(crate) const fn new() -> Self {
@@ -90,28 +82,30 @@ impl Remembered {
     ///
     /// A frame is only believed if all outer ones are: an outer function may have gone on to
     /// another call and built the same inner frames again.
-    fn unchanged(&self, innermost: usize, read: &impl Fn(usize) -> Option<usize>) -> usize {
+    #[inline]
+    fn unchanged(&self, innermost: usize, read: &impl Fn(usize) -> Option<Words>) -> usize {
         let frames = &self.frames[..=innermost];
         let mut differs = 0;
         for f in frames {
             // Not `==` with an early exit: the loads are independent and overlap.
-            differs |= read(f.at).unwrap_or(!f.saved) ^ f.saved;
-            differs |= read(f.at + WORD).unwrap_or(!f.ret) ^ f.ret;
+            let (saved, ret) = read(f.at).unwrap_or((!f.saved, !f.ret));
+            differs |= (saved ^ f.saved) | (ret ^ f.ret);
         }
         if differs == 0 {
             return frames.len();
         }
         frames
             .iter()
-            .take_while(|f| read(f.at) == Some(f.saved) && read(f.at + WORD) == Some(f.ret))
+            .take_while(|f| read(f.at) == Some((f.saved, f.ret)))
             .count()
     }
 
     /// Walks from the frame at `first` outwards; the result is in [`Remembered::stack`].
     ///
-    /// `read` gives the word at an address, or `None` where it must not be read. The same words
-    /// always give the same hash, whatever was remembered before.
-    pub(crate) fn walk(&mut self, first: usize, read: impl Fn(usize) -> Option<usize>) -> Walk {
+    /// `read` gives the two words of the frame at an address, or `None` where they must not be
+    /// read. The same words always give the same hash, whatever was remembered before.
+    #[inline]
+    pub(crate) fn walk(&mut self, first: usize, read: impl Fn(usize) -> Option<Words>) -> Walk {
         if self.cut {
             self.len = 0;
         }
@@ -122,7 +116,7 @@ impl Remembered {
         let mut verified = false;
         let mut kept = 0;
         let mut cut = false;
-        while let Some((saved, ret)) = frame_words(at, &read) {
+        while let Some((saved, ret)) = read(at).filter(|&(_, ret)| ret != 0) {
             // Stacks grow downwards: inner frames have lower addresses.
             while candidates > 0 && self.frames[candidates - 1].at < at {
                 candidates -= 1;
@@ -238,23 +232,26 @@ impl Bounds {
         }
     }
 
-    /// Reads words between `live`, an address in a live frame, and the stack's upper end. Reads
-    /// nothing if `live` is not on this stack (a signal's or a coroutine's own).
-    pub(crate) fn reader(self, live: usize) -> impl Fn(usize) -> Option<usize> {
-        let low = if live >= self.low && live < self.high {
-            live
-        } else {
-            usize::MAX
-        };
-        let last = self.high.saturating_sub(WORD);
+    /// Reads the two words of frames between `live`, an address in a live frame, and the stack's
+    /// upper end. Reads nothing if `live` is not on this stack (a signal's or a coroutine's own).
+    #[inline]
+    pub(crate) fn reader(self, live: usize) -> impl Fn(usize) -> Option<Words> {
+        let inside = live >= self.low && self.high.saturating_sub(2 * WORD) >= live;
+        let low = if inside { live } else { usize::MAX };
+        // How far above `low` a frame may begin: its two words must fit.
+        let span = self.high.saturating_sub(2 * WORD).saturating_sub(low);
         move |at| {
-            if at < low || at > last || !at.is_multiple_of(WORD) {
+            // One comparison for both ends: an address below `low` wraps to a large distance.
+            if at.wrapping_sub(low) > span || !at.is_multiple_of(WORD) {
                 return None;
             }
-            // SAFETY: a stack is mapped from its live frames to its upper end, `at` and the word
-            // behind it are inside, and only this thread writes there
+            // SAFETY: a stack is mapped from its live frames to its upper end, `at` and the two
+            // words behind it are inside, and only this thread writes there
             // (tests: `nothing_outside_the_bounds_is_read`).
-            Some(unsafe { core::ptr::read_volatile(at as *const usize) })
+            Some(unsafe {
+                let words = at as *const usize;
+                (words.read_volatile(), words.add(1).read_volatile())
+            })
         }
     }
 }
@@ -262,13 +259,11 @@ impl Bounds {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::cell::Cell;
 
     /// A made-up stack: `depth` frames of four words each, outermost last, return address
     /// `1000 * (frame + 1) + call`.
     struct Made {
         words: Vec<usize>,
-        reads: Cell<usize>,
     }
 
     impl Made {
@@ -288,10 +283,7 @@ mod tests {
                 words[at + 1] = 1000 * (frame + 1) + call;
             }
             assert!(depth <= 200);
-            Self {
-                words,
-                reads: Cell::new(0),
-            }
+            Self { words }
         }
 
         fn index(frame: usize) -> usize {
@@ -302,10 +294,9 @@ mod tests {
             Self::BASE + Self::index(frame) * WORD
         }
 
-        fn read(&self, at: usize) -> Option<usize> {
-            self.reads.set(self.reads.get() + 1);
+        fn read(&self, at: usize) -> Option<Words> {
             let i = at.checked_sub(Self::BASE)? / WORD;
-            self.words.get(i).copied()
+            Some((*self.words.get(i)?, *self.words.get(i + 1)?))
         }
 
         fn walk(&self, depth: usize, remembered: &mut Remembered) -> Walk {
@@ -392,20 +383,27 @@ mod tests {
 
     #[test]
     fn nothing_outside_the_bounds_is_read() {
-        let words = [1_usize, 2, 3, 4];
+        let words = [1_usize, 2, 3, 4, 5];
         let start = words.as_ptr() as usize;
         let bounds = Bounds {
             low: start,
-            high: start + 3 * WORD,
+            high: start + 4 * WORD,
         };
         let read = bounds.reader(start + WORD);
-        assert_eq!(read(start + WORD), Some(2));
-        assert_eq!(read(start + 2 * WORD), Some(3));
+        assert_eq!(read(start + WORD), Some((2, 3)));
+        assert_eq!(read(start + 2 * WORD), Some((3, 4)));
         assert_eq!(read(start), None, "below the live frame");
-        assert_eq!(read(start + 3 * WORD), None, "above the stack");
+        assert_eq!(read(start + 3 * WORD), None, "half above the stack");
         assert_eq!(read(start + WORD + 1), None, "not aligned");
+        assert_eq!(read(0), None, "null");
         let foreign = bounds.reader(start + 4 * WORD);
         assert_eq!(foreign(start + WORD), None, "not on this stack");
+        assert_eq!(Bounds::UNKNOWN.reader(start)(start), None);
+        let tiny = Bounds {
+            low: start,
+            high: start + WORD,
+        };
+        assert_eq!(tiny.reader(start)(start), None, "no room for two words");
     }
 
     #[test]
