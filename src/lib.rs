@@ -79,6 +79,8 @@
     unsafe_op_in_unsafe_fn,
     clippy::undocumented_unsafe_blocks
 )]
+// What only the command uses yet.
+#![cfg_attr(not(feature = "cli"), allow(dead_code, unused_imports))]
 
 pub use cycle::{Failure, HeapKind, Model, Phase, Prediction, Strategy, Workload};
 pub use error::Error;

@@ -11,7 +11,6 @@ use std::fs::File;
 use std::path::{Component, Path, PathBuf};
 
 use addr2line::Loader;
-use addr2line::fallible_iterator::FallibleIterator;
 use object::{Object, ObjectSegment, ReadCache};
 use serde::{Deserialize, Serialize};
 
@@ -202,8 +201,8 @@ fn tidy_path(path: &str) -> String {
     {
         return rest.into();
     }
-    if text.starts_with("/rust/deps/") {
-        return text["/rust/deps/".len()..].into();
+    if let Some(rest) = text.strip_prefix("/rust/deps/") {
+        return rest.into();
     }
     match std::env::current_dir() {
         Ok(here) => path

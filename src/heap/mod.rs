@@ -22,7 +22,6 @@ pub(crate) use ledger::{Birth, Block, MAX_CYCLE, Totals};
 pub(crate) use mapped::{MappedVec, NoMemory, mapped_bytes};
 pub(crate) use sites::{NO_SITE, SiteId};
 pub(crate) use thread::pause;
-pub(crate) use unwind::MAX_FRAMES;
 
 use ledger::Ledger;
 use sites::Sites;

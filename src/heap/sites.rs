@@ -243,7 +243,7 @@ mod tests {
     fn a_stack_has_one_number_and_comes_back_as_it_was() {
         let sites = Sites::new();
         let numbers: Vec<SiteId> = (0..20_000)
-            .map(|n| sites.intern(hash_of(n), n % 7 == 0, stack_of(n).into_iter()))
+            .map(|n| sites.intern(hash_of(n), n.is_multiple_of(7), stack_of(n).into_iter()))
             .collect();
         assert_eq!(sites.count(), 20_000);
         let mut to = MappedVec::new();
@@ -254,7 +254,7 @@ mod tests {
                 sites.intern(hash_of(n), false, stack_of(n).into_iter()),
                 site
             );
-            assert_eq!(sites.stack(site, &mut to), n % 7 == 0);
+            assert_eq!(sites.stack(site, &mut to), n.is_multiple_of(7));
             assert_eq!(to.as_slice(), stack_of(n));
         }
     }
