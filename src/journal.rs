@@ -408,6 +408,27 @@ mod tests {
         assert!(error.contains(":6: not a record"), "{error}");
     }
 
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(300))]
+
+        #[test]
+        fn a_damaged_journal_is_an_error_or_a_shorter_one(
+            changes in proptest::collection::vec((0_usize..1000, 0_u8..=255), 1..8),
+        ) {
+            let (path, _removed) = temporary();
+            write_sample(&path);
+            let mut bytes = std::fs::read(&path).unwrap();
+            for (at, value) in changes {
+                let at = at % bytes.len();
+                bytes[at] = value;
+            }
+            std::fs::write(&path, bytes).unwrap();
+            if let Ok(journal) = Journal::read(&path) {
+                proptest::prop_assert!(journal.boundaries.len() <= 2);
+            }
+        }
+    }
+
     #[test]
     fn an_existing_file_is_not_overwritten() {
         let (path, _removed) = temporary();

@@ -193,8 +193,8 @@ fn without_hash(name: &str) -> &str {
 fn tidy_path(path: &str) -> String {
     let path = normal(Path::new(path));
     let text = path.to_string_lossy();
-    if let Some(rest) = behind_registry(&text) {
-        return rest.into();
+    if let Some(short) = of_dependency(&text) {
+        return short;
     }
     if let Some((_, rest)) = text.split_once("/library/")
         && (text.starts_with("/rustc/") || text.contains("/rustlib/src/rust/library/"))
@@ -214,17 +214,23 @@ fn tidy_path(path: &str) -> String {
     }
 }
 
-/// What follows `registry/src/<index>/` or `git/checkouts/<repository>/<commit>/`.
-fn behind_registry(path: &str) -> Option<&str> {
+/// `name-1.2.3/src/x.rs` of a registry's crate, `name-git/src/x.rs` of a checkout.
+fn of_dependency(path: &str) -> Option<String> {
     if let Some((_, rest)) = path.split_once("/registry/src/") {
-        return rest.split_once('/').map(|(_, rest)| rest);
+        return rest.split_once('/').map(|(_, rest)| rest.to_owned());
     }
+    // `<repository>-<hash>/<commit>/<path>`
     let (_, rest) = path.split_once("/git/checkouts/")?;
-    rest.split_once('/')?
-        .1
-        .split_once('/')
-        .map(|(_, rest)| rest)
+    let (repository, rest) = rest.split_once('/')?;
+    let (_, rest) = rest.split_once('/')?;
+    let name = repository
+        .rsplit_once('-')
+        .map_or(repository, |(name, _)| name);
+    Some(format!("{name}{CHECKOUT}/{rest}"))
 }
+
+/// What the folder of a checkout ends with in a report.
+const CHECKOUT: &str = "-git";
 
 fn normal(path: &Path) -> PathBuf {
     let mut normal = PathBuf::new();
@@ -310,6 +316,9 @@ impl Frame {
             }
         }
         let krate = self.krate();
+        if krate == "afterdrop" && !self.function.starts_with("afterdrop::workloads::") {
+            return Owner::Tool;
+        }
         if self.line.is_none() || self.function.starts_with("__rust") {
             // Without a line there is nothing to edit: C start-up code, allocator shims.
             return Owner::Standard;
@@ -321,15 +330,15 @@ impl Frame {
     }
 }
 
-/// The crate's name of a folder `name-1.2.3`, as a registry unpacks it.
+/// The crate's name of a folder `name-1.2.3` or `name-git`, as `tidy_path` gives it.
 fn versioned(folder: &str) -> Option<&str> {
-    folder.char_indices().find_map(|(i, c)| {
-        let version = &folder[i + c.len_utf8()..];
-        (c == '-'
-            && i > 0
-            && version.starts_with(|v: char| v.is_ascii_digit())
-            && version.contains('.'))
-        .then(|| &folder[..i])
+    if let Some(name) = folder.strip_suffix(CHECKOUT) {
+        return Some(name);
+    }
+    folder.match_indices('-').find_map(|(i, _)| {
+        let version = &folder[i + 1..];
+        let is_version = version.starts_with(|v: char| v.is_ascii_digit()) && version.contains('.');
+        (i > 0 && is_version).then(|| &folder[..i])
     })
 }
 
@@ -404,7 +413,8 @@ mod tests {
         let std = "/rustc/0123abc/library/alloc/src/vec/mod.rs";
         assert_eq!(tidy_path(std), "alloc/src/vec/mod.rs");
         let git = "/home/me/.cargo/git/checkouts/burn-12ab/34cd/crates/x/src/y.rs";
-        assert_eq!(tidy_path(git), "crates/x/src/y.rs");
+        assert_eq!(tidy_path(git), "burn-git/crates/x/src/y.rs");
+        assert_eq!(frame("x::y", git).owner(), Owner::Dependency);
         let here = std::env::current_dir().unwrap().join("src/a/../b.rs");
         assert_eq!(tidy_path(&here.to_string_lossy()), "src/b.rs");
     }

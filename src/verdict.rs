@@ -762,6 +762,34 @@ mod tests {
         assert!(small.iter().all(|j| j.verdict == Verdict::Growing));
     }
 
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(300))]
+
+        #[test]
+        fn any_blocks_get_a_verdict_with_a_reason(
+            n in 0_u32..120,
+            blocks in proptest::collection::vec((1_u32..120, 1_u32..200, 0_u64..1 << 40), 0..60),
+        ) {
+            let blocks = blocks.into_iter().map(|(born, life, bytes)| {
+                (born, (life < 120).then_some(born + life), bytes)
+            });
+            let j = judge(&series(n, blocks), DEFAULT_HORIZON);
+            proptest::prop_assert!(!j.reason.is_empty());
+        }
+
+        #[test]
+        fn what_is_filled_within_the_horizon_is_no_leak_in_whatever_order_it_filled(
+            births in proptest::collection::btree_set(1_u32..=DEFAULT_HORIZON, 1..64),
+            noise in proptest::collection::vec((1_u32..200, 1_u32..4, 1_u64..1 << 30), 0..100),
+            n in 10_u32..200,
+        ) {
+            let cache = births.into_iter().map(|k| (k, None, 640));
+            let churn = noise.into_iter().map(|(k, life, bytes)| (k, Some(k + life), bytes));
+            let found = verdict(n, cache.chain(churn));
+            proptest::prop_assert_ne!(found, Verdict::Leak);
+        }
+    }
+
     #[test]
     fn the_worst_verdict_is_the_greatest() {
         assert_eq!(Verdict::ALL.iter().max(), Some(&Verdict::Leak));

@@ -456,6 +456,125 @@ mod tests {
         );
     }
 
+    fn made() -> Report {
+        use crate::report::{Attribution, Boundary, Cost, Ended, How, SCHEMA, Site, Witness};
+        let frame = |function: &str, file: &str, line| Frame {
+            function: function.into(),
+            file: Some(file.into()),
+            line: Some(line),
+        };
+        let site = Site {
+            verdict: Verdict::Leak,
+            reason: "80 generations came to stay".into(),
+            function: "serving::reload".into(),
+            file: Some("app/reload.rs".into()),
+            line: Some(42),
+            phase: crate::Phase::Load,
+            bytes_per_cycle: Some(1_048_576.0),
+            bytes_per_cycle_interval: Some((1_048_576.0, 1_048_576.0)),
+            blocks_per_cycle: Some(1.0),
+            retained_bytes: 83 * 1_048_576,
+            retained_blocks: 83,
+            generations: 83,
+            series: Vec::new(),
+            stacks: 3,
+            stack: vec![
+                frame("alloc::alloc::alloc", "alloc/src/alloc.rs", 95),
+                frame("burn_store::apply", "burn-store-0.22.1/src/traits.rs", 146),
+                frame("serving::reload", "app/reload.rs", 42),
+                frame("serving::\u{1b}[31mmain", "app/main.rs", 7),
+            ],
+            stack_cut: false,
+            fingerprint: "0".into(),
+        };
+        let cache = Site {
+            verdict: Verdict::Cache,
+            function: "tokenizer::cached".into(),
+            file: None,
+            line: None,
+            bytes_per_cycle: Some(0.0),
+            retained_bytes: 812,
+            phase: crate::Phase::Infer,
+            ..site.clone()
+        };
+        let boundary = |cycle: u32| Boundary {
+            cycle,
+            live_bytes: 1_048_576 * u64::from(cycle),
+            live_blocks: u64::from(cycle),
+            peak_bytes: 1_048_576 * u64::from(cycle) + 500,
+            resident_bytes: Some(9_000_000),
+            allocations: 10,
+            allocated_bytes: 100,
+            loaded_bytes: 50,
+            threads: 1,
+            quiet: true,
+            seconds: 0.01,
+            jemalloc: None,
+        };
+        Report {
+            schema: SCHEMA.into(),
+            version: "0.1.0".into(),
+            workload: "mine".into(),
+            options: vec!["device=ndarray".into()],
+            heap: crate::HeapKind::Dhat,
+            strategy: crate::Strategy::Fresh,
+            cycles: 83,
+            warmup: 3,
+            horizon: 64,
+            ended: Ended::new(How::Completed, None),
+            verdict: RunVerdict::Leak,
+            summary: "1 place leaks, seen over 80 cycles after a warm-up of 3".into(),
+            bytes_per_cycle: Some(1_048_576.0),
+            sites: vec![site, cache],
+            boundaries: (1..=8).map(boundary).collect(),
+            attribution: Attribution {
+                live_bytes: 87_000_000,
+                setup_bytes: 1000,
+                site_bytes: 86_999_000,
+                ..Attribution::default()
+            },
+            cost: Cost {
+                hook_seconds: Some(0.01),
+                cycle_seconds: 0.83,
+                ledger_bytes: 262_144,
+            },
+            witness: Some(Witness {
+                agrees: true,
+                sites: 2,
+                ledger_bytes: 5,
+                dhat_bytes: 5,
+                ledger_blocks: 1,
+                dhat_blocks: 1,
+                differences: Vec::new(),
+            }),
+            warnings: vec!["a note".into()],
+        }
+    }
+
+    #[test]
+    fn the_page_reads_from_the_verdict_down() {
+        let look = Look {
+            color: false,
+            width: 80,
+        };
+        insta::assert_snapshot!(render(&made(), "out/ report.json", look));
+    }
+
+    #[test]
+    fn colours_change_nothing_but_colours() {
+        let plain = render(&made(), "", Look::default());
+        let coloured = Look {
+            color: true,
+            ..Look::default()
+        };
+        let coloured = render(&made(), "", coloured);
+        assert!(coloured.contains("\u{1b}[1m"));
+        let lines = coloured.lines().zip(plain.lines());
+        for (coloured, plain) in lines {
+            assert_eq!(visible(coloured), plain.chars().count(), "{plain}");
+        }
+    }
+
     #[test]
     fn a_long_name_keeps_its_end() {
         assert_eq!(shortened("abc::def", 20), "abc::def");
