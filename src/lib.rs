@@ -100,6 +100,7 @@ mod error;
 mod heap;
 mod jemalloc_change;
 mod journal;
+mod measure;
 mod names;
 mod proc;
 pub mod report;

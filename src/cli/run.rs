@@ -9,16 +9,14 @@ use std::time::Duration;
 use super::outdir::OutDir;
 use super::progress::Progress;
 use super::{Outcome, find, print};
-use crate::analysis::{self, Circumstances};
-use crate::child::{self, How};
+use crate::child;
 use crate::cycle::{self, HeapKind, Strategy};
 use crate::error::Error;
 use crate::heap;
-use crate::journal::Journal;
-use crate::report::{self, Report, terminal};
+use crate::measure::{self, Request};
+use crate::report::{Report, terminal};
 use crate::verdict;
 use crate::workloads::{Entry, Settings};
-use crate::{jemalloc_change, witness};
 
 /// Run a workload's load / infer / drop cycles and name what they leave behind
 #[derive(Debug, clap::Args)]
@@ -101,7 +99,7 @@ impl Args {
             device: self.device.clone(),
             format: self.format.clone(),
             model: self.model.clone(),
-            scratch: folder.join(SCRATCH),
+            scratch: folder.join(measure::SCRATCH),
         }
     }
 
@@ -142,73 +140,32 @@ impl Args {
     }
 }
 
-/// What the workload unpacks, in the folder of a run; removed after it.
-const SCRATCH: &str = "scratch";
-
-/// The parent: starts the child, and makes the report of what it wrote.
+/// The parent: starts the child, and shows the report of what it wrote.
 fn measure(args: &Args, entry: &Entry) -> Result<Outcome, Error> {
     let timeout = args.validate()?;
-    // The same look for the parent as for the child: what cannot work is said before it starts.
+    // What cannot work is said before anything is made or started.
     let options = entry.check(&args.settings(&std::env::temp_dir()))?;
     let mut out = OutDir::create(args.out.as_deref(), entry.name())?;
     let folder =
         std::path::absolute(out.path()).map_err(|e| Error::io("find the folder", out.path(), e))?;
-    let journal_path = out.path().join(cycle::JOURNAL);
     let interrupted = interrupt_flag()?;
-    let mut progress = Progress::new(journal_path.clone(), args.cycles(), args.quiet);
-    let start = child::Start {
-        program: child::this_program()?,
-        args: std::env::args_os().skip(1).collect(),
-        heap: args.heap,
-        out: folder,
-        timeout,
-    };
-    let ended = child::measure(&start, &interrupted, || progress.look())?;
-    drop(progress);
-    for folder in [cycle::SPILL, SCRATCH] {
-        // A killed child leaves them; one that ended has removed them.
-        let _ = std::fs::remove_dir_all(out.path().join(folder));
-    }
-    child::tidy_output(out.path());
-    let journal = match Journal::read(&journal_path) {
-        Ok(journal) => journal,
-        Err(_) if !ended.is_complete() => {
-            return Err(Error::child(format!(
-                "the measured run did not begin: {ended}"
-            )));
-        }
-        Err(error) => return Err(error),
-    };
-    let witness = second_witness(&journal, out.path())?;
-    let report = analysis::report(
-        &journal,
-        Circumstances {
-            ended,
-            horizon: args.horizon,
-            options,
-            witness,
+    let mut progress = Progress::new(folder.join(cycle::JOURNAL), args.cycles(), args.quiet);
+    let request = Request {
+        start: child::Start {
+            program: child::this_program()?,
+            args: std::env::args_os().skip(1).collect(),
+            heap: args.heap,
+            out: folder,
+            timeout,
         },
-    );
-    if report.boundaries.is_empty() && report.ended.how == How::Failed {
-        // Nothing was measured: a report would only hide the reason.
-        return Err(Error::child(format!("the measured run {}", report.ended)));
-    }
-    jemalloc_change::write_table(out.path())?;
-    report.write(&out.path().join(report::FILE))?;
+        horizon: args.horizon,
+        options,
+    };
+    let report = measure::measure(request, &interrupted, || progress.look())?;
+    drop(progress);
     out.keep();
     show(args, &report, &out)?;
     Ok(Outcome::of(report.verdict, report.ended.is_complete()))
-}
-
-/// dhat's file, compared with the ledger and made ready for its viewer.
-fn second_witness(journal: &Journal, folder: &Path) -> Result<Option<report::Witness>, Error> {
-    let path = folder.join(cycle::DHAT_FILE);
-    if journal.start.heap != HeapKind::Dhat || !path.exists() {
-        return Ok(None);
-    }
-    let witness = witness::compare(journal, &path)?;
-    witness::tidy(journal, &path)?;
-    Ok(witness)
 }
 
 fn show(args: &Args, report: &Report, out: &OutDir) -> Result<(), Error> {
@@ -258,11 +215,14 @@ fn be_measured(args: &Args, entry: &Entry, folder: PathBuf) -> Result<Outcome, E
         strategy: args.strategy,
         cycles: args.cycles(),
         warmup: args.warmup,
-        infer: !args.no_infer,
         out: folder,
     };
-    let complete = cycle::run(&plan, &mut *workload)
-        .map_err(|e| Error::io("write the journal in", &plan.out, e))?;
+    let unwritable = |e| Error::io("write the journal in", &plan.out, e);
+    let (strategy, cycles) = (plan.strategy, plan.cycles);
+    let mut body =
+        cycle::Strategies::new(&mut *workload, strategy, !args.no_infer, cycles, &plan.out)
+            .map_err(unwritable)?;
+    let complete = cycle::run(&plan, &mut body).map_err(unwritable)?;
     Ok(if complete {
         Outcome::Clean
     } else {

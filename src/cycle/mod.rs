@@ -5,12 +5,16 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+mod dump;
+mod marks;
 mod quiet;
 mod runner;
 mod spill;
+mod strategies;
 mod workload;
 
 pub(crate) use runner::{DHAT_FILE, JOURNAL, Plan, SPILL, check_heap, run};
+pub(crate) use strategies::Strategies;
 pub use workload::{Failure, Model, Prediction, Workload};
 
 /// What a cycle is doing; a block carries the phase of its allocation.

@@ -1,20 +1,20 @@
-//! The loop of the measured process: phases marked, a boundary after each cycle, every boundary
-//! in the journal before the next cycle begins.
+//! The loop of the measured process: a boundary after each cycle, every boundary in the journal
+//! before the next cycle begins.
 
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io;
 use std::panic::{self, AssertUnwindSafe};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Instant;
 
+use super::dump;
+use super::marks::Marks;
 use super::quiet;
-use super::spill::Spill;
-use super::workload::{Failure, Model, Workload};
+use super::workload::Failure;
 use super::{HeapKind, Phase, Strategy};
 use crate::census::Census;
 use crate::error::Error;
-use crate::heap::{self, Birth, MappedVec, OwnCost, Totals};
+use crate::heap::{self, MappedVec, OwnCost, Totals};
 use crate::journal::{self, Boundary, Code, Counts, End, Record, Site, Start};
 use crate::proc;
 
@@ -26,24 +26,35 @@ pub(crate) struct Plan {
     pub(crate) strategy: Strategy,
     pub(crate) cycles: u32,
     pub(crate) warmup: u32,
-    /// Whether cycles infer at all, or only load and drop.
-    pub(crate) infer: bool,
     /// The folder that receives the journal and what the heap gives.
     pub(crate) out: PathBuf,
 }
 
+/// dhat's file in the folder of a run.
+pub(crate) const DHAT_FILE: &str = "dhat-heap.json";
 /// The journal's name in the folder of a run.
 pub(crate) const JOURNAL: &str = "journal.jsonl";
 /// The folder of spilled predictions, which the parent removes if the child was killed.
 pub(crate) const SPILL: &str = "spill";
 
+/// What a cycle does.
+pub(crate) trait Body {
+    /// Runs one cycle, marking its phases.
+    fn cycle(&mut self, marks: &mut Marks) -> Result<(), Stopped>;
+
+    /// Waits for work that was queued elsewhere.
+    fn sync(&mut self) -> Result<(), Stopped> {
+        Ok(())
+    }
+}
+
 /// Runs the cycles, and writes the journal as it goes.
 ///
 /// The outer error is the journal's (it could not be written, so nothing can be reported); a
 /// workload that fails or panics is in the journal's end record, and `Ok(false)`.
-pub(crate) fn run(plan: &Plan, workload: &mut dyn Workload) -> io::Result<bool> {
+pub(crate) fn run(plan: &Plan, body: &mut dyn Body) -> io::Result<bool> {
     let writer = journal::Writer::create(&plan.out.join(JOURNAL))?;
-    let mut runner = Runner::new(plan, writer)?;
+    let mut runner = Runner::new(plan, writer);
     runner.journal.write(&Record::Start(Start {
         version: journal::VERSION,
         workload: &plan.workload,
@@ -53,16 +64,16 @@ pub(crate) fn run(plan: &Plan, workload: &mut dyn Workload) -> io::Result<bool> 
         warmup: plan.warmup,
         pid: std::process::id(),
     }))?;
-    let failure = caught(|| runner.cycles(workload));
-    // What is alive now is the workload's own and the loop's; all has been counted.
-    heap::set_now(OUTSIDE);
+    let failure = caught(|| runner.cycles(body));
     let failure = match failure {
         Ok(Ok(())) => None,
         Ok(Err(Stopped::Workload(failure))) => Some(failure),
         Ok(Err(Stopped::Journal(error))) => return Err(error),
         Err(panic) => Some(panic),
     };
-    let failure = failure.map(|what| runner.place(&what));
+    let failure = failure.map(|what| runner.marks.place(&what));
+    // What is alive now is the workload's own and the loop's; all has been counted.
+    runner.marks.begin(0);
     runner.journal.write(&Record::End(End {
         failure: failure.as_deref(),
     }))?;
@@ -90,11 +101,6 @@ pub(crate) fn check_heap(asked: HeapKind) -> Result<(), Error> {
     }
 }
 
-const OUTSIDE: Birth = Birth {
-    cycle: 0,
-    phase: Phase::Outside as u8,
-};
-
 /// Runs `f`; a panic comes back as its message with its place. The message is kept by a panic
 /// hook, because the payload that unwinds does not know the place.
 fn caught<R>(f: impl FnOnce() -> R) -> Result<R, String> {
@@ -118,8 +124,10 @@ fn caught<R>(f: impl FnOnce() -> R) -> Result<R, String> {
 }
 
 /// Why the cycles stopped early.
-enum Stopped {
+pub(crate) enum Stopped {
+    /// The workload could not go on.
     Workload(String),
+    /// The journal, or a file beside it, could not be written.
     Journal(io::Error),
 }
 
@@ -138,6 +146,7 @@ impl From<Failure> for Stopped {
 struct Runner<'a> {
     plan: &'a Plan,
     journal: journal::Writer,
+    marks: Marks,
     census: Census,
     /// Sites that the journal has, as a bit set by number.
     known_sites: MappedVec<u64>,
@@ -145,74 +154,51 @@ struct Runner<'a> {
     known_code: MappedVec<(u64, u64)>,
     scratch: MappedVec<u8>,
     stack: MappedVec<usize>,
-    /// The running cycle, from 1.
-    cycle: u32,
-    phase: Phase,
     before: Totals,
     /// What the ledger had cost before the first cycle.
     cost_before: OwnCost,
     threads: u64,
-    loaded_bytes: u64,
     cycle_nanos: u64,
     #[cfg(feature = "dhat")]
     window: Option<heap::dhat::Window>,
 }
 
+fn out_of_memory(_: heap::NoMemory) -> io::Error {
+    io::ErrorKind::OutOfMemory.into()
+}
+
 impl<'a> Runner<'a> {
-    fn new(plan: &'a Plan, journal: journal::Writer) -> io::Result<Self> {
-        Ok(Self {
+    fn new(plan: &'a Plan, journal: journal::Writer) -> Self {
+        Self {
             plan,
             journal,
+            marks: Marks::new(),
             census: Census::new(),
             known_sites: MappedVec::new(),
             known_code: MappedVec::new(),
             scratch: MappedVec::new(),
             stack: MappedVec::new(),
-            cycle: 0,
-            phase: Phase::Outside,
             before: heap::totals(),
             cost_before: heap::own_cost(),
             threads: proc::threads(),
-            loaded_bytes: 0,
             cycle_nanos: 0,
             #[cfg(feature = "dhat")]
             window: None,
-        })
+        }
     }
 
-    fn cycles(&mut self, workload: &mut dyn Workload) -> Result<(), Stopped> {
-        let mut kept: Vec<Box<dyn Model>> = Vec::new();
-        if self.plan.strategy == Strategy::Keep {
-            // So that the registry itself does not grow in a cycle.
-            kept.reserve_exact(self.plan.cycles as usize);
+    fn cycles(&mut self, body: &mut dyn Body) -> Result<(), Stopped> {
+        if self.plan.warmup == 0 {
+            self.baseline()?;
         }
-        let mut old: Option<Box<dyn Model>> = None;
-        let mut spill = match self.plan.strategy {
-            Strategy::Slot => Some(Spill::create(&self.plan.out.join(SPILL))?),
-            _ => None,
-        };
         heap::restart_peak();
         for cycle in 1..=self.plan.cycles {
-            self.cycle = cycle;
+            self.marks.begin(cycle);
             let start = Instant::now();
-            let mut model = self.load(workload)?;
-            // A hot reload: the old model goes once the new one is there.
-            self.drop_model(old.take());
-            self.infer(&mut *model, spill.as_mut())?;
-            match self.plan.strategy {
-                Strategy::Fresh | Strategy::Slot => self.drop_model(Some(model)),
-                Strategy::Session => {
-                    self.drop_model(Some(model));
-                    self.enter(Phase::Drop);
-                    workload.sync()?;
-                    workload.cleanup();
-                }
-                Strategy::Swap => old = Some(model),
-                Strategy::Keep => kept.push(model),
-            }
+            body.cycle(&mut self.marks)?;
             self.cycle_nanos = start.elapsed().as_nanos() as u64;
-            self.enter(Phase::Outside);
-            workload.sync()?;
+            self.marks.enter(Phase::Outside);
+            body.sync()?;
             self.boundary()?;
             if cycle == self.plan.warmup {
                 self.baseline()?;
@@ -222,64 +208,28 @@ impl<'a> Runner<'a> {
         Ok(())
     }
 
-    fn enter(&mut self, phase: Phase) {
-        self.phase = phase;
-        heap::set_now(Birth {
-            cycle: self.cycle,
-            phase: phase as u8,
-        });
-    }
-
-    fn load(&mut self, workload: &mut dyn Workload) -> Result<Box<dyn Model>, Stopped> {
-        let before = heap::totals().live_bytes;
-        self.enter(Phase::Load);
-        let model = workload.load()?;
-        self.loaded_bytes = heap::totals().live_bytes.saturating_sub(before);
-        Ok(model)
-    }
-
-    fn infer(&mut self, model: &mut dyn Model, spill: Option<&mut Spill>) -> Result<(), Stopped> {
-        if !self.plan.infer {
-            return Ok(());
-        }
-        self.enter(Phase::Infer);
-        let prediction = model.infer()?;
-        if let Some(spill) = spill {
-            // The strategy's own work, not the workload's.
-            let _paused = heap::pause();
-            spill.write(&prediction)?;
-        }
-        Ok(())
-    }
-
-    fn drop_model(&mut self, model: Option<Box<dyn Model>>) {
-        self.enter(Phase::Drop);
-        drop(model);
-    }
-
     /// Counts, and writes the line. Nothing here allocates from the heap.
     fn boundary(&mut self) -> io::Result<()> {
         let quiet = quiet::wait(self.threads);
         self.threads = quiet.threads;
         let totals = heap::totals();
         let peak_bytes = heap::peak_bytes().max(totals.live_bytes);
-        let out_of_memory = |_| io::Error::from(io::ErrorKind::OutOfMemory);
         self.census.take().map_err(out_of_memory)?;
         self.write_new_sites()?;
         let cost = heap::own_cost();
         let (setup_bytes, setup_blocks) = self.census.setup();
         let counts = Counts {
-            cycle: self.cycle,
+            cycle: self.marks.cycle(),
             live_bytes: totals.live_bytes,
             live_blocks: totals.live_blocks,
             peak_bytes,
-            loaded_bytes: self.loaded_bytes,
+            loaded_bytes: self.marks.loaded_bytes(),
             allocations: totals.allocations - self.before.allocations,
             allocated_bytes: totals.allocated_bytes - self.before.allocated_bytes,
             setup_bytes,
             setup_blocks,
             resident_bytes: proc::resident_bytes(),
-            jemalloc: jemalloc_bytes(),
+            jemalloc: dump::jemalloc_bytes(),
             threads: self.threads,
             quiet: quiet.reached,
             cycle_nanos: self.cycle_nanos,
@@ -309,7 +259,6 @@ impl<'a> Runner<'a> {
     }
 
     fn write_site(&mut self, site: heap::SiteId) -> io::Result<()> {
-        let out_of_memory = |_| io::Error::from(io::ErrorKind::OutOfMemory);
         let (word, bit) = (site as usize / 64, 1_u64 << (site % 64));
         while self.known_sites.as_slice().len() <= word {
             self.known_sites.push(0).map_err(out_of_memory)?;
@@ -361,18 +310,18 @@ impl<'a> Runner<'a> {
 
     /// After the warm-up: from here on survivors count.
     fn baseline(&mut self) -> io::Result<()> {
-        self.dump_statistics("baseline")?;
+        dump::statistics(self.plan, "baseline")?;
         #[cfg(feature = "dhat")]
         if self.plan.heap == HeapKind::Dhat {
             let path = self.plan.out.join(DHAT_FILE);
-            self.window = Some(heap::dhat::open_window(&path, self.cycle));
+            self.window = Some(heap::dhat::open_window(&path, self.plan.warmup));
         }
         Ok(())
     }
 
     /// After the last boundary.
     fn finish(&mut self) -> io::Result<()> {
-        self.dump_statistics("end")?;
+        dump::statistics(self.plan, "end")?;
         #[cfg(feature = "dhat")]
         if self.window.is_some() {
             self.write_witness()?;
@@ -401,72 +350,4 @@ impl<'a> Runner<'a> {
             .collect();
         self.journal.write(&Record::Witness(&witness))
     }
-
-    /// jemalloc's own statistics, as JSON and as text.
-    fn dump_statistics(&mut self, when: &str) -> io::Result<()> {
-        if self.plan.heap != HeapKind::Jemalloc {
-            return Ok(());
-        }
-        let _paused = heap::pause();
-        for (ending, json) in [("json", true), ("txt", false)] {
-            let name = format!("jemalloc-stats-{when}.{ending}");
-            write_whole(&self.plan.out.join(name), |to| {
-                print_jemalloc_stats(to, json)
-            })?;
-        }
-        Ok(())
-    }
-
-    /// A failure with the cycle and phase in which it happened.
-    fn place(&self, what: &str) -> String {
-        match self.phase {
-            Phase::Outside if self.cycle == 0 => what.into(),
-            phase => format!("cycle {}, {phase}: {what}", self.cycle),
-        }
-    }
-}
-
-/// dhat's file in the folder of a run.
-pub(crate) const DHAT_FILE: &str = "dhat-heap.json";
-
-/// Writes a file under a temporary name and renames it, so that no half of it is ever found.
-fn write_whole(
-    path: &Path,
-    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-) -> io::Result<()> {
-    let temporary = path.with_extension("part");
-    let mut file = BufWriter::new(File::create(&temporary)?);
-    write(&mut file)?;
-    file.flush()?;
-    fs::rename(&temporary, path)
-}
-
-#[cfg(feature = "jemalloc")]
-fn jemalloc_bytes() -> Option<journal::JemallocBytes> {
-    if heap::backend() != Some(heap::Backend::Jemalloc) {
-        return None;
-    }
-    heap::jemalloc::read().map(|c| journal::JemallocBytes {
-        allocated: c.allocated,
-        active: c.active,
-        metadata: c.metadata,
-        resident: c.resident,
-        mapped: c.mapped,
-        retained: c.retained,
-    })
-}
-
-#[cfg(not(feature = "jemalloc"))]
-fn jemalloc_bytes() -> Option<journal::JemallocBytes> {
-    None
-}
-
-#[cfg(feature = "jemalloc")]
-fn print_jemalloc_stats(to: &mut dyn Write, json: bool) -> io::Result<()> {
-    heap::jemalloc::print_stats(to, json)
-}
-
-#[cfg(not(feature = "jemalloc"))]
-fn print_jemalloc_stats(_to: &mut dyn Write, _json: bool) -> io::Result<()> {
-    Ok(())
 }

@@ -244,7 +244,7 @@ impl Page {
             .look
             .width
             .saturating_sub(used + 2 + location.chars().count());
-        self.styled(&shortened(function, room.max(24)), style);
+        self.styled(&shortened(function, room.max(12)), style);
         self.text.push_str("  ");
         self.styled(location, style);
         self.text.push('\n');
