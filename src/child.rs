@@ -87,6 +87,8 @@ pub(crate) struct Start {
     pub(crate) heap: HeapKind,
     pub(crate) out: PathBuf,
     pub(crate) timeout: Duration,
+    /// More variables of its environment.
+    pub(crate) more: Vec<(&'static str, String)>,
 }
 
 /// Starts the child and waits for its end, calling `watch` every few milliseconds. Set
@@ -109,6 +111,7 @@ pub(crate) fn measure(
         .args(&start.args)
         .env(heap_variable(), start.heap.name())
         .env(ENV_OUT, &start.out)
+        .envs(start.more.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(file)
         .stderr(errors);

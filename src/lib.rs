@@ -79,9 +79,7 @@
     unsafe_op_in_unsafe_fn,
     clippy::undocumented_unsafe_blocks
 )]
-// What only the command uses yet.
-#![cfg_attr(not(feature = "cli"), allow(dead_code, unused_imports))]
-
+pub use check::{Check, Cycle, CycleResult};
 pub use cycle::{Failure, HeapKind, Model, Phase, Prediction, Strategy, Workload};
 pub use error::Error;
 pub use heap::Heap;
@@ -92,6 +90,7 @@ pub use cli::main;
 
 mod analysis;
 mod census;
+mod check;
 mod child;
 #[cfg(feature = "cli")]
 mod cli;
@@ -100,6 +99,7 @@ mod error;
 mod heap;
 mod jemalloc_change;
 mod journal;
+mod limits;
 mod measure;
 mod names;
 mod proc;

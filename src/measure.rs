@@ -74,6 +74,6 @@ fn second_witness(journal: &Journal, folder: &Path) -> Result<Option<report::Wit
         return Ok(None);
     }
     let witness = witness::compare(journal, &path)?;
-    witness::tidy(journal, &path)?;
+    witness::tidy(&path)?;
     Ok(witness)
 }

@@ -193,25 +193,23 @@ fn address(frame: &str) -> u64 {
         .unwrap_or(0)
 }
 
-/// Rewrites dhat's file without the frames of dhat's own hook and unwinder, which are the same
-/// ten or so at the top of every stack, so that the viewer opens on the program's frames.
+/// Rewrites dhat's file without the frames of dhat's own hook and of the ledger's, which are the
+/// same ten or so at the top of every stack, so that the viewer opens on the program's frames.
 ///
 /// Two points that would become one keep their frames, because the viewer rejects a repeated
 /// stack.
 ///
 /// # Errors
 /// If the file cannot be read or written.
-pub(crate) fn tidy(journal: &Journal, path: &Path) -> Result<(), Error> {
+pub(crate) fn tidy(path: &Path) -> Result<(), Error> {
     let mut json = read_json(path)?;
-    let frames: Vec<u64> = match json["ftbl"].as_array() {
+    let is_hook: Vec<bool> = match json["ftbl"].as_array() {
         Some(table) => table
             .iter()
-            .map(|f| address(f.as_str().unwrap_or_default()))
+            .map(|f| is_hook(f.as_str().unwrap_or_default()))
             .collect(),
         None => return Ok(()),
     };
-    let stacks = journal.sites.values().map(|s| &s.stack[..]);
-    let hooks: std::collections::HashSet<u64> = stacks.filter_map(|s| s.first().copied()).collect();
     let Some(points) = json["pps"].as_array_mut() else {
         return Ok(());
     };
@@ -220,11 +218,13 @@ pub(crate) fn tidy(journal: &Journal, path: &Path) -> Result<(), Error> {
         .iter()
         .map(|p| {
             let all = p["fs"].as_array().cloned().unwrap_or_default();
-            let at = |i: &Value| i.as_u64().and_then(|i| frames.get(i as usize).copied());
-            let start = all
-                .iter()
-                .position(|i| at(i).is_some_and(|a| hooks.contains(&a)));
-            let rest = all[start.unwrap_or(0)..].to_vec();
+            let hook = |i: &Value| {
+                i.as_u64()
+                    .is_some_and(|i| is_hook.get(i as usize) == Some(&true))
+            };
+            let top = all.len().min(DEEPEST_HOOK);
+            let start = all[..top].iter().rposition(hook).map_or(0, |i| i + 1);
+            let rest = all[start..].to_vec();
             *seen.entry(rest.clone()).or_default() += 1;
             rest
         })
@@ -235,6 +235,15 @@ pub(crate) fn tidy(journal: &Journal, path: &Path) -> Result<(), Error> {
         }
     }
     write_whole(path, json.to_string().as_bytes())
+}
+
+/// Frames from the top among which the hooks are, inlined ones included.
+const DEEPEST_HOOK: usize = 24;
+
+/// Whether a frame of dhat's table is of the heap's hook, or of the shim before it.
+fn is_hook(frame: &str) -> bool {
+    let function = frame.split_once(": ").map_or(frame, |(_, f)| f);
+    function.contains("afterdrop::heap::") || function.starts_with("__rust")
 }
 
 #[cfg(test)]
@@ -281,6 +290,15 @@ mod tests {
                 .iter()
                 .any(|d| d.contains("ledger 60 B in 1 blocks, dhat 64 B"))
         );
+    }
+
+    #[test]
+    fn a_hook_is_known_by_its_name() {
+        assert!(is_hook(
+            "0x1: afterdrop::heap::Heap<A>::measured_alloc (src/heap/mod.rs:1:2)"
+        ));
+        assert!(is_hook("0x1: __rustc::__rust_alloc (???:0:0)"));
+        assert!(!is_hook("0x1: serving::heap::load (src/heap.rs:1:2)"));
     }
 
     #[test]

@@ -157,6 +157,7 @@ fn measure(args: &Args, entry: &Entry) -> Result<Outcome, Error> {
             heap: args.heap,
             out: folder,
             timeout,
+            more: Vec::new(),
         },
         horizon: args.horizon,
         options,
@@ -208,7 +209,7 @@ fn interrupt_flag() -> Result<Arc<AtomicBool>, Error> {
 /// The child: runs the cycles, and writes nothing but the journal and the heap's own files.
 fn be_measured(args: &Args, entry: &Entry, folder: PathBuf) -> Result<Outcome, Error> {
     cycle::check_heap(args.heap)?;
-    let mut workload = entry.make(&args.settings(&folder))?;
+    let workload = entry.make(&args.settings(&folder))?;
     let plan = cycle::Plan {
         workload: entry.name().into(),
         heap: args.heap,
@@ -218,10 +219,7 @@ fn be_measured(args: &Args, entry: &Entry, folder: PathBuf) -> Result<Outcome, E
         out: folder,
     };
     let unwritable = |e| Error::io("write the journal in", &plan.out, e);
-    let (strategy, cycles) = (plan.strategy, plan.cycles);
-    let mut body =
-        cycle::Strategies::new(&mut *workload, strategy, !args.no_infer, cycles, &plan.out)
-            .map_err(unwritable)?;
+    let mut body = cycle::Strategies::new(workload, &plan, !args.no_infer).map_err(unwritable)?;
     let complete = cycle::run(&plan, &mut body).map_err(unwritable)?;
     Ok(if complete {
         Outcome::Clean

@@ -4,6 +4,7 @@ use super::Phase;
 use crate::heap::{self, Birth};
 
 /// The running cycle and phase, which every new block is born in.
+#[derive(Debug)]
 pub(crate) struct Marks {
     /// From 1; 0 outside all cycles.
     cycle: u32,
@@ -49,7 +50,7 @@ impl Marks {
         loaded
     }
 
-    pub(super) fn cycle(&self) -> u32 {
+    pub(crate) fn cycle(&self) -> u32 {
         self.cycle
     }
 

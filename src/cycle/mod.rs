@@ -13,7 +13,8 @@ mod spill;
 mod strategies;
 mod workload;
 
-pub(crate) use runner::{DHAT_FILE, JOURNAL, Plan, SPILL, check_heap, run};
+pub(crate) use marks::Marks;
+pub(crate) use runner::{Body, DHAT_FILE, JOURNAL, Plan, SPILL, Stopped, check_heap, no_heap, run};
 pub(crate) use strategies::Strategies;
 pub use workload::{Failure, Model, Prediction, Workload};
 

@@ -80,17 +80,21 @@ pub(crate) fn run(plan: &Plan, body: &mut dyn Body) -> io::Result<bool> {
     Ok(failure.is_none())
 }
 
+/// The error where no [`Heap`](crate::Heap) is installed, with the two lines to add.
+pub(crate) fn no_heap() -> Error {
+    Error::usage("no Heap is installed, so that nothing can be measured").hint(
+        "add `#[global_allocator]` and, below it, \
+         `static HEAP: afterdrop::Heap = afterdrop::Heap::new();`",
+    )
+}
+
 /// Checks that this process measures, and with the heap that was asked for.
 ///
 /// # Errors
 /// If no [`Heap`](crate::Heap) is installed, or the build does not have the heap.
 pub(crate) fn check_heap(asked: HeapKind) -> Result<(), Error> {
     if !heap::is_installed() {
-        return Err(
-            Error::usage("no Heap is installed, so that nothing can be measured").hint(
-                "add `#[global_allocator] static HEAP: afterdrop::Heap = afterdrop::Heap::new();`",
-            ),
-        );
+        return Err(no_heap());
     }
     match heap::backend() {
         None if heap::is_bare() => Ok(()),

@@ -1,18 +1,17 @@
 //! A workload in cycles: what each strategy does with the model.
 
 use std::io;
-use std::path::Path;
 
 use super::marks::Marks;
-use super::runner::{Body, SPILL, Stopped};
+use super::runner::{Body, Plan, SPILL, Stopped};
 use super::spill::Spill;
 use super::workload::{Model, Workload};
 use super::{Phase, Strategy};
 use crate::heap;
 
 /// A workload, handled by a strategy.
-pub(crate) struct Strategies<'a> {
-    workload: &'a mut dyn Workload,
+pub(crate) struct Strategies {
+    workload: Box<dyn Workload>,
     strategy: Strategy,
     /// Whether cycles infer at all, or only load and drop.
     infer: bool,
@@ -24,30 +23,24 @@ pub(crate) struct Strategies<'a> {
     spill: Option<Spill>,
 }
 
-impl<'a> Strategies<'a> {
-    /// `out` is the folder of the run.
+impl Strategies {
+    /// A workload in the cycles of a plan.
     ///
     /// # Errors
     /// If the folder for predictions cannot be made.
-    pub(crate) fn new(
-        workload: &'a mut dyn Workload,
-        strategy: Strategy,
-        infer: bool,
-        cycles: u32,
-        out: &Path,
-    ) -> io::Result<Self> {
+    pub(crate) fn new(workload: Box<dyn Workload>, plan: &Plan, infer: bool) -> io::Result<Self> {
         let mut kept = Vec::new();
-        if strategy == Strategy::Keep {
+        if plan.strategy == Strategy::Keep {
             // So that the registry itself does not grow in a cycle.
-            kept.reserve_exact(cycles as usize);
+            kept.reserve_exact(plan.cycles as usize);
         }
-        let spill = match strategy {
-            Strategy::Slot => Some(Spill::create(&out.join(SPILL))?),
+        let spill = match plan.strategy {
+            Strategy::Slot => Some(Spill::create(&plan.out.join(SPILL))?),
             _ => None,
         };
         Ok(Self {
             workload,
-            strategy,
+            strategy: plan.strategy,
             infer,
             old: None,
             kept,
@@ -70,7 +63,7 @@ impl<'a> Strategies<'a> {
     }
 }
 
-impl Body for Strategies<'_> {
+impl Body for Strategies {
     fn cycle(&mut self, marks: &mut Marks) -> Result<(), Stopped> {
         let workload = &mut *self.workload;
         let mut model = marks.load(|| workload.load())?;

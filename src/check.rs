@@ -1,0 +1,545 @@
+//! Leak assertions in tests: `cargo test` fails with the line when a reload leaks.
+
+use std::any::type_name;
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use crate::child;
+use crate::cycle::{
+    self, Body, Failure, HeapKind, Marks, Phase, Plan, Stopped, Strategies, Strategy, Workload,
+};
+use crate::error::Error;
+use crate::heap;
+use crate::limits::Limits;
+use crate::measure::{self, Request};
+use crate::report::{self, Report, terminal};
+use crate::verdict;
+
+/// Environment variable of the measured child: the check that it is to run.
+const ENV_CHECK: &str = "AFTERDROP_CHECK";
+
+/// Longest run unless told otherwise.
+const TIMEOUT: Duration = Duration::from_secs(300);
+
+/// A leak assertion.
+///
+/// The closure is run in cycles in a fresh process of this test's executable, so that parallel
+/// tests, their order and the harness's own allocations change nothing. The test fails if anything
+/// grows, or if it cannot be told whether it does; the message is the report.
+///
+/// ```no_run
+/// # struct Model; impl Model { fn load() -> Self { Model } fn forward(&self) {} }
+/// #[global_allocator]
+/// static HEAP: afterdrop::Heap = afterdrop::Heap::new();
+///
+/// #[test]
+/// fn reloading_leaves_nothing() {
+///     afterdrop::Check::new("reload").cycles(20).run(|cycle| {
+///         let model = cycle.load(|| Model::load());
+///         cycle.infer(|| model.forward());
+///     });
+/// }
+/// # fn main() {}
+/// ```
+///
+/// # How many cycles
+/// By default as many as it takes to call a small leak a leak: the warm-up, the horizon and some
+/// more, 83 in all. With fewer, growth is called `growing` and fails the check as well; what a
+/// short run cannot see is a cache that is still filling, which then fails the check, too.
+///
+/// # How the child finds its test
+/// It is started as `executable <test> --exact`. The test's name is that of the running thread,
+/// which libtest and nextest name after it, else the path of the closure; [`Check::test`] says it
+/// outright, for a harness that does neither.
+#[derive(Clone, Debug)]
+pub struct Check {
+    name: String,
+    test: Option<String>,
+    cycles: Option<u32>,
+    warmup: u32,
+    horizon: u32,
+    strategy: Strategy,
+    heap: HeapKind,
+    timeout: Duration,
+    limits: Limits,
+}
+
+impl Check {
+    /// A check under a name, which is to be unique within its test.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            test: None,
+            cycles: None,
+            warmup: verdict::DEFAULT_WARMUP,
+            horizon: verdict::DEFAULT_HORIZON,
+            strategy: Strategy::Fresh,
+            heap: HeapKind::System,
+            timeout: TIMEOUT,
+            limits: Limits::default(),
+        }
+    }
+
+    /// Runs so many cycles, the warm-up included.
+    pub fn cycles(mut self, cycles: u32) -> Self {
+        self.cycles = Some(cycles);
+        self
+    }
+
+    /// Sets the first so many cycles aside. 3 by default.
+    pub fn warmup(mut self, cycles: u32) -> Self {
+        self.warmup = cycles;
+        self
+    }
+
+    /// Calls steady growth a leak only beyond so many cycles after the warm-up. 64 by default.
+    pub fn horizon(mut self, cycles: u32) -> Self {
+        self.horizon = cycles;
+        self
+    }
+
+    /// Chooses how cycles handle the model of [`Check::run_workload`]. A closure handles its model
+    /// itself.
+    pub fn strategy(mut self, strategy: Strategy) -> Self {
+        self.strategy = strategy;
+        self
+    }
+
+    /// Chooses what is beneath the ledger. By default it is what the [`Heap`](crate::Heap) was
+    /// laid over: the system's allocator unless another was named.
+    pub fn heap(mut self, heap: HeapKind) -> Self {
+        self.heap = heap;
+        self
+    }
+
+    /// Ends the run after this time, and fails. 300 seconds by default.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Names the test that the child is to run, as `cargo test -- --list` shows it.
+    pub fn test(mut self, path: impl Into<String>) -> Self {
+        self.test = Some(path.into());
+        self
+    }
+
+    /// Allows growth of so many bytes a cycle, all growing sites together. 0 by default.
+    pub fn max_leak_bytes_per_cycle(mut self, bytes: u64) -> Self {
+        self.limits.leak_bytes_per_cycle = Some(bytes);
+        self
+    }
+
+    /// Fails if the cycles leave more than so many bytes live at the last boundary, caches and
+    /// warm-up included; set-up before the first cycle is not counted.
+    pub fn max_live_bytes(mut self, bytes: u64) -> Self {
+        self.limits.live_bytes = Some(bytes);
+        self
+    }
+
+    /// Fails if more than so many bytes are live at any moment of a cycle after the warm-up; set-up
+    /// before the first cycle is not counted. Exact to 4 KiB for each running thread.
+    pub fn max_peak_bytes(mut self, bytes: u64) -> Self {
+        self.limits.peak_bytes = Some(bytes);
+        self
+    }
+
+    /// Fails if any cycle after the warm-up allocates more than so many blocks; a `realloc` counts
+    /// as one.
+    pub fn max_allocations_per_cycle(mut self, blocks: u64) -> Self {
+        self.limits.allocations_per_cycle = Some(blocks);
+        self
+    }
+
+    /// Runs the check.
+    ///
+    /// The closure is one cycle. It may mark its phases with [`Cycle::load`] and [`Cycle::infer`],
+    /// and may return a `Result`, whose error ends the run and fails the test.
+    ///
+    /// # Panics
+    /// With the report, if anything grows, cannot be told, or exceeds a limit; with the reason, if
+    /// the run failed or could not begin.
+    #[track_caller]
+    pub fn run<R: CycleResult, F>(self, cycle: F)
+    where
+        F: FnMut(&mut Cycle<'_>) -> R,
+    {
+        if let Some(message) = self.failure(type_name::<F>(), |_| Ok(Box::new(Closure(cycle)))) {
+            panic!("{message}");
+        }
+    }
+
+    /// Runs the check on a workload, with the chosen strategy.
+    ///
+    /// `make` sets it up, in the measured process and before the first cycle.
+    ///
+    /// # Panics
+    /// As [`Check::run`].
+    #[track_caller]
+    pub fn run_workload<F>(self, make: F)
+    where
+        F: FnOnce() -> Result<Box<dyn Workload>, Failure>,
+    {
+        if let Some(message) = self.failure(type_name::<F>(), |plan| strategies(make, plan)) {
+            panic!("{message}");
+        }
+    }
+
+    /// Runs the check and gives its report, in place of a judgement.
+    ///
+    /// # Errors
+    /// If it could not begin: no `Heap` is installed, too few cycles, no such test.
+    pub fn run_report<R: CycleResult, F>(self, cycle: F) -> Result<Report, Error>
+    where
+        F: FnMut(&mut Cycle<'_>) -> R,
+    {
+        let made = self.measure(type_name::<F>(), |_| Ok(Box::new(Closure(cycle))));
+        made.map(|(report, _)| report)
+    }
+
+    /// The message to fail with; `None` if all is well.
+    fn failure<'a>(
+        self,
+        closure: &str,
+        body: impl FnOnce(&Plan) -> MadeBody<'a>,
+    ) -> Option<String> {
+        let limits = self.limits;
+        let name = self.name.clone();
+        match self.measure(closure, body) {
+            Ok((report, folder)) => verdict_on(&name, &report, &limits, &folder),
+            Err(error) => Some(format!("check `{name}` could not be made: {error}")),
+        }
+    }
+
+    fn measure<'a>(
+        self,
+        closure: &str,
+        body: impl FnOnce(&Plan) -> MadeBody<'a>,
+    ) -> Result<(Report, PathBuf), Error> {
+        let key = self.key();
+        if let Some(out) = child::measured_in() {
+            return self.in_child(&key, out, body);
+        }
+        self.validate()?;
+        let test = self.test.clone().unwrap_or_else(|| test_name(closure));
+        let folder = folder_of(&test, &key)?;
+        let request = Request {
+            start: child::Start {
+                program: child::this_program()?,
+                args: [&*test, "--exact", "--nocapture", "--include-ignored"]
+                    .iter()
+                    .chain(&["--test-threads=1"])
+                    .map(Into::into)
+                    .collect(),
+                heap: self.heap,
+                out: folder.clone(),
+                timeout: self.timeout,
+                more: vec![(ENV_CHECK, key)],
+            },
+            horizon: self.horizon,
+            options: Vec::new(),
+        };
+        let report = measure::measure(request, &AtomicBool::new(false), || {});
+        match report {
+            Ok(report) => Ok((report, folder)),
+            Err(_) if !folder.join(cycle::JOURNAL).exists() => Err(did_not_begin(&test, &folder)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The name, made unique among the checks of this process: parent and child come to the same
+    /// answer, because they pass the same checks in the same order.
+    fn key(&self) -> String {
+        static SEEN: Mutex<Option<HashMap<String, u32>>> = Mutex::new(None);
+        let place = std::thread::current().name().unwrap_or_default().to_owned();
+        let mut seen = SEEN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        // A child runs one test, on the main thread; its parent may run many.
+        let place = if child::measured_in().is_some() {
+            String::new()
+        } else {
+            place
+        };
+        let count = seen
+            .get_or_insert_default()
+            .entry(format!("{place} {}", self.name))
+            .or_default();
+        *count += 1;
+        match *count {
+            1 => self.name.clone(),
+            n => format!("{} ({n})", self.name),
+        }
+    }
+
+    fn validate(&self) -> Result<(), Error> {
+        if !heap::is_installed() {
+            return Err(cycle::no_heap());
+        }
+        if !self.heap.is_available() {
+            return Err(Error::usage(format!(
+                "this build has no heap {0}: turn the feature `{0}` of afterdrop on",
+                self.heap
+            )));
+        }
+        let fewest = self.warmup.saturating_add(verdict::FEWEST_CYCLES);
+        let cycles = self.all_cycles();
+        if cycles < fewest || cycles > heap::MAX_CYCLE {
+            return Err(Error::usage(format!(
+                "{cycles} cycles are out of range: with a warm-up of {} a verdict needs at least \
+                 {fewest}, and {} are the most",
+                self.warmup,
+                heap::MAX_CYCLE
+            )));
+        }
+        Ok(())
+    }
+
+    fn all_cycles(&self) -> u32 {
+        let default = verdict::default_cycles(self.warmup, self.horizon);
+        self.cycles.unwrap_or(default)
+    }
+
+    /// What a check does in the measured child: if it is the one that is asked for, it runs the
+    /// cycles and ends the process. An earlier one of the same test gives the report that it has
+    /// made already.
+    fn in_child<'a>(
+        self,
+        key: &str,
+        out: PathBuf,
+        body: impl FnOnce(&Plan) -> MadeBody<'a>,
+    ) -> Result<(Report, PathBuf), Error> {
+        static RUNNING: AtomicBool = AtomicBool::new(false);
+        if RUNNING.load(Relaxed) {
+            return Err(
+                Error::usage(format!("check `{key}` is inside another check's cycle"))
+                    .hint("take it out: each check runs its own process"),
+            );
+        }
+        if std::env::var_os(ENV_CHECK).is_none_or(|asked| asked != key) {
+            let folder = out.parent().unwrap_or(&out).join(slug(key));
+            let report = Report::read(&folder.join(report::FILE))?;
+            return Ok((report, folder));
+        }
+        RUNNING.store(true, Relaxed);
+        let plan = Plan {
+            workload: key.into(),
+            heap: self.heap,
+            strategy: self.strategy,
+            cycles: self.all_cycles(),
+            warmup: self.warmup,
+            out,
+        };
+        cycle::check_heap(self.heap)?;
+        let complete = cycle::run(&plan, &mut *body(&plan)?)
+            .map_err(|e| Error::io("write the journal in", &plan.out, e))?;
+        // The rest of the test is the parent's: nothing of it may run here, and nothing that would
+        // need a destructor is left.
+        std::process::exit(i32::from(!complete))
+    }
+}
+
+/// One running cycle.
+#[derive(Debug)]
+pub struct Cycle<'a> {
+    marks: &'a mut Marks,
+}
+
+impl Cycle<'_> {
+    /// Runs the part that loads: what it allocates is reported as from `load`.
+    pub fn load<R>(&mut self, load: impl FnOnce() -> R) -> R {
+        let loaded = self.marks.load(load);
+        self.marks.enter(Phase::Cycle);
+        loaded
+    }
+
+    /// Runs the part that infers.
+    pub fn infer<R>(&mut self, infer: impl FnOnce() -> R) -> R {
+        self.within(Phase::Infer, infer)
+    }
+
+    /// Runs the part that drops, where that is worth telling apart.
+    pub fn drop<R>(&mut self, drop: impl FnOnce() -> R) -> R {
+        self.within(Phase::Drop, drop)
+    }
+
+    /// The number of this cycle, from 1.
+    pub fn number(&self) -> u32 {
+        self.marks.cycle()
+    }
+
+    fn within<R>(&mut self, phase: Phase, f: impl FnOnce() -> R) -> R {
+        self.marks.enter(phase);
+        let result = f();
+        self.marks.enter(Phase::Cycle);
+        result
+    }
+}
+
+/// What a cycle's closure may return: nothing, or a `Result`.
+pub trait CycleResult {
+    /// The error that ends the run.
+    ///
+    /// # Errors
+    /// If the cycle failed.
+    fn into_result(self) -> Result<(), Failure>;
+}
+
+impl CycleResult for () {
+    fn into_result(self) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+impl<T, E: Into<Failure>> CycleResult for Result<T, E> {
+    fn into_result(self) -> Result<(), Failure> {
+        self.map(drop).map_err(Into::into)
+    }
+}
+
+/// What a check does in its cycles, or why that cannot be set up.
+type MadeBody<'a> = Result<Box<dyn Body + 'a>, Error>;
+
+fn strategies(
+    make: impl FnOnce() -> Result<Box<dyn Workload>, Failure>,
+    plan: &Plan,
+) -> MadeBody<'static> {
+    let workload =
+        make().map_err(|e| Error::usage(format!("the workload cannot be set up: {e}")))?;
+    let strategies = Strategies::new(workload, plan, true)
+        .map_err(|e| Error::io("make a folder in", &plan.out, e))?;
+    Ok(Box::new(strategies))
+}
+
+struct Closure<F>(F);
+
+impl<R: CycleResult, F: FnMut(&mut Cycle<'_>) -> R> Body for Closure<F> {
+    fn cycle(&mut self, marks: &mut Marks) -> Result<(), Stopped> {
+        let result = (self.0)(&mut Cycle { marks });
+        Ok(result.into_result()?)
+    }
+}
+
+/// The message to fail with; `None` if all is well.
+fn verdict_on(name: &str, report: &Report, limits: &Limits, folder: &Path) -> Option<String> {
+    if !report.ended.is_complete() {
+        return Some(format!(
+            "check `{name}`: the cycles {}\n  {} of {} were run; see {}",
+            report.ended,
+            report.cycles_run(),
+            report.cycles,
+            folder.display()
+        ));
+    }
+    let broken = limits.broken_by(report);
+    if broken.is_empty() {
+        return None;
+    }
+    let page = terminal::render(report, &folder.to_string_lossy(), terminal::Look::default());
+    Some(format!("check `{name}`: {}\n\n{page}", broken.join("; ")))
+}
+
+/// The name of the running test.
+fn test_name(closure: &str) -> String {
+    match std::thread::current().name() {
+        // libtest runs tests on the main thread if it is told to use one thread.
+        None | Some("main") => path_of_closure(closure),
+        Some(thread) => thread.to_owned(),
+    }
+}
+
+/// `krate::tests::name::{{closure}}` without the crate and the closures.
+fn path_of_closure(type_name: &str) -> String {
+    let parts = type_name.split("::").skip(1);
+    let named: Vec<&str> = parts.take_while(|p| !p.starts_with("{{")).collect();
+    named.join("::")
+}
+
+/// The folder of a check: below the target folder of the executable, else the temporary one. What
+/// an earlier run left there is the tool's own and goes.
+fn folder_of(test: &str, key: &str) -> Result<PathBuf, Error> {
+    let program = child::this_program()?;
+    let target = program
+        .ancestors()
+        .find(|a| {
+            a.file_name()
+                .is_some_and(|n| n == "deps" || n == "examples")
+        })
+        .and_then(|deps| deps.parent()?.parent());
+    let base = match target {
+        Some(target) => target.join("afterdrop"),
+        None => std::env::temp_dir().join("afterdrop"),
+    };
+    let executable = program.file_stem().unwrap_or_default().to_string_lossy();
+    let folder = base
+        .join(slug(&executable))
+        .join(slug(test))
+        .join(slug(key));
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).map_err(|e| Error::io("make the folder", &folder, e))?;
+    Ok(folder)
+}
+
+/// A name that is one harmless part of a path.
+fn slug(name: &str) -> String {
+    let harmless = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
+    name.chars()
+        .map(|c| if harmless(c) { c } else { '-' })
+        .collect()
+}
+
+fn did_not_begin(test: &str, folder: &Path) -> Error {
+    Error::child(format!(
+        "the child ran no such check: it was started as `--exact {test}`"
+    ))
+    .hint(format!(
+        "if that is not the test's name, say it with `.test(\"...\")`; what the child printed is \
+         in {}",
+        folder.join(child::OUTPUT).display()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_test_is_named_after_its_closure() {
+        assert_eq!(
+            path_of_closure("krate::tests::name::{{closure}}"),
+            "tests::name"
+        );
+        assert_eq!(
+            path_of_closure("krate::name::{{closure}}::{{closure}}"),
+            "name"
+        );
+        let closure = || ();
+        fn name_of<F>(_: &F) -> String {
+            path_of_closure(type_name::<F>())
+        }
+        assert_eq!(
+            name_of(&closure),
+            "check::tests::a_test_is_named_after_its_closure"
+        );
+    }
+
+    #[test]
+    fn a_slug_is_one_part_of_a_path() {
+        assert_eq!(slug("a::b/c ../d"), "a--b-c----d");
+    }
+
+    #[test]
+    fn results_of_any_error_end_a_cycle() {
+        assert!(().into_result().is_ok());
+        assert!(Ok::<i32, std::fmt::Error>(1).into_result().is_ok());
+        assert!(Err::<(), &str>("no").into_result().is_err());
+    }
+
+    #[test]
+    fn without_a_heap_the_two_lines_are_said() {
+        let error = Check::new("x").run_report(|_| ()).unwrap_err().to_string();
+        assert!(error.contains("#[global_allocator]"), "{error}");
+    }
+}

@@ -1,0 +1,340 @@
+//! Leak assertions as a test author writes them, under the ordinary test harness.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use afterdrop::report::{How, RunVerdict};
+use afterdrop::{Check, Cycle, Failure, Model, Phase, Prediction, Strategy, Workload};
+
+#[global_allocator]
+static HEAP: afterdrop::Heap = afterdrop::Heap::new();
+
+/// The message that a check fails with.
+fn message(check: impl FnOnce()) -> String {
+    let payload = catch_unwind(AssertUnwindSafe(check)).expect_err("the check should fail");
+    *payload.downcast::<String>().expect("a message")
+}
+
+/// The line of a marker in this file.
+fn marked(marker: &str) -> String {
+    let marker = format!("// {marker}");
+    let line = include_str!("check.rs")
+        .lines()
+        .position(|l| l.trim_end().ends_with(&marker))
+        .expect("a marked line");
+    format!("tests/check.rs:{}", line + 1)
+}
+
+fn tidy(_cycle: &mut Cycle<'_>) {
+    drop(vec![1_u8; 1000]);
+}
+
+#[test]
+fn a_closure_may_borrow() {
+    let input = [1_u8; 100];
+    let mut sum = 0_u64;
+    Check::new("borrowing")
+        .cycles(20)
+        .run(|_| sum += input.iter().map(|&b| u64::from(b)).sum::<u64>());
+    assert_eq!(sum, 0, "the cycles ran elsewhere");
+}
+
+#[test]
+fn what_is_dropped_passes() {
+    Check::new("tidy").cycles(20).run(|cycle| {
+        let model = cycle.load(|| vec![1_u8; 4096]);
+        let sum: u32 = cycle.infer(|| model.iter().map(|&b| u32::from(b)).sum());
+        assert_eq!(sum, 4096);
+    });
+}
+
+#[test]
+fn a_leak_fails_with_its_line_its_bytes_and_its_phase() {
+    let message = message(|| {
+        Check::new("leaky").run(|cycle| {
+            cycle.load(|| {
+                let model = vec![1_u8; 4096]; // LEAKY
+                std::mem::forget(model);
+            });
+        });
+    });
+    let place = marked("LEAKY");
+    let first = message.lines().next().unwrap();
+    assert_eq!(
+        first,
+        format!("check `leaky`: leaks 4.10 kB per cycle, at {place}")
+    );
+    assert!(
+        message.contains("4,096 B/cycle in 1 blocks/cycle"),
+        "{message}"
+    );
+    assert!(message.contains("from load"), "{message}");
+    assert!(message.contains("past the horizon"), "{message}");
+    assert!(!message.contains('\u{1b}'), "no colours in a panic");
+}
+
+#[test]
+fn a_short_run_of_a_small_leak_grows_and_fails() {
+    let message = message(|| {
+        Check::new("short")
+            .cycles(20)
+            .run(|_| std::mem::forget(vec![1_u8; 64]));
+    });
+    assert!(
+        message.starts_with("check `short`: grows by 64 B per cycle, at "),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_closure_without_marks_is_the_phase_cycle() {
+    let report = Check::new("unmarked")
+        .run_report(|_| std::mem::forget(vec![1_u8; 64]))
+        .unwrap();
+    let site = report.growing_sites().next().unwrap();
+    assert_eq!(
+        (site.phase, site.bytes_per_cycle),
+        (Phase::Cycle, Some(64.0))
+    );
+}
+
+#[test]
+fn a_cycle_may_use_the_question_mark() {
+    Check::new("result").cycles(10).run(|_| {
+        let number: u32 = "12".parse()?;
+        std::hint::black_box(vec![0_u8; number as usize]);
+        Ok::<(), std::num::ParseIntError>(())
+    });
+    let message = message(|| {
+        Check::new("failing result").cycles(10).run(|cycle| {
+            if cycle.number() == 7 {
+                "seven".parse::<u32>()?;
+            }
+            Ok::<(), std::num::ParseIntError>(())
+        });
+    });
+    assert!(
+        message.contains("cycle 7: invalid digit found in string"),
+        "{message}"
+    );
+    assert!(message.contains("6 of 10 were run"), "{message}");
+}
+
+#[test]
+fn a_panic_in_a_cycle_is_the_message_and_no_leak() {
+    let message = message(|| {
+        Check::new("panicking").cycles(10).run(|cycle| {
+            cycle.infer(|| assert!(std::hint::black_box(1) == 2, "shapes differ"));
+        });
+    });
+    assert!(
+        message.contains("cycle 1, infer") && message.contains("shapes differ"),
+        "{message}"
+    );
+    assert!(!message.contains("leak"), "{message}");
+}
+
+#[test]
+fn two_checks_in_one_test_are_two_runs() {
+    let first = Check::new("same").cycles(20).run_report(tidy).unwrap();
+    let second = Check::new("same")
+        .cycles(20)
+        .run_report(|_| std::mem::forget(vec![1_u8; 8]))
+        .unwrap();
+    assert_eq!(first.verdict, RunVerdict::Clean);
+    assert_eq!(second.verdict, RunVerdict::Growing);
+    assert_eq!(
+        (first.workload.as_str(), second.workload.as_str()),
+        ("same", "same (2)")
+    );
+}
+
+mod nested {
+    pub(super) mod deeper {
+        #[test]
+        fn a_check_in_a_nested_module_finds_its_test() {
+            afterdrop::Check::new("nested")
+                .cycles(10)
+                .run(super::super::tidy);
+        }
+    }
+}
+
+fn helper(bytes: usize) -> RunVerdict {
+    let check = Check::new("helped").cycles(20);
+    let report = check.run_report(move |_| std::mem::forget(Vec::<u8>::with_capacity(bytes)));
+    report.unwrap().verdict
+}
+
+#[test]
+fn a_helper_may_be_called_from_one_test() {
+    assert_eq!(helper(10), RunVerdict::Growing);
+}
+
+#[test]
+fn and_from_another() {
+    assert_eq!(helper(0), RunVerdict::Clean);
+}
+
+#[test]
+fn limits_beyond_growth_are_kept() {
+    let run = |check: Check| {
+        check.cycles(20).run(|_| {
+            let blocks: Vec<Vec<u8>> = (0..10).map(|_| vec![0_u8; 1000]).collect();
+            std::hint::black_box(blocks);
+        });
+    };
+    // Eleven blocks: ten buffers and the list of them.
+    run(Check::new("within")
+        .max_allocations_per_cycle(11)
+        .max_peak_bytes(20_000)
+        .max_live_bytes(0));
+    let broken = message(|| run(Check::new("blocks").max_allocations_per_cycle(10)));
+    assert!(
+        broken.contains("11 allocations in a cycle, where 10 are allowed"),
+        "{broken}"
+    );
+    let broken = message(|| run(Check::new("peak").max_peak_bytes(5_000)));
+    assert!(
+        broken.contains("bytes live within a cycle, where 5,000 are allowed"),
+        "{broken}"
+    );
+}
+
+#[test]
+fn some_growth_can_be_allowed() {
+    let run = |check: Check| check.run(|_| std::mem::forget(vec![1_u8; 100]));
+    run(Check::new("allowed").max_leak_bytes_per_cycle(100));
+    let broken = message(|| run(Check::new("too much").max_leak_bytes_per_cycle(99)));
+    assert!(broken.contains("leaks 100 B per cycle"), "{broken}");
+}
+
+#[test]
+fn live_bytes_can_be_limited() {
+    static CACHE: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+    let broken = message(|| {
+        Check::new("live").cycles(20).max_live_bytes(4999).run(|_| {
+            CACHE.lock().unwrap().resize(5000, 1);
+        });
+    });
+    assert!(
+        broken.contains("5,000 bytes live after the last cycle"),
+        "{broken}"
+    );
+}
+
+#[test]
+fn what_cannot_be_told_does_not_pass() {
+    static CACHE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+    let message = message(|| {
+        Check::new("undecided").cycles(20).run(|cycle| {
+            let mut cache = CACHE.lock().unwrap();
+            cache.reserve(64);
+            if cycle.number() < 18 {
+                cache.push(vec![1]);
+            }
+        });
+    });
+    assert!(message.contains("check `undecided`: "), "{message}");
+}
+
+#[test]
+fn a_check_that_hangs_is_ended() {
+    let message = message(|| {
+        Check::new("hanging")
+            .cycles(20)
+            .timeout(Duration::from_secs(1))
+            .run(|cycle| {
+                if cycle.number() == 4 {
+                    std::thread::sleep(Duration::from_secs(600));
+                }
+            });
+    });
+    assert!(
+        message.contains("timed out") && message.contains("3 of 20 were run"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_killed_check_says_by_what() {
+    let report = Check::new("aborting").cycles(20).run_report(|cycle| {
+        if cycle.number() == 7 {
+            std::process::abort();
+        }
+    });
+    let report = report.unwrap();
+    assert_eq!(report.ended.how, How::Killed);
+    assert_eq!(report.cycles_run(), 6);
+}
+
+struct Registry(&'static Mutex<Vec<u8>>);
+struct Loaded(Vec<u8>);
+
+impl Workload for Registry {
+    fn load(&mut self) -> Result<Box<dyn Model>, Failure> {
+        let size = self.0.lock().unwrap().len();
+        Ok(Box::new(Loaded(vec![1; size])))
+    }
+}
+
+impl Model for Loaded {
+    fn infer(&mut self) -> Result<Prediction, Failure> {
+        Ok(vec![self.0.len() as f32])
+    }
+}
+
+#[test]
+fn a_workload_is_checked_with_a_strategy() {
+    static SIZE: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+    let check = |strategy: Strategy| {
+        let check = Check::new(strategy.name()).cycles(20).strategy(strategy);
+        check.run_workload(|| {
+            SIZE.lock().unwrap().resize(10_000, 0);
+            Ok(Box::new(Registry(&SIZE)))
+        });
+    };
+    check(Strategy::Fresh);
+    check(Strategy::Swap);
+    check(Strategy::Slot);
+    let message = message(|| check(Strategy::Keep));
+    assert!(
+        message.contains("check `keep`: leaks 10.0 kB per cycle"),
+        "{message}"
+    );
+}
+
+#[test]
+fn too_few_cycles_say_how_many() {
+    let error = Check::new("few").cycles(4).run_report(tidy).unwrap_err();
+    assert!(error.to_string().contains("at least 8"), "{error}");
+}
+
+#[test]
+fn a_wrong_test_name_says_what_to_do() {
+    let check = Check::new("lost").cycles(10).test("no_such_test");
+    let error = check.run_report(tidy).unwrap_err().to_string();
+    assert!(
+        error.contains("--exact no_such_test") && error.contains(".test("),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_check_inside_a_check_is_an_error() {
+    let message = message(|| {
+        Check::new("outer").cycles(10).run(|_| {
+            Check::new("inner").cycles(10).run(tidy);
+        });
+    });
+    assert!(message.contains("inside another check"), "{message}");
+}
+
+#[test]
+#[should_panic(expected = "grows by 24 B per cycle")]
+fn a_failing_check_is_a_failing_test() {
+    Check::new("should panic")
+        .cycles(20)
+        .run(|_| std::mem::forget(vec![1_u8; 24]));
+}
