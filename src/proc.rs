@@ -50,6 +50,29 @@ fn threads_of_stat(stat: &str) -> Option<u64> {
     behind.split(' ').nth(17)?.parse().ok()
 }
 
+/// Whether every other thread of this process sleeps or waits: none runs, or is about to.
+///
+/// Allocates, so that the caller has to keep its calls out of the ledger. `true` if the kernel
+/// does not tell.
+pub(crate) fn others_sleep() -> bool {
+    let own = std::fs::read_link("/proc/thread-self").ok();
+    let own = own.as_deref().and_then(std::path::Path::file_name);
+    let Ok(threads) = std::fs::read_dir("/proc/self/task") else {
+        return true;
+    };
+    threads.flatten().all(|thread| {
+        let mut buffer = [0; SMALL];
+        let path = thread.path().join("stat");
+        let stat = path.to_str().and_then(|p| read_small(p, &mut buffer));
+        Some(&*thread.file_name()) == own || stat.is_none_or(|s| state_of_stat(s) != Some('R'))
+    })
+}
+
+/// Field 3 of `/proc/<id>/stat`: the state, `R` for running.
+fn state_of_stat(stat: &str) -> Option<char> {
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
 /// One executable mapping of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CodeMapping<'a> {
@@ -118,6 +141,7 @@ mod tests {
     fn a_command_with_parentheses_does_not_confuse() {
         let stat = "12 (a) b ( c) S 1 2 3 0 -1 5 6 7 8 9 1 2 3 4 20 0 7 0 99";
         assert_eq!(threads_of_stat(stat), Some(7));
+        assert_eq!(state_of_stat(stat), Some('S'));
         assert_eq!(threads_of_stat("nonsense"), None);
     }
 
@@ -130,6 +154,20 @@ mod tests {
         assert_eq!(code_mapping("7f00-7f01 rw-p 0 fe:00 1 /lib/x"), None);
         assert_eq!(code_mapping("7f00-7f01 r-xp 0 00:00 0 [vdso]"), None);
         assert_eq!(code_mapping(""), None);
+    }
+
+    #[test]
+    fn a_busy_thread_does_not_sleep() {
+        use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+        static STOP: AtomicBool = AtomicBool::new(false);
+        let busy = std::thread::spawn(|| {
+            while !STOP.load(Relaxed) {
+                std::hint::spin_loop();
+            }
+        });
+        assert!(!others_sleep());
+        STOP.store(true, Relaxed);
+        busy.join().unwrap();
     }
 
     #[test]

@@ -195,6 +195,8 @@ impl<'a> Runner<'a> {
         if self.plan.warmup == 0 {
             self.baseline()?;
         }
+        self.threads = quiet::wait_for_start();
+        self.before = heap::totals();
         heap::restart_peak();
         for cycle in 1..=self.plan.cycles {
             self.marks.begin(cycle);

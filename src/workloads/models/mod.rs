@@ -94,10 +94,19 @@ struct Place {
     device: fn() -> Device,
 }
 
+/// The plain device.
+#[expect(
+    deprecated,
+    reason = "ndarray is what people serve with today; Burn announces its end in favour of flex"
+)]
+pub(crate) fn ndarray() -> Device {
+    Device::ndarray()
+}
+
 const PLACES: &[Place] = &[
     Place {
         name: "ndarray",
-        device: Device::ndarray,
+        device: ndarray,
     },
     #[cfg(feature = "flex")]
     Place {
@@ -106,7 +115,7 @@ const PLACES: &[Place] = &[
     },
     Place {
         name: "autodiff",
-        device: || Device::ndarray().autodiff(),
+        device: || ndarray().autodiff(),
     },
 ];
 
@@ -250,7 +259,7 @@ impl<M: Shipped> Model for Loaded<M> {
         let logits = self.model.logits(&input, &self.device);
         let output: Vec<f32> = logits
             .into_data()
-            .to_vec()
+            .try_to_vec::<f32>()
             .map_err(|e| format!("the output is not f32: {e:?}"))?;
         compare(&output, &floats(self.fixture.expected))?;
         Ok(output)

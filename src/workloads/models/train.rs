@@ -7,10 +7,10 @@ use std::path::Path;
 use ::burn::nn::loss::CrossEntropyLossConfig;
 use ::burn::optim::{AdamConfig, GradientsParams};
 use ::burn::store::{BurnpackStore, ModuleSnapshot, SafetensorsStore};
-use ::burn::tensor::{Device, Int, Tensor, TensorData};
+use ::burn::tensor::{Int, Tensor, TensorData};
 
 use super::transformer::VOCABULARY;
-use super::{BATCH, CLASSES, Cnn, Mlp, Shipped, Transformer};
+use super::{BATCH, CLASSES, Cnn, Mlp, Shipped, Transformer, ndarray};
 use crate::error::Error;
 
 const STEPS: usize = 150;
@@ -82,7 +82,7 @@ fn batch(size: usize, draw: Draw, random: &mut Random) -> (Vec<f32>, Vec<i64>) {
 }
 
 fn make<M: Shipped>(folder: &Path, draw: Draw) -> Result<String, Error> {
-    let device = Device::ndarray().autodiff();
+    let device = ndarray().autodiff();
     device.seed(42);
     let mut random = Random(42);
     let mut model = M::init(&device);
@@ -99,7 +99,7 @@ fn make<M: Shipped>(folder: &Path, draw: Draw) -> Result<String, Error> {
         model = optimizer.step(1e-3, model, gradients);
     }
     let (input, classes) = batch(BATCH, draw, &mut random);
-    let plain = Device::ndarray();
+    let plain = ndarray();
     let path = |ending: &str| folder.join(format!("{}.{ending}", M::NAME));
     let wrong = |what: String| Error::usage(format!("cannot save burn:{}: {what}", M::NAME));
     model
@@ -113,7 +113,7 @@ fn make<M: Shipped>(folder: &Path, draw: Draw) -> Result<String, Error> {
     let output: Vec<f32> = saved
         .logits(&input, &plain)
         .into_data()
-        .to_vec()
+        .try_to_vec::<f32>()
         .map_err(|e| wrong(format!("{e:?}")))?;
     let right = output
         .chunks(CLASSES)
