@@ -17,7 +17,7 @@
 //!    needs the feature `cli`.
 //!
 //! # What you get
-//! A [`Report`](report::Report) on the terminal and as `report.json`, the journal of the run, and
+//! A [`Report`] on the terminal and as `report.json`, the journal of the run, and
 //! what the heap itself gives: jemalloc's statistics, or a dhat profile. The exit code is 0 for
 //! clean, 1 for a leak or growth, 2 for bad input, 3 if the measured run failed, 4 for undecided.
 //!
