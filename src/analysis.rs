@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::child::{Ended, How};
-use crate::cycle::Phase;
+use crate::cycle::{Phase, Strategy};
 use crate::heap::NO_SITE;
 use crate::journal::{Journal, Row};
 use crate::report::{
@@ -54,14 +54,16 @@ pub(crate) fn report(journal: &Journal, with: Circumstances) -> Report {
         .filter(|b| b.counts.cycle > journal.start.warmup)
         .count() as u32;
     let mut run = RunVerdict::worst(sites.iter().map(|s| s.verdict));
-    if run == RunVerdict::Clean && after_warmup < verdict::FEWEST_CYCLES {
+    // What a run did not reach it cannot clear.
+    if run == RunVerdict::Clean && (after_warmup < verdict::FEWEST_CYCLES || !ended.is_complete()) {
         run = RunVerdict::Undecided;
     }
     let growth = sites
         .iter()
         .filter(|s| s.verdict.is_growth())
         .filter_map(|s| s.bytes_per_cycle);
-    let bytes_per_cycle = (run != RunVerdict::Undecided).then(|| growth.sum());
+    let bytes_per_cycle =
+        (run != RunVerdict::Undecided).then(|| growth.fold(0.0, |sum, rate| sum + rate));
     let attribution = attribution(journal, &sites);
     Report {
         schema: SCHEMA.into(),
@@ -375,6 +377,11 @@ fn summary(run: RunVerdict, sites: &[Site], after_warmup: u32, warmup: u32) -> S
             "memory grows at {}, but {looked} do not reach the horizon",
             places(count(Verdict::Growing))
         ),
+        RunVerdict::Undecided
+            if after_warmup >= verdict::FEWEST_CYCLES && count(Verdict::Undecided) == 0 =>
+        {
+            format!("nothing grew in {looked}, but the run did not get to its end")
+        }
         RunVerdict::Undecided if sites.iter().all(|s| s.verdict != Verdict::Undecided) => {
             format!(
                 "{looked} are too few for a verdict; at least {} are needed",
@@ -399,9 +406,13 @@ fn warnings(
     let reached = journal.boundaries.len();
     if !ended.is_complete() {
         warnings.push(format!(
-            "the run {ended}; {reached} of {} boundaries were reached, and only they are reported",
+            "the run ended early ({ended}): {reached} of {} boundaries were reached, and only they \
+             are reported",
             journal.start.cycles
         ));
+    }
+    if journal.start.strategy == Strategy::Keep {
+        warnings.push("the strategy `keep` itself keeps every model: that is what is shown".into());
     }
     let restless = journal
         .boundaries
@@ -447,7 +458,7 @@ fn warnings(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cycle::{HeapKind, Strategy};
+    use crate::cycle::HeapKind;
     use crate::journal::{Boundary, Counts, Start, VERSION};
 
     fn row(site: u32, birth: u32, bytes: u64, blocks: u64) -> Row {

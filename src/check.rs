@@ -243,9 +243,11 @@ impl Check {
             horizon: self.horizon,
             options: Vec::new(),
         };
-        let report = measure::measure(request, &AtomicBool::new(false), || {});
-        match report {
-            Ok(report) => Ok((report, folder)),
+        match measure::measure(request, &AtomicBool::new(false), || {}) {
+            Ok(measured) => match measured.unwritten {
+                None => Ok((measured.report, folder)),
+                Some(error) => Err(error),
+            },
             Err(_) if !folder.join(cycle::JOURNAL).exists() => Err(did_not_begin(&test, &folder)),
             Err(error) => Err(error),
         }

@@ -73,6 +73,7 @@ impl std::fmt::Display for Ended {
             How::Interrupted => "interrupted",
         };
         match &self.detail {
+            Some(detail) if self.how == How::Killed => write!(f, "{how} {detail}"),
             Some(detail) => write!(f, "{how}: {detail}"),
             None => f.write_str(how),
         }

@@ -24,16 +24,24 @@ pub(crate) struct Request {
     pub(crate) options: Vec<String>,
 }
 
+/// What came of it.
+pub(crate) struct Measured {
+    pub(crate) report: Report,
+    /// Why a file beside the journal could not be read or written (a full disk). What was measured
+    /// is not lost for that.
+    pub(crate) unwritten: Option<Error>,
+}
+
 /// Measures in a child and writes `report.json` in the folder of the run, calling `watch` now and
 /// then meanwhile. A run that failed after its first boundary is reported like any other.
 ///
 /// # Errors
-/// If the child cannot start or reaches no boundary, or a file cannot be read or written.
+/// If the child cannot start or reaches no boundary, or the journal cannot be read.
 pub(crate) fn measure(
     request: Request,
     interrupted: &AtomicBool,
     watch: impl FnMut(),
-) -> Result<Report, Error> {
+) -> Result<Measured, Error> {
     let folder = request.start.out.as_path();
     let ended = child::measure(&request.start, interrupted, watch)?;
     for left in [cycle::SPILL, SCRATCH] {
@@ -50,7 +58,10 @@ pub(crate) fn measure(
         }
         Err(error) => return Err(error),
     };
-    let witness = second_witness(&journal, folder)?;
+    let (witness, unread) = match second_witness(&journal, folder) {
+        Ok(witness) => (witness, None),
+        Err(error) => (None, Some(error)),
+    };
     let with = Circumstances {
         ended,
         horizon: request.horizon,
@@ -62,9 +73,12 @@ pub(crate) fn measure(
         // Nothing was measured: a report would only hide the reason.
         return Err(Error::child(format!("the measured run {}", report.ended)));
     }
-    jemalloc_change::write_table(folder)?;
-    report.write(&folder.join(report::FILE))?;
-    Ok(report)
+    let written = jemalloc_change::write_table(folder)
+        .and_then(|()| report.write(&folder.join(report::FILE)));
+    Ok(Measured {
+        report,
+        unwritten: unread.or(written.err()),
+    })
 }
 
 /// dhat's file, compared with the ledger and made ready for its viewer.

@@ -23,14 +23,22 @@ pub(crate) fn pick<T: Copy>(
 /// The error for a name that is not in the list.
 pub(crate) fn unknown(what: &str, name: &str, known: &[&str]) -> Error {
     let error = Error::usage(format!("there is no {what} `{}`", name.escape_debug()));
+    /// Names that still read as a sentence.
+    const FEW: usize = 8;
     match nearest(name, known) {
         Some(near) => error.hint(format!("did you mean `{near}`?")),
+        None if known.len() > FEW => error.hint("`afterdrop list` shows what there is"),
         None => error.hint(format!("there is {}", known.join(", "))),
     }
 }
 
 /// The known name with the fewest edits, if a third of the letters or fewer differ.
+/// A name without its group (`lru` of `planted:lru`) is near enough.
 fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    let in_group = |k: &&str| k.split_once(':').is_some_and(|(_, rest)| rest == name);
+    if let Some(whole) = known.iter().copied().find(in_group) {
+        return Some(whole);
+    }
     known
         .iter()
         .map(|&k| (edits(name, k), k))
@@ -79,6 +87,22 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "there is no device `gpu`; there is ndarray, flex"
+        );
+    }
+
+    #[test]
+    fn a_name_without_its_group_is_near_and_a_long_list_is_not_printed() {
+        let error = unknown("workload", "lru", &["planted:lrs", "planted:lru"]);
+        assert!(
+            error.to_string().contains("did you mean `planted:lru`?"),
+            "{error}"
+        );
+        let error = unknown("workload", "x", &["planted:lru"; 20]);
+        assert!(
+            error
+                .to_string()
+                .ends_with("`afterdrop list` shows what there is"),
+            "{error}"
         );
     }
 

@@ -25,18 +25,21 @@ pub struct Frame {
     pub file: Option<String>,
     /// Line, from 1.
     pub line: Option<u32>,
+    /// Whose code it is.
+    pub owner: Owner,
 }
 
 /// Whose code a frame is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Owner {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Owner {
     /// The user's own: not one of the others.
     Own,
     /// A crate from a registry or a checkout.
     Dependency,
-    /// `std`, `core`, `alloc`, and crates that only store things for others.
+    /// `std`, `core`, `alloc`, crates that only store things for others, and code without a line.
     Standard,
-    /// This tool.
+    /// afterdrop itself. Its workloads count as the user's own.
     Tool,
 }
 
@@ -113,6 +116,7 @@ impl Symbolizer {
                 function: "??".into(),
                 file: file.map(|f| f.to_string_lossy().into_owned()),
                 line: None,
+                owner: Owner::Standard,
             });
         }
         frames
@@ -159,19 +163,15 @@ impl Binary {
                     continue;
                 };
                 let location = frame.location.as_ref();
-                frames.push(Frame {
-                    function: without_hash(&name).into(),
-                    file: location.and_then(|l| l.file).map(tidy_path),
-                    line: location.and_then(|l| l.line).filter(|&l| l > 0),
-                });
+                frames.push(Frame::new(
+                    without_hash(&name),
+                    location.and_then(|l| l.file),
+                    location.and_then(|l| l.line),
+                ));
             }
         }
         if frames.is_empty() {
-            frames.extend(symbol().map(|name| Frame {
-                function: without_hash(&name).into(),
-                file: None,
-                line: None,
-            }));
+            frames.extend(symbol().map(|name| Frame::new(without_hash(&name), None, None)));
         }
         frames
     }
@@ -187,31 +187,43 @@ fn without_hash(name: &str) -> &str {
     }
 }
 
-/// A path without `.` and `..`, and short where it is of a known place: `burn-nn-0.22.1/src/x.rs`
-/// for a registry's crate, `std/src/x.rs` for the standard library, relative to the current
-/// folder for what is below it.
-fn tidy_path(path: &str) -> String {
+/// Where this crate was compiled; its files are below it.
+const HOME: &str = env!("CARGO_MANIFEST_DIR");
+
+/// A path without `.` and `..`, short where it is of a known place (`burn-nn-0.22.1/src/x.rs` for a
+/// registry's crate, `std/src/x.rs` for the standard library, relative to the current folder or to
+/// this crate for what is below), and whose code it is by its place; `None` if the place does not
+/// tell.
+fn placed(path: &str) -> (String, Option<Owner>) {
     let path = normal(Path::new(path));
     let text = path.to_string_lossy();
     if let Some(short) = of_dependency(&text) {
-        return short;
+        let krate = versioned(short.split('/').next().unwrap_or_default());
+        let krate = krate.unwrap_or_default().replace('-', "_");
+        let owner = match krate.as_str() {
+            "afterdrop" => Owner::Tool,
+            k if CARRIERS.contains(&k) => Owner::Standard,
+            _ => Owner::Dependency,
+        };
+        return (short, Some(owner));
     }
     if let Some((_, rest)) = text.split_once("/library/")
         && (text.starts_with("/rustc/") || text.contains("/rustlib/src/rust/library/"))
     {
-        return rest.into();
+        return (rest.into(), Some(Owner::Standard));
     }
     if let Some(rest) = text.strip_prefix("/rust/deps/") {
-        return rest.into();
+        return (rest.into(), Some(Owner::Standard));
     }
-    match std::env::current_dir() {
-        Ok(here) => path
-            .strip_prefix(here)
-            .unwrap_or(&path)
-            .to_string_lossy()
-            .into_owned(),
-        Err(_) => text.into_owned(),
+    if let Ok(inside) = path.strip_prefix(HOME) {
+        // The workloads are what is measured, not the tool.
+        let is_tool = inside.starts_with("src") && !inside.starts_with("src/workloads");
+        let owner = if is_tool { Owner::Tool } else { Owner::Own };
+        return (inside.to_string_lossy().into_owned(), Some(owner));
     }
+    let here = std::env::current_dir().ok();
+    let inside = here.and_then(|here| Some(path.strip_prefix(here).ok()?.to_owned()));
+    (inside.unwrap_or(path).to_string_lossy().into_owned(), None)
 }
 
 /// `name-1.2.3/src/x.rs` of a registry's crate, `name-git/src/x.rs` of a checkout.
@@ -279,55 +291,38 @@ impl Frame {
         file.split('/').next().unwrap_or_default()
     }
 
-    /// The crate that the function's name begins with; for `<a::B as c::D>::e` it is `a`.
-    pub(crate) fn krate(&self) -> &str {
-        let name = self.function.trim_start_matches(['<', '&', '*', '(', '[']);
-        let name = name.strip_prefix("dyn ").unwrap_or(name);
-        let name = name.strip_prefix("mut ").unwrap_or(name);
-        let end = name
-            .find(|c: char| !(c.is_alphanumeric() || c == '_'))
-            .unwrap_or(name.len());
-        &name[..end]
-    }
-
-    /// Whose code it is. The file decides where it is known: generic code of another crate is
-    /// named after the type it is for, but stands in its own file.
-    pub(crate) fn owner(&self) -> Owner {
-        if let Some(file) = &self.file {
-            let folder = file.split('/').next().unwrap_or_default();
-            if let Some(krate) = versioned(folder) {
-                let krate = krate.replace('-', "_");
-                if krate == "afterdrop" {
-                    return Owner::Tool;
-                }
-                return if CARRIERS.contains(&krate.as_str()) {
-                    Owner::Standard
-                } else {
-                    Owner::Dependency
-                };
-            }
-            if ["std", "core", "alloc", "backtrace", "test", "proc_macro"].contains(&folder)
-                && file[folder.len()..].starts_with("/src/")
-            {
-                return Owner::Standard;
-            }
-            if is_tool_file(file) {
-                return Owner::Tool;
-            }
-        }
-        let krate = self.krate();
-        if krate == "afterdrop" && !self.function.starts_with("afterdrop::workloads::") {
-            return Owner::Tool;
-        }
-        if self.line.is_none() || self.function.starts_with("__rust") {
+    /// A frame as DWARF has it.
+    fn new(function: &str, path: Option<&str>, line: Option<u32>) -> Self {
+        let line = line.filter(|&l| l > 0);
+        let (file, place) = match path.map(placed) {
+            Some((file, owner)) => (Some(file), owner),
+            None => (None, None),
+        };
+        let owner = match place {
             // Without a line there is nothing to edit: C start-up code, allocator shims.
-            return Owner::Standard;
+            _ if line.is_none() || function.starts_with("__rust") => Owner::Standard,
+            Some(owner) => owner,
+            None if krate_of(function) == "afterdrop" => Owner::Tool,
+            None => Owner::Own,
+        };
+        Self {
+            function: function.into(),
+            file,
+            line,
+            owner,
         }
-        if CARRIERS.contains(&krate) && self.file.is_none() {
-            return Owner::Standard;
-        }
-        Owner::Own
     }
+}
+
+/// The crate that a function's name begins with; for `<a::B as c::D>::e` it is `a`.
+fn krate_of(function: &str) -> &str {
+    let name = function.trim_start_matches(['<', '&', '*', '(', '[']);
+    let name = name.strip_prefix("dyn ").unwrap_or(name);
+    let name = name.strip_prefix("mut ").unwrap_or(name);
+    let end = name
+        .find(|c: char| !(c.is_alphanumeric() || c == '_'))
+        .unwrap_or(name.len());
+    &name[..end]
 }
 
 /// The crate's name of a folder `name-1.2.3` or `name-git`, as `tidy_path` gives it.
@@ -342,30 +337,15 @@ fn versioned(folder: &str) -> Option<&str> {
     })
 }
 
-/// Whether a file belongs to the tool itself. Its workloads are what is measured, not the tool.
-fn is_tool_file(file: &str) -> bool {
-    /// Where this crate was compiled; its files are below it.
-    const HOME: &str = env!("CARGO_MANIFEST_DIR");
-    let inside = if Path::new(file).is_absolute() {
-        Path::new(file).strip_prefix(HOME).ok()
-    } else {
-        // `tidy_path` made it relative to the current folder.
-        let here = std::env::current_dir().ok();
-        let below = here.is_some_and(|here| here == Path::new(HOME));
-        below.then_some(Path::new(file))
-    };
-    inside.is_some_and(|f| f.starts_with("src") && !f.starts_with("src/workloads"))
-}
-
 /// The index of the blame frame: the innermost frame of the user's own code, else of a
 /// dependency, else of whatever carried the allocation out (a thread pool, the standard library's
 /// thread start). `None` if no frame has a name.
 pub(crate) fn blame(stack: &[Frame]) -> Option<usize> {
-    let of = |owner| stack.iter().position(|f| f.owner() == owner);
+    let of = |owner| stack.iter().position(|f| f.owner == owner);
     // `alloc` and `core` are on the way of every allocation and say nothing.
     let carrier = |f: &Frame| {
         let file = f.file.as_deref().unwrap_or_default();
-        f.owner() == Owner::Standard
+        f.owner == Owner::Standard
             && f.line.is_some()
             && !file.starts_with("alloc/")
             && !file.starts_with("core/")
@@ -380,16 +360,16 @@ pub(crate) fn blame(stack: &[Frame]) -> Option<usize> {
 pub(crate) fn relevant(stack: &[Frame]) -> &[Frame] {
     let inner = stack
         .iter()
-        .position(|f| matches!(f.owner(), Owner::Own | Owner::Dependency))
+        .position(|f| matches!(f.owner, Owner::Own | Owner::Dependency))
         .unwrap_or(stack.len());
     let outer = stack[inner..]
         .iter()
-        .position(|f| f.owner() == Owner::Tool)
+        .position(|f| f.owner == Owner::Tool)
         .map_or(stack.len(), |n| inner + n);
     let stack = &stack[inner..outer];
     let end = stack
         .iter()
-        .rposition(|f| matches!(f.owner(), Owner::Own | Owner::Dependency))
+        .rposition(|f| matches!(f.owner, Owner::Own | Owner::Dependency))
         .map_or(0, |i| i + 1);
     &stack[..end]
 }
@@ -399,11 +379,11 @@ mod tests {
     use super::*;
 
     fn frame(function: &str, file: &str) -> Frame {
-        Frame {
-            function: function.into(),
-            file: (!file.is_empty()).then(|| tidy_path(file)),
-            line: Some(3),
-        }
+        Frame::new(function, Some(file), Some(3))
+    }
+
+    fn tidy_path(path: &str) -> String {
+        placed(path).0
     }
 
     #[test]
@@ -414,7 +394,7 @@ mod tests {
         assert_eq!(tidy_path(std), "alloc/src/vec/mod.rs");
         let git = "/home/me/.cargo/git/checkouts/burn-12ab/34cd/crates/x/src/y.rs";
         assert_eq!(tidy_path(git), "burn-git/crates/x/src/y.rs");
-        assert_eq!(frame("x::y", git).owner(), Owner::Dependency);
+        assert_eq!(frame("x::y", git).owner, Owner::Dependency);
         let here = std::env::current_dir().unwrap().join("src/a/../b.rs");
         assert_eq!(tidy_path(&here.to_string_lossy()), "src/b.rs");
     }
@@ -455,10 +435,10 @@ mod tests {
             "<app::T as core::clone::Clone>::clone",
             "/rustc/1/library/core/src/clone.rs",
         );
-        assert_eq!(inlined.owner(), Owner::Standard);
+        assert_eq!(inlined.owner, Owner::Standard);
         let workload = format!("{}/src/workloads/burn.rs", env!("CARGO_MANIFEST_DIR"));
         assert_eq!(
-            frame("afterdrop::workloads::burn::x", &workload).owner(),
+            frame("afterdrop::workloads::burn::x", &workload).owner,
             Owner::Own
         );
     }
@@ -471,9 +451,30 @@ mod tests {
 
     #[test]
     fn a_crate_is_read_off_a_name() {
-        assert_eq!(frame("<alloc::vec::Vec<T> as X>::y", "").krate(), "alloc");
-        assert_eq!(frame("<&mut a::B as c::D>::e", "").krate(), "a");
-        assert_eq!(frame("main", "").krate(), "main");
+        assert_eq!(krate_of("<alloc::vec::Vec<T> as X>::y"), "alloc");
+        assert_eq!(krate_of("<&mut a::B as c::D>::e"), "a");
+        assert_eq!(krate_of("main"), "main");
+    }
+
+    #[test]
+    fn a_workload_of_this_crate_is_no_tool_wherever_it_is_run() {
+        let file = format!("{HOME}/src/workloads/models/cnn.rs");
+        let logits = frame(
+            "<afterdrop::workloads::models::cnn::Cnn as X>::logits",
+            &file,
+        );
+        assert_eq!(logits.owner, Owner::Own);
+        assert_eq!(logits.file.as_deref(), Some("src/workloads/models/cnn.rs"));
+        let user = frame(
+            "<serving::A as afterdrop::cycle::Workload>::load",
+            "/srv/src/heap/a.rs",
+        );
+        assert_eq!(user.owner, Owner::Own);
+        let vendored = frame(
+            "afterdrop::cycle::runner::run",
+            "/vendor/afterdrop/src/x.rs",
+        );
+        assert_eq!(vendored.owner, Owner::Tool);
     }
 
     #[test]

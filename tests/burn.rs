@@ -125,11 +125,23 @@ fn a_model_file_that_cannot_be_read_is_named() {
     let foreign = write("foreign.bpk", b"this is no model");
     let empty = write("empty.safetensors", b"");
     let missing = folder.join("missing.bpk").to_string_lossy().into_owned();
+    // Named as it is: no ending is guessed, though another file would answer to it.
+    let bare = write("bare", b"this is no model");
+    std::fs::copy("fixtures/burn/mlp.bpk", folder.join("bare.bpk")).unwrap();
+    let pipe = folder.join("pipe.bpk").to_string_lossy().into_owned();
+    let made = std::process::Command::new("mkfifo")
+        .arg(&pipe)
+        .status()
+        .unwrap();
+    assert!(made.success());
     for (file, says) in [
         (missing.as_str(), "cannot read the model"),
         (&truncated, "is no bpk file of burn:mlp"),
         (&foreign, "is no bpk file of burn:mlp"),
         (&empty, "is no safetensors file of burn:mlp"),
+        (&bare, "is no bpk file of burn:mlp"),
+        (&pipe, "is not a regular file"),
+        ("/dev/zero", "is not a regular file"),
         ("fixtures/burn/cnn.bpk", "is no bpk file of burn:mlp"),
     ] {
         let ran = run(&["burn:mlp", "--model", file]).exits(2);

@@ -66,7 +66,7 @@ fn a_leak_fails_with_its_line_its_bytes_and_its_phase() {
         format!("check `leaky`: leaks 4.10 kB per cycle, at {place}")
     );
     assert!(
-        message.contains("4,096 B/cycle in 1 blocks/cycle"),
+        message.contains("4,096 B and 1 blocks a cycle"),
         "{message}"
     );
     assert!(message.contains("from load"), "{message}");

@@ -17,7 +17,7 @@ fn run(args: &[&str]) -> Ran {
 fn a_clean_run_exits_with_0_and_says_so_first() {
     let ran = run(&["planted:lru"]).exits(0);
     assert!(
-        ran.out.starts_with("CLEAN      planted:lru\n"),
+        ran.out.starts_with("CLEAN       planted:lru\n"),
         "{}",
         ran.out
     );
@@ -73,7 +73,7 @@ fn quiet_is_one_line() {
     let ran = run(&["planted:registry", "--quiet"]).exits(1);
     assert_eq!(
         ran.out,
-        "LEAK       planted:registry leaks 4.10 kB per cycle\n"
+        "LEAK        planted:registry leaks 4.10 kB per cycle\n"
     );
 }
 
@@ -223,7 +223,7 @@ fn bad_input_is_one_line_exits_with_2_and_leaves_nothing() {
         (&["planted:lru", "--device", "ndarray"], "takes no --device"),
         (
             &["planted:lru", "--timeout", "nan"],
-            "not a number of seconds",
+            "no time that can be waited",
         ),
     ] {
         let ran = run(args).exits(2);
@@ -279,6 +279,36 @@ fn a_run_that_takes_too_long_is_ended_and_still_reported() {
         "{}",
         ran.out
     );
+}
+
+#[test]
+fn a_failed_run_is_never_called_clean() {
+    let ran = run(&["planted:lru", "--cycles", "500000", "--timeout", "1.5"]).exits(3);
+    assert!(
+        ran.out.starts_with("FAILED      planted:lru timed out"),
+        "{}",
+        ran.out
+    );
+    assert_eq!(ran.report().verdict.name(), "undecided");
+}
+
+#[test]
+fn a_clean_run_grows_by_nothing_at_all() {
+    let ran = run(&["planted:lru", "--json"]).exits(0);
+    assert!(ran.out.contains("\"bytes_per_cycle\": 0.0,"), "{}", ran.out);
+    assert!(!ran.out.contains("-0.0"), "{}", ran.out);
+}
+
+#[test]
+fn usage_errors_are_one_line() {
+    for args in [
+        &["planted:lru", "--cycles", "-1"][..],
+        &["planted:lru", "--nonsense"],
+        &[],
+    ] {
+        let ran = run(args).exits(2);
+        assert!(ran.error().ends_with("see --help"), "{}", ran.err);
+    }
 }
 
 #[test]

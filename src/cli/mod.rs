@@ -89,11 +89,14 @@ const BAD_INPUT: u8 = 2;
 pub fn main(workloads: Vec<Entry>) -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            // Help and version are asked for, the rest is bad usage.
-            let code = if error.use_stderr() { BAD_INPUT } else { 0 };
-            let _ = error.print();
-            return ExitCode::from(code);
+        Err(error) if error.use_stderr() => {
+            eprintln!("afterdrop: {}; see --help", one_line(&error));
+            return ExitCode::from(BAD_INPUT);
+        }
+        Err(asked) => {
+            // Help or version: a reader that went away is no error.
+            let _ = asked.print();
+            return ExitCode::SUCCESS;
         }
     };
     let result = match cli.command {
@@ -110,6 +113,14 @@ pub fn main(workloads: Vec<Entry>) -> ExitCode {
             ExitCode::from(if error.is_child() { failed } else { BAD_INPUT })
         }
     }
+}
+
+/// What clap found wrong, without the usage and tips that follow.
+fn one_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let said = text.split("\n\n").next().unwrap_or_default();
+    let said = said.trim().trim_start_matches("error: ");
+    said.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Prints to standard output. A reader that went away (`| head`) is no error.

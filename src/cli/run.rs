@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
 use super::outdir::OutDir;
 use super::progress::Progress;
 use super::{Outcome, find, print};
@@ -113,8 +115,15 @@ impl Args {
                 self.warmup
             )));
         }
-        if cycles > heap::MAX_CYCLE {
-            let most = heap::MAX_CYCLE;
+        let most = heap::MAX_CYCLE;
+        for (option, value) in [("--warmup", self.warmup), ("--horizon", self.horizon)] {
+            if value > most {
+                return Err(Error::usage(format!(
+                    "{option} {value} is too many: at most {most}"
+                )));
+            }
+        }
+        if cycles > most {
             return Err(Error::usage(format!(
                 "--cycles {cycles} is too many: at most {most}"
             )));
@@ -133,7 +142,7 @@ impl Args {
             .filter(|t| !t.is_zero())
             .ok_or_else(|| {
                 Error::usage(format!(
-                    "--timeout {} is not a number of seconds",
+                    "--timeout {:?} is no time that can be waited",
                     self.timeout
                 ))
             })
@@ -162,10 +171,14 @@ fn measure(args: &Args, entry: &Entry) -> Result<Outcome, Error> {
         horizon: args.horizon,
         options,
     };
-    let report = measure::measure(request, &interrupted, || progress.look())?;
+    let measured = measure::measure(request, &interrupted, || progress.look())?;
     drop(progress);
     out.keep();
+    let report = measured.report;
     show(args, &report, &out)?;
+    if let Some(error) = measured.unwritten {
+        return Err(error);
+    }
     Ok(Outcome::of(report.verdict, report.ended.is_complete()))
 }
 
@@ -199,7 +212,7 @@ fn screen_width() -> usize {
 /// Set when the user interrupts: the child gets the signal too, and the parent stays to report.
 fn interrupt_flag() -> Result<Arc<AtomicBool>, Error> {
     let flag = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+    for signal in [SIGHUP, SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&flag))
             .map_err(|e| Error::usage(format!("cannot watch for interrupts: {e}")))?;
     }

@@ -13,7 +13,7 @@ pub use crate::child::{Ended, How};
 use crate::cycle::{HeapKind, Phase, Strategy};
 use crate::error::Error;
 pub use crate::journal::JemallocBytes;
-pub use crate::symbols::Frame;
+pub use crate::symbols::{Frame, Owner};
 use crate::verdict::Verdict;
 
 pub mod terminal;

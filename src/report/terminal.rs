@@ -7,7 +7,7 @@ use anstyle::{AnsiColor, Style};
 
 use super::units::{bytes, exact, rate};
 use super::{Report, RunVerdict, Site};
-use crate::symbols::{self, Frame};
+use crate::symbols::{self, Frame, Owner};
 use crate::verdict::Verdict;
 
 /// How to draw.
@@ -29,23 +29,38 @@ impl Default for Look {
     }
 }
 
-/// Sites shown with their stacks; the rest is a line, or a count.
+/// Lines of a screen that has room for a prompt.
+const SCREEN: usize = 38;
+/// Sites shown with their stacks, at most; the rest is a line, or a count.
 const IN_FULL: usize = 3;
 /// Sites shown in a line.
 const IN_BRIEF: usize = 5;
 /// Frames shown of what the blame frame called.
 const CALLED: usize = 3;
+/// Columns that a function's name gets at least.
+const LEAST_NAME: usize = 12;
 /// Columns of the chart.
 const CHART: usize = 40;
 
 /// Draws the report. `written` are the files to name at the end.
 pub fn render(report: &Report, written: &str, look: Look) -> String {
+    // As many sites in full as one screen has room for, and always the worst.
+    for in_full in (2..=IN_FULL).rev() {
+        let page = draw(report, written, look, in_full);
+        if page.lines().count() <= SCREEN {
+            return page;
+        }
+    }
+    draw(report, written, look, 1)
+}
+
+fn draw(report: &Report, written: &str, look: Look, in_full: usize) -> String {
     let mut page = Page {
         text: String::new(),
         look,
     };
     page.head(report);
-    page.sites(report);
+    page.sites(report, in_full);
     page.charts(report);
     page.sums(report);
     for warning in &report.warnings {
@@ -65,7 +80,7 @@ pub fn render(report: &Report, written: &str, look: Look) -> String {
 const DIM: Style = Style::new().dimmed();
 const BOLD: Style = Style::new().bold();
 /// Width of the labels at the left.
-const LABEL: usize = 11;
+const LABEL: usize = 12;
 
 fn color(verdict: Verdict) -> Style {
     let color = match verdict {
@@ -128,22 +143,34 @@ impl Page {
     }
 
     fn head(&mut self, report: &Report) {
-        let style = color(match report.verdict {
-            RunVerdict::Clean => Verdict::WarmUp,
-            RunVerdict::Undecided => Verdict::Undecided,
-            RunVerdict::Growing => Verdict::Growing,
-            RunVerdict::Leak => Verdict::Leak,
-        });
-        let verdict = report.verdict.name().to_uppercase();
-        self.styled(&format!("{verdict:<width$}", width = LABEL), style.bold());
         let mut title = report.workload.clone();
-        if let Some(rate) = report.bytes_per_cycle.filter(|&rate| rate != 0.0) {
-            let verb = if report.verdict == RunVerdict::Leak {
-                "leaks"
-            } else {
-                "grows"
+        let (word, style) = if report.ended.is_complete() {
+            let worst = match report.verdict {
+                RunVerdict::Clean => Verdict::WarmUp,
+                RunVerdict::Undecided => Verdict::Undecided,
+                RunVerdict::Growing => Verdict::Growing,
+                RunVerdict::Leak => Verdict::Leak,
             };
-            let _ = write!(title, " {verb} {} per cycle", bytes(rate));
+            (report.verdict.name(), color(worst))
+        } else {
+            let _ = write!(
+                title,
+                " {} after {} of {} cycles",
+                report.ended,
+                report.cycles_run(),
+                report.cycles
+            );
+            ("failed", color(Verdict::Leak))
+        };
+        let word = format!("{:<width$}", word.to_uppercase(), width = LABEL);
+        self.styled(&word, style.bold());
+        if let Some(rate) = report.bytes_per_cycle.filter(|&rate| rate != 0.0) {
+            let verb = match (report.ended.is_complete(), report.verdict) {
+                (false, _) => "; grew by",
+                (true, RunVerdict::Leak) => " leaks",
+                (true, _) => " grows by",
+            };
+            let _ = write!(title, "{verb} {} per cycle", bytes(rate));
         }
         self.styled(&title, BOLD);
         self.text.push('\n');
@@ -161,18 +188,18 @@ impl Page {
             report.cycles,
             report.cost.cycle_seconds
         );
-        let line = format!("{}; {ran}; {}", setting.join(" "), report.ended);
+        let line = format!("{}; {ran}", setting.join(" "));
         self.wrapped_in(&line, DIM);
         self.text.push('\n');
     }
 
-    fn sites(&mut self, report: &Report) {
+    fn sites(&mut self, report: &Report, in_full: usize) {
         let (serious, harmless): (Vec<_>, Vec<_>) = report
             .sites
             .iter()
             .partition(|s| s.verdict >= Verdict::Undecided);
         let mut explained: Vec<Verdict> = Vec::new();
-        for site in serious.iter().take(IN_FULL) {
+        for site in serious.iter().take(in_full) {
             self.site_in_full(site);
             // The same sentence under every site would push the rest off the screen.
             if !explained.contains(&site.verdict) {
@@ -181,10 +208,10 @@ impl Page {
                 self.wrapped(&site.reason);
             }
         }
-        for site in serious.iter().skip(IN_FULL).take(IN_BRIEF) {
+        for site in serious.iter().skip(in_full).take(IN_BRIEF) {
             self.site_in_brief(site);
         }
-        self.more(serious.iter().skip(IN_FULL + IN_BRIEF));
+        self.more(serious.iter().skip(in_full + IN_BRIEF));
         for site in harmless.iter().take(IN_BRIEF) {
             self.site_in_brief(site);
         }
@@ -197,14 +224,14 @@ impl Page {
     fn site_in_full(&mut self, site: &Site) {
         self.label(site.verdict.name(), color(site.verdict).bold());
         let growth = match (site.bytes_per_cycle, site.blocks_per_cycle) {
-            (Some(b), Some(n)) => format!("{} B/cycle in {} blocks/cycle, ", rate(b), rate(n)),
+            (Some(b), Some(n)) => format!("{} B and {} blocks a cycle, ", rate(b), rate(n)),
             _ => String::new(),
         };
         self.wrapped(&format!(
-            "{growth}{} held in {} blocks of {} generations, from {}",
+            "{growth}{} held in {} of {}, from {}",
             bytes(site.retained_bytes as f64),
-            exact(site.retained_blocks),
-            site.generations,
+            count(site.retained_blocks, "block"),
+            count(u64::from(site.generations), "generation"),
             site.phase,
         ));
         self.text.push_str(&" ".repeat(LABEL));
@@ -240,13 +267,12 @@ impl Page {
     fn frame(&mut self, function: &str, location: &str, style: Style) {
         let line_start = self.text.rfind('\n').map_or(0, |i| i + 1);
         let used = visible(&self.text[line_start..]);
-        let room = self
-            .look
-            .width
-            .saturating_sub(used + 2 + location.chars().count());
-        self.styled(&shortened(function, room.max(12)), style);
+        let room = self.look.width.saturating_sub(used + 2);
+        let location = shortened(location, room.saturating_sub(LEAST_NAME));
+        let room = room.saturating_sub(location.chars().count());
+        self.styled(&shortened(function, room), style);
         self.text.push_str("  ");
-        self.styled(location, style);
+        self.styled(&location, style);
         self.text.push('\n');
     }
 
@@ -313,10 +339,10 @@ impl Page {
             self.label("dhat", DIM);
             let sentence = if witness.agrees {
                 format!(
-                    "agrees with the ledger at all {} sites: {} B in {} blocks",
-                    witness.sites,
+                    "agrees with the ledger at {}: {} B in {}",
+                    count(u64::from(witness.sites), "site"),
                     exact(witness.dhat_bytes),
-                    exact(witness.dhat_blocks)
+                    count(witness.dhat_blocks, "block")
                 )
             } else {
                 format!(
@@ -343,6 +369,12 @@ impl Page {
     }
 }
 
+/// `1 block`, `2 blocks`.
+fn count(n: u64, what: &str) -> String {
+    let plural = if n == 1 { "" } else { "s" };
+    format!("{} {what}{plural}", exact(n))
+}
+
 /// The frames that matter next to the blame frame: of what it called, where each further crate was
 /// entered, from the allocation outwards; then who called, the user's own code first.
 fn frames_below(site: &Site) -> Vec<&Frame> {
@@ -355,20 +387,13 @@ fn frames_below(site: &Site) -> Vec<&Frame> {
         None => (relevant, &[][..]),
     };
     let mut chosen: Vec<&Frame> = Vec::new();
-    for frame in called
-        .iter()
-        .filter(|f| f.owner() == symbols::Owner::Dependency)
-    {
+    for frame in called.iter().filter(|f| f.owner == Owner::Dependency) {
         if chosen.len() < CALLED && !chosen.iter().any(|c| c.package() == frame.package()) {
             chosen.push(frame);
         }
     }
-    let own = callers.iter().find(|f| f.owner() == symbols::Owner::Own);
-    let any = || {
-        callers
-            .iter()
-            .find(|f| f.owner() == symbols::Owner::Dependency)
-    };
+    let own = callers.iter().find(|f| f.owner == Owner::Own);
+    let any = || callers.iter().find(|f| f.owner == Owner::Dependency);
     chosen.extend(own.or_else(any));
     chosen
 }
@@ -462,6 +487,11 @@ mod tests {
             function: function.into(),
             file: Some(file.into()),
             line: Some(line),
+            owner: match file.split('/').next() {
+                Some("alloc") => Owner::Standard,
+                Some("app") => Owner::Own,
+                _ => Owner::Dependency,
+            },
         };
         let site = Site {
             verdict: Verdict::Leak,

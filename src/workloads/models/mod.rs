@@ -158,7 +158,12 @@ impl Format {
 fn check<M: Shipped>(settings: &Settings) -> Result<Vec<String>, Error> {
     let (place, format) = (place(settings)?, Format::of(settings)?);
     if let Some(path) = &settings.model {
-        fs::metadata(path).map_err(|e| Error::io("read the model", path, e))?;
+        let metadata = fs::metadata(path).map_err(|e| Error::io("read the model", path, e))?;
+        if !metadata.is_file() {
+            // A pipe would be waited for, and a device read for ever.
+            let what = format!("{} is not a regular file", path.display());
+            return Err(Error::usage(what).hint("name a model's file with --model"));
+        }
         // A file that does not load is said before anything is measured.
         let model = std::panic::catch_unwind(|| load::<M>(path, format, &(place.device)()));
         match model {
@@ -270,7 +275,7 @@ fn load<M: Shipped>(path: &Path, format: Format, device: &Device) -> Result<M, S
     let mut model = M::init(device);
     let loaded = match format {
         Format::Burnpack => model
-            .load_from(&mut BurnpackStore::from_file(path))
+            .load_from(&mut BurnpackStore::from_file(path).auto_extension(false))
             .map_err(|e| e.to_string()),
         Format::Safetensors => model
             .load_from(&mut SafetensorsStore::from_file(path))
