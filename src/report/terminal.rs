@@ -257,7 +257,7 @@ impl Page {
             None => bytes(site.retained_bytes as f64),
         };
         self.styled(
-            &format!("{amount:<9} {:<8}", site.phase.name()),
+            &format!("{amount:<14}  {:<7}  ", site.phase.name()),
             Style::new(),
         );
         self.frame(&site.function, &site.location(), Style::new());
