@@ -438,6 +438,13 @@ fn warnings(
             attribution.refused
         ));
     }
+    if journal.start.by_cfi {
+        warnings.push(
+            "this build has no frame pointers, so stacks were walked by call frame information; \
+             RUSTFLAGS=\"-C force-frame-pointers=yes\" makes recording several times faster"
+                .into(),
+        );
+    }
     let named = journal.sites.iter().any(|(&id, _)| id != NO_SITE);
     if !named && attribution.unattributed_bytes > 0 {
         warnings.push(
@@ -481,6 +488,7 @@ mod tests {
                 cycles,
                 warmup: 3,
                 pid: 1,
+                by_cfi: false,
             },
             code: Vec::new(),
             sites: BTreeMap::new(),

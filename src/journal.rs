@@ -29,6 +29,8 @@ pub(crate) struct Start<S> {
     pub(crate) cycles: u32,
     pub(crate) warmup: u32,
     pub(crate) pid: u32,
+    /// Stacks were walked by call frame information, because the build has no frame pointers.
+    pub(crate) by_cfi: bool,
 }
 
 /// Executable code of a file at an address.
@@ -314,6 +316,7 @@ mod tests {
                 cycles: 20,
                 warmup: 3,
                 pid: 1,
+                by_cfi: false,
             }),
             Record::Code(Code {
                 start: 1,

@@ -54,6 +54,10 @@ pub(crate) trait Body {
 /// workload that fails or panics is in the journal's end record, and `Ok(false)`.
 pub(crate) fn run(plan: &Plan, body: &mut dyn Body) -> io::Result<bool> {
     let writer = journal::Writer::create(&plan.out.join(JOURNAL))?;
+    let unwinder = {
+        let _paused = heap::pause();
+        heap::choose_unwinder()
+    };
     let mut runner = Runner::new(plan, writer);
     runner.journal.write(&Record::Start(Start {
         version: journal::VERSION,
@@ -63,6 +67,7 @@ pub(crate) fn run(plan: &Plan, body: &mut dyn Body) -> io::Result<bool> {
         cycles: plan.cycles,
         warmup: plan.warmup,
         pid: std::process::id(),
+        by_cfi: unwinder == heap::Unwinder::Cfi,
     }))?;
     let failure = caught(|| runner.cycles(body));
     let failure = match failure {

@@ -7,6 +7,8 @@ use core::alloc::{GlobalAlloc, Layout};
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::alloc::System;
 
+#[cfg(target_arch = "x86_64")]
+mod cfi;
 #[cfg(feature = "dhat")]
 pub(crate) mod dhat;
 #[cfg(feature = "jemalloc")]
@@ -26,6 +28,8 @@ pub(crate) use thread::pause;
 use ledger::Ledger;
 use sites::Sites;
 use thread::{Busy, Thread};
+use unwind::Registers;
+pub(crate) use unwind::Unwinder;
 
 /// Environment variable that turns recording on: the measured child has it, no other process.
 pub(crate) const ENV_HEAP: &core::ffi::CStr = c"AFTERDROP_HEAP";
@@ -193,13 +197,13 @@ impl<A: GlobalAlloc> Heap<A> {
             // SAFETY: the caller's promise, passed on.
             return unsafe { self.backend_alloc(state, layout, zeroed) };
         }
-        let frame = unwind::frame_pointer();
+        let here = unwind::registers();
         let recorded = thread::enter(|thread| {
             let clock = thread.clock();
             // SAFETY: the caller's promise, passed on.
             let at = unsafe { self.backend_alloc(state, layout, zeroed) };
             if !at.is_null() {
-                record(thread, at as usize, layout.size(), frame);
+                record(thread, at as usize, layout.size(), here);
             }
             thread::stop_clock(clock);
             at
@@ -251,7 +255,7 @@ impl<A: GlobalAlloc> Heap<A> {
             // SAFETY: the caller's promise, passed on.
             return unsafe { self.backend_realloc(state, at, layout, new_size) };
         }
-        let frame = unwind::frame_pointer();
+        let here = unwind::registers();
         let recorded = thread::enter(|thread| {
             let clock = thread.clock();
             // Forget first, as in `measured_dealloc`.
@@ -260,7 +264,7 @@ impl<A: GlobalAlloc> Heap<A> {
             let new = unsafe { self.backend_realloc(state, at, layout, new_size) };
             match old {
                 _ if !new.is_null() => {
-                    record(thread, new as usize, new_size, frame);
+                    record(thread, new as usize, new_size, here);
                     #[cfg(feature = "dhat")]
                     dhat::keep_origin(state, old, new as usize);
                 }
@@ -352,11 +356,11 @@ impl<A: GlobalAlloc> Heap<A> {
 }
 
 #[inline]
-fn record(thread: &Thread, address: usize, size: usize, frame: usize) {
+fn record(thread: &Thread, address: usize, size: usize, here: Registers) {
     let block = Block {
         address,
         size,
-        site: thread.site(&SITES, frame),
+        site: thread.site(&SITES, here),
         birth: now(),
     };
     restore(thread, &block);
@@ -474,6 +478,20 @@ pub(crate) fn backend() -> Option<Backend> {
 /// Whether this process runs a chosen allocator without the ledger, for a comparison.
 pub(crate) fn is_bare() -> bool {
     STATE.load(Relaxed) == Backend::Jemalloc as u8
+}
+
+/// Environment variable that makes the child walk by call frame information in any build.
+const ENV_UNWIND: &str = "AFTERDROP_UNWIND";
+
+/// Settles how stacks are walked: by frame pointers where this build has them. Sites recorded
+/// before are those of set-up.
+pub(crate) fn choose_unwinder() -> Unwinder {
+    let chosen = unwind::choose();
+    if std::env::var_os(ENV_UNWIND).is_some_and(|how| how == "cfi") {
+        unwind::force_cfi();
+        return Unwinder::Cfi;
+    }
+    chosen
 }
 
 /// Sums over all live blocks and all calls so far.

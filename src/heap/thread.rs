@@ -12,7 +12,7 @@ use core::sync::atomic::{
 };
 
 use super::sites::{NO_SITE, SiteId, Sites};
-use super::unwind::{Bounds, Remembered};
+use super::unwind::{Bounds, Registers, Remembered, Unwinder, unwinder};
 
 /// Entries of a thread's site cache; a power of two.
 const MEMO: usize = 128;
@@ -98,15 +98,19 @@ impl Drop for Paused {
 }
 
 impl Thread {
-    /// The site of the stack whose innermost frame is at `frame`.
-    pub(super) fn site(&self, sites: &Sites, frame: usize) -> SiteId {
+    /// The site of the stack on top of which the registers were read.
+    pub(super) fn site(&self, sites: &Sites, here: Registers) -> SiteId {
         if self.bounds.get() == Bounds::UNKNOWN {
             self.bounds.set(Bounds::of_this_thread());
         }
         // SAFETY: a thread's state is reached only by that thread and, because of `busy`, by one
         // hook at a time (tests: `a_hook_is_not_entered_twice`).
         let (stack, memo) = unsafe { (&mut *self.stack.get(), &mut *self.memo.get()) };
-        let walk = stack.walk(frame, self.bounds.get().reader(frame));
+        let bounds = self.bounds.get();
+        let walk = match unwinder() {
+            Unwinder::FramePointers => stack.walk(here.bp, bounds.reader(here.bp)),
+            Unwinder::Cfi => stack.walk_by_cfi(here, bounds.reader(here.sp)),
+        };
         if walk.hash == 0 {
             return NO_SITE;
         }
@@ -208,7 +212,7 @@ mod tests {
         static SITES: Sites = Sites::new();
         #[inline(never)]
         fn here() -> SiteId {
-            enter(|t| t.site(&SITES, crate::heap::unwind::frame_pointer())).unwrap()
+            enter(|t| t.site(&SITES, crate::heap::unwind::registers())).unwrap()
         }
         let ids: Vec<_> = (0..3).map(|_| here()).collect();
         assert!(ids[0] == ids[1] && ids[1] == ids[2] && ids[0] != NO_SITE);

@@ -6,6 +6,8 @@
 //! the next allocation *verifies* it with loads that do not wait for each other. Only the frames
 //! that differ, usually a few at the top, are walked.
 
+use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
+
 /// Frames kept of a stack. A deeper one is cut at its outer end, and the cut is recorded.
 pub(crate) const MAX_FRAMES: usize = 128;
 
@@ -172,28 +174,146 @@ impl Remembered {
         self.cut = cut;
         Walk { hash, cut }
     }
+
+    /// The same by call frame information, where the chain of frame pointers is broken.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn walk_by_cfi(
+        &mut self,
+        start: Registers,
+        read: impl Fn(usize) -> Option<Words>,
+    ) -> Walk {
+        let mut found = [0; MAX_FRAMES];
+        let (len, cut) = super::cfi::walk_into(start, |at| Some(read(at)?.0), &mut found);
+        let mut hash = 0;
+        for (frame, &ret) in self.frames.iter_mut().zip(found[..len].iter().rev()) {
+            hash = mix(hash, ret);
+            (frame.ret, frame.hash) = (ret, hash);
+        }
+        self.len = len;
+        // Nothing may attach to these: they have no addresses.
+        self.cut = true;
+        Walk { hash, cut }
+    }
+
+    /// Elsewhere only frame pointers are walked.
+    #[cfg(not(target_arch = "x86_64"))]
+    pub(super) fn walk_by_cfi(
+        &mut self,
+        start: Registers,
+        read: impl Fn(usize) -> Option<Words>,
+    ) -> Walk {
+        self.walk(start.bp, read)
+    }
 }
 
-/// The running function's frame pointer.
+/// Where the running function is, and its frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Registers {
+    /// An address in the function.
+    pub(super) pc: usize,
+    /// The stack pointer there.
+    pub(super) sp: usize,
+    /// The frame pointer there; anything, in a build without.
+    pub(super) bp: usize,
+}
+
+/// The running function's registers.
 #[inline(always)]
-pub(super) fn frame_pointer() -> usize {
-    let at: usize;
+pub(super) fn registers() -> Registers {
+    let (pc, sp, bp): (usize, usize, usize);
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: copies a register, touches neither memory nor flags.
+    // SAFETY: copies registers, touches neither memory nor flags.
     unsafe {
-        core::arch::asm!("mov {}, rbp", out(reg) at, options(nomem, nostack, preserves_flags));
+        core::arch::asm!(
+            "lea {}, [rip]", "mov {}, rsp", "mov {}, rbp",
+            out(reg) pc, out(reg) sp, out(reg) bp,
+            options(nomem, nostack, preserves_flags)
+        );
     }
     #[cfg(target_arch = "aarch64")]
     // SAFETY: as above.
     unsafe {
-        core::arch::asm!("mov {}, x29", out(reg) at, options(nomem, nostack, preserves_flags));
+        core::arch::asm!(
+            "adr {}, .", "mov {}, sp", "mov {}, x29",
+            out(reg) pc, out(reg) sp, out(reg) bp,
+            options(nomem, nostack, preserves_flags)
+        );
     }
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     {
-        at = 0;
+        (pc, sp, bp) = (0, 0, 0);
     }
-    at
+    Registers { pc, sp, bp }
 }
+
+/// How stacks are walked in this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Unwinder {
+    /// By frame pointers.
+    FramePointers = 0,
+    /// By call frame information: the build has no frame pointers.
+    Cfi = 1,
+}
+
+static UNWINDER: AtomicU8 = AtomicU8::new(Unwinder::FramePointers as u8);
+
+/// How stacks are walked now.
+#[inline]
+pub(super) fn unwinder() -> Unwinder {
+    if UNWINDER.load(Relaxed) == Unwinder::Cfi as u8 {
+        Unwinder::Cfi
+    } else {
+        Unwinder::FramePointers
+    }
+}
+
+/// Finds out whether the chain of frame pointers is whole, by comparing it with a walk by call
+/// frame information from here, and settles how stacks are walked from now on.
+#[cfg(target_arch = "x86_64")]
+#[inline(never)]
+pub(super) fn choose() -> Unwinder {
+    use super::cfi;
+    /// Outermost frames that the chain may lack: the C library's start-up code has none.
+    const START_UP: usize = 3;
+    if !cfi::prepare() {
+        return Unwinder::FramePointers;
+    }
+    let registers = registers();
+    let bounds = Bounds::of_this_thread();
+    let mut by_cfi = [0; MAX_FRAMES];
+    let reader = bounds.reader(registers.sp);
+    let (count, _) = cfi::walk_into(registers, |at| Some(reader(at)?.0), &mut by_cfi);
+    let mut chain = Remembered::new();
+    chain.walk(registers.bp, bounds.reader(registers.bp));
+    let equal = chain
+        .stack()
+        .zip(by_cfi)
+        .take_while(|(a, b)| a == b)
+        .count();
+    let chosen = if equal + START_UP >= count {
+        Unwinder::FramePointers
+    } else {
+        Unwinder::Cfi
+    };
+    UNWINDER.store(chosen as u8, Relaxed);
+    chosen
+}
+
+/// Elsewhere only frame pointers are walked.
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) fn choose() -> Unwinder {
+    Unwinder::FramePointers
+}
+
+/// Walks by call frame information from now on, whatever the build has; for tests.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn force_cfi() {
+    UNWINDER.store(Unwinder::Cfi as u8, Relaxed);
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) fn force_cfi() {}
 
 /// The part of a thread's stack that may be read: from a live frame to the stack's upper end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -404,6 +524,37 @@ mod tests {
             high: start + WORD,
         };
         assert_eq!(tiny.reader(start)(start), None, "no room for two words");
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn both_unwinders_see_the_same_frames() {
+        #[inline(never)]
+        fn compare(depth: u32) {
+            if depth > 0 {
+                compare(depth - 1);
+                // Not the last thing: a tail call would leave no frame.
+                std::hint::black_box(depth);
+                return;
+            }
+            assert_eq!(
+                choose(),
+                Unwinder::FramePointers,
+                "this build has frame pointers"
+            );
+            let registers = registers();
+            let bounds = Bounds::of_this_thread();
+            let (mut chain, mut cfi) = (Remembered::new(), Remembered::new());
+            chain.walk(registers.bp, bounds.reader(registers.bp));
+            cfi.walk_by_cfi(registers, bounds.reader(registers.sp));
+            let (chain, cfi): (Vec<_>, Vec<_>) = (chain.stack().collect(), cfi.stack().collect());
+            let common = chain.iter().zip(&cfi).take_while(|(a, b)| a == b).count();
+            assert!(
+                common > 10 && common + 3 >= cfi.len(),
+                "{chain:x?}\n{cfi:x?}"
+            );
+        }
+        compare(10);
     }
 
     #[test]
