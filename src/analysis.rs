@@ -258,6 +258,7 @@ fn site(group: Group, judgement: Judgement) -> Site {
         generations: group.births.values().filter(|l| l.blocks > 0).count() as u32,
         series: group.series.bytes,
         stacks: group.stacks.len() as u32,
+        allowed: None,
         fingerprint: fingerprint(&group.stack),
         stack: group.stack,
         stack_cut: group.stack_cut,

@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
+use crate::allow::{self, Allow};
 use crate::child;
 use crate::cycle::{
     self, Body, Failure, HeapKind, Marks, Phase, Plan, Stopped, Strategies, Strategy, Workload,
@@ -15,7 +16,7 @@ use crate::cycle::{
 use crate::error::Error;
 use crate::heap;
 use crate::limits::Limits;
-use crate::measure::{self, Request};
+use crate::measure::{self, Measured, Request};
 use crate::report::{self, Report, terminal};
 use crate::verdict;
 
@@ -66,6 +67,7 @@ pub struct Check {
     heap: HeapKind,
     timeout: Duration,
     limits: Limits,
+    allowed: Vec<Allow>,
 }
 
 impl Check {
@@ -81,6 +83,7 @@ impl Check {
             heap: HeapKind::System,
             timeout: TIMEOUT,
             limits: Limits::default(),
+            allowed: Vec::new(),
         }
     }
 
@@ -131,6 +134,14 @@ impl Check {
     /// Allows growth of so many bytes a cycle, all growing sites together. 0 by default.
     pub fn max_leak_bytes_per_cycle(mut self, bytes: u64) -> Self {
         self.limits.leak_bytes_per_cycle = Some(bytes);
+        self
+    }
+
+    /// Allows the growth of sites of which a frame, written `function file:line`, matches a regular
+    /// expression: a known leak, with the reason for which it is borne. An entry that matches
+    /// nothing is said in the report.
+    pub fn allow(mut self, pattern: impl Into<String>, reason: impl Into<String>) -> Self {
+        self.allowed.push(Allow::new(pattern, reason));
         self
     }
 
@@ -244,10 +255,20 @@ impl Check {
             options: Vec::new(),
         };
         match measure::measure(request, &AtomicBool::new(false), || {}) {
-            Ok(measured) => match measured.unwritten {
-                None => Ok((measured.report, folder)),
-                Some(error) => Err(error),
-            },
+            Ok(Measured {
+                mut report,
+                unwritten: None,
+            }) => {
+                if !self.allowed.is_empty() {
+                    allow::mark(&mut report, &self.allowed)?;
+                    report.write(&folder.join(report::FILE))?;
+                }
+                Ok((report, folder))
+            }
+            Ok(Measured {
+                unwritten: Some(error),
+                ..
+            }) => Err(error),
             Err(_) if !folder.join(cycle::JOURNAL).exists() => Err(did_not_begin(&test, &folder)),
             Err(error) => Err(error),
         }

@@ -16,6 +16,8 @@
 //! 3. `fn main`, which hands your workloads to [`main`]: the command `run`, `list` and so on. It
 //!    needs the feature `cli`.
 //!
+//! In a test, a [`Check`] stands for the last two: a closure that is one cycle.
+//!
 //! # What you get
 //! A [`Report`] on the terminal and as `report.json`, the journal of the run, and
 //! what the heap itself gives: jemalloc's statistics, or a dhat profile. The exit code is 0 for
@@ -57,8 +59,9 @@
 //! # What it is not for
 //! - C code's `malloc`, and memory mapped by hand, are not seen. jemalloc is prefixed, so that the
 //!   two do not mix.
-//! - Attribution walks frame pointers: build with `-C force-frame-pointers=yes`, and with
-//!   `debug = "line-tables-only"` or more for lines.
+//! - Lines need `debug = "line-tables-only"` or more. Stacks are walked by frame pointers
+//!   (`-C force-frame-pointers=yes`); where a build has none, on x86-64, by call frame information,
+//!   which is right, too, and slower. The report says which.
 //! - It measures repetition. A single large allocation that never repeats is not its question: use
 //!   a heap profiler, such as dhat (`--heap dhat` writes its profile) or heaptrack.
 //!
@@ -88,6 +91,7 @@ pub use verdict::Verdict;
 #[cfg(feature = "cli")]
 pub use cli::main;
 
+mod allow;
 mod analysis;
 mod census;
 mod check;
@@ -96,6 +100,7 @@ mod child;
 mod cli;
 mod cycle;
 mod error;
+mod files;
 mod heap;
 mod jemalloc_change;
 mod journal;

@@ -1,6 +1,7 @@
 //! What a check allows: growth, live and peak bytes, allocations.
 
 use crate::report::{Report, RunVerdict, bytes, exact};
+use crate::verdict::Verdict;
 
 /// The limits of a check; `None` is no limit, except for growth, of which none is allowed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,26 +48,25 @@ impl Limits {
         broken
     }
 
+    /// Growth that is not allowed, or that cannot be told.
     fn growth(&self, report: &Report) -> Option<String> {
-        let allowed = self.leak_bytes_per_cycle.unwrap_or(0);
-        match (report.verdict, report.bytes_per_cycle) {
-            (RunVerdict::Clean, _) => None,
-            (RunVerdict::Undecided, _) => Some(format!("cannot be told yet: {}", report.summary)),
-            (_, Some(rate)) if allowed > 0 && rate <= allowed as f64 => None,
-            (verdict, rate) => {
-                let verb = if verdict == RunVerdict::Leak {
-                    "leaks"
-                } else {
-                    "grows by"
-                };
-                let rate = bytes(rate.unwrap_or(0.0));
-                Some(match report.growing_sites().next() {
-                    Some(site) => {
-                        format!("{verb} {rate} per cycle, at {}", site.location())
-                    }
-                    None => format!("{verb} {rate} per cycle"),
-                })
+        let growing = || report.growing_sites().filter(|s| s.allowed.is_none());
+        if let Some(site) = growing().next() {
+            let rate: f64 = growing().filter_map(|s| s.bytes_per_cycle).sum();
+            let allowed = self.leak_bytes_per_cycle.unwrap_or(0);
+            if allowed > 0 && rate <= allowed as f64 {
+                return None;
             }
+            let leaks = growing().any(|s| s.verdict == Verdict::Leak);
+            let verb = if leaks { "leaks" } else { "grows by" };
+            return Some(format!(
+                "{verb} {} per cycle, at {}",
+                bytes(rate),
+                site.location()
+            ));
         }
+        let in_doubt = report.sites.iter().any(|s| s.verdict == Verdict::Undecided);
+        (in_doubt || report.verdict == RunVerdict::Undecided)
+            .then(|| format!("cannot be told yet: {}", report.summary))
     }
 }

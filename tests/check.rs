@@ -210,6 +210,48 @@ fn some_growth_can_be_allowed() {
     assert!(broken.contains("leaks 100 B per cycle"), "{broken}");
 }
 
+fn known_leak() {
+    std::mem::forget(vec![1_u8; 100]);
+}
+
+#[test]
+fn a_known_leak_is_allowed_by_its_frame_and_no_other() {
+    Check::new("known")
+        .allow(
+            r"known_leak tests/check\.rs:\d+",
+            "waits for the next version",
+        )
+        .run(|_| known_leak());
+    let message = message(|| {
+        Check::new("unknown")
+            .allow("check::known_leak ", "waits for the next version")
+            .allow("mended_leak", "was mended")
+            .run(|_| {
+                known_leak();
+                std::mem::forget(vec![1_u8; 7]);
+            });
+    });
+    assert!(
+        message.starts_with("check `unknown`: leaks 7 B per cycle"),
+        "{message}"
+    );
+    let words = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        words.contains("the allowed leak `mended_leak` (was mended) was not seen"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_pattern_that_does_not_parse_is_an_error() {
+    let check = Check::new("pattern").cycles(10).allow("(", "");
+    let error = check.run_report(tidy).unwrap_err().to_string();
+    assert!(
+        error.contains("the pattern `(` of an allowed leak"),
+        "{error}"
+    );
+}
+
 #[test]
 fn live_bytes_can_be_limited() {
     static CACHE: Mutex<Vec<u8>> = Mutex::new(Vec::new());

@@ -1,11 +1,10 @@
 //! What the allocator beneath says of itself: counters at a boundary, and dumps at the baseline and
 //! at the end.
 
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::io::{self, Write};
 
 use super::{HeapKind, Plan};
+use crate::files::write_whole;
 use crate::heap;
 use crate::journal::JemallocBytes;
 
@@ -20,18 +19,6 @@ pub(super) fn statistics(plan: &Plan, when: &str) -> io::Result<()> {
         write_whole(&plan.out.join(name), |to| print_statistics(to, json))?;
     }
     Ok(())
-}
-
-/// Writes a file under a temporary name and renames it, so that no half of it is ever found.
-fn write_whole(
-    path: &Path,
-    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-) -> io::Result<()> {
-    let temporary = path.with_extension("part");
-    let mut file = BufWriter::new(File::create(&temporary)?);
-    write(&mut file)?;
-    file.flush()?;
-    fs::rename(&temporary, path)
 }
 
 /// jemalloc's counters; `None` where it is not what is beneath.

@@ -3,8 +3,8 @@
 //! A format computes nothing: what it shows is in the [`Report`].
 
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{BufReader, Write};
+use std::fs::File;
+use std::io::BufReader;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::child::{Ended, How};
 use crate::cycle::{HeapKind, Phase, Strategy};
 use crate::error::Error;
+use crate::files;
 pub use crate::journal::JemallocBytes;
 pub use crate::symbols::{Frame, Owner};
 use crate::verdict::Verdict;
@@ -152,6 +153,9 @@ pub struct Site {
     pub stack: Vec<Frame>,
     /// That backtrace had more frames than were kept.
     pub stack_cut: bool,
+    /// Why its growth is allowed, if a check allows it.
+    #[serde(default)]
+    pub allowed: Option<String>,
     /// The same for the same bug in other builds: made of functions and files along the blame
     /// path, without addresses and lines.
     pub fingerprint: String,
@@ -303,15 +307,7 @@ impl Site {
     }
 }
 
-/// Writes a file under a temporary name beside it and renames it.
+/// Writes a file whole or not at all.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let temporary = path.with_extension("part");
-    let written = File::create(&temporary)
-        .and_then(|mut file| file.write_all(bytes))
-        .and_then(|()| fs::rename(&temporary, path));
-    written.map_err(|e| {
-        // What is left of it is of no use to anyone.
-        let _ = fs::remove_file(&temporary);
-        Error::io("write", path, e)
-    })
+    files::write_whole(path, |to| to.write_all(bytes)).map_err(|e| Error::io("write", path, e))
 }

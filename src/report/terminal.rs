@@ -197,7 +197,7 @@ impl Page {
         let (serious, harmless): (Vec<_>, Vec<_>) = report
             .sites
             .iter()
-            .partition(|s| s.verdict >= Verdict::Undecided);
+            .partition(|s| s.verdict >= Verdict::Undecided && s.allowed.is_none());
         let mut explained: Vec<Verdict> = Vec::new();
         for site in serious.iter().take(in_full) {
             self.site_in_full(site);
@@ -251,7 +251,11 @@ impl Page {
     }
 
     fn site_in_brief(&mut self, site: &Site) {
-        self.label(site.verdict.name(), color(site.verdict));
+        let label = match site.allowed {
+            Some(_) => "allowed",
+            None => site.verdict.name(),
+        };
+        self.label(label, color(site.verdict));
         let amount = match site.bytes_per_cycle.filter(|&rate| rate != 0.0) {
             Some(rate) => format!("{}/cycle", bytes(rate)),
             None => bytes(site.retained_bytes as f64),
@@ -515,6 +519,7 @@ mod tests {
                 frame("serving::\u{1b}[31mmain", "app/main.rs", 7),
             ],
             stack_cut: false,
+            allowed: None,
             fingerprint: "0".into(),
         };
         let cache = Site {

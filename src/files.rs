@@ -1,0 +1,43 @@
+//! Files that are whole or not there.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+/// Writes a file under a temporary name beside it and renames it, so that no half of it is ever
+/// found.
+pub(crate) fn write_whole(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
+    let temporary = path.with_extension("part");
+    let written = File::create(&temporary).and_then(|file| {
+        let mut file = BufWriter::new(file);
+        write(&mut file)?;
+        file.flush()?;
+        fs::rename(&temporary, path)
+    });
+    if written.is_err() {
+        // What is left of it is of no use to anyone.
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_could_not_be_finished_is_not_there() {
+        let path = std::env::temp_dir().join(format!("afterdrop-files-{}.x", std::process::id()));
+        let broken = write_whole(&path, |to| {
+            to.write_all(b"half")?;
+            Err(io::ErrorKind::Other.into())
+        });
+        assert!(broken.is_err() && !path.exists() && !path.with_extension("part").exists());
+        write_whole(&path, |to| to.write_all(b"whole")).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"whole");
+        fs::remove_file(&path).unwrap();
+    }
+}
