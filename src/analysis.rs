@@ -10,7 +10,7 @@ use crate::journal::{Journal, Row};
 use crate::report::{
     Attribution, Boundary, Cost, Frame, Report, RunVerdict, SCHEMA, Site, Witness,
 };
-use crate::symbols::{self, Symbolizer};
+use crate::symbols::{self, Files, Symbolizer};
 use crate::verdict::{self, Generation, Judgement, Series, Verdict};
 
 /// What stands for the function of blocks without a readable stack.
@@ -26,7 +26,8 @@ pub(crate) struct Circumstances {
 
 /// Makes the report of a journal.
 pub(crate) fn report(journal: &Journal, with: Circumstances) -> Report {
-    let mut symbols = Symbolizer::new(&journal.code);
+    let files = Files::read(&journal.code);
+    let mut symbols = Symbolizer::new(&files);
     let mut groups = fold(journal, &mut symbols);
     let mut judgements: Vec<Judgement> = groups
         .iter()
@@ -114,7 +115,7 @@ struct Live {
     blocks: u64,
 }
 
-fn fold(journal: &Journal, symbols: &mut Symbolizer) -> Vec<Group> {
+fn fold(journal: &Journal, symbols: &mut Symbolizer<'_>) -> Vec<Group> {
     let warmup = journal.start.warmup;
     let mut groups: Vec<Group> = Vec::new();
     let mut by_blame: HashMap<(Option<Frame>, Phase), usize> = HashMap::new();
@@ -227,7 +228,7 @@ impl Group {
         self.series.living.push(living);
     }
 
-    fn finish(&mut self, journal: &Journal, symbols: &mut Symbolizer) {
+    fn finish(&mut self, journal: &Journal, symbols: &mut Symbolizer<'_>) {
         self.series.generations = self.generations.values().copied().collect();
         let worst = self.stacks.iter().max_by_key(|&(_, bytes)| *bytes);
         if let Some(site) = worst.and_then(|(site, _)| journal.sites.get(site)) {

@@ -93,6 +93,7 @@ pub use cli::main;
 
 mod allow;
 mod analysis;
+mod binary;
 mod census;
 mod check;
 mod child;

@@ -7,13 +7,11 @@
 //! (gimli, object).
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::path::{Component, Path, PathBuf};
 
-use addr2line::Loader;
-use object::{Object, ObjectSegment, ReadCache};
 use serde::{Deserialize, Serialize};
 
+use crate::binary::{Binary, Reader};
 use crate::journal::Code;
 
 /// One frame of a stack, inlined or not.
@@ -43,35 +41,45 @@ pub enum Owner {
     Tool,
 }
 
-/// Looks addresses up in the files that were mapped in the measured process.
-pub(crate) struct Symbolizer {
+/// The files that code was mapped from, read.
+pub(crate) struct Files {
     code: Vec<(Code<String>, Option<usize>)>,
-    files: Vec<Binary>,
-    known: HashMap<u64, Vec<Frame>>,
+    binaries: Vec<Binary>,
 }
 
-struct Binary {
-    loader: Loader,
-    /// `(bytes into the file, bytes, virtual address)` of each loadable segment.
-    segments: Vec<(u64, u64, u64)>,
-}
-
-impl Symbolizer {
-    /// Opens the files of `code`. One that cannot be read leaves its frames without names.
-    pub(crate) fn new(code: &[Code<String>]) -> Self {
+impl Files {
+    /// Reads the files of `code`. One that cannot be read leaves its frames without names.
+    pub(crate) fn read(code: &[Code<String>]) -> Self {
         let mut by_path: HashMap<&str, Option<usize>> = HashMap::new();
-        let mut files = Vec::new();
+        let mut binaries = Vec::new();
         let mut found = Vec::new();
         for c in code {
             let index = *by_path.entry(&c.path).or_insert_with(|| {
-                files.push(Binary::open(Path::new(&c.path))?);
-                Some(files.len() - 1)
+                binaries.push(Binary::read(Path::new(&c.path))?);
+                Some(binaries.len() - 1)
             });
             found.push((c.clone(), index));
         }
         Self {
             code: found,
+            binaries,
+        }
+    }
+}
+
+/// Looks addresses up in the files that were mapped in the measured process.
+pub(crate) struct Symbolizer<'a> {
+    files: &'a Files,
+    /// One a file.
+    contexts: Vec<Option<addr2line::Context<Reader<'a>>>>,
+    known: HashMap<u64, Vec<Frame>>,
+}
+
+impl<'a> Symbolizer<'a> {
+    pub(crate) fn new(files: &'a Files) -> Self {
+        Self {
             files,
+            contexts: files.binaries.iter().map(Binary::context).collect(),
             known: HashMap::new(),
         }
     }
@@ -97,19 +105,17 @@ impl Symbolizer {
     fn look_up(&self, return_address: u64) -> Vec<Frame> {
         // The call is before the address that it returns to, maybe on another line.
         let call = return_address.wrapping_sub(1);
-        let found = self
-            .code
-            .iter()
-            .find(|(c, _)| (c.start..c.end).contains(&call));
-        let Some((code, file)) = found else {
+        let mut code = self.files.code.iter();
+        let Some((code, file)) = code.find(|(c, _)| (c.start..c.end).contains(&call)) else {
             return Vec::new();
         };
-        let binary = file.map(|i| &self.files[i]);
-        let address = binary.and_then(|b| b.address(call - code.start + code.offset));
-        let mut frames = match (binary, address) {
-            (Some(binary), Some(address)) => binary.frames(address),
-            _ => Vec::new(),
-        };
+        let mut frames = file
+            .and_then(|i| {
+                let binary = &self.files.binaries[i];
+                let address = binary.address(call - code.start + code.offset)?;
+                Some(frames_at(binary, self.contexts[i].as_ref(), address))
+            })
+            .unwrap_or_default();
         if frames.is_empty() {
             let file = Path::new(&code.path).file_name();
             frames.push(Frame {
@@ -123,58 +129,39 @@ impl Symbolizer {
     }
 }
 
-impl Binary {
-    fn open(path: &Path) -> Option<Self> {
-        let loader = Loader::new(path).ok()?;
-        // Only the headers are read, of what may be hundreds of megabytes.
-        let headers = ReadCache::new(File::open(path).ok()?);
-        let object = object::File::parse(&headers).ok()?;
-        let segments = object
-            .segments()
-            .map(|s| {
-                let (offset, size) = s.file_range();
-                (offset, size, s.address())
-            })
-            .collect();
-        Some(Self { loader, segments })
-    }
-
-    /// The virtual address, as DWARF has it, of a byte of the file.
-    fn address(&self, offset: u64) -> Option<u64> {
-        self.segments
-            .iter()
-            .find(|&&(start, size, _)| (start..start + size).contains(&offset))
-            .map(|&(start, _, address)| offset - start + address)
-    }
-
-    fn frames(&self, address: u64) -> Vec<Frame> {
-        let symbol = || {
-            let name = self.loader.find_symbol(address)?;
-            Some(addr2line::demangle_auto(name.into(), None).into_owned())
-        };
-        let mut frames = Vec::new();
-        if let Ok(mut found) = self.loader.find_frames(address) {
-            while let Ok(Some(frame)) = found.next() {
-                let named = frame
-                    .function
-                    .and_then(|f| Some(f.demangle().ok()?.into_owned()));
-                // Line tables name only inlined functions; the outer one has its symbol.
-                let Some(name) = named.or_else(symbol) else {
-                    continue;
-                };
-                let location = frame.location.as_ref();
-                frames.push(Frame::new(
-                    without_hash(&name),
-                    location.and_then(|l| l.file),
-                    location.and_then(|l| l.line),
-                ));
-            }
+/// The frames at a virtual address of a file, inlined ones first.
+fn frames_at(
+    binary: &Binary,
+    context: Option<&addr2line::Context<Reader<'_>>>,
+    address: u64,
+) -> Vec<Frame> {
+    let symbol = || {
+        let name = binary.symbol(address)?;
+        Some(addr2line::demangle_auto(name.into(), None).into_owned())
+    };
+    let mut frames = Vec::new();
+    let found = context.and_then(|c| c.find_frames(address).skip_all_loads().ok());
+    if let Some(mut found) = found {
+        while let Ok(Some(frame)) = found.next() {
+            let named = frame
+                .function
+                .and_then(|f| Some(f.demangle().ok()?.into_owned()));
+            // Line tables name only inlined functions; the outer one has its symbol.
+            let Some(name) = named.or_else(symbol) else {
+                continue;
+            };
+            let location = frame.location.as_ref();
+            frames.push(Frame::new(
+                without_hash(&name),
+                location.and_then(|l| l.file),
+                location.and_then(|l| l.line),
+            ));
         }
-        if frames.is_empty() {
-            frames.extend(symbol().map(|name| Frame::new(without_hash(&name), None, None)));
-        }
-        frames
     }
+    if frames.is_empty() {
+        frames.extend(symbol().map(|name| Frame::new(without_hash(&name), None, None)));
+    }
+    frames
 }
 
 /// A demangled name without the `::h0123456789abcdef` of the legacy scheme.
@@ -489,7 +476,8 @@ mod tests {
             });
         });
         let here = this_test_is_found_in_its_own_executable as *const () as u64 + 1;
-        let mut symbols = Symbolizer::new(&code);
+        let files = Files::read(&code);
+        let mut symbols = Symbolizer::new(&files);
         let frames = symbols.frames(here);
         let last = frames.last().unwrap();
         assert!(

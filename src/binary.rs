@@ -1,0 +1,174 @@
+//! What an executable or shared object knows of its own code: debug sections, symbols, segments.
+//!
+//! Read with plain reads of just these parts: no mapping of a file that may change underneath, and
+//! no library for compressed sections, which Rust's toolchain does not write by default; where they
+//! are compressed, functions still have their symbols.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use addr2line::gimli::{DwarfSections, EndianSlice, RunTimeEndian, SectionId};
+use object::read::elf::ElfFile64;
+use object::{Object, ObjectSection, ObjectSegment, ReadCache};
+
+/// The reader of debug sections held in memory.
+pub(crate) type Reader<'a> = EndianSlice<'a, RunTimeEndian>;
+
+/// One file's own knowledge.
+pub(crate) struct Binary {
+    debug: DwarfSections<Vec<u8>>,
+    symbols: Symbols,
+    /// `(bytes into the file, bytes, virtual address)` of each loadable segment.
+    segments: Vec<(u64, u64, u64)>,
+}
+
+impl Binary {
+    /// Reads a file; `None` if it cannot be read or is no 64-bit ELF file.
+    pub(crate) fn read(path: &Path) -> Option<Self> {
+        let file = File::open(path).ok()?;
+        let headers = ReadCache::new(file.try_clone().ok()?);
+        let object: ElfFile64<'_, object::Endianness, _> = ElfFile64::parse(&headers).ok()?;
+        let section = |name: &str| -> Option<Vec<u8>> {
+            let section = object.section_by_name(name)?;
+            if section.compressed_file_range().ok()?.format != object::CompressionFormat::None {
+                return None;
+            }
+            let (start, size) = section.file_range()?;
+            let mut bytes = vec![0; usize::try_from(size).ok()?];
+            file.read_exact_at(&mut bytes, start).ok()?;
+            Some(bytes)
+        };
+        let debug = DwarfSections::load(|id: SectionId| {
+            Ok::<_, std::convert::Infallible>(section(id.name()).unwrap_or_default())
+        });
+        let Ok(debug) = debug;
+        let symbols = [(".symtab", ".strtab"), (".dynsym", ".dynstr")];
+        let symbols = symbols
+            .iter()
+            .find_map(|(table, names)| Some(Symbols::new(&section(table)?, section(names)?)));
+        let segments = object.segments().map(|s| {
+            let (offset, size) = s.file_range();
+            (offset, size, s.address())
+        });
+        Some(Self {
+            debug,
+            symbols: symbols.unwrap_or_default(),
+            segments: segments.collect(),
+        })
+    }
+
+    /// The virtual address, as DWARF has it, of a byte of the file.
+    pub(crate) fn address(&self, offset: u64) -> Option<u64> {
+        self.segments
+            .iter()
+            .find(|&&(start, size, _)| (start..start + size).contains(&offset))
+            .map(|&(start, _, address)| offset - start + address)
+    }
+
+    /// Looks addresses up in the debug sections; `None` if they do not parse.
+    pub(crate) fn context(&self) -> Option<addr2line::Context<Reader<'_>>> {
+        let endian = if cfg!(target_endian = "little") {
+            RunTimeEndian::Little
+        } else {
+            RunTimeEndian::Big
+        };
+        let dwarf = self.debug.borrow(|bytes| EndianSlice::new(bytes, endian));
+        addr2line::Context::from_dwarf(dwarf).ok()
+    }
+
+    /// The mangled name of the function at a virtual address.
+    pub(crate) fn symbol(&self, address: u64) -> Option<&str> {
+        self.symbols.find(address)
+    }
+}
+
+/// Functions by address.
+#[derive(Default)]
+struct Symbols {
+    /// `(address, bytes, where the name begins)`, by address.
+    functions: Vec<(u64, u64, u32)>,
+    names: Vec<u8>,
+}
+
+/// Bytes of an `Elf64_Sym` (System V ABI, "Symbol table").
+const ENTRY: usize = 24;
+/// `STT_FUNC` in the low bits of `st_info`.
+const FUNCTION: u8 = 2;
+
+impl Symbols {
+    fn new(table: &[u8], names: Vec<u8>) -> Self {
+        let mut functions: Vec<_> = table
+            .chunks_exact(ENTRY)
+            .filter_map(|entry| {
+                let name = u32::from_ne_bytes(entry[..4].try_into().ok()?);
+                let address = u64::from_ne_bytes(entry[8..16].try_into().ok()?);
+                let size = u64::from_ne_bytes(entry[16..24].try_into().ok()?);
+                (entry[4] & 0xf == FUNCTION && address != 0).then_some((address, size, name))
+            })
+            .collect();
+        functions.sort_unstable();
+        Self { functions, names }
+    }
+
+    fn find(&self, address: u64) -> Option<&str> {
+        let behind = self.functions.partition_point(|f| f.0 <= address);
+        let (start, size, name) = *self.functions.get(behind.checked_sub(1)?)?;
+        // Hand-written code may state no size; then all up to the next function is its.
+        if size != 0 && address - start >= size {
+            return None;
+        }
+        let name = self.names.get(name as usize..)?;
+        let end = name.iter().position(|&b| b == 0)?;
+        std::str::from_utf8(&name[..end]).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(name: u32, kind: u8, address: u64, size: u64) -> Vec<u8> {
+        let mut bytes = name.to_ne_bytes().to_vec();
+        bytes.extend([kind, 0, 0, 0]);
+        bytes.extend(address.to_ne_bytes());
+        bytes.extend(size.to_ne_bytes());
+        bytes
+    }
+
+    #[test]
+    fn a_function_is_found_by_any_of_its_addresses() {
+        let table = [
+            entry(1, 2, 100, 10),
+            entry(5, 2, 200, 0),
+            entry(1, 1, 150, 10),
+        ];
+        let symbols = Symbols::new(&table.concat(), b"\0one\0two\0".to_vec());
+        assert_eq!(symbols.find(99), None);
+        assert_eq!(symbols.find(100), Some("one"));
+        assert_eq!(symbols.find(109), Some("one"));
+        assert_eq!(symbols.find(110), None);
+        assert_eq!(symbols.find(155), None, "data is no function");
+        assert_eq!(symbols.find(5000), Some("two"));
+        assert_eq!(Symbols::default().find(1), None);
+    }
+
+    #[test]
+    fn what_is_no_executable_is_none() {
+        assert!(Binary::read(Path::new("Cargo.toml")).is_none());
+        assert!(Binary::read(Path::new("no/such/file")).is_none());
+        assert!(Binary::read(Path::new("/")).is_none());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_damaged_symbol_table_is_searched_without_harm(
+            table in proptest::collection::vec(0_u8.., 0..200),
+            names in proptest::collection::vec(0_u8.., 0..50),
+            address in 0_u64..,
+        ) {
+            let symbols = Symbols::new(&table, names);
+            let _ = symbols.find(address);
+        }
+    }
+}
