@@ -15,7 +15,7 @@ use crate::cycle::{
 };
 use crate::error::Error;
 use crate::heap;
-use crate::limits::Limits;
+use crate::limits::{Budget, Limits};
 use crate::measure::{self, Measured, Request};
 use crate::report::{self, Report, terminal};
 use crate::verdict;
@@ -68,6 +68,7 @@ pub struct Check {
     timeout: Duration,
     limits: Limits,
     allowed: Vec<Allow>,
+    baseline: Option<PathBuf>,
 }
 
 impl Check {
@@ -84,6 +85,7 @@ impl Check {
             timeout: TIMEOUT,
             limits: Limits::default(),
             allowed: Vec::new(),
+            baseline: None,
         }
     }
 
@@ -166,6 +168,17 @@ impl Check {
         self
     }
 
+    /// Fails if the cycles need more than a file records: allocations and bytes of a cycle, peak and
+    /// live bytes, for the numbers that nobody can name beforehand. A relative path is below the
+    /// folder that the test runs in, which under cargo is the package's.
+    ///
+    /// The file is written when the environment has `AFTERDROP_UPDATE=1`, and then the check passes
+    /// if nothing grows. A missing file fails: it never records itself.
+    pub fn baseline(mut self, path: impl Into<PathBuf>) -> Self {
+        self.baseline = Some(path.into());
+        self
+    }
+
     /// Runs the check.
     ///
     /// The closure is one cycle. It may mark its phases with [`Cycle::load`] and [`Cycle::infer`],
@@ -220,10 +233,15 @@ impl Check {
     ) -> Option<String> {
         let limits = self.limits;
         let name = self.name.clone();
-        match self.measure(closure, body) {
-            Ok((report, folder)) => verdict_on(&name, &report, &limits, &folder),
-            Err(error) => Some(format!("check `{name}` could not be made: {error}")),
-        }
+        let baseline = self.baseline.clone();
+        let judged = self.measure(closure, body).and_then(|(report, folder)| {
+            let over = match baseline {
+                Some(path) if report.ended.is_complete() => over_baseline(&report, &path)?,
+                _ => Vec::new(),
+            };
+            Ok(verdict_on(&name, &report, &limits, over, &folder))
+        });
+        judged.unwrap_or_else(|error| Some(format!("check `{name}` could not be made: {error}")))
     }
 
     fn measure<'a>(
@@ -445,8 +463,28 @@ impl<R: CycleResult, F: FnMut(&mut Cycle<'_>) -> R> Body for Closure<F> {
     }
 }
 
+/// Environment variable that has baselines written in place of compared.
+const ENV_UPDATE: &str = "AFTERDROP_UPDATE";
+
+/// In what the report exceeds its baseline; nothing if the baseline is written anew.
+fn over_baseline(report: &Report, path: &Path) -> Result<Vec<String>, Error> {
+    let needed = Budget::of(report);
+    if std::env::var_os(ENV_UPDATE).is_some_and(|update| update == "1") {
+        needed.write(path)?;
+        return Ok(Vec::new());
+    }
+    let threads = report.boundaries.last().map_or(1, |b| b.threads);
+    Ok(needed.over(&Budget::read(path)?, threads))
+}
+
 /// The message to fail with; `None` if all is well.
-fn verdict_on(name: &str, report: &Report, limits: &Limits, folder: &Path) -> Option<String> {
+fn verdict_on(
+    name: &str,
+    report: &Report,
+    limits: &Limits,
+    over: Vec<String>,
+    folder: &Path,
+) -> Option<String> {
     if !report.ended.is_complete() {
         return Some(format!(
             "check `{name}`: the cycles {}\n  {} of {} were run; see {}",
@@ -456,7 +494,8 @@ fn verdict_on(name: &str, report: &Report, limits: &Limits, folder: &Path) -> Op
             folder.display()
         ));
     }
-    let broken = limits.broken_by(report);
+    let mut broken = limits.broken_by(report);
+    broken.extend(over);
     if broken.is_empty() {
         return None;
     }

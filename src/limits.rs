@@ -1,6 +1,12 @@
-//! What a check allows: growth, live and peak bytes, allocations.
+//! What a check allows: growth, live and peak bytes, allocations; and the budget that a file
+//! records of them.
 
-use crate::report::{Report, RunVerdict, bytes, exact};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::report::{Boundary, Report, RunVerdict, bytes, exact, write_whole};
 use crate::verdict::Verdict;
 
 /// The limits of a check; `None` is no limit, except for growth, of which none is allowed.
@@ -12,39 +18,127 @@ pub(crate) struct Limits {
     pub(crate) allocations_per_cycle: Option<u64>,
 }
 
+/// What a run needed: the numbers of a baseline file. Set-up before the first cycle is not counted,
+/// and the warm-up's cycles are not looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Budget {
+    /// Blocks allocated in the cycle that allocated the most.
+    allocations_per_cycle: u64,
+    /// Bytes allocated in the cycle that allocated the most.
+    allocated_bytes_per_cycle: u64,
+    /// Highest live bytes within a cycle.
+    peak_bytes: u64,
+    /// Live bytes after the last cycle.
+    live_bytes: u64,
+}
+
+/// Bytes by which the peak of the same cycles may differ for each running thread.
+const PEAK_DOUBT: u64 = 4096;
+
+impl Budget {
+    pub(crate) fn of(report: &Report) -> Self {
+        let setup = report.attribution.setup_bytes;
+        let most = |of: fn(&Boundary) -> u64| {
+            let measured = report.boundaries.iter().filter(|b| b.cycle > report.warmup);
+            measured.map(of).max().unwrap_or(0)
+        };
+        Self {
+            allocations_per_cycle: most(|b| b.allocations),
+            allocated_bytes_per_cycle: most(|b| b.allocated_bytes),
+            peak_bytes: most(|b| b.peak_bytes).saturating_sub(setup),
+            live_bytes: report.attribution.live_bytes.saturating_sub(setup),
+        }
+    }
+
+    /// Reads a baseline file.
+    ///
+    /// # Errors
+    /// If it is not there, or is not a budget: the line is named.
+    pub(crate) fn read(path: &Path) -> Result<Self, Error> {
+        let text = std::fs::read_to_string(path).map_err(|e| {
+            Error::io("read the baseline", path, e)
+                .hint("record it with AFTERDROP_UPDATE=1, and look at what it holds")
+        })?;
+        toml::from_str(&text).map_err(|e| {
+            let before = e.span().map_or(0, |span| span.start).min(text.len());
+            let line = text[..before].matches('\n').count() as u64 + 1;
+            Error::malformed(path, Some(line), e.message().to_owned())
+                .hint("record it again with AFTERDROP_UPDATE=1")
+        })
+    }
+
+    /// Writes a baseline file, and the folder that it is in.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub(crate) fn write(&self, path: &Path) -> Result<(), Error> {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(|e| Error::io("make the folder", folder, e))?;
+        }
+        // Four numbers: this cannot fail.
+        let numbers = toml::to_string(self).unwrap_or_default();
+        let text = format!(
+            "# What the cycles of a check need; written by AFTERDROP_UPDATE=1. More than this fails.\n\
+             {numbers}"
+        );
+        write_whole(path, text.as_bytes())
+    }
+
+    /// In what `self` exceeds a recorded budget, each in a sentence with both figures.
+    pub(crate) fn over(&self, recorded: &Self, threads: u64) -> Vec<String> {
+        let doubt = PEAK_DOUBT * threads.max(1);
+        over(&[
+            (
+                ALLOCATIONS,
+                self.allocations_per_cycle,
+                Some(recorded.allocations_per_cycle),
+            ),
+            (
+                "bytes allocated in a cycle",
+                self.allocated_bytes_per_cycle,
+                Some(recorded.allocated_bytes_per_cycle),
+            ),
+            (
+                PEAK,
+                self.peak_bytes,
+                Some(recorded.peak_bytes.saturating_add(doubt)),
+            ),
+            (LIVE, self.live_bytes, Some(recorded.live_bytes)),
+        ])
+    }
+}
+
+const ALLOCATIONS: &str = "allocations in a cycle";
+const PEAK: &str = "bytes live within a cycle";
+const LIVE: &str = "bytes live after the last cycle";
+
+/// A sentence for each figure above its limit.
+fn over(figures: &[(&str, u64, Option<u64>)]) -> Vec<String> {
+    let mut broken = Vec::new();
+    for &(what, found, limit) in figures {
+        if let Some(limit) = limit.filter(|&limit| found > limit) {
+            let (found, limit) = (exact(found), exact(limit));
+            broken.push(format!("{found} {what}, where {limit} are allowed"));
+        }
+    }
+    broken
+}
+
 impl Limits {
     /// What the report breaks, each in a sentence with both figures.
     pub(crate) fn broken_by(&self, report: &Report) -> Vec<String> {
-        let mut broken = Vec::new();
-        broken.extend(self.growth(report));
-        let setup = report.attribution.setup_bytes;
-        let measured = || {
-            let warm = report.boundaries.iter().filter(|b| b.cycle > report.warmup);
-            warm.clone()
-        };
-        let live = report.attribution.live_bytes.saturating_sub(setup);
-        let peak = measured().map(|b| b.peak_bytes.saturating_sub(setup)).max();
-        let allocations = measured().map(|b| b.allocations).max();
-        for (what, found, limit) in [
+        let needed = Budget::of(report);
+        let mut broken: Vec<String> = self.growth(report).into_iter().collect();
+        broken.extend(over(&[
+            (LIVE, needed.live_bytes, self.live_bytes),
+            (PEAK, needed.peak_bytes, self.peak_bytes),
             (
-                "bytes live after the last cycle",
-                Some(live),
-                self.live_bytes,
-            ),
-            ("bytes live within a cycle", peak, self.peak_bytes),
-            (
-                "allocations in a cycle",
-                allocations,
+                ALLOCATIONS,
+                needed.allocations_per_cycle,
                 self.allocations_per_cycle,
             ),
-        ] {
-            if let (Some(found), Some(limit)) = (found, limit)
-                && found > limit
-            {
-                let (found, limit) = (exact(found), exact(limit));
-                broken.push(format!("{found} {what}, where {limit} are allowed"));
-            }
-        }
+        ]));
         broken
     }
 
@@ -68,5 +162,58 @@ impl Limits {
         let in_doubt = report.sites.iter().any(|s| s.verdict == Verdict::Undecided);
         (in_doubt || report.verdict == RunVerdict::Undecided)
             .then(|| format!("cannot be told yet: {}", report.summary))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RECORDED: Budget = Budget {
+        allocations_per_cycle: 10,
+        allocated_bytes_per_cycle: 1000,
+        peak_bytes: 50_000,
+        live_bytes: 64,
+    };
+
+    #[test]
+    fn a_budget_comes_back_from_its_file() {
+        let path = std::env::temp_dir()
+            .join(format!("afterdrop-budget-{}", std::process::id()))
+            .join("reload.toml");
+        RECORDED.write(&path).unwrap();
+        assert_eq!(Budget::read(&path).unwrap(), RECORDED);
+        let unknown = "allocations_per_cycle = 1\n\nspeed = 3\n";
+        std::fs::write(&path, unknown).unwrap();
+        let error = Budget::read(&path).unwrap_err().to_string();
+        assert!(
+            error.contains("reload.toml:3: unknown field `speed`"),
+            "{error}"
+        );
+        std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn only_what_is_more_is_over() {
+        assert!(RECORDED.over(&RECORDED, 1).is_empty());
+        let less = Budget {
+            allocations_per_cycle: 9,
+            ..RECORDED
+        };
+        assert!(less.over(&RECORDED, 1).is_empty());
+        let more = Budget {
+            allocations_per_cycle: 11,
+            peak_bytes: 54_097,
+            live_bytes: 65,
+            ..RECORDED
+        };
+        let broken = more.over(&RECORDED, 1);
+        assert_eq!(broken.len(), 3, "{broken:?}");
+        assert_eq!(broken[0], "11 allocations in a cycle, where 10 are allowed");
+        assert_eq!(
+            more.over(&RECORDED, 2).len(),
+            2,
+            "the peak is in doubt by 4 KiB a thread"
+        );
     }
 }

@@ -253,6 +253,39 @@ fn a_pattern_that_does_not_parse_is_an_error() {
 }
 
 #[test]
+fn a_recorded_budget_is_kept_and_never_records_itself() {
+    let run = |blocks: usize, baseline: &str| {
+        let path = std::env::temp_dir().join(format!("afterdrop-check-{}", std::process::id()));
+        let path = path.join(baseline);
+        let check = Check::new(format!("{blocks} of {baseline}")).cycles(20);
+        check.baseline(path).run(move |_| {
+            let blocks: Vec<Vec<u8>> = (0..blocks).map(|_| vec![0_u8; 1000]).collect();
+            std::hint::black_box(blocks);
+        });
+    };
+    let missing = message(|| run(10, "missing.toml"));
+    assert!(missing.contains("missing.toml"), "{missing}");
+    assert!(missing.contains("AFTERDROP_UPDATE=1"), "{missing}");
+    // Eleven blocks of ten buffers and their list, as `AFTERDROP_UPDATE=1` would have written it.
+    let folder = std::env::temp_dir().join(format!("afterdrop-check-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let recorded = "allocations_per_cycle = 11\nallocated_bytes_per_cycle = 10240\n\
+                    peak_bytes = 10240\nlive_bytes = 0\n";
+    std::fs::write(folder.join("kept.toml"), recorded).unwrap();
+    run(10, "kept.toml");
+    let over = message(|| run(11, "kept.toml"));
+    assert!(
+        over.contains("12 allocations in a cycle, where 11 are allowed"),
+        "{over}"
+    );
+    assert!(
+        over.contains("11,264 bytes allocated in a cycle, where 10,240"),
+        "{over}"
+    );
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
 fn live_bytes_can_be_limited() {
     static CACHE: Mutex<Vec<u8>> = Mutex::new(Vec::new());
     let broken = message(|| {
