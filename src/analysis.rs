@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use crate::allow;
 use crate::child::{Ended, How};
+use crate::config::Config;
 use crate::cycle::{Phase, Strategy};
 use crate::heap::NO_SITE;
 use crate::journal::{Journal, Row};
@@ -22,6 +24,8 @@ pub(crate) struct Circumstances {
     pub(crate) horizon: u32,
     pub(crate) options: Vec<String>,
     pub(crate) witness: Option<Witness>,
+    /// Leaks that are known.
+    pub(crate) config: Config,
 }
 
 /// Makes the report of a journal.
@@ -48,24 +52,28 @@ pub(crate) fn report(journal: &Journal, with: Circumstances) -> Report {
             .then(b.retained_bytes.cmp(&a.retained_bytes))
             .then(a.location().cmp(&b.location()))
     });
+    let mut known = with.config.warnings;
+    known.extend(allow::mark(&mut sites, &with.config.allowed));
     let ended = ended(journal, with.ended);
     let after_warmup = journal
         .boundaries
         .iter()
         .filter(|b| b.counts.cycle > journal.start.warmup)
         .count() as u32;
-    let mut run = RunVerdict::worst(sites.iter().map(|s| s.verdict));
+    let new = || sites.iter().filter(|s| s.allowed.is_none());
+    let mut run = RunVerdict::worst(new().map(|s| s.verdict));
     // What a run did not reach it cannot clear.
     if run == RunVerdict::Clean && (after_warmup < verdict::FEWEST_CYCLES || !ended.is_complete()) {
         run = RunVerdict::Undecided;
     }
-    let growth = sites
-        .iter()
+    let growth = new()
         .filter(|s| s.verdict.is_growth())
         .filter_map(|s| s.bytes_per_cycle);
     let bytes_per_cycle =
         (run != RunVerdict::Undecided).then(|| growth.fold(0.0, |sum, rate| sum + rate));
     let attribution = attribution(journal, &sites);
+    let mut warnings = warnings(journal, &attribution, &ended, with.witness.as_ref());
+    warnings.extend(known);
     Report {
         schema: SCHEMA.into(),
         version: env!("CARGO_PKG_VERSION").into(),
@@ -78,7 +86,7 @@ pub(crate) fn report(journal: &Journal, with: Circumstances) -> Report {
         horizon: with.horizon,
         verdict: run,
         summary: summary(run, &sites, after_warmup, journal.start.warmup),
-        warnings: warnings(journal, &attribution, &ended, with.witness.as_ref()),
+        warnings,
         ended,
         bytes_per_cycle,
         sites,
@@ -364,7 +372,8 @@ fn ended(journal: &Journal, seen: Ended) -> Ended {
 
 fn summary(run: RunVerdict, sites: &[Site], after_warmup: u32, warmup: u32) -> String {
     let looked = format!("{after_warmup} cycles after a warm-up of {warmup}");
-    let count = |v: Verdict| sites.iter().filter(|s| s.verdict == v).count();
+    let new = || sites.iter().filter(|s| s.allowed.is_none());
+    let count = |v: Verdict| new().filter(|s| s.verdict == v).count();
     let places = |n: usize| match n {
         1 => "1 place".to_owned(),
         n => format!("{n} places"),
@@ -384,7 +393,7 @@ fn summary(run: RunVerdict, sites: &[Site], after_warmup: u32, warmup: u32) -> S
         {
             format!("nothing grew in {looked}, but the run did not get to its end")
         }
-        RunVerdict::Undecided if sites.iter().all(|s| s.verdict != Verdict::Undecided) => {
+        RunVerdict::Undecided if count(Verdict::Undecided) == 0 => {
             format!(
                 "{looked} are too few for a verdict; at least {} are needed",
                 verdict::FEWEST_CYCLES
@@ -394,6 +403,9 @@ fn summary(run: RunVerdict, sites: &[Site], after_warmup: u32, warmup: u32) -> S
             "{} cannot be told yet after {looked}",
             places(count(Verdict::Undecided))
         ),
+        RunVerdict::Clean if new().count() < sites.len() => {
+            format!("nothing grows but what is allowed, seen over {looked}")
+        }
         RunVerdict::Clean => format!("nothing grows, seen over {looked}"),
     }
 }
@@ -516,6 +528,7 @@ mod tests {
             horizon: 64,
             options: Vec::new(),
             witness: None,
+            config: Config::default(),
         };
         report(journal, with)
     }

@@ -8,8 +8,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use crate::allow::{self, Allow};
+use crate::allow::Allow;
 use crate::child;
+use crate::config;
 use crate::cycle::{
     self, Body, Failure, HeapKind, Marks, Phase, Plan, Stopped, Strategies, Strategy, Workload,
 };
@@ -67,7 +68,8 @@ pub struct Check {
     heap: HeapKind,
     timeout: Duration,
     limits: Limits,
-    allowed: Vec<Allow>,
+    /// Patterns with their reasons.
+    allowed: Vec<(String, String)>,
     baseline: Option<PathBuf>,
 }
 
@@ -141,9 +143,9 @@ impl Check {
 
     /// Allows the growth of sites of which a frame, written `function file:line`, matches a regular
     /// expression: a known leak, with the reason for which it is borne. An entry that matches
-    /// nothing is said in the report.
+    /// nothing is said in the report. The entries of an `afterdrop.toml` count as well.
     pub fn allow(mut self, pattern: impl Into<String>, reason: impl Into<String>) -> Self {
-        self.allowed.push(Allow::new(pattern, reason));
+        self.allowed.push((pattern.into(), reason.into()));
         self
     }
 
@@ -254,6 +256,10 @@ impl Check {
             return self.in_child(&key, out, body);
         }
         self.validate()?;
+        let mut config = config::load(&self.name)?;
+        for (pattern, reason) in &self.allowed {
+            config.allowed.push(Allow::new(pattern, reason)?);
+        }
         let test = self.test.clone().unwrap_or_else(|| test_name(closure));
         let folder = folder_of(&test, &key)?;
         let request = Request {
@@ -271,18 +277,13 @@ impl Check {
             },
             horizon: self.horizon,
             options: Vec::new(),
+            config,
         };
         match measure::measure(request, &AtomicBool::new(false), || {}) {
             Ok(Measured {
-                mut report,
+                report,
                 unwritten: None,
-            }) => {
-                if !self.allowed.is_empty() {
-                    allow::mark(&mut report, &self.allowed)?;
-                    report.write(&folder.join(report::FILE))?;
-                }
-                Ok((report, folder))
-            }
+            }) => Ok((report, folder)),
             Ok(Measured {
                 unwritten: Some(error),
                 ..

@@ -99,6 +99,7 @@ mod check;
 mod child;
 #[cfg(feature = "cli")]
 mod cli;
+mod config;
 mod cycle;
 mod error;
 mod files;

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config;
 use crate::error::Error;
 use crate::report::{Boundary, Report, RunVerdict, bytes, exact, write_whole};
-use crate::verdict::Verdict;
 
 /// The limits of a check; `None` is no limit, except for growth, of which none is allowed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,12 +60,7 @@ impl Budget {
             Error::io("read the baseline", path, e)
                 .hint("record it with AFTERDROP_UPDATE=1, and look at what it holds")
         })?;
-        toml::from_str(&text).map_err(|e| {
-            let before = e.span().map_or(0, |span| span.start).min(text.len());
-            let line = text[..before].matches('\n').count() as u64 + 1;
-            Error::malformed(path, Some(line), e.message().to_owned())
-                .hint("record it again with AFTERDROP_UPDATE=1")
-        })
+        config::parse(path, &text).map_err(|e| e.hint("record it again with AFTERDROP_UPDATE=1"))
     }
 
     /// Writes a baseline file, and the folder that it is in.
@@ -144,23 +139,21 @@ impl Limits {
 
     /// Growth that is not allowed, or that cannot be told.
     fn growth(&self, report: &Report) -> Option<String> {
-        let growing = || report.growing_sites().filter(|s| s.allowed.is_none());
-        if let Some(site) = growing().next() {
-            let rate: f64 = growing().filter_map(|s| s.bytes_per_cycle).sum();
+        let mut growing = report.growing_sites().filter(|s| s.allowed.is_none());
+        if let Some(site) = growing.next() {
+            let rate = report.bytes_per_cycle.unwrap_or(0.0);
             let allowed = self.leak_bytes_per_cycle.unwrap_or(0);
             if allowed > 0 && rate <= allowed as f64 {
                 return None;
             }
-            let leaks = growing().any(|s| s.verdict == Verdict::Leak);
-            let verb = if leaks { "leaks" } else { "grows by" };
-            return Some(format!(
-                "{verb} {} per cycle, at {}",
-                bytes(rate),
-                site.location()
-            ));
+            let verb = match report.verdict {
+                RunVerdict::Leak => "leaks",
+                _ => "grows by",
+            };
+            let (rate, place) = (bytes(rate), site.location());
+            return Some(format!("{verb} {rate} per cycle, at {place}"));
         }
-        let in_doubt = report.sites.iter().any(|s| s.verdict == Verdict::Undecided);
-        (in_doubt || report.verdict == RunVerdict::Undecided)
+        (report.verdict == RunVerdict::Undecided)
             .then(|| format!("cannot be told yet: {}", report.summary))
     }
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use crate::analysis::{self, Circumstances};
 use crate::child::{self, How};
+use crate::config::Config;
 use crate::cycle::{self, HeapKind};
 use crate::error::Error;
 use crate::journal::Journal;
@@ -22,6 +23,8 @@ pub(crate) struct Request {
     pub(crate) horizon: u32,
     /// The workload's settings, for the report.
     pub(crate) options: Vec<String>,
+    /// Leaks that are known.
+    pub(crate) config: Config,
 }
 
 /// What came of it.
@@ -67,6 +70,7 @@ pub(crate) fn measure(
         horizon: request.horizon,
         options: request.options,
         witness,
+        config: request.config,
     };
     let report = analysis::report(&journal, with);
     if report.boundaries.is_empty() && report.ended.how == How::Failed {

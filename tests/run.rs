@@ -282,6 +282,46 @@ fn a_run_that_takes_too_long_is_ended_and_still_reported() {
 }
 
 #[test]
+fn a_leak_that_the_project_knows_is_allowed() {
+    let folder = Folder::new();
+    let entry = "[[allow]]\npattern = 'registry::load '\nreason = 'the registry is to hold them'\n";
+    fs::write(folder.join("afterdrop.toml"), entry).unwrap();
+    let run_in = |folder: &Folder, workload: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_afterdrop"));
+        command.args(["run", workload]).current_dir(folder.path());
+        finish(command, Folder::new())
+    };
+    let known = run_in(&folder, "planted:registry").exits(0);
+    assert!(
+        known.words().contains("nothing grows but what is allowed"),
+        "{}",
+        known.out
+    );
+    assert!(
+        known.out.contains("  allowed   4.10 kB/cycle"),
+        "{}",
+        known.out
+    );
+    let other = run_in(&folder, "planted:forget").exits(1);
+    assert!(
+        other
+            .words()
+            .contains("(the registry is to hold them) was not seen"),
+        "{}",
+        other.out
+    );
+    fs::write(folder.join("afterdrop.toml"), "[[alow]]\n").unwrap();
+    let broken = run_in(&folder, "planted:registry").exits(2);
+    assert!(
+        broken
+            .error()
+            .contains("afterdrop.toml:1: unknown field `alow`"),
+        "{}",
+        broken.err
+    );
+}
+
+#[test]
 fn a_failed_run_is_never_called_clean() {
     let ran = run(&["planted:lru", "--cycles", "500000", "--timeout", "1.5"]).exits(3);
     assert!(

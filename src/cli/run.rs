@@ -12,6 +12,7 @@ use super::outdir::OutDir;
 use super::progress::Progress;
 use super::{Outcome, find, print};
 use crate::child;
+use crate::config;
 use crate::cycle::{self, HeapKind, Strategy};
 use crate::error::Error;
 use crate::heap;
@@ -154,6 +155,7 @@ fn measure(args: &Args, entry: &Entry) -> Result<Outcome, Error> {
     let timeout = args.validate()?;
     // What cannot work is said before anything is made or started.
     let options = entry.check(&args.settings(&std::env::temp_dir()))?;
+    let config = config::load(entry.name())?;
     let mut out = OutDir::create(args.out.as_deref(), entry.name())?;
     let folder =
         std::path::absolute(out.path()).map_err(|e| Error::io("find the folder", out.path(), e))?;
@@ -170,6 +172,7 @@ fn measure(args: &Args, entry: &Entry) -> Result<Outcome, Error> {
         },
         horizon: args.horizon,
         options,
+        config,
     };
     let measured = measure::measure(request, &interrupted, || progress.look())?;
     drop(progress);
