@@ -412,7 +412,11 @@ mod tests {
     }
 
     proptest::proptest! {
-        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(300))]
+        #![proptest_config(proptest::prelude::ProptestConfig {
+            cases: 300,
+            rng_seed: proptest::test_runner::RngSeed::Fixed(1),
+            ..Default::default()
+        })]
 
         #[test]
         fn a_damaged_journal_is_an_error_or_a_shorter_one(

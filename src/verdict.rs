@@ -43,6 +43,10 @@ const SIGNIFICANCE: f64 = 0.01;
 /// Cycles without a rise before a site counts as having stopped, at least.
 const FEWEST_QUIET: u32 = 8;
 
+/// Boundaries that a rise must have outlived to count against the horizon: what is seen for the
+/// first time may be the first of something that comes and goes.
+const CONFIRMED: u32 = 3;
+
 /// Generations that make model-sized growth a leak without waiting for the horizon.
 const MODEL_SIZED_GENERATIONS: usize = 8;
 
@@ -310,6 +314,13 @@ impl Rises {
         self.last() - self.first()
     }
 
+    /// The same up to the last rise that was confirmed.
+    fn confirmed_span(&self) -> u32 {
+        let old_enough = |&&k: &&u32| k + CONFIRMED <= self.boundaries;
+        let last = self.at.iter().rev().find(old_enough);
+        last.map_or(0, |last| last - self.first())
+    }
+
     /// Longest wait between two rises; 1 if there is only one.
     fn longest_gap(&self) -> u32 {
         let gaps = self.at.windows(2).map(|w| w[1] - w[0]);
@@ -370,7 +381,7 @@ impl Rises {
             return Some(Judgement::of(Verdict::Cache, self.why_stopped()));
         }
         let (verdict, reason) = match self.goes_on() {
-            true if self.span() >= horizon => (Verdict::Leak, self.why_leak(horizon)),
+            true if self.confirmed_span() >= horizon => (Verdict::Leak, self.why_leak(horizon)),
             true => (Verdict::Growing, self.why_growing(horizon)),
             false => (Verdict::Undecided, self.why_undecided()),
         };
@@ -409,7 +420,7 @@ impl Rises {
     }
 
     fn why_growing(&self, horizon: u32) -> String {
-        let more = horizon - self.span() + self.longest_gap();
+        let more = horizon - self.confirmed_span().min(horizon) + self.longest_gap();
         format!(
             "{} and it goes on, but the run ended before the horizon of {horizon} cycles; {more} \
              more would tell a leak from a cache",
@@ -583,8 +594,8 @@ mod tests {
     #[test]
     fn a_block_every_cycle_is_a_leak_past_the_horizon_and_growing_before() {
         let leak = |n| judge(&series(n, (1..=n).map(|k| (k, None, 100))), 64);
-        assert_eq!(leak(64).verdict, Verdict::Growing);
-        assert_eq!(leak(65).verdict, Verdict::Leak);
+        assert_eq!(leak(64 + CONFIRMED).verdict, Verdict::Growing);
+        assert_eq!(leak(65 + CONFIRMED).verdict, Verdict::Leak);
         let j = leak(DEFAULT_N);
         assert_eq!(j.bytes_per_cycle.unwrap().value, 100.0);
         assert_eq!(j.blocks_per_cycle.unwrap().value, 1.0);
@@ -731,6 +742,14 @@ mod tests {
     }
 
     #[test]
+    fn the_first_of_something_that_comes_and_goes_is_no_leak() {
+        // A cache that was filled by cycle 60, and something young in the last.
+        let cache = [1, 2, 31, 60].map(|k| (k, None, 640));
+        let young = [(69, Some(71), 1)];
+        assert_ne!(verdict(69, cache.into_iter().chain(young)), Verdict::Leak);
+    }
+
+    #[test]
     fn one_late_initialisation_is_a_cache_once_it_is_quiet() {
         assert_eq!(verdict(DEFAULT_N, [(40, None, 5)]), Verdict::Cache);
         assert_eq!(verdict(DEFAULT_N, [(78, None, 5)]), Verdict::Undecided);
@@ -763,7 +782,12 @@ mod tests {
     }
 
     proptest::proptest! {
-        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(300))]
+        #![proptest_config(proptest::prelude::ProptestConfig {
+            cases: 300,
+            // The same cases each time: a failure repeats.
+            rng_seed: proptest::test_runner::RngSeed::Fixed(1),
+            ..Default::default()
+        })]
 
         #[test]
         fn any_blocks_get_a_verdict_with_a_reason(
