@@ -333,6 +333,48 @@ fn a_failed_run_is_never_called_clean() {
 }
 
 #[test]
+fn the_child_does_not_outlive_its_parent() {
+    let folder = Folder::new();
+    let mut parent = Command::new(env!("CARGO_BIN_EXE_afterdrop"))
+        .args(["run", "planted:lru", "--cycles", "500000", "--out"])
+        .arg(folder.join("out"))
+        .spawn()
+        .unwrap();
+    // The first record of the journal names the child.
+    let until = |what: &str, mut is_so: Box<dyn FnMut() -> bool + '_>| {
+        for _ in 0..3000 {
+            if is_so() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        panic!("{what}");
+    };
+    let journal = folder.join("out").join("journal.jsonl");
+    let mut child = None;
+    until(
+        "the child never began",
+        Box::new(|| {
+            let text = fs::read_to_string(&journal).unwrap_or_default();
+            let start = text.split_once('\n').map(|(line, _)| line.to_owned());
+            let start = start.and_then(|l| serde_json::from_str::<serde_json::Value>(&l).ok());
+            child = start.and_then(|s| s["start"]["pid"].as_u64());
+            child.is_some()
+        }),
+    );
+    let process = format!("/proc/{}", child.unwrap());
+    assert!(Path::new(&process).exists());
+    parent.kill().unwrap();
+    parent.wait().unwrap();
+    let gone = || match fs::read_to_string(format!("{process}/stat")) {
+        // Dead, and only not yet collected by whoever adopted it.
+        Ok(stat) => stat.contains(") Z "),
+        Err(_) => true,
+    };
+    until("the child outlived its parent", Box::new(gone));
+}
+
+#[test]
 fn a_clean_run_grows_by_nothing_at_all() {
     let ran = run(&["planted:lru", "--json"]).exits(0);
     assert!(ran.out.contains("\"bytes_per_cycle\": 0.0,"), "{}", ran.out);

@@ -24,7 +24,8 @@ pub(super) use self::cnn::Cnn;
 pub(super) use self::mlp::Mlp;
 pub(super) use self::transformer::Transformer;
 
-/// Items in the fixed batch.
+/// Items in the fixed batch. The fixtures' sizes say it to everyone else.
+#[cfg(any(test, feature = "train"))]
 pub(crate) const BATCH: usize = 8;
 /// Classes that every model tells apart.
 pub(crate) const CLASSES: usize = 10;
