@@ -1,6 +1,8 @@
 //! Leak assertions as a test author writes them, under the ordinary test harness.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::process::{Command, Output};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -412,4 +414,72 @@ fn a_failing_check_is_a_failing_test() {
     Check::new("should panic")
         .cycles(20)
         .run(|_| std::mem::forget(vec![1_u8; 24]));
+}
+
+/// Runs an ignored test of this executable, or of a copy of it, as a user would.
+fn run_ignored(program: &Path, test: &str, more: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(program);
+    command.args([test, "--exact", "--ignored", "--nocapture"]);
+    command.envs(more.iter().copied()).output().unwrap()
+}
+
+#[test]
+#[ignore = "run by a_budget_is_recorded_when_asked_to"]
+fn keeps_a_budget() {
+    let path = std::env::var("CHECK_BUDGET").unwrap();
+    let blocks: usize = std::env::var("CHECK_BLOCKS").unwrap().parse().unwrap();
+    let check = Check::new("budget").cycles(20).baseline(path);
+    check.run(|_| {
+        for size in 1..=blocks {
+            drop(vec![0_u8; size]);
+        }
+    });
+}
+
+#[test]
+fn a_budget_is_recorded_when_asked_to() {
+    let folder = std::env::temp_dir().join(format!("afterdrop-budget-{}", std::process::id()));
+    let path = folder.join("a/new/folder/budget.toml");
+    let this = std::env::current_exe().unwrap();
+    let keeps = |blocks: &str, update: &str| {
+        let more = [
+            ("CHECK_BUDGET", path.to_str().unwrap()),
+            ("CHECK_BLOCKS", blocks),
+            ("AFTERDROP_UPDATE", update),
+        ];
+        run_ignored(&this, "keeps_a_budget", &more).status.success()
+    };
+    assert!(!keeps("10", "0") && !path.exists(), "it recorded itself");
+    assert!(keeps("10", "1"));
+    let recorded = std::fs::read_to_string(&path).unwrap();
+    assert!(
+        recorded.contains("allocations_per_cycle = 10"),
+        "{recorded}"
+    );
+    assert!(keeps("10", "0") && keeps("9", "0") && !keeps("11", "0"));
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), recorded);
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+#[ignore = "run by an_executable_that_is_gone_is_an_error from a copy"]
+fn deletes_its_executable() {
+    std::fs::remove_file(std::env::current_exe().unwrap()).unwrap();
+    Check::new("gone").cycles(20).run(tidy);
+}
+
+#[test]
+fn an_executable_that_is_gone_is_an_error() {
+    let folder = std::env::temp_dir().join(format!("afterdrop-gone-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let copy = folder.join("check");
+    std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+    let output = run_ignored(&copy, "deletes_its_executable", &[]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success());
+    assert!(
+        said.contains("check `gone` could not be made") && said.contains("deleted or replaced"),
+        "{said}"
+    );
+    std::fs::remove_dir_all(&folder).unwrap();
 }

@@ -43,11 +43,20 @@ impl Marks {
 
     /// Runs `load` in its phase, and keeps in mind by how many live bytes it added.
     pub(crate) fn load<R>(&mut self, load: impl FnOnce() -> R) -> R {
-        let before = heap::totals().live_bytes;
-        self.enter(Phase::Load);
+        let before = self.begin_load();
         let loaded = load();
-        self.loaded_bytes += heap::totals().live_bytes.saturating_sub(before);
+        self.end_load(before);
         loaded
+    }
+
+    /// The first half of [`Marks::load`]; gives what the second half takes.
+    pub(crate) fn begin_load(&mut self) -> u64 {
+        self.enter(Phase::Load);
+        heap::totals().live_bytes
+    }
+
+    pub(crate) fn end_load(&mut self, before: u64) {
+        self.loaded_bytes += heap::totals().live_bytes.saturating_sub(before);
     }
 
     pub(crate) fn cycle(&self) -> u32 {

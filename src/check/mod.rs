@@ -2,7 +2,6 @@
 
 use std::any::type_name;
 use std::collections::HashMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -11,15 +10,22 @@ use std::time::Duration;
 use crate::allow::Allow;
 use crate::child;
 use crate::config;
-use crate::cycle::{
-    self, Body, Failure, HeapKind, Marks, Phase, Plan, Stopped, Strategies, Strategy, Workload,
-};
+use crate::cycle::{self as cycles, Body, Failure, HeapKind, Plan, Strategies, Strategy, Workload};
 use crate::error::Error;
 use crate::heap;
 use crate::limits::{Budget, Limits};
 use crate::measure::{self, Measured, Request};
 use crate::report::{self, Report, terminal};
 use crate::verdict;
+
+#[cfg(feature = "tokio")]
+mod asynchronous;
+mod cycle;
+mod place;
+
+use self::cycle::Closure;
+pub use self::cycle::{Cycle, CycleResult};
+use self::place::{folder_of, slug, test_name};
 
 /// Environment variable of the measured child: the check that it is to run.
 const ENV_CHECK: &str = "AFTERDROP_CHECK";
@@ -55,8 +61,23 @@ const TIMEOUT: Duration = Duration::from_secs(300);
 ///
 /// # How the child finds its test
 /// It is started as `executable <test> --exact`. The test's name is that of the running thread,
-/// which libtest and nextest name after it, else the path of the closure; [`Check::test`] says it
-/// outright, for a harness that does neither.
+/// which libtest names after it; on the main thread it is what `--exact` asked for, or the function
+/// that libtest called, else the path of the closure. So tests in nested modules, helpers that
+/// several tests call and `rstest` cases need nothing. [`Check::test`] says it outright, for a
+/// harness of another kind; a name that is wrong is an error that says so.
+///
+/// What comes before the check in its test runs in the child as well. Under `main` of a program
+/// of your own, or in a doc test, the child runs it from the start:
+///
+/// ```
+/// #[global_allocator]
+/// static HEAP: afterdrop::Heap = afterdrop::Heap::new();
+///
+/// fn main() {
+///     let check = afterdrop::Check::new("in a doc test").cycles(20);
+///     check.run(|_| drop(vec![1_u8; 1000]));
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Check {
     name: String,
@@ -288,7 +309,7 @@ impl Check {
                 unwritten: Some(error),
                 ..
             }) => Err(error),
-            Err(_) if !folder.join(cycle::JOURNAL).exists() => Err(did_not_begin(&test, &folder)),
+            Err(_) if !folder.join(cycles::JOURNAL).exists() => Err(did_not_begin(&test, &folder)),
             Err(error) => Err(error),
         }
     }
@@ -318,7 +339,7 @@ impl Check {
 
     fn validate(&self) -> Result<(), Error> {
         if !heap::is_installed() {
-            return Err(cycle::no_heap());
+            return Err(cycles::no_heap());
         }
         if !self.heap.is_available() {
             return Err(Error::usage(format!(
@@ -374,70 +395,12 @@ impl Check {
             warmup: self.warmup,
             out,
         };
-        cycle::check_heap(self.heap)?;
-        let complete = cycle::run(&plan, &mut *body(&plan)?)
+        cycles::check_heap(self.heap)?;
+        let complete = cycles::run(&plan, &mut *body(&plan)?)
             .map_err(|e| Error::io("write the journal in", &plan.out, e))?;
         // The rest of the test is the parent's: nothing of it may run here, and nothing that would
         // need a destructor is left.
         std::process::exit(i32::from(!complete))
-    }
-}
-
-/// One running cycle.
-#[derive(Debug)]
-pub struct Cycle<'a> {
-    marks: &'a mut Marks,
-}
-
-impl Cycle<'_> {
-    /// Runs the part that loads: what it allocates is reported as from `load`.
-    pub fn load<R>(&mut self, load: impl FnOnce() -> R) -> R {
-        let loaded = self.marks.load(load);
-        self.marks.enter(Phase::Cycle);
-        loaded
-    }
-
-    /// Runs the part that infers.
-    pub fn infer<R>(&mut self, infer: impl FnOnce() -> R) -> R {
-        self.within(Phase::Infer, infer)
-    }
-
-    /// Runs the part that drops, where that is worth telling apart.
-    pub fn drop<R>(&mut self, drop: impl FnOnce() -> R) -> R {
-        self.within(Phase::Drop, drop)
-    }
-
-    /// The number of this cycle, from 1.
-    pub fn number(&self) -> u32 {
-        self.marks.cycle()
-    }
-
-    fn within<R>(&mut self, phase: Phase, f: impl FnOnce() -> R) -> R {
-        self.marks.enter(phase);
-        let result = f();
-        self.marks.enter(Phase::Cycle);
-        result
-    }
-}
-
-/// What a cycle's closure may return: nothing, or a `Result`.
-pub trait CycleResult {
-    /// The error that ends the run.
-    ///
-    /// # Errors
-    /// If the cycle failed.
-    fn into_result(self) -> Result<(), Failure>;
-}
-
-impl CycleResult for () {
-    fn into_result(self) -> Result<(), Failure> {
-        Ok(())
-    }
-}
-
-impl<T, E: Into<Failure>> CycleResult for Result<T, E> {
-    fn into_result(self) -> Result<(), Failure> {
-        self.map(drop).map_err(Into::into)
     }
 }
 
@@ -453,15 +416,6 @@ fn strategies(
     let strategies = Strategies::new(workload, plan, true)
         .map_err(|e| Error::io("make a folder in", &plan.out, e))?;
     Ok(Box::new(strategies))
-}
-
-struct Closure<F>(F);
-
-impl<R: CycleResult, F: FnMut(&mut Cycle<'_>) -> R> Body for Closure<F> {
-    fn cycle(&mut self, marks: &mut Marks) -> Result<(), Stopped> {
-        let result = (self.0)(&mut Cycle { marks });
-        Ok(result.into_result()?)
-    }
 }
 
 /// Environment variable that has baselines written in place of compared.
@@ -504,55 +458,6 @@ fn verdict_on(
     Some(format!("check `{name}`: {}\n\n{page}", broken.join("; ")))
 }
 
-/// The name of the running test.
-fn test_name(closure: &str) -> String {
-    match std::thread::current().name() {
-        // libtest runs tests on the main thread if it is told to use one thread.
-        None | Some("main") => path_of_closure(closure),
-        Some(thread) => thread.to_owned(),
-    }
-}
-
-/// `krate::tests::name::{{closure}}` without the crate and the closures.
-fn path_of_closure(type_name: &str) -> String {
-    let parts = type_name.split("::").skip(1);
-    let named: Vec<&str> = parts.take_while(|p| !p.starts_with("{{")).collect();
-    named.join("::")
-}
-
-/// The folder of a check: below the target folder of the executable, else the temporary one. What
-/// an earlier run left there is the tool's own and goes.
-fn folder_of(test: &str, key: &str) -> Result<PathBuf, Error> {
-    let program = child::this_program()?;
-    let target = program
-        .ancestors()
-        .find(|a| {
-            a.file_name()
-                .is_some_and(|n| n == "deps" || n == "examples")
-        })
-        .and_then(|deps| deps.parent()?.parent());
-    let base = match target {
-        Some(target) => target.join("afterdrop"),
-        None => std::env::temp_dir().join("afterdrop"),
-    };
-    let executable = program.file_stem().unwrap_or_default().to_string_lossy();
-    let folder = base
-        .join(slug(&executable))
-        .join(slug(test))
-        .join(slug(key));
-    let _ = fs::remove_dir_all(&folder);
-    fs::create_dir_all(&folder).map_err(|e| Error::io("make the folder", &folder, e))?;
-    Ok(folder)
-}
-
-/// A name that is one harmless part of a path.
-fn slug(name: &str) -> String {
-    let harmless = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
-    name.chars()
-        .map(|c| if harmless(c) { c } else { '-' })
-        .collect()
-}
-
 fn did_not_begin(test: &str, folder: &Path) -> Error {
     Error::child(format!(
         "the child ran no such check: it was started as `--exact {test}`"
@@ -567,38 +472,6 @@ fn did_not_begin(test: &str, folder: &Path) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_test_is_named_after_its_closure() {
-        assert_eq!(
-            path_of_closure("krate::tests::name::{{closure}}"),
-            "tests::name"
-        );
-        assert_eq!(
-            path_of_closure("krate::name::{{closure}}::{{closure}}"),
-            "name"
-        );
-        let closure = || ();
-        fn name_of<F>(_: &F) -> String {
-            path_of_closure(type_name::<F>())
-        }
-        assert_eq!(
-            name_of(&closure),
-            "check::tests::a_test_is_named_after_its_closure"
-        );
-    }
-
-    #[test]
-    fn a_slug_is_one_part_of_a_path() {
-        assert_eq!(slug("a::b/c ../d"), "a--b-c----d");
-    }
-
-    #[test]
-    fn results_of_any_error_end_a_cycle() {
-        assert!(().into_result().is_ok());
-        assert!(Ok::<i32, std::fmt::Error>(1).into_result().is_ok());
-        assert!(Err::<(), &str>("no").into_result().is_err());
-    }
 
     #[test]
     fn without_a_heap_the_two_lines_are_said() {
