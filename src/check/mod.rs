@@ -25,7 +25,8 @@ mod place;
 
 use self::cycle::Closure;
 pub use self::cycle::{Cycle, CycleResult};
-use self::place::{folder_of, slug, test_name};
+pub(crate) use self::place::folder_of;
+use self::place::{slug, test_name};
 
 /// Environment variable of the measured child: the check that it is to run.
 const ENV_CHECK: &str = "AFTERDROP_CHECK";

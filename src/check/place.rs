@@ -1,8 +1,10 @@
 //! Which test a check stands in, and the folder it writes to.
 
 use std::backtrace::Backtrace;
-use std::fs;
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use crate::child;
 use crate::error::Error;
@@ -76,7 +78,7 @@ pub(super) fn path_of_closure(type_name: &str) -> String {
 
 /// The folder of a check: below the target folder of the executable, else the temporary one. What
 /// an earlier run left there is the tool's own and goes.
-pub(super) fn folder_of(test: &str, key: &str) -> Result<PathBuf, Error> {
+pub(crate) fn folder_of(test: &str, key: &str) -> Result<PathBuf, Error> {
     let program = child::this_program()?;
     let target = program
         .ancestors()
@@ -90,13 +92,46 @@ pub(super) fn folder_of(test: &str, key: &str) -> Result<PathBuf, Error> {
         None => std::env::temp_dir().join("afterdrop"),
     };
     let executable = program.file_stem().unwrap_or_default().to_string_lossy();
-    let folder = base
-        .join(slug(&executable))
-        .join(slug(test))
-        .join(slug(key));
+    let folder = unshared(&base.join(slug(&executable)), &slug(test))?.join(slug(key));
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).map_err(|e| Error::io("make the folder", &folder, e))?;
     Ok(folder)
+}
+
+/// A folder that no other running process of this executable uses: it is this process's until its
+/// end, for all checks of the test.
+fn unshared(parent: &Path, test: &str) -> Result<PathBuf, Error> {
+    static LOCKS: Mutex<BTreeMap<PathBuf, Lock>> = Mutex::new(BTreeMap::new());
+    let mut locks = LOCKS.lock().unwrap_or_else(PoisonError::into_inner);
+    let first = parent.join(test);
+    if let Some(held) = locks.get(&first) {
+        return Ok(held.folder.clone());
+    }
+    fs::create_dir_all(parent).map_err(|e| Error::io("make the folder", parent, e))?;
+    let mut folder = first.clone();
+    for n in 2.. {
+        let path = folder.with_extension("lock");
+        let file = File::create(&path).map_err(|e| Error::io("make", &path, e))?;
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => folder = parent.join(format!("{test}-{n}")),
+            // A file system without locks is one where nothing better can be done.
+            Ok(()) | Err(TryLockError::Error(_)) => {
+                let lock = Lock {
+                    folder: folder.clone(),
+                    _file: file,
+                };
+                locks.insert(first, lock);
+                break;
+            }
+        }
+    }
+    Ok(folder)
+}
+
+/// A folder, and the file whose lock says that it is in use.
+struct Lock {
+    folder: PathBuf,
+    _file: File,
 }
 
 /// A name that is one harmless part of a path.

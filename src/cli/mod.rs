@@ -11,6 +11,7 @@ use crate::workloads::Entry;
 
 #[cfg(feature = "train")]
 mod fixtures;
+mod harness;
 mod list;
 mod outdir;
 mod progress;
@@ -86,8 +87,18 @@ const BAD_INPUT: u8 = 2;
 ///     afterdrop::main(vec![Entry::new("mine", "my own model", |_| Ok(Box::new(Mine)))])
 /// }
 /// ```
+///
+/// # As a test or bench target
+/// The same ten lines can be a `[[test]]` or `[[bench]]` with `harness = false`. Then
+/// `cargo bench --bench memory -- run mine` is the command, and without a subcommand the workloads
+/// are the target's tests: `cargo test` and `cargo nextest` run each of them with the defaults of
+/// `run`, and fail if one is not clean. The exit code is that of the worst.
 pub fn main(workloads: Vec<Entry>) -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let (args, is_harness) = harness::arguments();
+    if is_harness {
+        return exit(harness::run(&args, &workloads));
+    }
+    let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => {
             eprintln!("afterdrop: {}; see --help", one_line(&error));
@@ -99,12 +110,15 @@ pub fn main(workloads: Vec<Entry>) -> ExitCode {
             return ExitCode::SUCCESS;
         }
     };
-    let result = match cli.command {
+    exit(match cli.command {
         Command::Run(args) => run::run(&args, &workloads),
         Command::List(args) => list::run(&args, &workloads),
         #[cfg(feature = "train")]
         Command::MakeFixtures(args) => fixtures::run(&args),
-    };
+    })
+}
+
+fn exit(result: Result<Outcome, Error>) -> ExitCode {
     match result {
         Ok(outcome) => ExitCode::from(outcome.code()),
         Err(error) => {

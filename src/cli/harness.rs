@@ -1,0 +1,177 @@
+//! The command as the test or bench target of a user's crate (`harness = false`): each workload is
+//! a test, under `cargo test`, `cargo bench` and `cargo nextest` alike.
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use clap::{CommandFactory, Parser};
+
+use super::{Cli, Outcome, print};
+use crate::check::folder_of;
+use crate::child;
+use crate::config;
+use crate::cycle::HeapKind;
+use crate::error::Error;
+use crate::measure::{self, Request};
+use crate::report::terminal;
+use crate::verdict;
+use crate::workloads::{Entry, Settings};
+
+/// Longest run of one workload.
+const TIMEOUT: Duration = Duration::from_secs(300);
+
+/// libtest's arguments, as far as they make a difference here.
+#[derive(Debug, Parser)]
+#[command(name = "afterdrop", disable_help_flag = true)]
+struct Args {
+    /// Run only workloads whose names contain one of these
+    filters: Vec<String>,
+
+    /// Filters are whole names
+    #[arg(long)]
+    exact: bool,
+
+    /// Leave out workloads whose names contain this
+    #[arg(long)]
+    skip: Vec<String>,
+
+    /// List the workloads as libtest lists tests
+    #[arg(long)]
+    list: bool,
+
+    /// Run ignored tests only: there are none
+    #[arg(long)]
+    ignored: bool,
+
+    #[arg(long, short)]
+    quiet: bool,
+    #[arg(long)]
+    include_ignored: bool,
+    #[arg(long, alias = "no-capture")]
+    nocapture: bool,
+    #[arg(long)]
+    show_output: bool,
+    #[arg(long)]
+    test: bool,
+    #[arg(long)]
+    format: Option<String>,
+    #[arg(long)]
+    color: Option<String>,
+    #[arg(long)]
+    test_threads: Option<String>,
+    #[arg(short = 'Z')]
+    unstable: Vec<String>,
+}
+
+/// The arguments without what cargo adds, and whether they are those of a test or bench target:
+/// cargo builds such targets into a folder `deps`, and gives them no subcommand.
+pub(super) fn arguments() -> (Vec<OsString>, bool) {
+    let program = std::env::current_exe().unwrap_or_default();
+    let folder = program.parent().and_then(Path::file_name);
+    let is_target = folder == Some(OsStr::new("deps"));
+    let all = std::env::args_os();
+    let args: Vec<OsString> = all.filter(|a| !is_target || a != "--bench").collect();
+    let for_the_command = args.get(1).and_then(|a| a.to_str()).is_some_and(|first| {
+        let asks = ["help", "--help", "-h", "--version", "-V"];
+        asks.contains(&first) || Cli::command().find_subcommand(first).is_some()
+    });
+    (args, is_target && !for_the_command)
+}
+
+/// Runs the workloads that are asked for, each in a child, with the defaults of `run`.
+pub(super) fn run(args: &[OsString], workloads: &[Entry]) -> Result<Outcome, Error> {
+    let args = Args::try_parse_from(args).map_err(|e| Error::usage(super::one_line(&e)))?;
+    let chosen: Vec<&Entry> = workloads.iter().filter(|w| args.chooses(w)).collect();
+    if args.list {
+        return list(&chosen);
+    }
+    print(&format!("\nrunning {} workloads\n", chosen.len()))?;
+    let mut outcomes = Vec::new();
+    let mut pages = String::new();
+    for entry in &chosen {
+        print(&format!("test {} ... ", entry.name()))?;
+        let (outcome, said, page) = match measure(entry) {
+            Ok((outcome, page)) if outcome == Outcome::Clean => (outcome, "ok", page),
+            Ok((outcome, page)) => (outcome, "FAILED", page),
+            Err(error) => (
+                Outcome::RunFailed,
+                "FAILED",
+                format!("afterdrop: {error}\n"),
+            ),
+        };
+        print(&format!("{said}\n"))?;
+        if outcome != Outcome::Clean {
+            pages += &format!("\n---- {} ----\n{page}", entry.name());
+        }
+        outcomes.push(outcome);
+    }
+    let passed = outcomes.iter().filter(|&&o| o == Outcome::Clean).count();
+    let failed = outcomes.len() - passed;
+    print(&format!(
+        "{pages}\ntest result: {}. {passed} passed; {failed} failed; 0 ignored; 0 measured; {} \
+         filtered out\n\n",
+        if failed == 0 { "ok" } else { "FAILED" },
+        workloads.len() - chosen.len()
+    ))?;
+    let by_weight = [Outcome::GrowthFound, Outcome::RunFailed, Outcome::Undecided];
+    let worst = by_weight.into_iter().find(|o| outcomes.contains(o));
+    Ok(worst.unwrap_or(Outcome::Clean))
+}
+
+impl Args {
+    fn chooses(&self, entry: &Entry) -> bool {
+        let named = |filter: &String| {
+            if self.exact {
+                entry.name() == filter
+            } else {
+                entry.name().contains(filter)
+            }
+        };
+        let wanted = self.filters.is_empty() || self.filters.iter().any(named);
+        wanted && !self.ignored && !self.skip.iter().any(named)
+    }
+}
+
+fn list(workloads: &[&Entry]) -> Result<Outcome, Error> {
+    let lines = workloads.iter().map(|w| format!("{}: test\n", w.name()));
+    print(&lines.collect::<String>())?;
+    Ok(Outcome::Clean)
+}
+
+/// Runs one workload and gives its page.
+fn measure(entry: &Entry) -> Result<(Outcome, String), Error> {
+    let settings = Settings {
+        scratch: std::env::temp_dir(),
+        ..Settings::default()
+    };
+    let options = entry.check(&settings)?;
+    let config = config::load(entry.name())?;
+    let folder = folder_of("workloads", entry.name())?;
+    let request = Request {
+        start: child::Start {
+            program: child::this_program()?,
+            args: vec!["run".into(), entry.name().into()],
+            heap: HeapKind::default(),
+            out: folder.clone(),
+            timeout: TIMEOUT,
+            more: Vec::new(),
+        },
+        horizon: verdict::DEFAULT_HORIZON,
+        options,
+        config,
+    };
+    let measured = measure::measure(request, &AtomicBool::new(false), || {})?;
+    if let Some(error) = measured.unwritten {
+        return Err(error);
+    }
+    let report = measured.report;
+    let outcome = Outcome::of(report.verdict, report.ended.is_complete());
+    let page = terminal::render(
+        &report,
+        &folder.to_string_lossy(),
+        terminal::Look::default(),
+    );
+    Ok((outcome, page))
+}
