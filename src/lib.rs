@@ -72,8 +72,8 @@
 //!
 //! # Features
 //! `cli` (the command), `jemalloc`, `dhat`, `planted` (cases with known truth) and `burn` (three
-//! models on Burn) are on by default; `flex` adds Burn's flex device. Without default features the
-//! library needs no C compiler and none of these.
+//! models on Burn) are on by default; `flex` adds Burn's flex device, and `tokio` asynchronous
+//! checks. Without default features the library needs no C compiler and none of these.
 
 #![deny(
     missing_docs,
@@ -111,6 +111,7 @@ mod measure;
 mod names;
 mod proc;
 pub mod report;
+mod sources;
 mod statistics;
 mod symbols;
 mod verdict;

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::binary::{Binary, Reader};
 use crate::journal::Code;
+use crate::sources::Sources;
 
 /// One frame of a stack, inlined or not.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -33,6 +34,9 @@ pub struct Frame {
 pub enum Owner {
     /// The user's own: not one of the others.
     Own,
+    /// The user's own, but written by a macro: its line is an attribute such as
+    /// `#[derive(Module)]`.
+    Generated,
     /// A crate from a registry or a checkout.
     Dependency,
     /// `std`, `core`, `alloc`, crates that only store things for others, and code without a line.
@@ -72,6 +76,7 @@ pub(crate) struct Symbolizer<'a> {
     files: &'a Files,
     /// One a file.
     contexts: Vec<Option<addr2line::Context<Reader<'a>>>>,
+    sources: Sources,
     known: HashMap<u64, Vec<Frame>>,
 }
 
@@ -80,6 +85,7 @@ impl<'a> Symbolizer<'a> {
         Self {
             files,
             contexts: files.binaries.iter().map(Binary::context).collect(),
+            sources: Sources::default(),
             known: HashMap::new(),
         }
     }
@@ -113,7 +119,8 @@ impl<'a> Symbolizer<'a> {
             .and_then(|i| {
                 let binary = &self.files.binaries[i];
                 let address = binary.address(call - code.start + code.offset)?;
-                Some(frames_at(binary, self.contexts[i].as_ref(), address))
+                let context = self.contexts[i].as_ref();
+                Some(frames_at(binary, context, &self.sources, address))
             })
             .unwrap_or_default();
         if frames.is_empty() {
@@ -133,6 +140,7 @@ impl<'a> Symbolizer<'a> {
 fn frames_at(
     binary: &Binary,
     context: Option<&addr2line::Context<Reader<'_>>>,
+    sources: &Sources,
     address: u64,
 ) -> Vec<Frame> {
     let symbol = || {
@@ -151,11 +159,14 @@ fn frames_at(
                 continue;
             };
             let location = frame.location.as_ref();
-            frames.push(Frame::new(
-                without_hash(&name),
-                location.and_then(|l| l.file),
-                location.and_then(|l| l.line),
-            ));
+            let (path, line) = (location.and_then(|l| l.file), location.and_then(|l| l.line));
+            let mut frame = Frame::new(without_hash(&name), path, line);
+            if let (Owner::Own, Some(path), Some(line)) = (frame.owner, path, line)
+                && sources.is_attribute(path, line)
+            {
+                frame.owner = Owner::Generated;
+            }
+            frames.push(frame);
         }
     }
     if frames.is_empty() {
@@ -278,6 +289,14 @@ impl Frame {
         file.split('/').next().unwrap_or_default()
     }
 
+    /// Whether it is of code that somebody edits.
+    fn matters(&self) -> bool {
+        matches!(
+            self.owner,
+            Owner::Own | Owner::Generated | Owner::Dependency
+        )
+    }
+
     /// A frame as DWARF has it.
     fn new(function: &str, path: Option<&str>, line: Option<u32>) -> Self {
         let line = line.filter(|&l| l > 0);
@@ -324,8 +343,8 @@ fn versioned(folder: &str) -> Option<&str> {
     })
 }
 
-/// The index of the blame frame: the innermost frame of the user's own code, else of a
-/// dependency, else of whatever carried the allocation out (a thread pool, the standard library's
+/// The index of the blame frame: the innermost frame of the user's own code, what a macro wrote of
+/// it only where there is no other, else of a dependency, else of whatever carried the allocation out (a thread pool, the standard library's
 /// thread start). `None` if no frame has a name.
 pub(crate) fn blame(stack: &[Frame]) -> Option<usize> {
     let of = |owner| stack.iter().position(|f| f.owner == owner);
@@ -338,6 +357,7 @@ pub(crate) fn blame(stack: &[Frame]) -> Option<usize> {
             && !file.starts_with("core/")
     };
     of(Owner::Own)
+        .or_else(|| of(Owner::Generated))
         .or_else(|| of(Owner::Dependency))
         .or_else(|| stack.iter().position(carrier))
 }
@@ -345,19 +365,13 @@ pub(crate) fn blame(stack: &[Frame]) -> Option<usize> {
 /// The part of a stack that a reader wants: from where it left the allocator and the standard
 /// library to where the tool's runner, a thread's start or `main` called it.
 pub(crate) fn relevant(stack: &[Frame]) -> &[Frame] {
-    let inner = stack
-        .iter()
-        .position(|f| matches!(f.owner, Owner::Own | Owner::Dependency))
-        .unwrap_or(stack.len());
+    let inner = stack.iter().position(Frame::matters).unwrap_or(stack.len());
     let outer = stack[inner..]
         .iter()
         .position(|f| f.owner == Owner::Tool)
         .map_or(stack.len(), |n| inner + n);
     let stack = &stack[inner..outer];
-    let end = stack
-        .iter()
-        .rposition(|f| matches!(f.owner, Owner::Own | Owner::Dependency))
-        .map_or(0, |i| i + 1);
+    let end = stack.iter().rposition(Frame::matters).map_or(0, |i| i + 1);
     &stack[..end]
 }
 
@@ -414,6 +428,18 @@ mod tests {
         assert_eq!(blame(&stack[..1]), None);
         let names: Vec<&str> = relevant(&stack).iter().map(|f| &*f.function).collect();
         assert_eq!(names, ["burn_autodiff::graph", "serving::reload"]);
+    }
+
+    #[test]
+    fn what_a_macro_wrote_is_blamed_only_where_nobody_wrote_more() {
+        let generated = Frame {
+            owner: Owner::Generated,
+            ..frame("<app::Mlp as Module>::map", "/srv/app/src/model.rs")
+        };
+        let stack = [generated, frame("app::load", "/srv/app/src/model.rs")];
+        assert_eq!(blame(&stack), Some(1));
+        assert_eq!(blame(&stack[..1]), Some(0));
+        assert_eq!(relevant(&stack).len(), 2);
     }
 
     #[test]

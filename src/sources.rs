@@ -1,0 +1,73 @@
+//! What the source files say of a line, where they are still there: whether it was written by a
+//! person or by a macro.
+
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
+use std::fs::{self, File};
+use std::io::Read;
+
+/// Bytes of a source file that are read at most.
+const MOST: u64 = 4 << 20;
+
+/// The lines of attributes, by file.
+#[derive(Debug, Default)]
+pub(crate) struct Sources {
+    attributes: RefCell<HashMap<String, BTreeSet<u32>>>,
+}
+
+impl Sources {
+    /// Whether the line is of an attribute, such as `#[derive(Module)]`: the code at it was
+    /// generated. `false` where the file cannot be read.
+    pub(crate) fn is_attribute(&self, path: &str, line: u32) -> bool {
+        let mut known = self.attributes.borrow_mut();
+        if !known.contains_key(path) {
+            let text = read(path).unwrap_or_default();
+            known.insert(path.into(), attribute_lines(&text));
+        }
+        known[path].contains(&line)
+    }
+}
+
+fn read(path: &str) -> Option<String> {
+    // A pipe would be waited for.
+    if !fs::metadata(path).ok()?.is_file() {
+        return None;
+    }
+    let mut text = Vec::new();
+    let file = File::open(path).ok()?;
+    file.take(MOST).read_to_end(&mut text).ok()?;
+    Some(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// Lines, from 1, that an attribute begins on or goes on over.
+fn attribute_lines(text: &str) -> BTreeSet<u32> {
+    let mut lines = BTreeSet::new();
+    let mut depth = 0_i32;
+    for (number, line) in (1..).zip(text.lines()) {
+        let line = line.trim_start();
+        if depth > 0 || line.starts_with("#[") || line.starts_with("#![") {
+            lines.insert(number);
+            depth += line.matches('[').count() as i32 - line.matches(']').count() as i32;
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attribute_may_go_on_over_lines() {
+        let text =
+            "#[derive(Debug)]\nstruct A {\n    #[x(\n        Module,\n    )]\n    b: [u8; 2],\n}\n";
+        assert_eq!(Vec::from_iter(attribute_lines(text)), [1, 3, 4, 5]);
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_has_no_attributes() {
+        let sources = Sources::default();
+        assert!(!sources.is_attribute("/no/such/file.rs", 1));
+        assert!(!sources.is_attribute("/dev/stdin", 1));
+    }
+}
