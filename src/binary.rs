@@ -7,17 +7,19 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::rc::Rc;
 
-use addr2line::gimli::{DwarfSections, EndianSlice, RunTimeEndian, SectionId};
+use gimli::{Dwarf, EndianRcSlice, RunTimeEndian, SectionId};
 use object::read::elf::ElfFile64;
 use object::{Object, ObjectSection, ObjectSegment, ReadCache};
 
 /// The reader of debug sections held in memory.
-pub(crate) type Reader<'a> = EndianSlice<'a, RunTimeEndian>;
+type Reader = EndianRcSlice<RunTimeEndian>;
 
 /// One file's own knowledge.
 pub(crate) struct Binary {
-    debug: DwarfSections<Vec<u8>>,
+    /// Looks addresses up in the debug sections; `None` if they do not parse.
+    pub(crate) context: Option<addr2line::Context<Reader>>,
     symbols: Symbols,
     /// `(bytes into the file, bytes, virtual address)` of each loadable segment.
     segments: Vec<(u64, u64, u64)>,
@@ -39,10 +41,15 @@ impl Binary {
             file.read_exact_at(&mut bytes, start).ok()?;
             Some(bytes)
         };
-        let debug = DwarfSections::load(|id: SectionId| {
-            Ok::<_, std::convert::Infallible>(section(id.name()).unwrap_or_default())
+        let endian = if cfg!(target_endian = "little") {
+            RunTimeEndian::Little
+        } else {
+            RunTimeEndian::Big
+        };
+        let Ok(debug) = Dwarf::load(|id: SectionId| {
+            let bytes = section(id.name()).unwrap_or_default();
+            Ok::<_, std::convert::Infallible>(Reader::new(Rc::from(bytes), endian))
         });
-        let Ok(debug) = debug;
         let symbols = [(".symtab", ".strtab"), (".dynsym", ".dynstr")];
         let symbols = symbols
             .iter()
@@ -52,7 +59,7 @@ impl Binary {
             (offset, size, s.address())
         });
         Some(Self {
-            debug,
+            context: addr2line::Context::from_dwarf(debug).ok(),
             symbols: symbols.unwrap_or_default(),
             segments: segments.collect(),
         })
@@ -64,17 +71,6 @@ impl Binary {
             .iter()
             .find(|&&(start, size, _)| (start..start + size).contains(&offset))
             .map(|&(start, _, address)| offset - start + address)
-    }
-
-    /// Looks addresses up in the debug sections; `None` if they do not parse.
-    pub(crate) fn context(&self) -> Option<addr2line::Context<Reader<'_>>> {
-        let endian = if cfg!(target_endian = "little") {
-            RunTimeEndian::Little
-        } else {
-            RunTimeEndian::Big
-        };
-        let dwarf = self.debug.borrow(|bytes| EndianSlice::new(bytes, endian));
-        addr2line::Context::from_dwarf(dwarf).ok()
     }
 
     /// The mangled name of the function at a virtual address.

@@ -3,15 +3,17 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child as Process, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::cycle::HeapKind;
+use crate::cycle::{ENV_CONTROL, HeapKind};
 use crate::error::Error;
 use crate::heap;
 
@@ -22,7 +24,7 @@ pub(crate) const ENV_OUT: &str = "AFTERDROP_OUT";
 pub(crate) const OUTPUT: &str = "output.txt";
 
 /// How often the parent looks.
-const POLL: Duration = Duration::from_millis(5);
+const POLL: Duration = Duration::from_millis(2);
 
 /// How a measured run ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,6 +90,8 @@ pub(crate) struct Start {
     pub(crate) heap: HeapKind,
     pub(crate) out: PathBuf,
     pub(crate) timeout: Duration,
+    /// What the child reads its parent's answers from, if it waits for any.
+    pub(crate) control: Option<Arc<OwnedFd>>,
     /// More variables of its environment.
     pub(crate) more: Vec<(&'static str, String)>,
 }
@@ -100,7 +104,7 @@ pub(crate) struct Start {
 pub(crate) fn measure(
     start: &Start,
     interrupted: &AtomicBool,
-    mut watch: impl FnMut(),
+    mut watch: impl FnMut() -> Result<(), Error>,
 ) -> Result<Ended, Error> {
     let output = start.out.join(OUTPUT);
     let file = File::create(&output).map_err(|e| Error::io("write", &output, e))?;
@@ -116,12 +120,20 @@ pub(crate) fn measure(
         .stdin(Stdio::null())
         .stdout(file)
         .stderr(errors);
-    // SAFETY: between fork and exec only `prctl` runs, which is a bare system call
+    let control = start.control.as_ref().map(|fd| fd.as_raw_fd());
+    if let Some(fd) = control {
+        command.env(ENV_CONTROL, fd.to_string());
+    }
+    // SAFETY: between fork and exec only `prctl` and `fcntl` run, which are bare system calls
     // (tests/run.rs: `the_child_does_not_outlive_its_parent`).
     unsafe {
-        command.pre_exec(|| {
+        command.pre_exec(move || {
             // So that a killed parent leaves no child behind.
             libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            if let Some(fd) = control {
+                // The child keeps this one.
+                libc::fcntl(fd, libc::F_SETFD, 0);
+            }
             Ok(())
         });
     }
@@ -133,12 +145,14 @@ pub(crate) fn measure(
     })?;
     let begun = Instant::now();
     loop {
-        watch();
+        if let Err(error) = watch() {
+            kill(&mut process);
+            return Err(error);
+        }
         let status = process
             .try_wait()
             .map_err(|e| Error::child(format!("cannot wait for the measured child: {e}")))?;
         if let Some(status) = status {
-            watch();
             return Ok(ended(status, interrupted.load(Relaxed), &output));
         }
         if interrupted.load(Relaxed) {

@@ -1,16 +1,19 @@
-//! The parent's half of a measurement, the same for all doors: start the child, wait for its end,
-//! read back what it wrote, judge, and write the report beside it.
+//! The parent's half of a measurement, the same for all doors: start the child, look at what it
+//! writes, wait for its end, judge, and write the report beside it.
 
+use std::io::{PipeWriter, Write};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::analysis::{self, Circumstances};
+use crate::analysis::{self, Circumstances, Folding};
 use crate::child::{self, How};
 use crate::config::Config;
 use crate::cycle::{self, HeapKind};
 use crate::error::Error;
-use crate::journal::Journal;
+use crate::journal::{Journal, Reader};
 use crate::report::{self, Report};
+use crate::verdict::{self, Judgement};
 use crate::{jemalloc_change, witness};
 
 /// What the workload unpacks, in the folder of a run; removed after it.
@@ -35,24 +38,49 @@ pub(crate) struct Measured {
     pub(crate) unwritten: Option<Error>,
 }
 
-/// Measures in a child and writes `report.json` in the folder of the run, calling `watch` now and
-/// then meanwhile. A run that failed after its first boundary is reported like any other.
+/// How far a run is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Progress<'a> {
+    /// Cycles that reached their boundary.
+    pub(crate) cycle: u32,
+    pub(crate) live_bytes: u64,
+    /// Sites that are not settled, as of the last look.
+    pub(crate) open: Option<usize>,
+    /// Why the worst of them is not.
+    pub(crate) why: Option<&'a str>,
+}
+
+/// Measures in a child and writes `report.json` in the folder of the run, telling `watch` now and
+/// then how far it is. A run that failed after its first boundary is reported like any other.
 ///
 /// # Errors
 /// If the child cannot start or reaches no boundary, or the journal cannot be read.
 pub(crate) fn measure(
-    request: Request,
+    mut request: Request,
     interrupted: &AtomicBool,
-    watch: impl FnMut(),
+    watch: impl FnMut(Progress<'_>),
 ) -> Result<Measured, Error> {
-    let folder = request.start.out.as_path();
-    let ended = child::measure(&request.start, interrupted, watch)?;
+    let (control, answers) = std::io::pipe()
+        .map_err(|e| Error::child(format!("cannot make a pipe to the measured child: {e}")))?;
+    request.start.control = Some(Arc::new(control.into()));
+    let folder = request.start.out.clone();
+    let mut observer = Observer {
+        reader: Reader::new(folder.join(cycle::JOURNAL)),
+        folding: Folding::default(),
+        horizon: request.horizon,
+        answers,
+        answered: 0,
+        open: None,
+        why: None,
+        watch,
+    };
+    let ended = child::measure(&request.start, interrupted, || observer.look())?;
     for left in [cycle::SPILL, SCRATCH] {
         // A killed child leaves them; one that ended has removed them.
         let _ = std::fs::remove_dir_all(folder.join(left));
     }
-    child::tidy_output(folder);
-    let journal = match Journal::read(&folder.join(cycle::JOURNAL)) {
+    child::tidy_output(&folder);
+    let journal = match observer.reader.finish() {
         Ok(journal) => journal,
         Err(_) if !ended.is_complete() => {
             return Err(Error::child(format!(
@@ -61,7 +89,7 @@ pub(crate) fn measure(
         }
         Err(error) => return Err(error),
     };
-    let (witness, unread) = match second_witness(&journal, folder) {
+    let (witness, unread) = match second_witness(&journal, &folder) {
         Ok(witness) => (witness, None),
         Err(error) => (None, Some(error)),
     };
@@ -72,17 +100,69 @@ pub(crate) fn measure(
         witness,
         config: request.config,
     };
-    let report = analysis::report(&journal, with);
+    let report = analysis::report(&journal, observer.folding, with);
     if report.boundaries.is_empty() && report.ended.how == How::Failed {
         // Nothing was measured: a report would only hide the reason.
         return Err(Error::child(format!("the measured run {}", report.ended)));
     }
-    let written = jemalloc_change::write_table(folder)
+    let written = jemalloc_change::write_table(&folder)
         .and_then(|()| report.write(&folder.join(report::FILE)));
     Ok(Measured {
         report,
         unwritten: unread.or(written.err()),
     })
+}
+
+/// Follows the journal, and answers a run that ends by itself.
+struct Observer<W> {
+    reader: Reader,
+    folding: Folding,
+    horizon: u32,
+    answers: PipeWriter,
+    /// The last cycle that was answered.
+    answered: u32,
+    open: Option<usize>,
+    why: Option<String>,
+    watch: W,
+}
+
+impl<W: FnMut(Progress<'_>)> Observer<W> {
+    fn look(&mut self) -> Result<(), Error> {
+        let Some(journal) = self.reader.look()? else {
+            return Ok(());
+        };
+        let Some(last) = journal.boundaries.last().map(|b| b.counts) else {
+            return Ok(());
+        };
+        if waits(journal, last.cycle, self.horizon) && last.cycle > self.answered {
+            self.answered = last.cycle;
+            self.folding.catch_up(journal);
+            let judgements = analysis::judge(&self.folding, journal, self.horizon);
+            let open = || judgements.iter().filter(|j| !j.settled);
+            let worst: Option<&Judgement> = open().max_by_key(|j| j.verdict);
+            self.open = Some(open().count());
+            self.why = worst.map(|j| j.reason.clone());
+            let answer = match self.open {
+                Some(0) => cycle::STOP,
+                _ => cycle::GO_ON,
+            };
+            // A child that has ended meanwhile needs no answer.
+            let _ = self.answers.write_all(&[answer]);
+        }
+        (self.watch)(Progress {
+            cycle: last.cycle,
+            live_bytes: last.live_bytes,
+            open: self.open,
+            why: self.why.as_deref(),
+        });
+        Ok(())
+    }
+}
+
+/// Whether the child waits for an answer after this cycle.
+fn waits(journal: &Journal, cycle: u32, horizon: u32) -> bool {
+    let after_warmup = cycle.saturating_sub(journal.start.warmup);
+    journal.start.auto && verdict::is_look(after_warmup, horizon)
 }
 
 /// dhat's file, compared with the ledger and made ready for its viewer.

@@ -11,7 +11,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::binary::{Binary, Reader};
+use crate::binary::Binary;
 use crate::journal::Code;
 use crate::sources::Sources;
 
@@ -45,49 +45,28 @@ pub enum Owner {
     Tool,
 }
 
-/// The files that code was mapped from, read.
-pub(crate) struct Files {
-    code: Vec<(Code<String>, Option<usize>)>,
-    binaries: Vec<Binary>,
-}
-
-impl Files {
-    /// Reads the files of `code`. One that cannot be read leaves its frames without names.
-    pub(crate) fn read(code: &[Code<String>]) -> Self {
-        let mut by_path: HashMap<&str, Option<usize>> = HashMap::new();
-        let mut binaries = Vec::new();
-        let mut found = Vec::new();
-        for c in code {
-            let index = *by_path.entry(&c.path).or_insert_with(|| {
-                binaries.push(Binary::read(Path::new(&c.path))?);
-                Some(binaries.len() - 1)
-            });
-            found.push((c.clone(), index));
-        }
-        Self {
-            code: found,
-            binaries,
-        }
-    }
-}
-
 /// Looks addresses up in the files that were mapped in the measured process.
-pub(crate) struct Symbolizer<'a> {
-    files: &'a Files,
-    /// One a file.
-    contexts: Vec<Option<addr2line::Context<Reader<'a>>>>,
+#[derive(Default)]
+pub(crate) struct Symbolizer {
+    /// Mapped code, each with the number of its file; `None` where that could not be read.
+    code: Vec<(Code<String>, Option<usize>)>,
+    by_path: HashMap<String, Option<usize>>,
+    binaries: Vec<Binary>,
     sources: Sources,
     known: HashMap<u64, Vec<Frame>>,
 }
 
-impl<'a> Symbolizer<'a> {
-    pub(crate) fn new(files: &'a Files) -> Self {
-        Self {
-            files,
-            contexts: files.binaries.iter().map(Binary::context).collect(),
-            sources: Sources::default(),
-            known: HashMap::new(),
-        }
+impl Symbolizer {
+    /// Takes more mapped code in, and reads its file. One that cannot be read leaves its frames
+    /// without names.
+    pub(crate) fn learn(&mut self, code: &Code<String>) {
+        let binaries = &mut self.binaries;
+        let read = || {
+            binaries.push(Binary::read(Path::new(&code.path))?);
+            Some(binaries.len() - 1)
+        };
+        let file = *self.by_path.entry(code.path.clone()).or_insert_with(read);
+        self.code.push((code.clone(), file));
     }
 
     /// The frames at a return address, innermost first: inlined ones, then the function itself.
@@ -111,16 +90,15 @@ impl<'a> Symbolizer<'a> {
     fn look_up(&self, return_address: u64) -> Vec<Frame> {
         // The call is before the address that it returns to, maybe on another line.
         let call = return_address.wrapping_sub(1);
-        let mut code = self.files.code.iter();
+        let mut code = self.code.iter();
         let Some((code, file)) = code.find(|(c, _)| (c.start..c.end).contains(&call)) else {
             return Vec::new();
         };
         let mut frames = file
             .and_then(|i| {
-                let binary = &self.files.binaries[i];
+                let binary = &self.binaries[i];
                 let address = binary.address(call - code.start + code.offset)?;
-                let context = self.contexts[i].as_ref();
-                Some(frames_at(binary, context, &self.sources, address))
+                Some(frames_at(binary, &self.sources, address))
             })
             .unwrap_or_default();
         if frames.is_empty() {
@@ -137,17 +115,13 @@ impl<'a> Symbolizer<'a> {
 }
 
 /// The frames at a virtual address of a file, inlined ones first.
-fn frames_at(
-    binary: &Binary,
-    context: Option<&addr2line::Context<Reader<'_>>>,
-    sources: &Sources,
-    address: u64,
-) -> Vec<Frame> {
+fn frames_at(binary: &Binary, sources: &Sources, address: u64) -> Vec<Frame> {
     let symbol = || {
         let name = binary.symbol(address)?;
         Some(addr2line::demangle_auto(name.into(), None).into_owned())
     };
     let mut frames = Vec::new();
+    let context = binary.context.as_ref();
     let found = context.and_then(|c| c.find_frames(address).skip_all_loads().ok());
     if let Some(mut found) = found {
         while let Ok(Some(frame)) = found.next() {
@@ -502,8 +476,8 @@ mod tests {
             });
         });
         let here = this_test_is_found_in_its_own_executable as *const () as u64 + 1;
-        let files = Files::read(&code);
-        let mut symbols = Symbolizer::new(&files);
+        let mut symbols = Symbolizer::default();
+        code.iter().for_each(|c| symbols.learn(c));
         let frames = symbols.frames(here);
         let last = frames.last().unwrap();
         assert!(

@@ -295,13 +295,14 @@ impl Check {
                 heap: self.heap,
                 out: folder.clone(),
                 timeout: self.timeout,
+                control: None,
                 more: vec![(ENV_CHECK, key)],
             },
             horizon: self.horizon,
             options: Vec::new(),
             config,
         };
-        match measure::measure(request, &AtomicBool::new(false), || {}) {
+        match measure::measure(request, &AtomicBool::new(false), |_| {}) {
             Ok(Measured {
                 report,
                 unwritten: None,
@@ -394,6 +395,7 @@ impl Check {
             strategy: self.strategy,
             cycles: self.all_cycles(),
             warmup: self.warmup,
+            auto: None,
             out,
         };
         cycles::check_heap(self.heap)?;

@@ -156,13 +156,14 @@ fn measure(entry: &Entry) -> Result<(Outcome, String), Error> {
             heap: HeapKind::default(),
             out: folder.clone(),
             timeout: TIMEOUT,
+            control: None,
             more: Vec::new(),
         },
         horizon: verdict::DEFAULT_HORIZON,
         options,
         config,
     };
-    let measured = measure::measure(request, &AtomicBool::new(false), || {})?;
+    let measured = measure::measure(request, &AtomicBool::new(false), |_| {})?;
     if let Some(error) = measured.unwritten {
         return Err(error);
     }

@@ -1,24 +1,17 @@
-//! The progress bar: cycle k of n and the live bytes, read off the journal as it grows.
+//! The progress bar: the cycle, the live bytes, and what is still open.
 
-use std::fs::File;
-use std::io::{IsTerminal, Read};
-use std::path::PathBuf;
+use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::journal::Record;
+use crate::measure::Progress;
 use crate::report;
 
-/// Follows a journal and draws on standard error, if that is a terminal.
-pub(super) struct Progress {
-    bar: ProgressBar,
-    journal: PathBuf,
-    file: Option<File>,
-    line: Vec<u8>,
-}
+/// Draws on standard error, if that is a terminal.
+pub(super) struct Bar(ProgressBar);
 
-impl Progress {
-    pub(super) fn new(journal: PathBuf, cycles: u32, quiet: bool) -> Self {
+impl Bar {
+    pub(super) fn new(cycles: u32, quiet: bool) -> Self {
         let target = if quiet || !std::io::stderr().is_terminal() {
             ProgressDrawTarget::hidden()
         } else {
@@ -26,49 +19,30 @@ impl Progress {
         };
         let bar = ProgressBar::with_draw_target(Some(u64::from(cycles)), target);
         // The template is a literal; if it were wrong the default bar would do.
-        if let Ok(style) = ProgressStyle::with_template("  cycle {pos} of {len} {bar:30} {msg}") {
+        if let Ok(style) =
+            ProgressStyle::with_template("  cycle {pos} of {len} {bar:20} {wide_msg}")
+        {
             bar.set_style(style);
         }
-        Self {
-            bar,
-            journal,
-            file: None,
-            line: Vec::new(),
-        }
+        Self(bar)
     }
 
-    /// Reads what was written since the last call.
-    pub(super) fn look(&mut self) {
-        if self.bar.is_hidden() {
+    pub(super) fn show(&self, how_far: Progress<'_>) {
+        if self.0.is_hidden() {
             return;
         }
-        if self.file.is_none() {
-            self.file = File::open(&self.journal).ok();
-        }
-        let Some(file) = &mut self.file else { return };
-        let mut new = Vec::new();
-        if file.read_to_end(&mut new).is_err() {
-            return;
-        }
-        for byte in new {
-            if byte != b'\n' {
-                self.line.push(byte);
-                continue;
-            }
-            if self.line.starts_with(b"{\"boundary\"")
-                && let Ok(Record::<String>::Boundary(b)) = serde_json::from_slice(&self.line)
-            {
-                self.bar.set_position(u64::from(b.counts.cycle));
-                let live = report::bytes(b.counts.live_bytes as f64);
-                self.bar.set_message(format!("{live} live"));
-            }
-            self.line.clear();
-        }
+        let live = report::bytes(how_far.live_bytes as f64);
+        let open = match (how_far.open, how_far.why) {
+            (Some(n), Some(why)) => format!("; {n} open: {why}"),
+            _ => String::new(),
+        };
+        self.0.set_position(u64::from(how_far.cycle));
+        self.0.set_message(format!("{live} live{open}"));
     }
 }
 
-impl Drop for Progress {
+impl Drop for Bar {
     fn drop(&mut self) {
-        self.bar.finish_and_clear();
+        self.0.finish_and_clear();
     }
 }

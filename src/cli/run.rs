@@ -1,7 +1,9 @@
 //! `afterdrop run`: measure a workload in a child, and report.
 
+use std::fmt;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -9,7 +11,7 @@ use std::time::Duration;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::outdir::OutDir;
-use super::progress::Progress;
+use super::progress::Bar;
 use super::{Outcome, find, print};
 use crate::child;
 use crate::config;
@@ -27,9 +29,17 @@ pub(super) struct Args {
     /// What to run: a name that `afterdrop list` shows
     workload: String,
 
-    /// Cycles to run [default: warm-up + horizon + 16]
+    /// Cycles to run; `auto` goes on until every site is settled
+    #[arg(long, value_name = "N|auto", default_value_t)]
+    cycles: Cycles,
+
+    /// Cycles that `--cycles auto` runs at most [default: warm-up + 3 horizons]
     #[arg(long, value_name = "N")]
-    cycles: Option<u32>,
+    max_cycles: Option<u32>,
+
+    /// Seconds after which `--cycles auto` begins no further cycle
+    #[arg(long, value_name = "SECONDS", default_value_t = 300.0)]
+    max_time: f64,
 
     /// First cycles that are set aside
     #[arg(long, value_name = "N", default_value_t = verdict::DEFAULT_WARMUP)]
@@ -91,10 +101,58 @@ pub(super) fn run(args: &Args, workloads: &[Entry]) -> Result<Outcome, Error> {
     }
 }
 
+/// How many cycles a run has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Cycles {
+    /// As many as it takes.
+    #[default]
+    Auto,
+    Fixed(u32),
+}
+
+impl FromStr for Cycles {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            number => number
+                .parse()
+                .map(Self::Fixed)
+                .map_err(|_| "neither a number of cycles nor `auto`".into()),
+        }
+    }
+}
+
+impl fmt::Display for Cycles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Fixed(number) => write!(f, "{number}"),
+        }
+    }
+}
+
 impl Args {
-    fn cycles(&self) -> u32 {
-        let default = verdict::default_cycles(self.warmup, self.horizon);
-        self.cycles.unwrap_or(default)
+    /// Cycles to run, at most, and the option that says so.
+    fn cycles(&self) -> (u32, &'static str) {
+        match (self.cycles, self.max_cycles) {
+            (Cycles::Fixed(number), _) => (number, "--cycles"),
+            (Cycles::Auto, Some(number)) => (number, "--max-cycles"),
+            (Cycles::Auto, None) => {
+                let most = self
+                    .warmup
+                    .saturating_add(verdict::most_cycles(self.horizon));
+                (most, "--horizon")
+            }
+        }
+    }
+
+    fn auto(&self) -> Option<cycle::Auto> {
+        (self.cycles == Cycles::Auto).then(|| cycle::Auto {
+            horizon: self.horizon,
+            time: Duration::try_from_secs_f64(self.max_time).unwrap_or(Duration::MAX),
+        })
     }
 
     fn settings(&self, folder: &Path) -> Settings {
@@ -108,13 +166,10 @@ impl Args {
 
     /// What can be known to be wrong before anything is made or started.
     fn validate(&self) -> Result<Duration, Error> {
-        let fewest = self.warmup.saturating_add(verdict::FEWEST_CYCLES);
-        let cycles = self.cycles();
-        if cycles < fewest {
-            return Err(Error::usage(format!(
-                "--cycles {cycles} is too few: with --warmup {} a verdict needs at least {fewest}",
-                self.warmup
-            )));
+        if let (Cycles::Fixed(_), Some(_)) = (self.cycles, self.max_cycles) {
+            return Err(Error::usage(
+                "--max-cycles goes with --cycles auto: a fixed number is run as it is",
+            ));
         }
         let most = heap::MAX_CYCLE;
         for (option, value) in [("--warmup", self.warmup), ("--horizon", self.horizon)] {
@@ -124,9 +179,17 @@ impl Args {
                 )));
             }
         }
+        let fewest = self.warmup.saturating_add(verdict::FEWEST_CYCLES);
+        let (cycles, option) = self.cycles();
+        if cycles < fewest {
+            return Err(Error::usage(format!(
+                "{option} {cycles} is too few: with --warmup {} a verdict needs at least {fewest}",
+                self.warmup
+            )));
+        }
         if cycles > most {
             return Err(Error::usage(format!(
-                "--cycles {cycles} is too many: at most {most}"
+                "{option} {cycles} is too many: at most {most} cycles can be told apart"
             )));
         }
         if self.horizon == 0 {
@@ -138,15 +201,16 @@ impl Args {
                 self.heap
             )));
         }
-        Duration::try_from_secs_f64(self.timeout)
-            .ok()
-            .filter(|t| !t.is_zero())
-            .ok_or_else(|| {
+        let time = |option: &str, seconds: f64| {
+            let time = Duration::try_from_secs_f64(seconds).ok();
+            time.filter(|t| !t.is_zero()).ok_or_else(|| {
                 Error::usage(format!(
-                    "--timeout {:?} is no time that can be waited",
-                    self.timeout
+                    "{option} {seconds:?} is no time that can be waited"
                 ))
             })
+        };
+        time("--max-time", self.max_time)?;
+        time("--timeout", self.timeout)
     }
 }
 
@@ -160,7 +224,7 @@ fn measure(args: &Args, entry: &Entry) -> Result<Outcome, Error> {
     let folder =
         std::path::absolute(out.path()).map_err(|e| Error::io("find the folder", out.path(), e))?;
     let interrupted = interrupt_flag()?;
-    let mut progress = Progress::new(folder.join(cycle::JOURNAL), args.cycles(), args.quiet);
+    let progress = Bar::new(args.cycles().0, args.quiet);
     let request = Request {
         start: child::Start {
             program: child::this_program()?,
@@ -168,13 +232,14 @@ fn measure(args: &Args, entry: &Entry) -> Result<Outcome, Error> {
             heap: args.heap,
             out: folder,
             timeout,
+            control: None,
             more: Vec::new(),
         },
         horizon: args.horizon,
         options,
         config,
     };
-    let measured = measure::measure(request, &interrupted, || progress.look())?;
+    let measured = measure::measure(request, &interrupted, |how_far| progress.show(how_far))?;
     drop(progress);
     out.keep();
     let report = measured.report;
@@ -230,8 +295,9 @@ fn be_measured(args: &Args, entry: &Entry, folder: PathBuf) -> Result<Outcome, E
         workload: entry.name().into(),
         heap: args.heap,
         strategy: args.strategy,
-        cycles: args.cycles(),
+        cycles: args.cycles().0,
         warmup: args.warmup,
+        auto: args.auto(),
         out: folder,
     };
     let unwritable = |e| Error::io("write the journal in", &plan.out, e);

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+mod control;
 mod dump;
 mod marks;
 mod quiet;
@@ -13,8 +14,11 @@ mod spill;
 mod strategies;
 mod workload;
 
+pub(crate) use control::{ENV_CONTROL, GO_ON, STOP};
 pub(crate) use marks::Marks;
-pub(crate) use runner::{Body, DHAT_FILE, JOURNAL, Plan, SPILL, Stopped, check_heap, no_heap, run};
+pub(crate) use runner::{
+    Auto, Body, DHAT_FILE, JOURNAL, Plan, SPILL, Stopped, check_heap, no_heap, run,
+};
 pub(crate) use strategies::Strategies;
 pub use workload::{Failure, Model, Prediction, Workload};
 

@@ -5,8 +5,9 @@ use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
 use std::sync::Mutex;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::control::Control;
 use super::dump;
 use super::marks::Marks;
 use super::quiet;
@@ -15,8 +16,9 @@ use super::{HeapKind, Phase, Strategy};
 use crate::census::Census;
 use crate::error::Error;
 use crate::heap::{self, MappedVec, OwnCost, Totals};
-use crate::journal::{self, Boundary, Code, Counts, End, Record, Site, Start};
+use crate::journal::{self, Boundary, Code, Counts, Early, End, Record, Site, Start};
 use crate::proc;
+use crate::verdict;
 
 /// What the measured process is to do.
 #[derive(Clone, Debug)]
@@ -24,10 +26,22 @@ pub(crate) struct Plan {
     pub(crate) workload: String,
     pub(crate) heap: HeapKind,
     pub(crate) strategy: Strategy,
+    /// Cycles to run; with `auto`, at most.
     pub(crate) cycles: u32,
     pub(crate) warmup: u32,
+    /// Ends the run once the parent has seen enough.
+    pub(crate) auto: Option<Auto>,
     /// The folder that receives the journal and what the heap gives.
     pub(crate) out: PathBuf,
+}
+
+/// When a run that ends by itself ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Auto {
+    /// Says, with the warm-up, at which boundaries the parent looks.
+    pub(crate) horizon: u32,
+    /// No further cycle begins after this time.
+    pub(crate) time: Duration,
 }
 
 /// dhat's file in the folder of a run.
@@ -66,21 +80,23 @@ pub(crate) fn run(plan: &Plan, body: &mut dyn Body) -> io::Result<bool> {
         strategy: plan.strategy,
         cycles: plan.cycles,
         warmup: plan.warmup,
+        auto: plan.auto.is_some(),
         pid: std::process::id(),
         by_cfi: unwinder == heap::Unwinder::Cfi,
     }))?;
-    let failure = caught(|| runner.cycles(body));
-    let failure = match failure {
-        Ok(Ok(())) => None,
-        Ok(Err(Stopped::Workload(failure))) => Some(failure),
+    let ended = caught(|| runner.cycles(body));
+    let (early, failure) = match ended {
+        Ok(Ok(early)) => (early, None),
+        Ok(Err(Stopped::Workload(failure))) => (None, Some(failure)),
         Ok(Err(Stopped::Journal(error))) => return Err(error),
-        Err(panic) => Some(panic),
+        Err(panic) => (None, Some(panic)),
     };
     let failure = failure.map(|what| runner.marks.place(&what));
     // What is alive now is the workload's own and the loop's; all has been counted.
     runner.marks.begin(0);
     runner.journal.write(&Record::End(End {
         failure: failure.as_deref(),
+        early,
     }))?;
     Ok(failure.is_none())
 }
@@ -196,7 +212,11 @@ impl<'a> Runner<'a> {
         }
     }
 
-    fn cycles(&mut self, body: &mut dyn Body) -> Result<(), Stopped> {
+    /// Runs the cycles, and says why they were not all.
+    fn cycles(&mut self, body: &mut dyn Body) -> Result<Option<Early>, Stopped> {
+        let mut control = Control::open();
+        let mut early = None;
+        let begun = Instant::now();
         if self.plan.warmup == 0 {
             self.baseline()?;
         }
@@ -214,9 +234,21 @@ impl<'a> Runner<'a> {
             if cycle == self.plan.warmup {
                 self.baseline()?;
             }
+            if let Some(auto) = self.plan.auto {
+                let after_warmup = cycle.saturating_sub(self.plan.warmup);
+                if verdict::is_look(after_warmup, auto.horizon) && !control.goes_on() {
+                    early = Some(Early::Settled);
+                } else if begun.elapsed() >= auto.time {
+                    early = Some(Early::Time);
+                }
+                if early.is_some() && cycle < self.plan.cycles {
+                    break;
+                }
+                early = None;
+            }
         }
         self.finish()?;
-        Ok(())
+        Ok(early)
     }
 
     /// Counts, and writes the line. Nothing here allocates from the heap.

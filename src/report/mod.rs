@@ -13,9 +13,10 @@ pub use crate::child::{Ended, How};
 use crate::cycle::{HeapKind, Phase, Strategy};
 use crate::error::Error;
 use crate::files;
-pub use crate::journal::JemallocBytes;
+pub use crate::journal::{Early, JemallocBytes};
 pub use crate::symbols::{Frame, Owner};
 use crate::verdict::Verdict;
+pub use crate::verdict::{Evidence, RisesBy, Rule};
 
 pub mod terminal;
 mod units;
@@ -46,8 +47,10 @@ pub struct Report {
     pub heap: HeapKind,
     /// How cycles handled the model.
     pub strategy: Strategy,
-    /// Cycles that were asked for; those that ran have a boundary.
+    /// Cycles that were asked for; with `auto`, at most. Those that ran have a boundary.
     pub cycles: u32,
+    /// The run was to end once every site is settled.
+    pub auto: bool,
     /// The first cycles, which were set aside.
     pub warmup: u32,
     /// Cycles after the warm-up beyond which steady growth is called a leak.
@@ -147,18 +150,31 @@ pub struct Site {
     pub generations: u32,
     /// Live bytes born after the baseline, at each boundary after it.
     pub series: Vec<u64>,
+    /// The figures behind the verdict.
+    pub evidence: Evidence,
     /// Distinct backtraces that are counted here.
     pub stacks: u32,
     /// The backtrace that retains the most, innermost frame first, inlined frames included.
     pub stack: Vec<Frame>,
     /// That backtrace had more frames than were kept.
     pub stack_cut: bool,
+    /// Those that retain the most after it, as far as they are told apart by frames that matter.
+    pub other_stacks: Vec<OtherStack>,
     /// Why its growth is allowed, if a check allows it.
     #[serde(default)]
     pub allowed: Option<String>,
     /// The same for the same bug in other builds: made of functions and files along the blame
     /// path, without addresses and lines.
     pub fingerprint: String,
+}
+
+/// A backtrace through the same blame frame.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OtherStack {
+    /// Live bytes at the last boundary, warm-up included.
+    pub retained_bytes: u64,
+    /// Its frames, innermost first, without those of the allocator and of the tool.
+    pub frames: Vec<Frame>,
 }
 
 /// The process at the end of a cycle.

@@ -182,10 +182,14 @@ impl Page {
             format!("strategy={}", report.strategy),
         ];
         setting.extend(report.options.iter().cloned());
+        let of = if report.auto {
+            format!("cycles (auto, at most {})", report.cycles)
+        } else {
+            format!("of {} cycles", report.cycles)
+        };
         let ran = format!(
-            "{} of {} cycles in {:.2} s",
+            "{} {of} in {:.2} s",
             report.cycles_run(),
-            report.cycles,
             report.cost.cycle_seconds
         );
         let line = format!("{}; {ran}", setting.join(" "));
@@ -486,7 +490,9 @@ mod tests {
     }
 
     fn made() -> Report {
-        use crate::report::{Attribution, Boundary, Cost, Ended, How, SCHEMA, Site, Witness};
+        use crate::report::{
+            Attribution, Boundary, Cost, Ended, Evidence, How, RisesBy, Rule, SCHEMA, Site, Witness,
+        };
         let frame = |function: &str, file: &str, line| Frame {
             function: function.into(),
             file: Some(file.into()),
@@ -511,6 +517,21 @@ mod tests {
             retained_blocks: 83,
             generations: 83,
             series: Vec::new(),
+            evidence: Evidence {
+                rule: Rule::Horizon,
+                rises_by: RisesBy::Generations,
+                rises: (1..=80).collect(),
+                span: 76,
+                longest_gap: 1,
+                quiet: 0,
+                quiet_needed: 80,
+                longest_life: 0,
+                chance: 1e-9,
+                significance: 0.01,
+                look: 0,
+                more_cycles: None,
+            },
+            other_stacks: Vec::new(),
             stacks: 3,
             stack: vec![
                 frame("alloc::alloc::alloc", "alloc/src/alloc.rs", 95),
@@ -554,6 +575,7 @@ mod tests {
             heap: crate::HeapKind::Dhat,
             strategy: crate::Strategy::Fresh,
             cycles: 83,
+            auto: false,
             warmup: 3,
             horizon: 64,
             ended: Ended::new(How::Completed, None),

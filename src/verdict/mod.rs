@@ -18,7 +18,13 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::report::bytes as rounded;
-use crate::statistics::{self, Slope};
+use crate::statistics::Slope;
+
+mod looks;
+mod rises;
+
+pub(crate) use looks::{Terms, is_look, most_cycles};
+use rises::Rises;
 
 /// Default horizon, in cycles after the warm-up.
 pub(crate) const DEFAULT_HORIZON: u32 = 64;
@@ -36,9 +42,6 @@ pub(crate) const FEWEST_CYCLES: u32 = 5;
 
 /// Rises needed before anything is called growth.
 const FEWEST_RISES: usize = 5;
-
-/// Chance below which a rise is believed.
-const SIGNIFICANCE: f64 = 0.01;
 
 /// Cycles without a rise before a site counts as having stopped, at least.
 const FEWEST_QUIET: u32 = 8;
@@ -182,344 +185,194 @@ impl Series {
     }
 }
 
+/// The rule that decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rule {
+    /// Rises went on for longer than the horizon: a leak.
+    Horizon,
+    /// A generation stayed in every cycle, and together they are as large as a good part of what a
+    /// cycle loads: a leak without waiting for the horizon.
+    ModelSized,
+    /// Rises go on, and the run ended before the horizon: growing.
+    NotYet,
+    /// Rises stopped, for as long as they took: a cache.
+    Stopped,
+    /// Each new generation replaces an old one, and several are alive: a cache.
+    Replaced,
+    /// Generations die young: churn.
+    Young,
+    /// Nothing was born after the baseline: warm-up.
+    BeforeBaseline,
+    /// Fewer cycles than any rule needs.
+    TooFewCycles,
+    /// No rule holds.
+    Open,
+}
+
+/// What rises, if anything does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RisesBy {
+    /// A generation that outlives everything that died came to stay.
+    Generations,
+    /// All live bytes that follow are more than all that were before: a block that grows.
+    Floor,
+}
+
+/// The figures behind a verdict. Cycles are counted from the baseline on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// The rule that decided.
+    pub rule: Rule,
+    /// What the rises are.
+    pub rises_by: RisesBy,
+    /// Cycles in which something came to stay.
+    pub rises: Vec<u32>,
+    /// Cycles from the first rise to the last that has outlived three boundaries: what is held
+    /// against the horizon.
+    pub span: u32,
+    /// Longest wait between two rises, in cycles.
+    pub longest_gap: u32,
+    /// Cycles since the last rise.
+    pub quiet: u32,
+    /// Cycles without a rise after which it counts as stopped.
+    pub quiet_needed: u32,
+    /// Longest life, in cycles, of a generation that died.
+    pub longest_life: u32,
+    /// Probability that a series without trend rises as much as this one (Mann-Kendall).
+    pub chance: f64,
+    /// The chance below which a rise is believed, at this look.
+    pub significance: f64,
+    /// How often the run was looked at; 0 if its length was fixed beforehand.
+    pub look: u32,
+    /// Further cycles that would tell, where it cannot be told yet.
+    pub more_cycles: Option<u32>,
+}
+
 /// The verdict on one site, with its figures.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Judgement {
     pub(crate) verdict: Verdict,
     /// Why, in words, and what it would mean otherwise.
     pub(crate) reason: String,
+    /// More cycles would not change it, as far as can be known.
+    pub(crate) settled: bool,
     /// Growth in bytes and in blocks per cycle; `None` where it cannot be told.
     pub(crate) bytes_per_cycle: Option<Slope>,
     pub(crate) blocks_per_cycle: Option<Slope>,
+    pub(crate) evidence: Evidence,
     /// Bytes that each generation adds at least, if one stays in every cycle.
     every_cycle: Option<u64>,
 }
 
-impl Judgement {
-    fn of(verdict: Verdict, reason: impl Into<String>) -> Self {
-        const FLAT: Slope = Slope {
-            value: 0.0,
-            low: 0.0,
-            high: 0.0,
-        };
-        let flat = (verdict < Verdict::Undecided).then_some(FLAT);
-        Self {
-            verdict,
-            reason: reason.into(),
-            bytes_per_cycle: flat,
-            blocks_per_cycle: flat,
-            every_cycle: None,
-        }
-    }
-}
-
-/// When something came to stay, and how.
-struct Rises {
-    /// Boundaries of the rises, ascending.
-    at: Vec<u32>,
-    /// What is believed to rise, up to the last boundary that is certain.
-    level: Vec<u64>,
-    /// Cumulative bytes and blocks that came to stay.
-    bytes: Vec<u64>,
-    blocks: Vec<u64>,
-    /// Boundaries in all.
-    boundaries: u32,
-    /// Last boundary about which it is certain what stays.
-    certain: u32,
-    /// Cycles since the last rise, up to the end or to the first that is not certain.
-    quiet: u32,
-    kind: Kind,
-}
-
-/// What a rise is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    /// A generation that stays.
-    Generations,
-    /// A step of the floor.
-    Floor,
-}
-
-impl Rises {
-    /// By generations that stay.
-    fn of_generations(series: &Series) -> Self {
-        let certain = series.boundaries() - series.longest_life().min(series.boundaries());
-        let staying = series.staying();
-        let until = |k: u32, of: fn(&Generation) -> u64| {
-            staying.iter().filter(|g| g.born <= k).map(of).sum()
-        };
-        let last = staying.last().map_or(0, |g| g.born);
-        let newest = series.alive().map(|g| g.born).max().unwrap_or(0);
-        let sure = if newest > last {
-            certain
-        } else {
-            series.boundaries()
-        };
-        Self {
-            at: staying.iter().map(|g| g.born).collect(),
-            boundaries: series.boundaries(),
-            quiet: sure.saturating_sub(last),
-            level: series.living[..certain as usize]
-                .iter()
-                .map(|&g| u64::from(g))
-                .collect(),
-            bytes: (1..=certain).map(|k| until(k, |g| g.bytes)).collect(),
-            blocks: (1..=certain).map(|k| until(k, |g| g.blocks)).collect(),
-            certain,
-            kind: Kind::Generations,
-        }
-    }
-
-    /// By the floor of live bytes: a rise is where all that follows is above all that was.
-    fn of_floor(series: &Series) -> Self {
-        let certain = series.boundaries() - series.longest_life().min(series.boundaries());
-        let floor = series.floor();
-        let mut at = Vec::new();
-        let mut highest = 0;
-        for (k, (&floor, &bytes)) in floor.iter().zip(&series.bytes).enumerate() {
-            if floor > highest {
-                at.push(k as u32 + 1);
-            }
-            highest = highest.max(bytes);
-        }
-        let doubtful = at.iter().any(|&k| k > certain);
-        at.retain(|&k| k <= certain);
-        let sure = if doubtful {
-            certain
-        } else {
-            series.boundaries()
-        };
-        Self {
-            boundaries: series.boundaries(),
-            quiet: sure.saturating_sub(at.last().copied().unwrap_or(0)),
-            at,
-            level: series.bytes[..certain as usize].to_vec(),
-            blocks: series.blocks[..certain as usize].to_vec(),
-            bytes: floor[..certain as usize].to_vec(),
-            certain,
-            kind: Kind::Floor,
-        }
-    }
-
-    fn first(&self) -> u32 {
-        self.at.first().copied().unwrap_or(0)
-    }
-
-    fn last(&self) -> u32 {
-        self.at.last().copied().unwrap_or(0)
-    }
-
-    /// Cycles from the first rise to the last.
-    fn span(&self) -> u32 {
-        self.last() - self.first()
-    }
-
-    /// The same up to the last rise that was confirmed.
-    fn confirmed_span(&self) -> u32 {
-        let old_enough = |&&k: &&u32| k + CONFIRMED <= self.boundaries;
-        let last = self.at.iter().rev().find(old_enough);
-        last.map_or(0, |last| last - self.first())
-    }
-
-    /// Longest wait between two rises; 1 if there is only one.
-    fn longest_gap(&self) -> u32 {
-        let gaps = self.at.windows(2).map(|w| w[1] - w[0]);
-        gaps.max().unwrap_or(1)
-    }
-
-    /// Quiet cycles after which filling counts as over: as many as the filling took, and twice
-    /// the longest wait for an entry.
-    fn quiet_needed(&self) -> u32 {
-        (self.span() + 1)
-            .max(2 * self.longest_gap() + 1)
-            .max(FEWEST_QUIET)
-    }
-
-    fn has_stopped(&self) -> bool {
-        self.quiet >= self.quiet_needed()
-    }
-
-    /// Growth is only believed in a run three times as long as the longest life that ended in it:
-    /// otherwise what looks as if it stayed may be in the middle of such a life.
-    fn goes_on(&self) -> bool {
-        let longest = self.boundaries - self.certain;
-        self.at.len() >= FEWEST_RISES
-            && self.boundaries >= 3 * longest
-            && self.quiet <= 2 * self.longest_gap()
-            && !self.slows_down()
-            && self.is_believed()
-    }
-
-    /// Whether the second half of the time saw less than a third of the first half's rises: a
-    /// cache that meets ever fewer new keys, or a buffer that doubles.
-    fn slows_down(&self) -> bool {
-        let middle = (self.first() + self.certain) / 2;
-        let early = self.at.iter().filter(|&&k| k <= middle).count();
-        (self.at.len() - early) * 3 < early
-    }
-
-    fn is_believed(&self) -> bool {
-        let half = if self.level.len() >= 4 * FEWEST_RISES {
-            &self.level[self.level.len() / 2..]
-        } else {
-            &self.level[..]
-        };
-        statistics::rise_by_chance(half) < SIGNIFICANCE
-    }
-
-    /// Growth per cycle since the first rise.
-    fn slope(&self, of: &[u64]) -> Option<Slope> {
-        statistics::theil_sen(of.get(self.first().saturating_sub(1) as usize..)?)
-    }
-
-    /// The judgement that these rises alone allow; `None` if there are none.
-    fn judge(&self, horizon: u32) -> Option<Judgement> {
-        if self.at.is_empty() {
-            return None;
-        }
-        if self.has_stopped() {
-            return Some(Judgement::of(Verdict::Cache, self.why_stopped()));
-        }
-        let (verdict, reason) = match self.goes_on() {
-            true if self.confirmed_span() >= horizon => (Verdict::Leak, self.why_leak(horizon)),
-            true => (Verdict::Growing, self.why_growing(horizon)),
-            false => (Verdict::Undecided, self.why_undecided()),
-        };
-        Some(Judgement {
-            bytes_per_cycle: self.slope(&self.bytes),
-            blocks_per_cycle: self.slope(&self.blocks),
-            ..Judgement::of(verdict, reason)
-        })
-    }
-
-    /// What happened, in words: how often something came to stay.
-    fn history(&self) -> String {
-        let n = self.at.len();
-        match self.kind {
-            Kind::Generations => format!("{n} generations came to stay"),
-            Kind::Floor => format!("it grew for good {n} times"),
-        }
-    }
-
-    fn held(&self) -> String {
-        rounded(self.bytes.last().copied().unwrap_or(0) as f64)
-    }
-
-    fn why_leak(&self, horizon: u32) -> String {
-        let entries = match self.kind {
-            Kind::Generations => format!("{} entries, ", self.at.len()),
-            Kind::Floor => String::new(),
-        };
-        format!(
-            "{}, the last time in cycle {} after the warm-up, and nothing went: past the horizon \
-             of {horizon} cycles; if this is a cache, it holds more than {entries}{}",
-            self.history(),
-            self.last(),
-            self.held()
-        )
-    }
-
-    fn why_growing(&self, horizon: u32) -> String {
-        let more = horizon - self.confirmed_span().min(horizon) + self.longest_gap();
-        format!(
-            "{} and it goes on, but the run ended before the horizon of {horizon} cycles; {more} \
-             more would tell a leak from a cache",
-            self.history()
-        )
-    }
-
-    fn why_stopped(&self) -> String {
-        format!(
-            "{}, not once in the last {} cycles, which is longer than the filling took; it holds {}",
-            self.history(),
-            self.quiet,
-            self.held()
-        )
-    }
-
-    fn why_undecided(&self) -> String {
-        let more = self.quiet_needed().saturating_sub(self.quiet);
-        let slower = if self.slows_down() {
-            ", ever more slowly"
-        } else {
-            ""
-        };
-        format!(
-            "{}{slower}, the last time {} cycles ago: not enough to tell growth from a cache; {} \
-             more cycles would",
-            self.history(),
-            self.quiet,
-            more.max(FEWEST_RISES as u32)
-        )
-    }
-}
+/// Growth that was shown not to be there.
+const FLAT: Slope = Slope {
+    value: 0.0,
+    low: 0.0,
+    high: 0.0,
+};
 
 /// Judges one site by its own series.
-pub(crate) fn judge(series: &Series, horizon: u32) -> Judgement {
+pub(crate) fn judge(series: &Series, terms: Terms) -> Judgement {
+    let by_generations = Rises::of_generations(series, terms);
     let n = series.boundaries();
     if series.generations.is_empty() {
-        return Judgement::of(
-            Verdict::WarmUp,
-            "born before the baseline, and nothing since",
-        );
+        let reason = "born before the baseline, and nothing since".to_owned();
+        return by_generations.so(Verdict::WarmUp, Rule::BeforeBaseline, reason);
     }
     if n < FEWEST_CYCLES {
-        return Judgement::of(
-            Verdict::Undecided,
-            format!(
-                "{n} cycles after the warm-up are too few; at least {FEWEST_CYCLES} are needed"
-            ),
+        let reason = format!(
+            "{n} cycles after the warm-up are too few; at least {FEWEST_CYCLES} are needed"
         );
+        return Judgement {
+            settled: false,
+            ..by_generations.so(Verdict::Undecided, Rule::TooFewCycles, reason)
+        };
     }
-    let by_generations = Rises::of_generations(series);
-    let dead = series
-        .generations
-        .iter()
-        .filter(|g| g.died.is_some())
-        .count();
+    let dead = series.generations.iter().filter(|g| g.died.is_some());
     // One or two that happen to be the oldest so far, among many that died, prove nothing.
-    let some_stay = by_generations.at.len() * 5 > dead || by_generations.at.len() >= FEWEST_RISES;
-    let generations = by_generations.judge(horizon).filter(|_| some_stay);
-    let floor = Rises::of_floor(series);
+    let some_stay =
+        by_generations.count() * 5 > dead.count() || by_generations.count() >= FEWEST_RISES;
+    let generations = by_generations.judge().filter(|_| some_stay);
+    let floor = Rises::of_floor(series, terms);
     // Few steps of the floor are what noise leaves; they count only where generations are silent
     // and the steps go on.
-    let floor = floor
-        .judge(horizon)
-        .filter(|j| j.verdict.is_growth() || (floor.at.len() >= 3 && generations.is_none()));
-    let judged = match (generations, floor) {
+    let by_floor = floor
+        .judge()
+        .filter(|j| j.verdict.is_growth() || (floor.count() >= 3 && generations.is_none()));
+    match (generations, by_floor) {
         (Some(g), Some(f)) if f.verdict.is_growth() && f.verdict > g.verdict => f,
         (Some(g), _) => {
-            let mut judged = g;
-            if by_generations.longest_gap() == 1
-                && by_generations.at.len() >= MODEL_SIZED_GENERATIONS
-            {
-                judged.every_cycle = series.staying().iter().map(|g| g.bytes).min();
+            let every_cycle = by_generations.longest_gap() == 1
+                && by_generations.count() >= MODEL_SIZED_GENERATIONS;
+            let least = || series.staying().iter().map(|g| g.bytes).min();
+            Judgement {
+                every_cycle: every_cycle.then(least).flatten(),
+                ..g
             }
-            judged
         }
         (None, Some(f)) if f.verdict != Verdict::Cache => f,
-        (None, _) => turnover(series),
-    };
-    debug_assert!(judged.verdict != Verdict::WarmUp);
-    judged
+        (None, _) => turnover(series, &by_generations),
+    }
 }
 
+/// Judges a quantity of which only the level is known, such as what C code holds.
+pub(crate) fn judge_level(level: &[u64], terms: Terms) -> Judgement {
+    let series = Series {
+        bytes: level.to_vec(),
+        blocks: vec![0; level.len()],
+        living: vec![0; level.len()],
+        ..Series::default()
+    };
+    let rises = Rises::of_floor(&series, terms);
+    if series.boundaries() < FEWEST_CYCLES {
+        let reason = format!("fewer than {FEWEST_CYCLES} cycles after the warm-up");
+        return Judgement {
+            settled: false,
+            ..rises.so(Verdict::Undecided, Rule::TooFewCycles, reason)
+        };
+    }
+    match rises.judge() {
+        // One or two steps are what noise leaves.
+        Some(judged) if rises.count() >= 3 => judged,
+        _ => rises.so(Verdict::Churn, Rule::Young, "it does not rise".into()),
+    }
+}
+
+/// Lives as long as a third of the run or more are seen too seldom to be told from a stay.
+const LIVES_OF_A_RUN: u32 = 3;
+
 /// Nothing stays: a cache that replaces, or churn.
-fn turnover(series: &Series) -> Judgement {
+fn turnover(series: &Series, rises: &Rises) -> Judgement {
     let longest = series.longest_life();
     let half = &series.living[series.living.len() / 2..];
     let fewest = half.iter().copied().min().unwrap_or(0);
     let most = half.iter().copied().max().unwrap_or(0);
-    if fewest >= CACHE_GENERATIONS {
-        Judgement::of(
-            Verdict::Cache,
-            format!("each new entry replaces an old one: never more than {most} generations alive"),
-        )
+    let needed = LIVES_OF_A_RUN * longest;
+    let short = series.boundaries() < needed;
+    if short && most as usize >= FEWEST_RISES && rises::is_rising(half) {
+        let more = needed - series.boundaries();
+        let reason = format!(
+            "{most} generations are alive, ever more, but one lived for {longest} cycles before it \
+             died: {more} more cycles would tell whether the rest stays"
+        );
+        return Judgement {
+            settled: false,
+            ..rises.so(Verdict::Undecided, Rule::Open, reason).after(more)
+        };
+    }
+    let judged = if fewest >= CACHE_GENERATIONS {
+        let reason =
+            format!("each new entry replaces an old one: never more than {most} generations alive");
+        rises.so(Verdict::Cache, Rule::Replaced, reason)
     } else {
-        Judgement::of(
-            Verdict::Churn,
-            format!("no generation lives longer than {} cycles", longest.max(1)),
-        )
+        let reason = format!("no generation lives longer than {} cycles", longest.max(1));
+        rises.so(Verdict::Churn, Rule::Young, reason)
+    };
+    Judgement {
+        settled: !short && (rises.count() == 0 || rises.has_stopped()),
+        ..judged
     }
 }
 
@@ -539,6 +392,9 @@ pub(crate) fn judge_together(judgements: &mut [Judgement], loaded_bytes: u64) {
         if j.verdict == Verdict::Growing && j.every_cycle.is_some() {
             let (kept, loaded) = (rounded(together as f64), rounded(loaded_bytes as f64));
             j.verdict = Verdict::Leak;
+            j.settled = true;
+            j.evidence.rule = Rule::ModelSized;
+            j.evidence.more_cycles = None;
             j.reason = format!(
                 "a generation came to stay in every cycle, and together these sites keep \
                  {kept} of the {loaded} that a cycle loads: no cache holds whole \
@@ -586,14 +442,19 @@ mod tests {
     }
 
     fn verdict(n: u32, blocks: impl IntoIterator<Item = (u32, Option<u32>, u64)>) -> Verdict {
-        judge(&series(n, blocks), DEFAULT_HORIZON).verdict
+        judge(&series(n, blocks), Terms::fixed(DEFAULT_HORIZON)).verdict
     }
 
     const DEFAULT_N: u32 = DEFAULT_HORIZON + DEFAULT_MARGIN;
 
     #[test]
     fn a_block_every_cycle_is_a_leak_past_the_horizon_and_growing_before() {
-        let leak = |n| judge(&series(n, (1..=n).map(|k| (k, None, 100))), 64);
+        let leak = |n| {
+            judge(
+                &series(n, (1..=n).map(|k| (k, None, 100))),
+                Terms::fixed(64),
+            )
+        };
         assert_eq!(leak(64 + CONFIRMED).verdict, Verdict::Growing);
         assert_eq!(leak(65 + CONFIRMED).verdict, Verdict::Leak);
         let j = leak(DEFAULT_N);
@@ -683,7 +544,7 @@ mod tests {
                 blocks.push((k, Some(k + random(4) as u32), random(10_000_000)));
             }
         }
-        let j = judge(&series(DEFAULT_N, blocks), 64);
+        let j = judge(&series(DEFAULT_N, blocks), Terms::fixed(64));
         assert_eq!(j.verdict, Verdict::Leak, "{}", j.reason);
         assert_eq!(j.bytes_per_cycle.unwrap().value, 16.0);
     }
@@ -692,7 +553,7 @@ mod tests {
     fn a_block_that_grows_by_realloc_is_a_leak() {
         // Born anew in each cycle, 64 bytes longer.
         let grown = (1..=DEFAULT_N).map(|k| (k, Some(k + 1), 64 * u64::from(k)));
-        let j = judge(&series(DEFAULT_N, grown), 64);
+        let j = judge(&series(DEFAULT_N, grown), Terms::fixed(64));
         assert_eq!(j.verdict, Verdict::Leak, "{}", j.reason);
         assert_eq!(j.bytes_per_cycle.unwrap().value, 64.0);
     }
@@ -725,7 +586,7 @@ mod tests {
                     (k, Some(k + 1 + (-10.0 * uniform.ln()) as u32), 10)
                 })
                 .collect();
-            let j = judge(&series(DEFAULT_N, blocks), 64);
+            let j = judge(&series(DEFAULT_N, blocks), Terms::fixed(64));
             if j.verdict.is_growth() {
                 alarms.push(j.reason);
             }
@@ -738,7 +599,7 @@ mod tests {
         // Born in the warm-up, replaced in cycle 75: the life of the first one tells.
         let mut replaced = series(DEFAULT_N, [(75, None, 5)]);
         replaced.earlier_life = 75;
-        assert_eq!(judge(&replaced, 64).verdict, Verdict::Churn);
+        assert_eq!(judge(&replaced, Terms::fixed(64)).verdict, Verdict::Churn);
     }
 
     #[test]
@@ -762,14 +623,19 @@ mod tests {
 
     #[test]
     fn too_few_cycles_are_undecided_and_say_how_many() {
-        let j = judge(&series(4, (1..=4).map(|k| (k, None, 1))), 64);
+        let j = judge(&series(4, (1..=4).map(|k| (k, None, 1))), Terms::fixed(64));
         assert_eq!(j.verdict, Verdict::Undecided);
         assert!(j.reason.contains("at least 5"), "{}", j.reason);
     }
 
     #[test]
     fn whole_models_are_a_leak_before_the_horizon() {
-        let model = |n: u32, bytes| judge(&series(n, (1..=n).map(|k| (k, None, bytes))), 64);
+        let model = |n: u32, bytes| {
+            judge(
+                &series(n, (1..=n).map(|k| (k, None, bytes))),
+                Terms::fixed(64),
+            )
+        };
         let mut few = [model(7, 1000), model(7, 500)];
         judge_together(&mut few, 2000);
         assert_eq!(few[0].verdict, Verdict::Growing);
@@ -797,7 +663,7 @@ mod tests {
             let blocks = blocks.into_iter().map(|(born, life, bytes)| {
                 (born, (life < 120).then_some(born + life), bytes)
             });
-            let j = judge(&series(n, blocks), DEFAULT_HORIZON);
+            let j = judge(&series(n, blocks), Terms::fixed(DEFAULT_HORIZON));
             proptest::prop_assert!(!j.reason.is_empty());
         }
 

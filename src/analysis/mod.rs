@@ -1,19 +1,21 @@
 //! From the journal to the report: stacks folded by blame frame, series made of censuses, each
 //! judged.
 
-use std::collections::{BTreeMap, HashMap};
-
 use crate::allow;
 use crate::child::{Ended, How};
 use crate::config::Config;
-use crate::cycle::{Phase, Strategy};
+use crate::cycle::Strategy;
 use crate::heap::NO_SITE;
-use crate::journal::{Journal, Row};
+use crate::journal::{Early, Journal};
 use crate::report::{
-    Attribution, Boundary, Cost, Frame, Report, RunVerdict, SCHEMA, Site, Witness,
+    Attribution, Boundary, Cost, OtherStack, Report, RunVerdict, SCHEMA, Site, Witness,
 };
-use crate::symbols::{self, Files, Symbolizer};
-use crate::verdict::{self, Generation, Judgement, Series, Verdict};
+use crate::symbols::{self, Frame};
+use crate::verdict::{self, Judgement, Terms, Verdict};
+
+mod fold;
+
+pub(crate) use fold::Folding;
 
 /// What stands for the function of blocks without a readable stack.
 const NOT_ATTRIBUTED: &str = "(not attributed)";
@@ -28,22 +30,38 @@ pub(crate) struct Circumstances {
     pub(crate) config: Config,
 }
 
-/// Makes the report of a journal.
-pub(crate) fn report(journal: &Journal, with: Circumstances) -> Report {
-    let files = Files::read(&journal.code);
-    let mut symbols = Symbolizer::new(&files);
-    let mut groups = fold(journal, &mut symbols);
-    let mut judgements: Vec<Judgement> = groups
-        .iter()
-        .map(|g| verdict::judge(&g.series, with.horizon))
-        .collect();
+/// Judges all groups that a run has so far, each by itself and then those together that a cycle's
+/// load may explain.
+pub(crate) fn judge(folding: &Folding, journal: &Journal, horizon: u32) -> Vec<Judgement> {
+    let terms = match after_warmup(journal) {
+        n if journal.start.auto => Terms::at(n, horizon),
+        _ => Terms::fixed(horizon),
+    };
+    let series = folding.series(journal);
+    let mut judgements: Vec<Judgement> = series.iter().map(|s| verdict::judge(s, terms)).collect();
     verdict::judge_together(&mut judgements, typical_load(journal));
-    let mut sites: Vec<Site> = groups
-        .drain(..)
-        .zip(judgements)
-        .filter(|(g, j)| g.retained.blocks > 0 || j.verdict != Verdict::WarmUp)
-        .map(|(g, j)| site(g, j))
-        .collect();
+    judgements
+}
+
+/// Cycles after the warm-up that reached their boundary.
+fn after_warmup(journal: &Journal) -> u32 {
+    let cycles = journal.boundaries.iter().map(|b| b.counts.cycle);
+    cycles.filter(|&c| c > journal.start.warmup).count() as u32
+}
+
+/// Makes the report of a journal, of which some may have been folded before.
+pub(crate) fn report(journal: &Journal, mut folding: Folding, with: Circumstances) -> Report {
+    folding.catch_up(journal);
+    let judgements = judge(&folding, journal, with.horizon);
+    let mut series = folding.series(journal);
+    let mut sites: Vec<Site> = Vec::new();
+    for (i, judgement) in judgements.into_iter().enumerate() {
+        let held = folding.groups()[i].retained.blocks > 0;
+        if held || judgement.verdict != Verdict::WarmUp {
+            let bytes = std::mem::take(&mut series[i].bytes);
+            sites.push(site(&mut folding, i, journal, judgement, bytes));
+        }
+    }
     sites.sort_by(|a, b| {
         let rate = |s: &Site| s.bytes_per_cycle.unwrap_or(0.0);
         b.verdict
@@ -55,11 +73,7 @@ pub(crate) fn report(journal: &Journal, with: Circumstances) -> Report {
     let mut known = with.config.warnings;
     known.extend(allow::mark(&mut sites, &with.config.allowed));
     let ended = ended(journal, with.ended);
-    let after_warmup = journal
-        .boundaries
-        .iter()
-        .filter(|b| b.counts.cycle > journal.start.warmup)
-        .count() as u32;
+    let after_warmup = after_warmup(journal);
     let new = || sites.iter().filter(|s| s.allowed.is_none());
     let mut run = RunVerdict::worst(new().map(|s| s.verdict));
     // What a run did not reach it cannot clear.
@@ -82,6 +96,7 @@ pub(crate) fn report(journal: &Journal, with: Circumstances) -> Report {
         heap: journal.start.heap,
         strategy: journal.start.strategy,
         cycles: journal.start.cycles,
+        auto: journal.start.auto,
         warmup: journal.start.warmup,
         horizon: with.horizon,
         verdict: run,
@@ -101,154 +116,25 @@ pub(crate) fn report(journal: &Journal, with: Circumstances) -> Report {
     }
 }
 
-/// All stacks with one blame frame in one phase.
-struct Group {
-    blame: Option<Frame>,
-    phase: Phase,
-    series: Series,
-    /// Of every birth cycle, warm-up included, what is alive now.
-    births: BTreeMap<u32, Live>,
-    /// Generations after the baseline, by birth.
-    generations: BTreeMap<u32, Generation>,
-    retained: Live,
-    /// Live bytes of each of its stacks now.
-    stacks: BTreeMap<u32, u64>,
-    stack: Vec<Frame>,
-    stack_cut: bool,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Live {
-    bytes: u64,
-    blocks: u64,
-}
-
-fn fold(journal: &Journal, symbols: &mut Symbolizer<'_>) -> Vec<Group> {
-    let warmup = journal.start.warmup;
-    let mut groups: Vec<Group> = Vec::new();
-    let mut by_blame: HashMap<(Option<Frame>, Phase), usize> = HashMap::new();
-    let mut by_site: HashMap<(u32, u8), usize> = HashMap::new();
-    let mut rows: HashMap<(u32, u32, u8), Live> = HashMap::new();
-    for boundary in &journal.boundaries {
-        let k = boundary.counts.cycle.saturating_sub(warmup);
-        for row in &boundary.census {
-            let group = *by_site.entry((row.site, row.phase)).or_insert_with(|| {
-                let stack = journal
-                    .sites
-                    .get(&row.site)
-                    .map(|s| symbols.stack(&s.stack));
-                let stack = stack.unwrap_or_default();
-                let blame = symbols::blame(&stack).map(|i| stack[i].clone());
-                let phase = Phase::from_number(row.phase);
-                *by_blame.entry((blame.clone(), phase)).or_insert_with(|| {
-                    groups.push(Group::new(blame, phase));
-                    groups.len() - 1
-                })
-            });
-            let before = rows.insert(
-                (row.site, row.birth, row.phase),
-                Live {
-                    bytes: row.bytes,
-                    blocks: row.blocks,
-                },
-            );
-            groups[group].change(row, before.unwrap_or_default());
-        }
-        if k > 0 {
-            for group in &mut groups {
-                group.end_boundary(warmup, k);
-            }
-        }
-    }
-    for group in &mut groups {
-        group.finish(journal, symbols);
-    }
-    groups
-}
-
-impl Group {
-    fn new(blame: Option<Frame>, phase: Phase) -> Self {
-        Self {
-            blame,
-            phase,
-            series: Series::default(),
-            births: BTreeMap::new(),
-            generations: BTreeMap::new(),
-            retained: Live::default(),
-            stacks: BTreeMap::new(),
-            stack: Vec::new(),
-            stack_cut: false,
-        }
-    }
-
-    fn change(&mut self, row: &Row, before: Live) {
-        let birth = self.births.entry(row.birth).or_default();
-        let stack = self.stacks.entry(row.site).or_default();
-        for (sum, old, new) in [
-            (&mut birth.bytes, before.bytes, row.bytes),
-            (&mut birth.blocks, before.blocks, row.blocks),
-            (&mut self.retained.bytes, before.bytes, row.bytes),
-            (&mut self.retained.blocks, before.blocks, row.blocks),
-            (stack, before.bytes, row.bytes),
-        ] {
-            *sum = *sum + new - old;
-        }
-    }
-
-    /// Takes the state after boundary `k` (from 1 after the baseline) into the series.
-    fn end_boundary(&mut self, warmup: u32, k: u32) {
-        let (mut bytes, mut blocks, mut living) = (0, 0, 0);
-        for (&cycle, live) in self.births.range(warmup + 1..) {
-            let born = cycle - warmup;
-            if live.blocks > 0 {
-                bytes += live.bytes;
-                blocks += live.blocks;
-                living += 1;
-                let generation = self.generations.entry(born).or_insert(Generation {
-                    born,
-                    died: None,
-                    bytes: 0,
-                    blocks: 0,
-                });
-                // Another stack of the group may bring a generation back that was gone.
-                generation.died = None;
-                (generation.bytes, generation.blocks) = (live.bytes, live.blocks);
-            } else if let Some(generation) = self.generations.get_mut(&born) {
-                generation.died = Some(k);
-            }
-        }
-        for (&cycle, _) in self
-            .births
-            .range(..=warmup)
-            .filter(|(_, live)| live.blocks == 0)
-        {
-            let life = warmup + k - cycle;
-            self.series.earlier_life = self.series.earlier_life.max(life);
-        }
-        self.births.retain(|_, live| live.blocks > 0);
-        // A group that appeared late was empty before.
-        let before = k as usize - 1;
-        self.series.bytes.resize(before, 0);
-        self.series.blocks.resize(before, 0);
-        self.series.living.resize(before, 0);
-        self.series.bytes.push(bytes);
-        self.series.blocks.push(blocks);
-        self.series.living.push(living);
-    }
-
-    fn finish(&mut self, journal: &Journal, symbols: &mut Symbolizer<'_>) {
-        self.series.generations = self.generations.values().copied().collect();
-        let worst = self.stacks.iter().max_by_key(|&(_, bytes)| *bytes);
-        if let Some(site) = worst.and_then(|(site, _)| journal.sites.get(site)) {
-            self.stack = symbols.stack(&site.stack);
-            self.stack_cut = site.cut;
-        }
-    }
-}
-
-fn site(group: Group, judgement: Judgement) -> Site {
+fn site(
+    folding: &mut Folding,
+    index: usize,
+    journal: &Journal,
+    judgement: Judgement,
+    series: Vec<u64>,
+) -> Site {
+    let (stacks, count) = folding.stacks(index, journal);
+    let mut stacks = stacks.into_iter();
+    let (stack, stack_cut) = stacks
+        .next()
+        .map_or_else(Default::default, |s| (s.frames, s.cut));
+    let others = stacks.map(|s| OtherStack {
+        retained_bytes: s.bytes,
+        frames: symbols::relevant(&s.frames).to_vec(),
+    });
+    let group = &folding.groups()[index];
     let grows = judgement.bytes_per_cycle;
-    let (function, file, line) = match group.blame {
+    let (function, file, line) = match group.blame.clone() {
         Some(frame) => (frame.function, frame.file, frame.line),
         None => (NOT_ATTRIBUTED.into(), None, None),
     };
@@ -264,13 +150,15 @@ fn site(group: Group, judgement: Judgement) -> Site {
         blocks_per_cycle: judgement.blocks_per_cycle.map(|s| s.value),
         retained_bytes: group.retained.bytes,
         retained_blocks: group.retained.blocks,
-        generations: group.births.values().filter(|l| l.blocks > 0).count() as u32,
-        series: group.series.bytes,
-        stacks: group.stacks.len() as u32,
+        generations: group.living_generations(),
+        series,
+        evidence: judgement.evidence,
+        stacks: count,
+        other_stacks: others.collect(),
         allowed: None,
-        fingerprint: fingerprint(&group.stack),
-        stack: group.stack,
-        stack_cut: group.stack_cut,
+        fingerprint: fingerprint(&stack),
+        stack,
+        stack_cut,
     }
 }
 
@@ -425,6 +313,16 @@ fn warnings(
             journal.start.cycles
         ));
     }
+    if journal
+        .end
+        .as_ref()
+        .is_some_and(|e| e.early == Some(Early::Time))
+    {
+        warnings.push(format!(
+            "the run ended after {reached} cycles because its time was over; --max-time gives it \
+             more"
+        ));
+    }
     if journal.start.strategy == Strategy::Keep {
         warnings.push("the strategy `keep` itself keeps every model: that is what is shown".into());
     }
@@ -478,9 +376,11 @@ fn warnings(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
-    use crate::cycle::HeapKind;
-    use crate::journal::{Boundary, Counts, Start, VERSION};
+    use crate::cycle::{HeapKind, Phase};
+    use crate::journal::{Boundary, Counts, Row, Start, VERSION};
 
     fn row(site: u32, birth: u32, bytes: u64, blocks: u64) -> Row {
         Row {
@@ -501,6 +401,7 @@ mod tests {
                 strategy: Strategy::Fresh,
                 cycles,
                 warmup: 3,
+                auto: false,
                 pid: 1,
                 by_cfi: false,
             },
@@ -517,7 +418,10 @@ mod tests {
                 })
                 .collect(),
             witness: None,
-            end: Some(crate::journal::End { failure: None }),
+            end: Some(crate::journal::End {
+                failure: None,
+                early: None,
+            }),
             tail_cut: false,
         }
     }
@@ -530,7 +434,7 @@ mod tests {
             witness: None,
             config: Config::default(),
         };
-        report(journal, with)
+        report(journal, Folding::default(), with)
     }
 
     #[test]

@@ -1,0 +1,238 @@
+//! Stacks folded by blame frame and phase, and the series of each fold, boundary by boundary.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::cycle::Phase;
+use crate::journal::{Journal, Row};
+use crate::symbols::{self, Frame, Symbolizer};
+use crate::verdict::{Generation, Series};
+
+/// Stacks of a group that are kept besides the one that retains the most.
+const OTHER_STACKS: usize = 4;
+
+/// The groups of a journal, as far as it was taken in. It may grow meanwhile.
+#[derive(Default)]
+pub(crate) struct Folding {
+    symbols: Symbolizer,
+    groups: Vec<Group>,
+    by_blame: HashMap<(Option<Frame>, Phase), usize>,
+    by_site: HashMap<(u32, u8), usize>,
+    rows: HashMap<(u32, u32, u8), Live>,
+    /// Code mappings and boundaries taken in.
+    code: usize,
+    boundaries: usize,
+}
+
+/// All stacks with one blame frame in one phase.
+pub(super) struct Group {
+    pub(super) blame: Option<Frame>,
+    pub(super) phase: Phase,
+    pub(super) retained: Live,
+    /// Of every birth cycle, warm-up included, what is alive now.
+    births: BTreeMap<u32, Live>,
+    /// Generations after the baseline, by birth.
+    generations: BTreeMap<u32, Generation>,
+    /// Live bytes of each of its stacks now.
+    stacks: BTreeMap<u32, u64>,
+    bytes: Vec<u64>,
+    blocks: Vec<u64>,
+    living: Vec<u32>,
+    earlier_life: u32,
+}
+
+/// Bytes and blocks that are alive.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Live {
+    pub(super) bytes: u64,
+    pub(super) blocks: u64,
+}
+
+/// A backtrace of a group.
+pub(super) struct Stack {
+    pub(super) frames: Vec<Frame>,
+    pub(super) cut: bool,
+    pub(super) bytes: u64,
+}
+
+impl Folding {
+    /// Takes in what the journal has more than at the last call.
+    pub(crate) fn catch_up(&mut self, journal: &Journal) {
+        for code in &journal.code[self.code..] {
+            self.symbols.learn(code);
+        }
+        self.code = journal.code.len();
+        let warmup = journal.start.warmup;
+        for boundary in &journal.boundaries[self.boundaries..] {
+            let mut changed: Vec<usize> = Vec::new();
+            for row in &boundary.census {
+                let group = self.group_of(row, journal);
+                let live = Live {
+                    bytes: row.bytes,
+                    blocks: row.blocks,
+                };
+                let key = (row.site, row.birth, row.phase);
+                let before = self.rows.insert(key, live);
+                self.groups[group].change(row, before.unwrap_or_default());
+                changed.push(group);
+            }
+            changed.sort_unstable();
+            changed.dedup();
+            if let Some(k) = boundary.counts.cycle.checked_sub(warmup).filter(|&k| k > 0) {
+                for group in changed {
+                    self.groups[group].end_boundary(warmup, k);
+                }
+            }
+        }
+        self.boundaries = journal.boundaries.len();
+    }
+
+    fn group_of(&mut self, row: &Row, journal: &Journal) -> usize {
+        let (symbols, groups, by_blame) = (&mut self.symbols, &mut self.groups, &mut self.by_blame);
+        *self
+            .by_site
+            .entry((row.site, row.phase))
+            .or_insert_with(|| {
+                let site = journal.sites.get(&row.site);
+                let stack = site.map(|s| symbols.stack(&s.stack)).unwrap_or_default();
+                let blame = symbols::blame(&stack).map(|i| stack[i].clone());
+                let phase = Phase::from_number(row.phase);
+                *by_blame.entry((blame.clone(), phase)).or_insert_with(|| {
+                    groups.push(Group::new(blame, phase));
+                    groups.len() - 1
+                })
+            })
+    }
+
+    pub(super) fn groups(&self) -> &[Group] {
+        &self.groups
+    }
+
+    /// The series of each group, up to the last boundary that was taken in.
+    pub(super) fn series(&self, journal: &Journal) -> Vec<Series> {
+        let last = journal.boundaries[..self.boundaries].last();
+        let cycle = last.map_or(0, |b| b.counts.cycle);
+        let n = cycle.saturating_sub(journal.start.warmup) as usize;
+        self.groups.iter().map(|g| g.series(n)).collect()
+    }
+
+    /// The stacks of a group that retain the most, the worst first, and how many there are.
+    pub(super) fn stacks(&mut self, group: usize, journal: &Journal) -> (Vec<Stack>, u32) {
+        let stacks = &self.groups[group].stacks;
+        let mut worst: Vec<(u64, u32)> = stacks.iter().map(|(&site, &b)| (b, site)).collect();
+        worst.sort_unstable_by_key(|&(bytes, site)| (std::cmp::Reverse(bytes), site));
+        let count = worst.len() as u32;
+        let shown = worst.into_iter().take(1 + OTHER_STACKS);
+        let stacks = shown.map(|(bytes, site)| match journal.sites.get(&site) {
+            Some(site) => Stack {
+                frames: self.symbols.stack(&site.stack),
+                cut: site.cut,
+                bytes,
+            },
+            None => Stack {
+                frames: Vec::new(),
+                cut: false,
+                bytes,
+            },
+        });
+        (stacks.collect(), count)
+    }
+}
+
+impl Group {
+    fn new(blame: Option<Frame>, phase: Phase) -> Self {
+        Self {
+            blame,
+            phase,
+            retained: Live::default(),
+            births: BTreeMap::new(),
+            generations: BTreeMap::new(),
+            stacks: BTreeMap::new(),
+            bytes: Vec::new(),
+            blocks: Vec::new(),
+            living: Vec::new(),
+            earlier_life: 0,
+        }
+    }
+
+    /// Birth cycles, warm-up included, of which something is alive.
+    pub(super) fn living_generations(&self) -> u32 {
+        self.births.values().filter(|l| l.blocks > 0).count() as u32
+    }
+
+    fn change(&mut self, row: &Row, before: Live) {
+        let birth = self.births.entry(row.birth).or_default();
+        let stack = self.stacks.entry(row.site).or_default();
+        for (sum, old, new) in [
+            (&mut birth.bytes, before.bytes, row.bytes),
+            (&mut birth.blocks, before.blocks, row.blocks),
+            (&mut self.retained.bytes, before.bytes, row.bytes),
+            (&mut self.retained.blocks, before.blocks, row.blocks),
+            (stack, before.bytes, row.bytes),
+        ] {
+            *sum = *sum + new - old;
+        }
+    }
+
+    /// Takes the state after boundary `k` (from 1 after the baseline) in. Boundaries at which
+    /// nothing changed are made up for.
+    fn end_boundary(&mut self, warmup: u32, k: u32) {
+        self.pad(k as usize - 1);
+        let (mut bytes, mut blocks, mut living) = (0, 0, 0);
+        for (&cycle, live) in self.births.range(warmup + 1..) {
+            let born = cycle - warmup;
+            if live.blocks > 0 {
+                bytes += live.bytes;
+                blocks += live.blocks;
+                living += 1;
+                let generation = self.generations.entry(born).or_insert(Generation {
+                    born,
+                    died: None,
+                    bytes: 0,
+                    blocks: 0,
+                });
+                // Another stack of the group may bring a generation back that was gone.
+                generation.died = None;
+                (generation.bytes, generation.blocks) = (live.bytes, live.blocks);
+            } else if let Some(generation) = self.generations.get_mut(&born) {
+                generation.died = Some(k);
+            }
+        }
+        let warm_up = self.births.range(..=warmup);
+        for (&cycle, _) in warm_up.filter(|(_, live)| live.blocks == 0) {
+            self.earlier_life = self.earlier_life.max(warmup + k - cycle);
+        }
+        self.births.retain(|_, live| live.blocks > 0);
+        self.bytes.push(bytes);
+        self.blocks.push(blocks);
+        self.living.push(living);
+    }
+
+    /// Repeats the last state up to `n` boundaries. Before it appeared a group was empty.
+    fn pad(&mut self, n: usize) {
+        fn pad<T: Copy + Default>(series: &mut Vec<T>, n: usize) {
+            let last = series.last().copied().unwrap_or_default();
+            series.resize(n.max(series.len()), last);
+        }
+        pad(&mut self.bytes, n);
+        pad(&mut self.blocks, n);
+        pad(&mut self.living, n);
+    }
+
+    fn series(&self, n: usize) -> Series {
+        let extended = |series: &[u64]| {
+            let last = series.last().copied().unwrap_or_default();
+            let mut series = series.to_vec();
+            series.resize(n, last);
+            series
+        };
+        let mut living = self.living.clone();
+        living.resize(n, self.living.last().copied().unwrap_or_default());
+        Series {
+            bytes: extended(&self.bytes),
+            blocks: extended(&self.blocks),
+            living,
+            generations: self.generations.values().copied().collect(),
+            earlier_life: self.earlier_life,
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! What the measured child writes and the parent reads: one JSON record a line.
+//!
+//! A boundary is one line, written with one call, and its census lists only what changed since the
+//! boundary before. The lines that it needs (new sites, newly mapped code) come before it. So a
+//! child that is killed leaves a journal that is whole up to its last boundary; a last line that
+//! was cut off is left out.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cycle::{HeapKind, Strategy};
+use crate::heap::MappedVec;
+
+mod read;
+
+pub(crate) use read::{Journal, Reader};
+
+/// Version of the journal's records.
+pub(crate) const VERSION: u32 = 2;
+
+/// The first record: what is going to be measured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Start<S> {
+    pub(crate) version: u32,
+    pub(crate) workload: S,
+    pub(crate) heap: HeapKind,
+    pub(crate) strategy: Strategy,
+    /// Cycles that are run; with `auto`, at most.
+    pub(crate) cycles: u32,
+    pub(crate) warmup: u32,
+    /// The run ends once every site is settled.
+    pub(crate) auto: bool,
+    pub(crate) pid: u32,
+    /// Stacks were walked by call frame information, because the build has no frame pointers.
+    pub(crate) by_cfi: bool,
+}
+
+/// Executable code of a file at an address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Code<S> {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    /// Bytes into the file.
+    pub(crate) offset: u64,
+    pub(crate) path: S,
+}
+
+/// A site seen for the first time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Site<A> {
+    pub(crate) id: u32,
+    /// The stack had more frames than were kept.
+    pub(crate) cut: bool,
+    /// Return addresses, innermost first.
+    pub(crate) stack: A,
+}
+
+/// What is live of one site, birth cycle and birth phase.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "(u32, u32, u8, u64, u64)", into = "(u32, u32, u8, u64, u64)")]
+pub(crate) struct Row {
+    pub(crate) site: u32,
+    pub(crate) birth: u32,
+    pub(crate) phase: u8,
+    pub(crate) bytes: u64,
+    pub(crate) blocks: u64,
+}
+
+impl From<(u32, u32, u8, u64, u64)> for Row {
+    fn from((site, birth, phase, bytes, blocks): (u32, u32, u8, u64, u64)) -> Self {
+        Self {
+            site,
+            birth,
+            phase,
+            bytes,
+            blocks,
+        }
+    }
+}
+
+impl From<Row> for (u32, u32, u8, u64, u64) {
+    fn from(row: Row) -> Self {
+        (row.site, row.birth, row.phase, row.bytes, row.blocks)
+    }
+}
+
+/// jemalloc's own counters at a boundary, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JemallocBytes {
+    /// `stats.allocated`: what the program holds, rounded up to size classes.
+    pub allocated: u64,
+    /// `stats.active`: pages that hold at least one such block.
+    pub active: u64,
+    /// `stats.metadata`: jemalloc's own bookkeeping.
+    pub metadata: u64,
+    /// `stats.resident`: pages that jemalloc believes to be in memory.
+    pub resident: u64,
+    /// `stats.mapped`: bytes in active extents mapped by jemalloc.
+    pub mapped: u64,
+    /// `stats.retained`: address space that it keeps without memory behind it.
+    pub retained: u64,
+}
+
+/// The numbers of one boundary.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Counts {
+    /// The cycle that just ended, from 1.
+    pub(crate) cycle: u32,
+    pub(crate) live_bytes: u64,
+    pub(crate) live_blocks: u64,
+    /// Highest live bytes since the boundary before, to 4 KiB a thread.
+    pub(crate) peak_bytes: u64,
+    /// Live bytes born in this cycle's load when the load was done.
+    pub(crate) loaded_bytes: u64,
+    /// Blocks allocated in this cycle, and their bytes.
+    pub(crate) allocations: u64,
+    pub(crate) allocated_bytes: u64,
+    /// Live bytes that were there before the first cycle, and their blocks.
+    pub(crate) setup_bytes: u64,
+    pub(crate) setup_blocks: u64,
+    /// Resident memory; `None` if the kernel did not tell.
+    pub(crate) resident_bytes: Option<u64>,
+    pub(crate) jemalloc: Option<JemallocBytes>,
+    pub(crate) threads: u64,
+    /// The heap came to rest before the boundary was taken.
+    pub(crate) quiet: bool,
+    /// Nanoseconds of load, infer and drop.
+    pub(crate) cycle_nanos: u64,
+    /// The ledger's own: nanoseconds inside the hooks since the cycles began (estimated from so
+    /// many timed calls), bytes of its mappings, and what it could not record.
+    pub(crate) hook_nanos: u64,
+    pub(crate) timed_calls: u64,
+    pub(crate) mapped_bytes: u64,
+    pub(crate) unseen: u64,
+    pub(crate) unknown_frees: u64,
+    pub(crate) refused: u64,
+}
+
+/// A boundary: its numbers, and the rows that differ from the boundary before. A row with no
+/// blocks is gone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Boundary<R> {
+    #[serde(flatten)]
+    pub(crate) counts: Counts,
+    pub(crate) census: R,
+}
+
+/// How the workload ended on its own account. A child that was killed leaves none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct End<S> {
+    /// `None` if all went well; else what went wrong in which cycle and phase.
+    pub(crate) failure: Option<S>,
+    /// Why it ended before all cycles ran, if it was not a failure.
+    pub(crate) early: Option<Early>,
+}
+
+/// Why a run that went well ended before all its cycles ran.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Early {
+    /// Every site was settled.
+    Settled,
+    /// The time that it was given was over.
+    Time,
+}
+
+/// A block's bytes and blocks that dhat should have under a site.
+pub(crate) type Witness = (u32, u64, u64);
+
+/// One line of the journal. The writer's is over borrowed parts, so that writing allocates
+/// nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Record<S = String, A = Vec<u64>, R = Vec<Row>, W = Vec<Witness>> {
+    Start(Start<S>),
+    Code(Code<S>),
+    Site(Site<A>),
+    Boundary(Boundary<R>),
+    /// At the end of a dhat window: live `(site, bytes, blocks)` as dhat should have them.
+    Witness(W),
+    End(End<S>),
+}
+
+pub(crate) type RecordRef<'a> = Record<&'a str, &'a [usize], &'a [Row], &'a [Witness]>;
+
+/// The writing end. Buffers are mappings of its own, so that writing leaves the heap alone.
+pub(crate) struct Writer {
+    file: File,
+    line: MappedVec<u8>,
+}
+
+impl Writer {
+    /// # Errors
+    /// If the file cannot be made; an old file is never overwritten.
+    pub(crate) fn create(path: &Path) -> io::Result<Self> {
+        Ok(Self {
+            file: File::options().write(true).create_new(true).open(path)?,
+            line: MappedVec::new(),
+        })
+    }
+
+    /// Writes one record as one line, with one call to the system.
+    ///
+    /// # Errors
+    /// If the file cannot be written, or there is no memory for the line.
+    pub(crate) fn write(&mut self, record: &RecordRef<'_>) -> io::Result<()> {
+        self.line.clear();
+        serde_json::to_writer(LineWriter(&mut self.line), record)?;
+        LineWriter(&mut self.line).write_all(b"\n")?;
+        self.file.write_all(self.line.as_slice())
+    }
+}
+
+struct LineWriter<'a>(&'a mut MappedVec<u8>);
+
+impl Write for LineWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.0.extend_from_slice(bytes) {
+            Ok(()) => Ok(bytes.len()),
+            Err(_) => Err(io::ErrorKind::OutOfMemory.into()),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

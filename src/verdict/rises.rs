@@ -1,0 +1,309 @@
+//! When something came to stay at a site, and what the rhythm of it proves.
+
+use super::{CONFIRMED, Evidence, FEWEST_QUIET, FEWEST_RISES, FLAT, Generation, Judgement};
+use super::{RisesBy, Rule, Series, Terms, Verdict};
+use crate::report::bytes as rounded;
+use crate::statistics::{self, Slope};
+
+/// Chance below which a rise is reason for doubt, where nothing depends on it but an answer that
+/// comes later.
+const DOUBT: f64 = 0.05;
+
+/// When something came to stay, and how.
+pub(super) struct Rises {
+    /// Boundaries of the rises, ascending.
+    at: Vec<u32>,
+    /// What is believed to rise, up to the last boundary that is certain.
+    level: Vec<u64>,
+    /// Cumulative bytes and blocks that came to stay.
+    bytes: Vec<u64>,
+    blocks: Vec<u64>,
+    /// Boundaries in all.
+    boundaries: u32,
+    /// Last boundary about which it is certain what stays.
+    certain: u32,
+    /// Cycles since the last rise, up to the end or to the first that is not certain.
+    quiet: u32,
+    by: RisesBy,
+    longest_life: u32,
+    terms: Terms,
+}
+
+impl Rises {
+    /// By generations that stay.
+    pub(super) fn of_generations(series: &Series, terms: Terms) -> Self {
+        let certain = series.boundaries() - series.longest_life().min(series.boundaries());
+        let staying = series.staying();
+        let until = |k: u32, of: fn(&Generation) -> u64| {
+            staying.iter().filter(|g| g.born <= k).map(of).sum()
+        };
+        let last = staying.last().map_or(0, |g| g.born);
+        let newest = series.alive().map(|g| g.born).max().unwrap_or(0);
+        let sure = if newest > last {
+            certain
+        } else {
+            series.boundaries()
+        };
+        Self {
+            at: staying.iter().map(|g| g.born).collect(),
+            boundaries: series.boundaries(),
+            quiet: sure.saturating_sub(last),
+            level: series.living[..certain as usize]
+                .iter()
+                .map(|&g| u64::from(g))
+                .collect(),
+            bytes: (1..=certain).map(|k| until(k, |g| g.bytes)).collect(),
+            blocks: (1..=certain).map(|k| until(k, |g| g.blocks)).collect(),
+            certain,
+            by: RisesBy::Generations,
+            longest_life: series.longest_life(),
+            terms,
+        }
+    }
+
+    /// By the floor of live bytes: a rise is where all that follows is above all that was.
+    pub(super) fn of_floor(series: &Series, terms: Terms) -> Self {
+        let certain = series.boundaries() - series.longest_life().min(series.boundaries());
+        let floor = series.floor();
+        let mut at = Vec::new();
+        let mut highest = 0;
+        for (k, (&floor, &bytes)) in floor.iter().zip(&series.bytes).enumerate() {
+            if floor > highest {
+                at.push(k as u32 + 1);
+            }
+            highest = highest.max(bytes);
+        }
+        let doubtful = at.iter().any(|&k| k > certain);
+        at.retain(|&k| k <= certain);
+        let sure = if doubtful {
+            certain
+        } else {
+            series.boundaries()
+        };
+        Self {
+            boundaries: series.boundaries(),
+            quiet: sure.saturating_sub(at.last().copied().unwrap_or(0)),
+            at,
+            level: series.bytes[..certain as usize].to_vec(),
+            blocks: series.blocks[..certain as usize].to_vec(),
+            bytes: floor[..certain as usize].to_vec(),
+            certain,
+            by: RisesBy::Floor,
+            longest_life: series.longest_life(),
+            terms,
+        }
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.at.len()
+    }
+
+    fn first(&self) -> u32 {
+        self.at.first().copied().unwrap_or(0)
+    }
+
+    fn last(&self) -> u32 {
+        self.at.last().copied().unwrap_or(0)
+    }
+
+    /// Cycles from the first rise to the last.
+    fn span(&self) -> u32 {
+        self.last() - self.first()
+    }
+
+    /// The same up to the last rise that was confirmed.
+    fn confirmed_span(&self) -> u32 {
+        let old_enough = |&&k: &&u32| k + CONFIRMED <= self.boundaries;
+        let last = self.at.iter().rev().find(old_enough);
+        last.map_or(0, |last| last - self.first())
+    }
+
+    /// Longest wait between two rises; 1 if there is only one.
+    pub(super) fn longest_gap(&self) -> u32 {
+        let gaps = self.at.windows(2).map(|w| w[1] - w[0]);
+        gaps.max().unwrap_or(1)
+    }
+
+    /// Quiet cycles after which filling counts as over: as many as the filling took, and twice
+    /// the longest wait for an entry.
+    fn quiet_needed(&self) -> u32 {
+        (self.span() + 1)
+            .max(2 * self.longest_gap() + 1)
+            .max(FEWEST_QUIET)
+    }
+
+    pub(super) fn has_stopped(&self) -> bool {
+        self.quiet >= self.quiet_needed()
+    }
+
+    /// Growth is only believed in a run three times as long as the longest life that ended in it:
+    /// otherwise what looks as if it stayed may be in the middle of such a life.
+    fn goes_on(&self) -> bool {
+        let longest = self.boundaries - self.certain;
+        self.at.len() >= FEWEST_RISES
+            && self.boundaries >= 3 * longest
+            && self.quiet <= 2 * self.longest_gap()
+            && !self.slows_down()
+            && self.is_believed()
+    }
+
+    /// Whether the second half of the time saw less than a third of the first half's rises: a
+    /// cache that meets ever fewer new keys, or a buffer that doubles.
+    fn slows_down(&self) -> bool {
+        let middle = (self.first() + self.certain) / 2;
+        let early = self.at.iter().filter(|&&k| k <= middle).count();
+        (self.at.len() - early) * 3 < early
+    }
+
+    fn is_believed(&self) -> bool {
+        self.chance() < self.terms.significance()
+    }
+
+    /// Probability that chance alone makes the level rise as it does in its second half.
+    fn chance(&self) -> f64 {
+        let half = if self.level.len() >= 4 * FEWEST_RISES {
+            &self.level[self.level.len() / 2..]
+        } else {
+            &self.level[..]
+        };
+        statistics::rise_by_chance(half)
+    }
+
+    /// Growth per cycle since the first rise.
+    fn slope(&self, of: &[u64]) -> Option<Slope> {
+        statistics::theil_sen(of.get(self.first().saturating_sub(1) as usize..)?)
+    }
+
+    /// The judgement that these rises alone allow; `None` if there are none.
+    pub(super) fn judge(&self) -> Option<Judgement> {
+        if self.at.is_empty() {
+            return None;
+        }
+        if self.has_stopped() {
+            return Some(self.so(Verdict::Cache, Rule::Stopped, self.why_stopped()));
+        }
+        let judged = match self.goes_on() {
+            true if self.confirmed_span() >= self.terms.horizon => {
+                self.so(Verdict::Leak, Rule::Horizon, self.why_leak())
+            }
+            true => {
+                let more = self.terms.horizon - self.confirmed_span() + self.longest_gap();
+                self.so(Verdict::Growing, Rule::NotYet, self.why_growing(more))
+                    .after(more)
+            }
+            false => {
+                let more = self.quiet_needed().saturating_sub(self.quiet);
+                let more = more.max(FEWEST_RISES as u32);
+                self.so(Verdict::Undecided, Rule::Open, self.why_undecided(more))
+                    .after(more)
+            }
+        };
+        Some(Judgement {
+            bytes_per_cycle: self.slope(&self.bytes),
+            blocks_per_cycle: self.slope(&self.blocks),
+            ..judged
+        })
+    }
+
+    /// A verdict with the figures of these rises. It is settled unless it says that it may change.
+    pub(super) fn so(&self, verdict: Verdict, rule: Rule, reason: String) -> Judgement {
+        let flat = (verdict < Verdict::Undecided).then_some(FLAT);
+        Judgement {
+            verdict,
+            reason,
+            settled: !matches!(verdict, Verdict::Growing | Verdict::Undecided),
+            bytes_per_cycle: flat,
+            blocks_per_cycle: flat,
+            evidence: Evidence {
+                rule,
+                rises_by: self.by,
+                rises: self.at.clone(),
+                span: self.confirmed_span(),
+                longest_gap: self.longest_gap(),
+                quiet: self.quiet,
+                quiet_needed: self.quiet_needed(),
+                longest_life: self.longest_life,
+                chance: self.chance(),
+                significance: self.terms.significance(),
+                look: self.terms.look,
+                more_cycles: None,
+            },
+            every_cycle: None,
+        }
+    }
+
+    /// What happened, in words: how often something came to stay.
+    fn history(&self) -> String {
+        let n = self.at.len();
+        match self.by {
+            RisesBy::Generations => format!("{n} generations came to stay"),
+            RisesBy::Floor => format!("it grew for good {n} times"),
+        }
+    }
+
+    fn held(&self) -> String {
+        rounded(self.bytes.last().copied().unwrap_or(0) as f64)
+    }
+
+    fn why_leak(&self) -> String {
+        let entries = match self.by {
+            RisesBy::Generations => format!("{} entries, ", self.at.len()),
+            RisesBy::Floor => String::new(),
+        };
+        format!(
+            "{}, the last time in cycle {} after the warm-up, and nothing went: past the horizon \
+             of {} cycles; if this is a cache, it holds more than {entries}{}",
+            self.history(),
+            self.last(),
+            self.terms.horizon,
+            self.held()
+        )
+    }
+
+    fn why_growing(&self, more: u32) -> String {
+        format!(
+            "{} and it goes on, but the run ended before the horizon of {} cycles; {more} more \
+             would tell a leak from a cache",
+            self.history(),
+            self.terms.horizon
+        )
+    }
+
+    fn why_stopped(&self) -> String {
+        format!(
+            "{}, not once in the last {} cycles, which is longer than the filling took; it holds {}",
+            self.history(),
+            self.quiet,
+            self.held()
+        )
+    }
+
+    fn why_undecided(&self, more: u32) -> String {
+        let slower = if self.slows_down() {
+            ", ever more slowly"
+        } else {
+            ""
+        };
+        format!(
+            "{}{slower}, the last time {} cycles ago: not enough to tell growth from a cache; \
+             {more} more cycles would",
+            self.history(),
+            self.quiet
+        )
+    }
+}
+
+/// Whether there is reason to doubt that a count stays as it is.
+pub(super) fn is_rising(counts: &[u32]) -> bool {
+    let counts: Vec<u64> = counts.iter().map(|&c| u64::from(c)).collect();
+    statistics::rise_by_chance(&counts) < DOUBT
+}
+
+impl Judgement {
+    /// It would be told after so many cycles more.
+    pub(super) fn after(mut self, more: u32) -> Self {
+        self.evidence.more_cycles = Some(more);
+        self
+    }
+}
