@@ -123,6 +123,20 @@ pub use report::Report;
 /// For this crate's own benches.
 #[doc(hidden)]
 pub mod bench {
+    pub use crate::verdict::synthetic::Life;
+    use crate::verdict::{DEFAULT_HORIZON, Verdict, synthetic};
+
+    /// The verdict on a site that sees these blocks in a run of `n` cycles after the warm-up.
+    pub fn judge(n: u32, lives: &[Life]) -> Verdict {
+        synthetic::judged(n, lives, DEFAULT_HORIZON).verdict
+    }
+
+    /// The same in a run that ends by itself, and the cycle in which it does.
+    pub fn judge_until_settled(most: u32, lives: &[Life]) -> (u32, Verdict, bool) {
+        let (n, judged) = synthetic::judged_until_settled(most, lives, DEFAULT_HORIZON);
+        (n, judged.verdict, judged.settled)
+    }
+
     /// Bytes that the tool has mapped for itself in this process.
     pub fn ledger_bytes() -> u64 {
         crate::heap::mapped_bytes() as u64

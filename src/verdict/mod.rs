@@ -22,6 +22,7 @@ use crate::statistics::Slope;
 
 mod looks;
 mod rises;
+pub(crate) mod synthetic;
 
 pub(crate) use looks::{Terms, is_look, most_cycles};
 use rises::Rises;
@@ -45,6 +46,9 @@ const FEWEST_RISES: usize = 5;
 
 /// Cycles without a rise before a site counts as having stopped, at least.
 const FEWEST_QUIET: u32 = 8;
+
+/// Cycles without a rise after which a run that ends by itself waits for no other.
+const PATIENCE: u32 = 24;
 
 /// Boundaries that a rise must have outlived to count against the horizon: what is seen for the
 /// first time may be the first of something that comes and goes.
@@ -295,7 +299,10 @@ pub(crate) fn judge(series: &Series, terms: Terms) -> Judgement {
     let some_stay =
         by_generations.count() * 5 > dead.count() || by_generations.count() >= FEWEST_RISES;
     let generations = by_generations.judge().filter(|_| some_stay);
-    let floor = Rises::of_floor(series, terms);
+    let floor = match generations {
+        Some(_) => Rises::of_floor(series, terms),
+        None => growing_floor(series, terms),
+    };
     // Few steps of the floor are what noise leaves; they count only where generations are silent
     // and the steps go on.
     let by_floor = floor
@@ -317,6 +324,17 @@ pub(crate) fn judge(series: &Series, terms: Terms) -> Judgement {
     }
 }
 
+/// The rises of the floor; where it does not rise above all that was, those of its steps.
+fn growing_floor(series: &Series, terms: Terms) -> Rises {
+    let grows = |r: &Rises| r.judge().is_some_and(|j| j.verdict.is_growth());
+    let floor = Rises::of_floor(series, terms);
+    if grows(&floor) {
+        return floor;
+    }
+    let steps = Rises::of_dense_steps(series, terms);
+    if grows(&steps) { steps } else { floor }
+}
+
 /// Judges a quantity of which only the level is known, such as what C code holds.
 pub(crate) fn judge_level(level: &[u64], terms: Terms) -> Judgement {
     let series = Series {
@@ -325,7 +343,7 @@ pub(crate) fn judge_level(level: &[u64], terms: Terms) -> Judgement {
         living: vec![0; level.len()],
         ..Series::default()
     };
-    let rises = Rises::of_floor(&series, terms);
+    let rises = growing_floor(&series, terms);
     if series.boundaries() < FEWEST_CYCLES {
         let reason = format!("fewer than {FEWEST_CYCLES} cycles after the warm-up");
         return Judgement {
@@ -362,6 +380,14 @@ fn turnover(series: &Series, rises: &Rises) -> Judgement {
             ..rises.so(Verdict::Undecided, Rule::Open, reason).after(more)
         };
     }
+    let floor_rises = rises::floor_may_rise(series);
+    if floor_rises && series.boundaries() >= 2 * FEWEST_QUIET {
+        let reason = "blocks are replaced, and what they hold at least rises: more cycles would tell \
+                      whether it goes on";
+        return rises
+            .so(Verdict::Undecided, Rule::Open, reason.into())
+            .after(FEWEST_QUIET);
+    }
     let judged = if fewest >= CACHE_GENERATIONS {
         let reason =
             format!("each new entry replaces an old one: never more than {most} generations alive");
@@ -371,7 +397,7 @@ fn turnover(series: &Series, rises: &Rises) -> Judgement {
         rises.so(Verdict::Churn, Rule::Young, reason)
     };
     Judgement {
-        settled: !short && (rises.count() == 0 || rises.has_stopped()),
+        settled: !short && !floor_rises && (rises.count() == 0 || rises.is_over()),
         ..judged
     }
 }
@@ -408,41 +434,14 @@ pub(crate) fn judge_together(judgements: &mut [Judgement], loaded_bytes: u64) {
 mod tests {
     use super::*;
 
-    /// A site made up of blocks: `(born, dies at boundary, bytes)`.
-    fn series(n: u32, blocks: impl IntoIterator<Item = (u32, Option<u32>, u64)>) -> Series {
-        let blocks: Vec<_> = blocks
-            .into_iter()
-            .filter(|&(born, dies, _)| born <= n && dies.is_none_or(|d| d > born))
-            .collect();
-        let alive = |k: u32, b: &(u32, Option<u32>, u64)| b.0 <= k && b.1.is_none_or(|d| d > k);
-        let mut made = Series::default();
-        for k in 1..=n {
-            let now: Vec<_> = blocks.iter().filter(|b| alive(k, b)).collect();
-            made.bytes.push(now.iter().map(|b| b.2).sum());
-            made.blocks.push(now.len() as u64);
-            let mut births: Vec<u32> = now.iter().map(|b| b.0).collect();
-            births.sort_unstable();
-            births.dedup();
-            made.living.push(births.len() as u32);
-        }
-        for born in 1..=n {
-            let of: Vec<_> = blocks.iter().filter(|b| b.0 == born).collect();
-            let Some(last) = (born..=n).rev().find(|&k| of.iter().any(|b| alive(k, b))) else {
-                continue;
-            };
-            let left: Vec<_> = of.iter().filter(|b| alive(last, b)).collect();
-            made.generations.push(Generation {
-                born,
-                died: (last < n).then_some(last + 1),
-                bytes: left.iter().map(|b| b.2).sum(),
-                blocks: left.len() as u64,
-            });
-        }
-        made
+    use super::synthetic::Life;
+
+    fn series(n: u32, lives: impl IntoIterator<Item = Life>) -> Series {
+        synthetic::series(n, &lives.into_iter().collect::<Vec<_>>())
     }
 
-    fn verdict(n: u32, blocks: impl IntoIterator<Item = (u32, Option<u32>, u64)>) -> Verdict {
-        judge(&series(n, blocks), Terms::fixed(DEFAULT_HORIZON)).verdict
+    fn verdict(n: u32, lives: impl IntoIterator<Item = Life>) -> Verdict {
+        judge(&series(n, lives), Terms::fixed(DEFAULT_HORIZON)).verdict
     }
 
     const DEFAULT_N: u32 = DEFAULT_HORIZON + DEFAULT_MARGIN;

@@ -1,6 +1,8 @@
 //! When something came to stay at a site, and what the rhythm of it proves.
 
-use super::{CONFIRMED, Evidence, FEWEST_QUIET, FEWEST_RISES, FLAT, Generation, Judgement};
+use super::{
+    CONFIRMED, Evidence, FEWEST_QUIET, FEWEST_RISES, FLAT, Generation, Judgement, PATIENCE,
+};
 use super::{RisesBy, Rule, Series, Terms, Verdict};
 use crate::report::bytes as rounded;
 use crate::statistics::{self, Slope};
@@ -8,6 +10,9 @@ use crate::statistics::{self, Slope};
 /// Chance below which a rise is reason for doubt, where nothing depends on it but an answer that
 /// comes later.
 const DOUBT: f64 = 0.05;
+
+/// Cycles of which one, at least, has a step of the floor, where only steps are looked at.
+const SPARSEST: u32 = 4;
 
 /// When something came to stay, and how.
 pub(super) struct Rises {
@@ -63,7 +68,6 @@ impl Rises {
 
     /// By the floor of live bytes: a rise is where all that follows is above all that was.
     pub(super) fn of_floor(series: &Series, terms: Terms) -> Self {
-        let certain = series.boundaries() - series.longest_life().min(series.boundaries());
         let floor = series.floor();
         let mut at = Vec::new();
         let mut highest = 0;
@@ -73,6 +77,38 @@ impl Rises {
             }
             highest = highest.max(bytes);
         }
+        Self::at_floor(series, terms, at, &series.bytes)
+    }
+
+    /// By steps of the floor alone, whatever comes and goes above it. Noise leaves a few such
+    /// steps, ever denser to the end; they count only where there is one in [`SPARSEST`] cycles
+    /// all the time.
+    pub(super) fn of_dense_steps(series: &Series, terms: Terms) -> Self {
+        let at = floor_steps(series);
+        let lowest: Vec<u64> = (1..=series.bytes.len())
+            .map(|end| &series.bytes[end.saturating_sub(SPARSEST as usize)..end])
+            .map(|last| last.iter().copied().min().unwrap_or(0))
+            .collect();
+        let mut rises = Self::at_floor(series, terms, at, &lowest);
+        let quarter = |n: u32| {
+            let from = rises.first() + rises.span() * n / 4;
+            let to = rises.first() + rises.span() * (n + 1) / 4;
+            rises
+                .at
+                .iter()
+                .filter(|&&k| (from..to).contains(&k))
+                .count() as u32
+        };
+        if (0..4).any(|n| quarter(n) * SPARSEST * 4 < rises.span()) {
+            rises.at.clear();
+        }
+        rises
+    }
+
+    /// With these rises, as far as they are certain.
+    fn at_floor(series: &Series, terms: Terms, mut at: Vec<u32>, level: &[u64]) -> Self {
+        let certain = series.boundaries() - series.longest_life().min(series.boundaries());
+        let floor = series.floor();
         let doubtful = at.iter().any(|&k| k > certain);
         at.retain(|&k| k <= certain);
         let sure = if doubtful {
@@ -84,7 +120,7 @@ impl Rises {
             boundaries: series.boundaries(),
             quiet: sure.saturating_sub(at.last().copied().unwrap_or(0)),
             at,
-            level: series.bytes[..certain as usize].to_vec(),
+            level: level[..certain as usize].to_vec(),
             blocks: series.blocks[..certain as usize].to_vec(),
             bytes: floor[..certain as usize].to_vec(),
             certain,
@@ -137,6 +173,12 @@ impl Rises {
         self.quiet >= self.quiet_needed()
     }
 
+    /// Whether it has stopped for so long that a run which ends by itself need not wait for more: a
+    /// leak every tenth cycle would have been seen again.
+    pub(super) fn is_over(&self) -> bool {
+        self.has_stopped() && self.quiet >= PATIENCE
+    }
+
     /// Growth is only believed in a run three times as long as the longest life that ended in it:
     /// otherwise what looks as if it stayed may be in the middle of such a life.
     fn goes_on(&self) -> bool {
@@ -181,7 +223,10 @@ impl Rises {
             return None;
         }
         if self.has_stopped() {
-            return Some(self.so(Verdict::Cache, Rule::Stopped, self.why_stopped()));
+            return Some(Judgement {
+                settled: self.is_over(),
+                ..self.so(Verdict::Cache, Rule::Stopped, self.why_stopped())
+            });
         }
         let judged = match self.goes_on() {
             true if self.confirmed_span() >= self.terms.horizon => {
@@ -292,6 +337,19 @@ impl Rises {
             self.quiet
         )
     }
+}
+
+/// Boundaries at which the floor is higher than before.
+fn floor_steps(series: &Series) -> Vec<u32> {
+    let floor = series.floor();
+    let steps = (1..floor.len()).filter(|&k| floor[k] > floor[k - 1]);
+    steps.map(|k| k as u32 + 1).collect()
+}
+
+/// Whether the floor has more steps than a level that comes and goes leaves: of n values in random
+/// order about ln n are lower than all that follow.
+pub(super) fn floor_may_rise(series: &Series) -> bool {
+    2 * floor_steps(series).len() > series.bytes.len()
 }
 
 /// Whether there is reason to doubt that a count stays as it is.
