@@ -227,6 +227,7 @@ fn models() -> Vec<(String, f64)> {
             .args(["run", workload, "--cycles", CYCLES, "--format", format])
             .env("AFTERDROP_HEAP", heap)
             .env("AFTERDROP_OUT", &folder)
+            .env("AFTERDROP_PARENT", std::process::id().to_string())
             .status()
             .expect("the command starts");
         assert!(status.success());

@@ -10,12 +10,24 @@ use crate::report::{Frame, Site};
 pub(crate) struct Allow {
     pattern: Regex,
     reason: String,
+    /// It is meant for this workload alone.
+    only_here: bool,
 }
 
 impl Allow {
     /// # Errors
-    /// If the pattern is no regular expression.
+    /// If the pattern is empty or no regular expression, or there is no reason.
     pub(crate) fn new(pattern: &str, reason: impl Into<String>) -> Result<Self, Error> {
+        let reason = reason.into();
+        if pattern.is_empty() {
+            return Err(Error::usage("an empty pattern would allow every leak"));
+        }
+        if reason.trim().is_empty() {
+            let pattern = pattern.escape_debug();
+            return Err(Error::usage(format!(
+                "the allowed leak `{pattern}` has no reason"
+            )));
+        }
         let pattern = Regex::new(pattern).map_err(|e| {
             Error::usage(format!(
                 "the pattern `{}` of an allowed leak is no regular expression: {e}",
@@ -24,8 +36,17 @@ impl Allow {
         })?;
         Ok(Self {
             pattern,
-            reason: reason.into(),
+            reason,
+            only_here: false,
         })
+    }
+
+    /// It is meant for this workload alone, so that nothing else can have use for it.
+    pub(crate) fn only_here(self) -> Self {
+        Self {
+            only_here: true,
+            ..self
+        }
     }
 
     /// Whether the pattern matches a frame of the site as `function file:line`.
@@ -51,10 +72,13 @@ pub(crate) fn mark(sites: &mut [Site], allowed: &[Allow]) -> Vec<String> {
             }
         }
         if !matched {
-            unseen.push(format!(
-                "the allowed leak `{}` ({}) was not seen: if it is mended, take the entry out",
-                allow.pattern, allow.reason
-            ));
+            let so = if allow.only_here {
+                "was not seen: if it is mended, take the entry out"
+            } else {
+                "was not seen here: if no other workload has it, take the entry out"
+            };
+            let (pattern, reason) = (&allow.pattern, &allow.reason);
+            unseen.push(format!("the allowed leak `{pattern}` ({reason}) {so}"));
         }
     }
     unseen

@@ -20,6 +20,10 @@ use crate::heap;
 /// Environment variable that makes a process the measured child: the folder of its run.
 pub(crate) const ENV_OUT: &str = "AFTERDROP_OUT";
 
+/// And the process that started it. What the child starts inherits its environment, and is not
+/// meant.
+const ENV_PARENT: &str = "AFTERDROP_PARENT";
+
 /// What the child prints, in the folder of a run.
 pub(crate) const OUTPUT: &str = "output.txt";
 
@@ -70,9 +74,9 @@ impl std::fmt::Display for Ended {
         let how = match self.how {
             How::Completed => "completed",
             How::Failed => "failed",
-            How::Killed => "killed",
+            How::Killed => "was killed",
             How::TimedOut => "timed out",
-            How::Interrupted => "interrupted",
+            How::Interrupted => "was interrupted",
         };
         match &self.detail {
             Some(detail) if self.how == How::Killed => write!(f, "{how} {detail}"),
@@ -116,7 +120,10 @@ pub(crate) fn measure(
         .args(&start.args)
         .env(heap_variable(), start.heap.name())
         .env(ENV_OUT, &start.out)
+        .env(ENV_PARENT, std::process::id().to_string())
         .envs(start.more.iter().map(|(name, value)| (name, value)))
+        // A group of its own, so that what it starts can be ended with it.
+        .process_group(0)
         .stdin(Stdio::null())
         .stdout(file)
         .stderr(errors);
@@ -173,7 +180,11 @@ fn heap_variable() -> &'static str {
     heap::ENV_HEAP.to_str().unwrap_or_default()
 }
 
+/// Ends the child and what it has started.
 fn kill(process: &mut Process) {
+    // SAFETY: the child leads a group of its own and has not been waited for, so that the number
+    // is still its (tests/check.rs: `a_check_that_hangs_is_ended_with_what_it_started`).
+    unsafe { libc::kill(-(process.id() as i32), libc::SIGKILL) };
     // It may have ended by itself meanwhile; either way it is gone after the wait.
     let _ = process.kill();
     let _ = process.wait();
@@ -188,14 +199,14 @@ fn ended(status: ExitStatus, interrupted: bool, output: &Path) -> Ended {
             return Ended::new(How::Interrupted, None);
         }
         let name = signal_name(signal);
-        let detail = match last_line(output) {
+        let detail = match last_words(output) {
             Some(line) => format!("by {name} ({line})"),
             None => format!("by {name}"),
         };
         return Ended::new(How::Killed, detail);
     }
     let code = status.code().unwrap_or(-1);
-    let detail = match last_line(output) {
+    let detail = match last_words(output) {
         Some(line) => format!("exit code {code}: {line}"),
         None => format!("exit code {code}"),
     };
@@ -219,9 +230,9 @@ fn signal_name(signal: i32) -> String {
     name.into()
 }
 
-/// The last line that the child printed and that says something.
-fn last_line(output: &Path) -> Option<String> {
-    const TAIL: u64 = 4096;
+/// What the child said last: its panic, if there was one, else its last line that says something.
+fn last_words(output: &Path) -> Option<String> {
+    const TAIL: u64 = 16 << 10;
     let mut file = File::open(output).ok()?;
     let length = file.metadata().ok()?.len();
     file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))
@@ -229,12 +240,17 @@ fn last_line(output: &Path) -> Option<String> {
     let mut tail = Vec::new();
     file.read_to_end(&mut tail).ok()?;
     let text = String::from_utf8_lossy(&tail);
-    let line = text
-        .lines()
-        .rev()
-        .map(str::trim)
-        .find(|line| !line.is_empty() && !line.starts_with("note: run with"))?;
-    Some(line.chars().filter(|c| !c.is_control()).collect())
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let panicked = |line: &&str| line.starts_with("thread ") && line.contains(" panicked at ");
+    let words = match lines.iter().rposition(|l| panicked(l)) {
+        Some(at) => lines[at..].iter().take(2).copied().collect::<Vec<_>>(),
+        None => {
+            let says = |l: &&&str| !l.is_empty() && !l.starts_with("note: run with");
+            vec![*lines.iter().rev().find(says)?]
+        }
+    };
+    let words = words.join(" ");
+    Some(words.chars().filter(|c| !c.is_control()).collect())
 }
 
 /// Removes what the child printed, if it says nothing: it is empty, or dhat speaks of itself.
@@ -249,7 +265,11 @@ pub(crate) fn tidy_output(folder: &Path) {
 
 /// The folder of this process's run, if it is a measured child.
 pub(crate) fn measured_in() -> Option<PathBuf> {
-    std::env::var_os(ENV_OUT).map(PathBuf::from)
+    let parent = std::env::var(ENV_PARENT).ok()?;
+    let is_meant = parent.parse() == Ok(std::os::unix::process::parent_id());
+    std::env::var_os(ENV_OUT)
+        .filter(|_| is_meant)
+        .map(PathBuf::from)
 }
 
 /// The executable of this process, to be started again.

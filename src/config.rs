@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use toml::Spanned;
 use toml::value::{Date, Datetime};
 
 use crate::allow::Allow;
@@ -30,10 +31,10 @@ struct File {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Entry {
-    pattern: String,
+    pattern: Spanned<String>,
     reason: String,
     workload: Option<String>,
-    expires: Option<Datetime>,
+    expires: Option<Spanned<Datetime>>,
 }
 
 /// What the file says about one workload.
@@ -65,22 +66,32 @@ fn read(path: &Path, workload: &str, today: (i32, u32, u32)) -> Result<Config, E
     let file: File = parse(path, &text)?;
     let mut config = Config::default();
     for entry in file.allow {
+        let at = |start: usize, wrong: String| {
+            Error::malformed(path, Some(line_of(&text, start)), wrong)
+        };
+        let only_here = entry.workload.is_some();
         if entry.workload.is_some_and(|only| only != workload) {
             continue;
         }
-        if let Some(date) = entry
-            .expires
-            .and_then(|e| e.date)
-            .filter(|&d| is_past(d, today))
-        {
-            config.warnings.push(format!(
-                "the allowed leak `{}` ({}) expired on {date}: it counts as new",
-                entry.pattern, entry.reason
-            ));
-            continue;
+        let pattern = entry.pattern.get_ref();
+        let allow = Allow::new(pattern, &*entry.reason)
+            .map_err(|e| at(entry.pattern.span().start, e.to_string()))?;
+        if let Some(expires) = entry.expires {
+            let date = expires.get_ref().date.ok_or_else(|| {
+                at(
+                    expires.span().start,
+                    "`expires` is no date, such as 2027-01-31".into(),
+                )
+            })?;
+            if is_past(date, today) {
+                config.warnings.push(format!(
+                    "the allowed leak `{pattern}` ({}) expired on {date}: it counts as new",
+                    entry.reason
+                ));
+                continue;
+            }
         }
-        let allow = Allow::new(&entry.pattern, entry.reason)
-            .map_err(|e| Error::malformed(path, None, e.to_string()))?;
+        let allow = if only_here { allow.only_here() } else { allow };
         config.allowed.push(allow);
     }
     Ok(config)
@@ -89,10 +100,15 @@ fn read(path: &Path, workload: &str, today: (i32, u32, u32)) -> Result<Config, E
 /// Parses a file of ours; an error names the line.
 pub(crate) fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, Error> {
     toml::from_str(text).map_err(|e| {
-        let before = e.span().map_or(0, |span| span.start).min(text.len());
-        let line = text[..before].matches('\n').count() as u64 + 1;
+        let line = line_of(text, e.span().map_or(0, |span| span.start));
         Error::malformed(path, Some(line), e.message().to_owned())
     })
+}
+
+/// The line, from 1, of a byte of a text.
+fn line_of(text: &str, at: usize) -> u64 {
+    let before = &text.as_bytes()[..at.min(text.len())];
+    before.iter().filter(|&&b| b == b'\n').count() as u64 + 1
 }
 
 fn is_past(date: Date, today: (i32, u32, u32)) -> bool {
@@ -180,8 +196,20 @@ mod tests {
             ),
             ("[[allow]\n", "afterdrop.toml:1"),
             (
-                "[[allow]]\npattern = '('\nreason = ''\n",
-                "no regular expression",
+                "[[allow]]\npattern = '('\nreason = 'x'\n",
+                "afterdrop.toml:2: the pattern `(` of an allowed leak is no regular expression",
+            ),
+            (
+                "[[allow]]\nreason = 'x'\npattern = ''\n",
+                "afterdrop.toml:3: an empty pattern",
+            ),
+            (
+                "[[allow]]\npattern = 'x'\nreason = ' '\n",
+                "afterdrop.toml:2: the allowed leak `x` has no reason",
+            ),
+            (
+                "[[allow]]\npattern = 'x'\nreason = 'y'\nexpires = 12:00:00\n",
+                "afterdrop.toml:4: `expires` is no date",
             ),
         ] {
             let error = with(text).unwrap_err().to_string();

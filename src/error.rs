@@ -35,6 +35,8 @@ enum Kind {
     },
     /// The measured child could not start, or left nothing to report.
     Child(String),
+    /// The measured child ended well, and had measured nothing.
+    NotBegun,
 }
 
 impl Error {
@@ -70,6 +72,16 @@ impl Error {
         Self::new(Kind::Child(what.into()))
     }
 
+    #[cold]
+    pub(crate) fn not_begun() -> Self {
+        Self::new(Kind::NotBegun)
+    }
+
+    /// True if the measured child ended well without having measured anything.
+    pub(crate) fn is_not_begun(&self) -> bool {
+        matches!(self.0.kind, Kind::NotBegun)
+    }
+
     /// Adds what to do about it.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint = Some(hint.into());
@@ -79,7 +91,7 @@ impl Error {
     /// True if the measured child could not start or left nothing that could be reported; the
     /// command then exits with 3 in place of 2.
     pub fn is_child(&self) -> bool {
-        matches!(self.0.kind, Kind::Child(_))
+        matches!(self.0.kind, Kind::Child(_) | Kind::NotBegun)
     }
 
     /// True if what was asked for cannot be: an unknown workload, too few cycles.
@@ -92,6 +104,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0.kind {
             Kind::Usage(message) | Kind::Child(message) => f.write_str(message)?,
+            Kind::NotBegun => f.write_str("the measured process ended without a measurement")?,
             Kind::Io {
                 tried,
                 path,

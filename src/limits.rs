@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::config;
 use crate::error::Error;
-use crate::report::{Boundary, Report, RunVerdict, bytes, exact, write_whole};
+use crate::report::{Boundary, Report, RunVerdict, Site, bytes, exact, write_whole};
+use crate::verdict::Verdict;
 
 /// The limits of a check; `None` is no limit, except for growth, of which none is allowed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -139,11 +140,12 @@ impl Limits {
 
     /// Growth that is not allowed, or that cannot be told.
     fn growth(&self, report: &Report) -> Option<String> {
-        let mut growing = report.growing_sites().filter(|s| s.allowed.is_none());
+        let allowed = self.leak_bytes_per_cycle.unwrap_or(0) as f64;
+        let new = |s: &&Site| s.allowed.is_none();
+        let mut growing = report.growing_sites().filter(new);
         if let Some(site) = growing.next() {
             let rate = report.bytes_per_cycle.unwrap_or(0.0);
-            let allowed = self.leak_bytes_per_cycle.unwrap_or(0);
-            if allowed > 0 && rate <= allowed as f64 {
+            if allowed > 0.0 && rate <= allowed {
                 return None;
             }
             let verb = match report.verdict {
@@ -152,6 +154,13 @@ impl Limits {
             };
             let (rate, place) = (bytes(rate), site.location());
             return Some(format!("{verb} {rate} per cycle, at {place}"));
+        }
+        // What cannot be told may still be known to be less than what is allowed.
+        let open = report.sites.iter().filter(new);
+        let open = open.filter(|s| s.verdict == Verdict::Undecided);
+        let most: Option<f64> = open.map(|s| s.bytes_per_cycle).sum();
+        if allowed > 0.0 && most.is_some_and(|most| most <= allowed) {
+            return None;
         }
         (report.verdict == RunVerdict::Undecided)
             .then(|| format!("cannot be told yet: {}", report.summary))

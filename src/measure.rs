@@ -84,9 +84,10 @@ pub(crate) fn measure(
         Ok(journal) => journal,
         Err(_) if !ended.is_complete() => {
             return Err(Error::child(format!(
-                "the measured run did not begin: {ended}"
+                "the measured run did not begin: it {ended}"
             )));
         }
+        Err(_) if !folder.join(cycle::JOURNAL).exists() => return Err(Error::not_begun()),
         Err(error) => return Err(error),
     };
     let (witness, unread) = match second_witness(&journal, &folder) {

@@ -20,6 +20,14 @@ pub(crate) fn pick<T: Copy>(
     Err(unknown(what, name, &names))
 }
 
+/// FNV-1a, 64 bits (G. Fowler, L. C. Noll, K.-P. Vo; draft-eastlake-fnv): the same everywhere and
+/// always.
+pub(crate) fn fnv(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
 /// The error for a name that is not in the list.
 pub(crate) fn unknown(what: &str, name: &str, known: &[&str]) -> Error {
     let error = Error::usage(format!("there is no {what} `{}`", name.escape_debug()));

@@ -39,15 +39,30 @@ fn read(path: &str) -> Option<String> {
     Some(String::from_utf8_lossy(&text).into_owned())
 }
 
-/// Lines, from 1, that an attribute begins on or goes on over.
+/// Lines, from 1, that hold an attribute, or a part of one, and nothing else.
 fn attribute_lines(text: &str) -> BTreeSet<u32> {
     let mut lines = BTreeSet::new();
-    let mut depth = 0_i32;
+    let mut depth = 0_usize;
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.trim_start();
-        if depth > 0 || line.starts_with("#[") || line.starts_with("#![") {
+        if depth == 0 && !line.starts_with("#[") && !line.starts_with("#![") {
+            continue;
+        }
+        let mut end = line.len();
+        for (at, c) in line.char_indices() {
+            match c {
+                '[' => depth += 1,
+                ']' => depth = depth.saturating_sub(1),
+                _ => continue,
+            }
+            if depth == 0 {
+                end = at + 1;
+                break;
+            }
+        }
+        let behind = line[end..].trim_start();
+        if behind.is_empty() || behind.starts_with("//") || behind.starts_with("#[") {
             lines.insert(number);
-            depth += line.matches('[').count() as i32 - line.matches(']').count() as i32;
         }
     }
     lines
@@ -62,6 +77,9 @@ mod tests {
         let text =
             "#[derive(Debug)]\nstruct A {\n    #[x(\n        Module,\n    )]\n    b: [u8; 2],\n}\n";
         assert_eq!(Vec::from_iter(attribute_lines(text)), [1, 3, 4, 5]);
+        let beside =
+            "#[test] fn f() { x() }\n#[a] // why\n#[allow(x)] let y = [1];\nlet z = [1];\n";
+        assert_eq!(Vec::from_iter(attribute_lines(beside)), [2]);
     }
 
     #[test]

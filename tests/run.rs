@@ -71,7 +71,7 @@ fn json_is_the_report_that_was_written() {
 #[test]
 fn a_run_ends_by_itself_once_all_is_settled() {
     // A clean model: within 12 cycles.
-    let clean = run(&["planted:replaced_buffer"]).exits(0).report();
+    let clean = run(&["planted:one_time"]).exits(0).report();
     assert!(clean.auto && clean.cycles_run() <= 12, "{}", clean.summary);
     // Whole models: eight cycles after the warm-up.
     let models = run(&["planted:registry"]).exits(1).report();

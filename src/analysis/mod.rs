@@ -7,8 +7,9 @@ use crate::config::Config;
 use crate::cycle::Strategy;
 use crate::heap::NO_SITE;
 use crate::journal::{Early, Journal};
+use crate::names::fnv;
 use crate::report::{
-    Attribution, Boundary, Cost, OtherStack, Report, RunVerdict, SCHEMA, Site, Witness,
+    Attribution, Boundary, Cost, OtherStack, Report, RunVerdict, SCHEMA, Site, Witness, one_line,
 };
 use crate::symbols::{self, Frame};
 use crate::verdict::{self, Judgement, Terms, Verdict};
@@ -87,6 +88,13 @@ pub(crate) fn report(journal: &Journal, mut folding: Folding, with: Circumstance
         (run != RunVerdict::Undecided).then(|| growth.fold(0.0, |sum, rate| sum + rate));
     let attribution = attribution(journal, &sites);
     let mut warnings = warnings(journal, &attribution, &ended, with.witness.as_ref());
+    if !sites.is_empty() && sites.iter().all(|s| s.line.is_none()) {
+        warnings.push(
+            "this build has no line tables, so that places are functions at best: set \
+             `debug = \"line-tables-only\"` for its profile in Cargo.toml, and no `strip`"
+                .into(),
+        );
+    }
     warnings.extend(known);
     Report {
         schema: SCHEMA.into(),
@@ -162,19 +170,14 @@ fn site(
     }
 }
 
-/// FNV-1a (64 bits) over functions and files of the frames that matter.
+/// A hash over functions and files of the frames that matter.
 fn fingerprint(stack: &[Frame]) -> String {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    let mut take = |text: &str| {
-        for byte in text.bytes().chain([0]) {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
-    };
+    let mut text = String::new();
     for frame in symbols::relevant(stack) {
-        take(&frame.function);
-        take(frame.file.as_deref().unwrap_or_default());
+        let file = frame.file.as_deref().unwrap_or_default();
+        text += &format!("{}\0{file}\0", frame.function);
     }
-    format!("{hash:016x}")
+    format!("{:016x}", fnv(text.as_bytes()))
 }
 
 /// Live bytes that a cycle's load adds: the median after the warm-up.
@@ -308,8 +311,9 @@ fn warnings(
     let reached = journal.boundaries.len();
     if !ended.is_complete() {
         warnings.push(format!(
-            "the run ended early ({ended}): {reached} of {} boundaries were reached, and only they \
+            "the run ended early ({}): {reached} of {} boundaries were reached, and only they \
              are reported",
+            one_line(&ended.to_string()),
             journal.start.cycles
         ));
     }

@@ -93,7 +93,7 @@ impl<F> OnRuntime<F> {
 impl<R: CycleResult, F: AsyncFnMut(&mut Cycle<'_>) -> R> Body for OnRuntime<F> {
     fn cycle(&mut self, marks: &mut Marks) -> Result<(), Stopped> {
         let result = self.runtime.block_on((self.cycle)(&mut Cycle { marks }));
-        Ok(result.into_result()?)
+        result.into_result().map_err(Stopped::Workload)
     }
 
     fn sync(&mut self) -> Result<(), Stopped> {

@@ -1,6 +1,8 @@
 //! What a check's closure is handed, and what it may return.
 
-use crate::cycle::{Body, Failure, Marks, Phase, Stopped};
+use std::fmt::Display;
+
+use crate::cycle::{Body, Marks, Phase, Stopped};
 
 /// One running cycle.
 #[derive(Debug)]
@@ -39,24 +41,24 @@ impl Cycle<'_> {
     }
 }
 
-/// What a cycle's closure may return: nothing, or a `Result`.
+/// What a cycle's closure may return: nothing, or a `Result` whose error can be shown.
 pub trait CycleResult {
-    /// The error that ends the run.
+    /// What there is to say.
     ///
     /// # Errors
-    /// If the cycle failed.
-    fn into_result(self) -> Result<(), Failure>;
+    /// If the cycle failed: the error, as it shows itself with all its causes (`{:#}`).
+    fn into_result(self) -> Result<(), String>;
 }
 
 impl CycleResult for () {
-    fn into_result(self) -> Result<(), Failure> {
+    fn into_result(self) -> Result<(), String> {
         Ok(())
     }
 }
 
-impl<T, E: Into<Failure>> CycleResult for Result<T, E> {
-    fn into_result(self) -> Result<(), Failure> {
-        self.map(drop).map_err(Into::into)
+impl<T, E: Display> CycleResult for Result<T, E> {
+    fn into_result(self) -> Result<(), String> {
+        self.map(drop).map_err(|error| format!("{error:#}"))
     }
 }
 
@@ -66,7 +68,7 @@ pub(super) struct Closure<F>(pub(super) F);
 impl<R: CycleResult, F: FnMut(&mut Cycle<'_>) -> R> Body for Closure<F> {
     fn cycle(&mut self, marks: &mut Marks) -> Result<(), Stopped> {
         let result = (self.0)(&mut Cycle { marks });
-        Ok(result.into_result()?)
+        result.into_result().map_err(Stopped::Workload)
     }
 }
 
@@ -78,6 +80,9 @@ mod tests {
     fn results_of_any_error_end_a_cycle() {
         assert!(().into_result().is_ok());
         assert!(Ok::<i32, std::fmt::Error>(1).into_result().is_ok());
-        assert!(Err::<(), &str>("no").into_result().is_err());
+        let text = Err::<(), &str>("no").into_result();
+        assert_eq!(text, Err("no".into()));
+        let boxed: Box<dyn std::error::Error> = "any".into();
+        assert_eq!(Err::<(), _>(boxed).into_result(), Err("any".into()));
     }
 }

@@ -1,9 +1,7 @@
 //! Leak assertions in tests: `cargo test` fails with the line when a reload leaks.
 
 use std::any::type_name;
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -15,18 +13,19 @@ use crate::error::Error;
 use crate::heap;
 use crate::limits::{Budget, Limits};
 use crate::measure::{self, Measured, Request};
-use crate::report::{self, Report, terminal};
+use crate::report::{self, Report, printable, terminal};
 use crate::verdict;
 
 #[cfg(feature = "tokio")]
 mod asynchronous;
 mod cycle;
 mod place;
+mod sequence;
 
 use self::cycle::Closure;
 pub use self::cycle::{Cycle, CycleResult};
 pub(crate) use self::place::folder_of;
-use self::place::{slug, test_name};
+use self::place::{Test, running_test};
 
 /// Environment variable of the measured child: the check that it is to run.
 const ENV_CHECK: &str = "AFTERDROP_CHECK";
@@ -256,16 +255,28 @@ impl Check {
         body: impl FnOnce(&Plan) -> MadeBody<'a>,
     ) -> Option<String> {
         let limits = self.limits;
-        let name = self.name.clone();
+        let name = printable(&self.name);
         let baseline = self.baseline.clone();
-        let judged = self.measure(closure, body).and_then(|(report, folder)| {
-            let over = match baseline {
-                Some(path) if report.ended.is_complete() => over_baseline(&report, &path)?,
-                _ => Vec::new(),
-            };
-            Ok(verdict_on(&name, &report, &limits, over, &folder))
-        });
-        judged.unwrap_or_else(|error| Some(format!("check `{name}` could not be made: {error}")))
+        let (report, folder) = match self.measure(closure, body) {
+            Ok(measured) => measured,
+            Err(error) if error.is_child() => return Some(format!("check `{name}`: {error}")),
+            Err(error) => return Some(format!("check `{name}` could not be made: {error}")),
+        };
+        let mut broken = limits.broken_by(&report);
+        if let Some(path) = baseline.filter(|_| report.ended.is_complete()) {
+            match over_baseline(&report, &path, broken.is_empty()) {
+                Ok(over) => broken.extend(over),
+                Err(error) => broken.push(error.to_string()),
+            }
+        }
+        let failure = verdict_on(&name, &report, &broken, &folder);
+        if failure.is_none() {
+            // The harness shows it where the output of passing tests is asked for.
+            for warning in &report.warnings {
+                println!("check `{name}`: note: {warning}");
+            }
+        }
+        failure
     }
 
     fn measure<'a>(
@@ -273,21 +284,33 @@ impl Check {
         closure: &str,
         body: impl FnOnce(&Plan) -> MadeBody<'a>,
     ) -> Result<(Report, PathBuf), Error> {
-        let key = self.key();
         if let Some(out) = child::measured_in() {
+            let key = sequence::key("", &self.name);
             return self.in_child(&key, out, body);
         }
         self.validate()?;
         let mut config = config::load(&self.name)?;
         for (pattern, reason) in &self.allowed {
-            config.allowed.push(Allow::new(pattern, reason)?);
+            config
+                .allowed
+                .push(Allow::new(pattern, reason)?.only_here());
         }
-        let test = self.test.clone().unwrap_or_else(|| test_name(closure));
-        let folder = folder_of(&test, &key)?;
+        let test = match &self.test {
+            Some(name) => Test {
+                name: name.clone(),
+                is_harnessed: true,
+            },
+            None => running_test(closure),
+        };
+        // Where `main` makes all checks they are one sequence, in whatever function they stand.
+        let place = if test.is_harnessed { &*test.name } else { "" };
+        let key = sequence::key(place, &self.name);
+        let folder = folder_of(&test.name, &key)?;
+        sequence::tell(place, &key, &folder)?;
         let request = Request {
             start: child::Start {
                 program: child::this_program()?,
-                args: [&*test, "--exact", "--nocapture", "--include-ignored"]
+                args: [&*test.name, "--exact", "--nocapture", "--include-ignored"]
                     .iter()
                     .chain(&["--test-threads=1"])
                     .map(Into::into)
@@ -311,31 +334,9 @@ impl Check {
                 unwritten: Some(error),
                 ..
             }) => Err(error),
-            Err(_) if !folder.join(cycles::JOURNAL).exists() => Err(did_not_begin(&test, &folder)),
+            // It ended as if all were well.
+            Err(error) if error.is_not_begun() => Err(did_not_begin(&test.name, &folder)),
             Err(error) => Err(error),
-        }
-    }
-
-    /// The name, made unique among the checks of this process: parent and child come to the same
-    /// answer, because they pass the same checks in the same order.
-    fn key(&self) -> String {
-        static SEEN: Mutex<Option<HashMap<String, u32>>> = Mutex::new(None);
-        let place = std::thread::current().name().unwrap_or_default().to_owned();
-        let mut seen = SEEN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        // A child runs one test, on the main thread; its parent may run many.
-        let place = if child::measured_in().is_some() {
-            String::new()
-        } else {
-            place
-        };
-        let count = seen
-            .get_or_insert_default()
-            .entry(format!("{place} {}", self.name))
-            .or_default();
-        *count += 1;
-        match *count {
-            1 => self.name.clone(),
-            n => format!("{} ({n})", self.name),
         }
     }
 
@@ -384,7 +385,12 @@ impl Check {
             );
         }
         if std::env::var_os(ENV_CHECK).is_none_or(|asked| asked != key) {
-            let folder = out.parent().unwrap_or(&out).join(slug(key));
+            let folder = sequence::earlier(&out, key).ok_or_else(|| {
+                Error::usage(format!(
+                    "the check `{key}` comes before the one that is run here, and was not made"
+                ))
+                .hint("a test has to make the same checks in the same order each time")
+            })?;
             let report = Report::read(&folder.join(report::FILE))?;
             return Ok((report, folder));
         }
@@ -424,11 +430,14 @@ fn strategies(
 /// Environment variable that has baselines written in place of compared.
 const ENV_UPDATE: &str = "AFTERDROP_UPDATE";
 
-/// In what the report exceeds its baseline; nothing if the baseline is written anew.
-fn over_baseline(report: &Report, path: &Path) -> Result<Vec<String>, Error> {
+/// In what the report exceeds its baseline; nothing if the baseline is written anew, which only a
+/// run is worth that is `good`.
+fn over_baseline(report: &Report, path: &Path, good: bool) -> Result<Vec<String>, Error> {
     let needed = Budget::of(report);
     if std::env::var_os(ENV_UPDATE).is_some_and(|update| update == "1") {
-        needed.write(path)?;
+        if good {
+            needed.write(path)?;
+        }
         return Ok(Vec::new());
     }
     let threads = report.boundaries.last().map_or(1, |b| b.threads);
@@ -436,24 +445,16 @@ fn over_baseline(report: &Report, path: &Path) -> Result<Vec<String>, Error> {
 }
 
 /// The message to fail with; `None` if all is well.
-fn verdict_on(
-    name: &str,
-    report: &Report,
-    limits: &Limits,
-    over: Vec<String>,
-    folder: &Path,
-) -> Option<String> {
+fn verdict_on(name: &str, report: &Report, broken: &[String], folder: &Path) -> Option<String> {
     if !report.ended.is_complete() {
         return Some(format!(
-            "check `{name}`: the cycles {}\n  {} of {} were run; see {}",
+            "check `{name}`: the measured run {}\n  {} of {} cycles were run; see {}",
             report.ended,
             report.cycles_run(),
             report.cycles,
             folder.display()
         ));
     }
-    let mut broken = limits.broken_by(report);
-    broken.extend(over);
     if broken.is_empty() {
         return None;
     }

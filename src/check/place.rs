@@ -3,24 +3,38 @@
 use std::backtrace::Backtrace;
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use crate::child;
 use crate::error::Error;
+use crate::names::fnv;
 
-/// The name of the running test.
+/// The test that a check stands in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Test {
+    pub(super) name: String,
+    /// A harness runs it beside others. If not, the program's `main` makes all checks, and the
+    /// name is only that of the function.
+    pub(super) is_harnessed: bool,
+}
+
+/// The running test.
 ///
 /// libtest names the thread after it, unless it runs tests one by one on the main thread. Then the
 /// arguments may say it (nextest's do), or the stack: the harness called the test's function. Last,
 /// there is the closure's own path, which is that of the function it is written in.
-pub(super) fn test_name(closure: &str) -> String {
+pub(super) fn running_test(closure: &str) -> Test {
     let thread = std::thread::current();
-    match thread.name() {
+    let named = match thread.name() {
         None | Some("main") => asked_for(std::env::args().skip(1))
-            .or_else(|| called_by_harness(&Backtrace::force_capture().to_string()))
-            .unwrap_or_else(|| path_of_closure(closure)),
-        Some(name) => name.to_owned(),
+            .or_else(|| called_by_harness(&Backtrace::force_capture().to_string())),
+        Some(name) => Some(name.to_owned()),
+    };
+    Test {
+        is_harnessed: named.is_some(),
+        name: named.unwrap_or_else(|| path_of_closure(closure)),
     }
 }
 
@@ -80,22 +94,31 @@ pub(super) fn path_of_closure(type_name: &str) -> String {
 /// an earlier run left there is the tool's own and goes.
 pub(crate) fn folder_of(test: &str, key: &str) -> Result<PathBuf, Error> {
     let program = child::this_program()?;
-    let target = program
-        .ancestors()
-        .find(|a| {
-            a.file_name()
-                .is_some_and(|n| n == "deps" || n == "examples")
-        })
-        .and_then(|deps| deps.parent()?.parent());
-    let base = match target {
-        Some(target) => target.join("afterdrop"),
-        None => std::env::temp_dir().join("afterdrop"),
-    };
     let executable = program.file_stem().unwrap_or_default().to_string_lossy();
-    let folder = unshared(&base.join(slug(&executable)), &slug(test))?.join(slug(key));
-    let _ = fs::remove_dir_all(&folder);
-    fs::create_dir_all(&folder).map_err(|e| Error::io("make the folder", &folder, e))?;
-    Ok(folder)
+    let below = |base: &Path, executable: &str| -> Result<PathBuf, Error> {
+        let folder = unshared(&base.join(slug(executable)), &slug(test))?.join(slug(key));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).map_err(|e| Error::io("make the folder", &folder, e))?;
+        Ok(folder)
+    };
+    // A target folder that cannot be written to is no reason to fail.
+    let beside = target_of(&program).map(|target| below(&target.join("afterdrop"), &executable));
+    if let Some(Ok(folder)) = beside {
+        return Ok(folder);
+    }
+    // Elsewhere programs of one name may be of different projects, and of different people.
+    let user = fs::metadata("/proc/self").map_or(0, |m| m.uid());
+    let base = std::env::temp_dir().join(format!("afterdrop-{user}"));
+    let project = std::env::current_dir().unwrap_or_default();
+    below(&base, &format!("{executable} in {}", project.display()))
+}
+
+/// The target folder that cargo built a program into: cargo marks it.
+fn target_of(program: &Path) -> Option<PathBuf> {
+    // `target/<triple>/<profile>/deps/<program>` is the deepest.
+    let mut folders = program.ancestors().skip(1).take(4);
+    let target = folders.find(|folder| folder.join("CACHEDIR.TAG").exists());
+    target.map(Path::to_owned)
 }
 
 /// A folder that no other running process of this executable uses: it is this process's until its
@@ -134,12 +157,24 @@ struct Lock {
     _file: File,
 }
 
-/// A name that is one harmless part of a path.
-pub(super) fn slug(name: &str) -> String {
-    let harmless = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
-    name.chars()
-        .map(|c| if harmless(c) { c } else { '-' })
-        .collect()
+/// Letters of a name that its part of a path keeps.
+const LONGEST: usize = 60;
+
+/// A name as one harmless part of a path. Names that differ stay different: what had to change is
+/// followed by a hash.
+fn slug(name: &str) -> String {
+    let harmless = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    // The parts of a path of modules read well enough with dashes.
+    let plain = name.replace("::", "--");
+    let mut slug: String = plain.chars().take(LONGEST).collect();
+    if slug.is_empty() || slug != plain || !slug.chars().all(harmless) {
+        slug = slug
+            .chars()
+            .map(|c| if harmless(c) { c } else { '-' })
+            .collect();
+        slug += &format!("-{:08x}", fnv(name.as_bytes()) as u32);
+    }
+    slug
 }
 
 #[cfg(test)]
@@ -191,6 +226,22 @@ mod tests {
 
     #[test]
     fn a_slug_is_one_part_of_a_path() {
-        assert_eq!(slug("a::b/c ../d"), "a--b-c----d");
+        assert_eq!(slug("a::b_c"), "a--b_c");
+        let odd = [
+            "",
+            "a b",
+            "a-b",
+            "a/b",
+            "a:b",
+            "../d",
+            "ä\u{1b}",
+            &"x".repeat(300),
+        ];
+        let mut slugs: Vec<String> = odd.iter().map(|name| slug(name)).collect();
+        assert!(slugs.iter().all(|s| s.len() < 80 && !s.is_empty()));
+        assert!(slugs.iter().all(|s| !s.contains(['/', '.', ' ', '\u{1b}'])));
+        slugs.sort_unstable();
+        slugs.dedup();
+        assert_eq!(slugs.len(), odd.len());
     }
 }

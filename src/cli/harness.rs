@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 
 use super::{Cli, Outcome, print};
@@ -63,6 +64,14 @@ struct Args {
     test_threads: Option<String>,
     #[arg(short = 'Z')]
     unstable: Vec<String>,
+    #[arg(long)]
+    logfile: Option<String>,
+    #[arg(long)]
+    shuffle: bool,
+    #[arg(long)]
+    shuffle_seed: Option<u64>,
+    #[arg(long)]
+    report_time: bool,
 }
 
 /// The arguments without what cargo adds, and whether they are those of a test or bench target:
@@ -75,7 +84,12 @@ pub(super) fn arguments() -> (Vec<OsString>, bool) {
     let args: Vec<OsString> = all.filter(|a| !is_target || a != "--bench").collect();
     let for_the_command = args.get(1).and_then(|a| a.to_str()).is_some_and(|first| {
         let asks = ["help", "--help", "-h", "--version", "-V"];
-        asks.contains(&first) || Cli::command().find_subcommand(first).is_some()
+        // `cargo test run` has no workload: it filters tests by the word.
+        let is_subcommand = || {
+            Cli::command().find_subcommand(first).is_some()
+                && !matches!(Cli::try_parse_from(&args), Err(e) if e.kind() == ErrorKind::MissingRequiredArgument)
+        };
+        asks.contains(&first) || is_subcommand()
     });
     (args, is_target && !for_the_command)
 }

@@ -3,10 +3,11 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 use crate::error::Error;
-use crate::report::RunVerdict;
+use crate::report::{self, RunVerdict};
 use crate::workloads::Entry;
 
 #[cfg(feature = "train")]
@@ -94,12 +95,20 @@ const BAD_INPUT: u8 = 2;
 /// are the target's tests: `cargo test` and `cargo nextest` run each of them with the defaults of
 /// `run`, and fail if one is not clean. The exit code is that of the worst.
 pub fn main(workloads: Vec<Entry>) -> ExitCode {
+    if let Err(error) = crate::workloads::check_names(&workloads) {
+        return exit(Err(error));
+    }
     let (args, is_harness) = harness::arguments();
     if is_harness {
         return exit(harness::run(&args, &workloads));
     }
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
+        Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            // Nothing was asked for: the whole help says what there is.
+            let _ = error.print();
+            return ExitCode::from(BAD_INPUT);
+        }
         Err(error) if error.use_stderr() => {
             eprintln!("afterdrop: {}; see --help", one_line(&error));
             return ExitCode::from(BAD_INPUT);
@@ -122,7 +131,7 @@ fn exit(result: Result<Outcome, Error>) -> ExitCode {
     match result {
         Ok(outcome) => ExitCode::from(outcome.code()),
         Err(error) => {
-            eprintln!("afterdrop: {error}");
+            eprintln!("afterdrop: {}", report::one_line(&error.to_string()));
             let failed = Outcome::RunFailed.code();
             ExitCode::from(if error.is_child() { failed } else { BAD_INPUT })
         }
@@ -133,8 +142,7 @@ fn exit(result: Result<Outcome, Error>) -> ExitCode {
 fn one_line(error: &clap::Error) -> String {
     let text = error.render().to_string();
     let said = text.split("\n\n").next().unwrap_or_default();
-    let said = said.trim().trim_start_matches("error: ");
-    said.split_whitespace().collect::<Vec<_>>().join(" ")
+    report::one_line(said.trim().trim_start_matches("error: "))
 }
 
 /// Prints to standard output. A reader that went away (`| head`) is no error.

@@ -134,7 +134,7 @@ fn caught<R>(f: impl FnOnce() -> R) -> Result<R, String> {
     panic::set_hook(Box::new(move |info| {
         let _paused = heap::pause();
         if let Ok(mut message) = MESSAGE.lock() {
-            *message = info.to_string().replace('\n', " ");
+            *message = info.to_string();
         }
         previous(info);
     }));

@@ -21,7 +21,8 @@ pub use crate::verdict::{Evidence, RisesBy, Rule};
 pub mod terminal;
 mod units;
 
-pub(crate) use units::{bytes, exact};
+pub(crate) use terminal::printable;
+pub(crate) use units::{bytes, exact, one_line};
 
 /// The schema of [`Report`] that this version writes.
 pub const SCHEMA: &str = "afterdrop/1";

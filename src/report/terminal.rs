@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use anstyle::{AnsiColor, Style};
 
-use super::units::{bytes, exact, rate};
+use super::units::{bytes, exact, one_line, rate};
 use super::{Report, RunVerdict, Site};
 use crate::symbols::{self, Frame, Owner};
 use crate::verdict::Verdict;
@@ -156,7 +156,7 @@ impl Page {
             let _ = write!(
                 title,
                 " {} after {} of {} cycles",
-                report.ended,
+                one_line(&report.ended.to_string()),
                 report.cycles_run(),
                 report.cycles
             );
@@ -415,7 +415,7 @@ fn location(frame: &Frame) -> String {
 }
 
 /// Names come from executables and files: nothing in them may move the cursor.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { '\u{fffd}' } else { c })
         .collect()

@@ -33,6 +33,11 @@ pub(crate) fn bytes(number: f64) -> String {
     format!("{sign}{shown} {}", UNITS[unit])
 }
 
+/// A text of several lines as one.
+pub(crate) fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// A rate without needless digits: `1`, `0.33`, `1,200`.
 pub(super) fn rate(number: f64) -> String {
     if number.fract() == 0.0 && number.abs() < 1e15 {

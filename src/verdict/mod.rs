@@ -308,6 +308,13 @@ pub(crate) fn judge(series: &Series, terms: Terms) -> Judgement {
     let by_floor = floor
         .judge()
         .filter(|j| j.verdict.is_growth() || (floor.count() >= 3 && generations.is_none()));
+    let grows = |j: &Option<Judgement>| j.as_ref().is_some_and(|j| j.verdict.is_growth());
+    if !grows(&generations)
+        && !grows(&by_floor)
+        && let Some(judged) = Rises::judge_growth_by_factors(series, terms)
+    {
+        return judged;
+    }
     match (generations, by_floor) {
         (Some(g), Some(f)) if f.verdict.is_growth() && f.verdict > g.verdict => f,
         (Some(g), _) => {
@@ -562,6 +569,55 @@ mod tests {
         let doubling = (0..7).map(|i| (1 << i, Some(2 << i), 100 << i));
         let found = verdict(DEFAULT_N, doubling);
         assert!(found != Verdict::Leak, "{found}");
+    }
+
+    /// A container that takes `bytes` a cycle and doubles when it is full, up to cycle `stops`.
+    fn doubling(n: u32, bytes: u64, stops: u32) -> Vec<Life> {
+        let mut lives: Vec<Life> = Vec::new();
+        let mut capacity = 0;
+        // Three cycles of warm-up came before.
+        for k in -2..=(n.min(stops) as i32) {
+            let held = (k + 3) as u64 * bytes;
+            if held > capacity {
+                capacity = held.max(2 * capacity);
+                if let Some(last) = lives.last_mut() {
+                    last.1 = Some(k.max(1) as u32);
+                }
+                lives.push((k.max(0) as u32, None, capacity));
+            }
+        }
+        lives
+    }
+
+    #[test]
+    fn a_container_that_grows_for_ever_is_a_leak_past_the_horizon_and_never_clean() {
+        for bytes in [100, 8000, 8192] {
+            for n in (15..400).step_by(7) {
+                let found = verdict(n, doubling(n, bytes, u32::MAX));
+                assert!(
+                    found >= Verdict::Undecided,
+                    "{n} cycles of {bytes} B: {found}"
+                );
+            }
+            let lives = doubling(192, bytes, u32::MAX);
+            let (n, j) = synthetic::judged_until_settled(192, &lives, 64);
+            assert_eq!(j.verdict, Verdict::Leak, "{}", j.reason);
+            assert!(n <= 144, "{n} cycles");
+        }
+    }
+
+    #[test]
+    fn a_container_that_stops_growing_within_the_horizon_is_no_leak() {
+        for stops in 1..=64 {
+            for n in (8..300).step_by(11) {
+                assert_ne!(verdict(n, doubling(n, 1000, stops)), Verdict::Leak);
+            }
+            let settled = verdict(300, doubling(300, 1000, stops));
+            assert!(
+                settled < Verdict::Undecided,
+                "stopped at {stops}: {settled}"
+            );
+        }
     }
 
     #[test]

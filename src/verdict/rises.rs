@@ -14,6 +14,11 @@ const DOUBT: f64 = 0.05;
 /// Cycles of which one, at least, has a step of the floor, where only steps are looked at.
 const SPARSEST: u32 = 4;
 
+/// Least factor by which a container grows, with some allowance (`Vec` and the hash maps double),
+/// and how many such steps in a row are looked at.
+const FACTOR: f64 = 1.3;
+const LAST_FACTORS: usize = 4;
+
 /// When something came to stay, and how.
 pub(super) struct Rises {
     /// Boundaries of the rises, ascending.
@@ -68,16 +73,55 @@ impl Rises {
 
     /// By the floor of live bytes: a rise is where all that follows is above all that was.
     pub(super) fn of_floor(series: &Series, terms: Terms) -> Self {
-        let floor = series.floor();
-        let mut at = Vec::new();
-        let mut highest = 0;
-        for (k, (&floor, &bytes)) in floor.iter().zip(&series.bytes).enumerate() {
-            if floor > highest {
-                at.push(k as u32 + 1);
-            }
-            highest = highest.max(bytes);
+        Self::at_floor(series, terms, above_all_before(series), &series.bytes)
+    }
+
+    /// What a container does that is grown by a factor: few rises, each of the floor by at least
+    /// [`FACTOR`], with ever longer waits. `None` if it is nothing of the kind, or has waited longer
+    /// than its next growth would take.
+    pub(super) fn judge_growth_by_factors(series: &Series, terms: Terms) -> Option<Judgement> {
+        let rises = Self {
+            // The life of the block before tells nothing of how long this one stays.
+            at: above_all_before(series),
+            bytes: series.floor(),
+            blocks: series.blocks.clone(),
+            ..Self::of_floor(series, terms)
+        };
+        let at = &rises.at[rises.at.len().saturating_sub(LAST_FACTORS + 1)..];
+        let floor = |k: u32| rises.bytes[k as usize - 1] as f64;
+        let by_factors = at.windows(2).all(|w| floor(w[1]) >= FACTOR * floor(w[0]));
+        let gaps: Vec<u32> = at.windows(2).map(|w| w[1] - w[0]).collect();
+        if at.len() < 3 || !by_factors || !gaps.is_sorted() {
+            return None;
         }
-        Self::at_floor(series, terms, at, &series.bytes)
+        let waited = rises.boundaries - rises.last();
+        let needed = gaps.last()? * 5 / 2 + 1;
+        if waited > needed {
+            return None;
+        }
+        let (n, held) = (rises.count(), rises.held());
+        let factors = format!("what is held here grew by a factor {n} times, to {held}");
+        let judged = if n >= FEWEST_RISES && rises.confirmed_span() >= terms.horizon {
+            let why = format!(
+                "{factors}, the last time in cycle {} after the warm-up: past the horizon of {} \
+                 cycles; it is a container that nobody empties",
+                rises.last(),
+                terms.horizon
+            );
+            rises.so(Verdict::Leak, Rule::Horizon, why)
+        } else {
+            let more = needed - waited + 1;
+            let why = format!(
+                "{factors}, the last time {waited} cycles ago: whether it has stopped shows in \
+                 {more} more cycles"
+            );
+            rises.so(Verdict::Undecided, Rule::Open, why).after(more)
+        };
+        Some(Judgement {
+            bytes_per_cycle: rises.slope(&rises.bytes),
+            blocks_per_cycle: rises.slope(&rises.blocks),
+            ..judged
+        })
     }
 
     /// By steps of the floor alone, whatever comes and goes above it. Noise leaves a few such
@@ -337,6 +381,19 @@ impl Rises {
             self.quiet
         )
     }
+}
+
+/// Boundaries from which on all live bytes are more than any before.
+fn above_all_before(series: &Series) -> Vec<u32> {
+    let mut at = Vec::new();
+    let mut highest = 0;
+    for (k, (floor, &bytes)) in (1..).zip(series.floor().into_iter().zip(&series.bytes)) {
+        if floor > highest {
+            at.push(k);
+        }
+        highest = highest.max(bytes);
+    }
+    at
 }
 
 /// Boundaries at which the floor is higher than before.

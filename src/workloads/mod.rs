@@ -1,5 +1,6 @@
 //! What can be run: the registry of workloads, and those that come with afterdrop.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -122,6 +123,26 @@ fn takes_no_settings(settings: &Settings) -> Result<Vec<String>, Error> {
         Some((option, _)) => Err(Error::usage(format!("this workload takes no {option}"))),
         None => Ok(Vec::new()),
     }
+}
+
+/// Looks whether each workload can be told from the others and be named on a command line.
+#[cfg_attr(not(feature = "cli"), allow(dead_code))]
+pub(crate) fn check_names(entries: &[Entry]) -> Result<(), Error> {
+    let mut seen = BTreeSet::new();
+    for name in entries.iter().map(Entry::name) {
+        let shown = name.escape_debug();
+        if name.is_empty() || name.starts_with('-') || name.contains(char::is_control) {
+            return Err(Error::usage(format!(
+                "`{shown}` cannot be the name of a workload"
+            )));
+        }
+        if !seen.insert(name) {
+            return Err(Error::usage(format!(
+                "two workloads have the name `{shown}`"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// The workloads that come with this build of afterdrop, as `afterdrop list` shows them.
