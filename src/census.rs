@@ -99,6 +99,7 @@ pub(crate) struct Census {
     before: Table,
     changes: MappedVec<Row>,
     setup: (u64, u64),
+    chunks: u64,
 }
 
 impl Census {
@@ -108,6 +109,7 @@ impl Census {
             before: Table::new(),
             changes: MappedVec::new(),
             setup: (0, 0),
+            chunks: 0,
         }
     }
 
@@ -131,11 +133,13 @@ impl Census {
         std::mem::swap(&mut self.now, &mut self.before);
         self.now.clear()?;
         self.setup = (0, 0);
+        self.chunks = 0;
         Ok(())
     }
 
     fn count(&mut self, block: &Block) -> Result<(), NoMemory> {
         let Birth { cycle, phase } = block.birth;
+        self.chunks += heap::c_heap::chunk(block.size);
         if cycle == 0 {
             self.setup.0 += block.size as u64;
             self.setup.1 += 1;
@@ -172,6 +176,11 @@ impl Census {
     /// Rows that differ from the census before; a row without blocks is gone.
     pub(crate) fn changes(&self) -> &[Row] {
         self.changes.as_slice()
+    }
+
+    /// Bytes that the blocks would take in the C library's heap, rounding included.
+    pub(crate) fn chunks(&self) -> u64 {
+        self.chunks
     }
 
     /// Bytes and blocks born before the first cycle, which no row counts.

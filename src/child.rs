@@ -242,7 +242,7 @@ fn last_words(output: &Path) -> Option<String> {
     let text = String::from_utf8_lossy(&tail);
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
     let panicked = |line: &&str| line.starts_with("thread ") && line.contains(" panicked at ");
-    let words = match lines.iter().rposition(|l| panicked(l)) {
+    let words = match lines.iter().rposition(panicked) {
         Some(at) => lines[at..].iter().take(2).copied().collect::<Vec<_>>(),
         None => {
             let says = |l: &&&str| !l.is_empty() && !l.starts_with("note: run with");

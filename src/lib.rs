@@ -93,6 +93,7 @@ pub use cli::main;
 
 mod allow;
 mod analysis;
+mod balance;
 mod binary;
 mod census;
 mod check;
@@ -111,6 +112,7 @@ mod measure;
 mod names;
 mod proc;
 pub mod report;
+mod smaps;
 mod sources;
 mod statistics;
 mod symbols;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::analysis::{self, Circumstances, Folding};
+use crate::balance;
 use crate::child::{self, How};
 use crate::config::Config;
 use crate::cycle::{self, HeapKind};
@@ -138,7 +139,13 @@ impl<W: FnMut(Progress<'_>)> Observer<W> {
         if waits(journal, last.cycle, self.horizon) && last.cycle > self.answered {
             self.answered = last.cycle;
             self.folding.catch_up(journal);
-            let judgements = analysis::judge(&self.folding, journal, self.horizon);
+            let mut judgements = analysis::judge(&self.folding, journal, self.horizon);
+            let terms = analysis::terms(journal, self.horizon);
+            judgements.extend(
+                balance::judge(journal, terms)
+                    .into_iter()
+                    .map(|(_, _, j)| j),
+            );
             let open = || judgements.iter().filter(|j| !j.settled);
             let worst: Option<&Judgement> = open().max_by_key(|j| j.verdict);
             self.open = Some(open().count());

@@ -68,6 +68,31 @@ pub(crate) fn others_sleep() -> bool {
     })
 }
 
+/// Open file descriptors, the one that it takes to look included; 0 if the kernel does not tell.
+///
+/// Allocates, as [`others_sleep`] does.
+pub(crate) fn descriptors() -> u64 {
+    std::fs::read_dir("/proc/self/fd").map_or(0, |all| all.count() as u64)
+}
+
+/// Number and name of each thread, as far as the kernel tells.
+///
+/// Allocates, as [`others_sleep`] does.
+pub(crate) fn thread_names() -> Vec<(u32, String)> {
+    let Ok(threads) = std::fs::read_dir("/proc/self/task") else {
+        return Vec::new();
+    };
+    let named = threads.flatten().filter_map(|thread| {
+        let id = thread.file_name().to_str()?.parse().ok()?;
+        let name = std::fs::read(thread.path().join("comm")).ok()?;
+        let name = String::from_utf8_lossy(&name);
+        Some((id, name.trim_end().to_owned()))
+    });
+    let mut named: Vec<(u32, String)> = named.collect();
+    named.sort_unstable();
+    named
+}
+
 /// Field 3 of `/proc/<id>/stat`: the state, `R` for running.
 fn state_of_stat(stat: &str) -> Option<char> {
     stat.rsplit_once(") ")?.1.chars().next()

@@ -339,6 +339,7 @@ pub(crate) fn blame(stack: &[Frame]) -> Option<usize> {
         let file = f.file.as_deref().unwrap_or_default();
         f.owner == Owner::Standard
             && f.line.is_some()
+            && !f.function.starts_with("__rust")
             && !file.starts_with("alloc/")
             && !file.starts_with("core/")
             && !file.starts_with("test/")

@@ -174,14 +174,21 @@ fn read_json(path: &Path) -> Result<Value, Error> {
         .map_err(|e| Error::malformed(path, Some(e.line() as u64), format!("not JSON: {e}")))
 }
 
-/// Return addresses of a program point. Inlined frames repeat their function's address.
+/// Return addresses of a program point. Inlined frames repeat their function's address, and so does
+/// a function that calls itself: then the first frame of the address comes again.
 fn addresses(point: &Value, frames: &[u64]) -> Option<Vec<u64>> {
-    let mut addresses: Vec<u64> = point["fs"]
-        .as_array()?
-        .iter()
-        .map(|i| frames.get(usize::try_from(i.as_u64()?).ok()?).copied())
-        .collect::<Option<_>>()?;
-    addresses.dedup();
+    let mut addresses: Vec<u64> = Vec::new();
+    let mut first = None;
+    for frame in point["fs"].as_array()? {
+        let frame = usize::try_from(frame.as_u64()?).ok()?;
+        let address = *frames.get(frame)?;
+        if addresses.last() != Some(&address) {
+            first = Some(frame);
+        } else if first != Some(frame) {
+            continue;
+        }
+        addresses.push(address);
+    }
     Some(addresses)
 }
 

@@ -5,7 +5,8 @@ mod common;
 use std::path::Path;
 use std::process::Command;
 
-use afterdrop::report::{Report, RunVerdict, Site};
+use afterdrop::Verdict;
+use afterdrop::report::{Grows, Report, RunVerdict, Site};
 use afterdrop::workloads::{Truth, all};
 
 fn afterdrop() -> &'static Path {
@@ -25,12 +26,22 @@ fn is_marked(site: &Site, truth: &Truth) -> bool {
 fn check(name: &str, heap: &str) {
     let name = format!("planted:{name}");
     let truth = truth(&name);
-    let leaks = truth.verdict.is_growth();
+    if heap == "dhat" && truth.grows == Grows::CHeap {
+        // dhat's own blocks are there as well, so that nothing is said of it.
+        return;
+    }
     // Under jemalloc as a user runs it: until everything is settled.
-    let auto = heap == "jemalloc";
-    let cycles = if auto { "auto" } else { "83" };
-    let args = [&*name, "--heap", heap, "--cycles", cycles];
-    let ran = common::run_with(afterdrop(), args).exits(i32::from(leaks));
+    let auto = heap == "jemalloc" && !truth.shows_late;
+    let cycles = if auto {
+        "auto".to_owned()
+    } else {
+        truth.cycles.to_string()
+    };
+    let horizon = truth.horizon.to_string();
+    let args = ["--heap", heap, "--cycles", &cycles, "--horizon", &horizon];
+    let leaks = truth.verdict.is_growth();
+    let ran = common::run_with(afterdrop(), [&[&*name], &args[..]].concat());
+    let ran = ran.exits(i32::from(leaks));
     let report = ran.report();
     let expected = if leaks {
         RunVerdict::Leak
@@ -38,20 +49,48 @@ fn check(name: &str, heap: &str) {
         RunVerdict::Clean
     };
     assert_eq!(report.verdict, expected, "{}", ran.out);
-    assert_eq!(
-        report.bytes_per_cycle,
-        Some(truth.bytes_per_cycle),
-        "{}",
-        ran.out
-    );
+    assert_eq!(report.process.grows, truth.grows, "{}", ran.out);
+    adds_up(&report);
+    if heap == "dhat" {
+        let witness = report.witness.as_ref().expect("dhat was asked");
+        assert!(witness.agrees, "{witness:?}");
+        assert!(ran.file("dhat-heap.json").exists());
+    }
+    if leaks && truth.grows != Grows::None {
+        let part = report.process.parts.iter().find(|p| p.what == truth.grows);
+        let part = part.unwrap_or_else(|| panic!("{}", ran.out));
+        assert_eq!(part.verdict, truth.verdict, "{}", ran.out);
+        // Under the system's allocator what C code holds is known to a kilobyte.
+        let off = part.per_cycle.unwrap_or(f64::NAN) - truth.bytes_per_cycle;
+        assert!(
+            off.abs() <= truth.bytes_per_cycle / 100.0,
+            "{off}: {}",
+            ran.out
+        );
+        if truth.grows == Grows::Threads {
+            let names = &report.process.new_threads;
+            assert!(names.iter().all(|n| n == "model-worker"), "{names:?}");
+            assert!(names.len() > 60, "{names:?}");
+        } else {
+            assert_eq!(report.growing_sites().count(), 0, "{}", ran.out);
+        }
+        return;
+    }
+    let near = |found: Option<f64>, truth_is: f64| {
+        let found = found.unwrap_or(f64::NAN);
+        let off = if truth.roughly { truth_is } else { 1e-9 };
+        assert!(
+            (found - truth_is).abs() <= off,
+            "{found}, not {truth_is}: {}",
+            ran.out
+        );
+    };
+    near(report.bytes_per_cycle, truth.bytes_per_cycle);
 
-    let marked: Vec<&Site> = report
-        .sites
-        .iter()
-        .filter(|s| is_marked(s, &truth))
-        .collect();
-    if auto && !leaks && marked.is_empty() {
-        // What happens once, and late, is beyond a run that ends early.
+    let sites = report.sites.iter();
+    let marked: Vec<&Site> = sites.filter(|s| is_marked(s, &truth)).collect();
+    if !leaks && marked.is_empty() && (auto || truth.verdict == Verdict::WarmUp) {
+        // What happens late is beyond a run that ends early, and what is freed is nowhere.
         return;
     }
     let [site] = marked[..] else {
@@ -59,36 +98,19 @@ fn check(name: &str, heap: &str) {
     };
     assert_eq!(site.verdict, truth.verdict, "{}", ran.out);
     assert_eq!(site.phase, truth.phase, "{}", ran.out);
-    assert_eq!(
-        site.bytes_per_cycle,
-        Some(truth.bytes_per_cycle),
-        "{}",
-        ran.out
-    );
-    let blocks = site.blocks_per_cycle.unwrap();
-    assert!(
-        (blocks - truth.blocks_per_cycle).abs() < 1e-9,
-        "{}",
-        ran.out
-    );
+    near(site.bytes_per_cycle, truth.bytes_per_cycle);
+    if !truth.roughly {
+        near(site.blocks_per_cycle, truth.blocks_per_cycle);
+    }
 
     // Nobody else is accused, and nobody who must not be in the stack is in it.
-    let accused = report
-        .growing_sites()
-        .filter(|s| !is_marked(s, &truth))
-        .count();
-    assert_eq!(accused, 0, "{}", ran.out);
+    let accused = report.growing_sites().filter(|s| !is_marked(s, &truth));
+    assert_eq!(accused.count(), 0, "{}", ran.out);
     let blamed = report.growing_sites().map(|s| s.function.as_str());
     for function in blamed {
         for innocent in ["freed_twin", "afterdrop::heap", "__rust", "alloc::vec"] {
             assert!(!function.contains(innocent), "{function} is blamed");
         }
-    }
-    adds_up(&report);
-    if heap == "dhat" {
-        let witness = report.witness.as_ref().expect("dhat was asked");
-        assert!(witness.agrees, "{witness:?}");
-        assert!(ran.file("dhat-heap.json").exists());
     }
 }
 
@@ -100,6 +122,13 @@ fn adds_up(report: &Report) {
         (0, 0, 0),
         "{a:?}"
     );
+    for boundary in &report.boundaries {
+        let b = boundary.balance.expect("the kernel tells");
+        let parts: u64 = b.parts().iter().map(|(_, bytes)| bytes).sum();
+        let off = parts.abs_diff(b.resident_bytes);
+        assert_eq!(off, b.unexplained_bytes.unsigned_abs(), "{b:?}");
+        assert!(off * 50 <= b.resident_bytes, "2 % are unexplained: {b:?}");
+    }
 }
 
 macro_rules! cases {
@@ -139,7 +168,9 @@ macro_rules! cases {
 cases! {
     registry forget rc_cycle arc_to_itself box_leak prediction_log thread_scratch interner
     error_path every_third realloc_growth rayon_worker metrics_closure drop_hook
+    every_tenth drip_under_churn starts_late two_at_one_site fifty_stacks hidden_by_shrinking vec_doubling c_malloc mmap_leak thread_leak descriptor_leak
     lru lazy_cache replaced_buffer one_time sweep
+    cache_of_forty burst_lru vec_bounded hash_map stops lazy_pool connection_pool sweep_hundredth sawtooth backlog late_frees random_noise fragmentation
 }
 
 #[test]

@@ -2,14 +2,16 @@
 //! judged.
 
 use crate::allow;
+use crate::balance;
 use crate::child::{Ended, How};
 use crate::config::Config;
-use crate::cycle::Strategy;
+use crate::cycle::{HeapKind, Strategy};
 use crate::heap::NO_SITE;
-use crate::journal::{Early, Journal};
+use crate::journal::{Counts, Early, Journal};
 use crate::names::fnv;
 use crate::report::{
-    Attribution, Boundary, Cost, OtherStack, Report, RunVerdict, SCHEMA, Site, Witness, one_line,
+    Attribution, Boundary, Cost, OtherStack, Process, Report, RunVerdict, SCHEMA, Site, Witness,
+    one_line,
 };
 use crate::symbols::{self, Frame};
 use crate::verdict::{self, Judgement, Terms, Verdict};
@@ -34,14 +36,19 @@ pub(crate) struct Circumstances {
 /// Judges all groups that a run has so far, each by itself and then those together that a cycle's
 /// load may explain.
 pub(crate) fn judge(folding: &Folding, journal: &Journal, horizon: u32) -> Vec<Judgement> {
-    let terms = match after_warmup(journal) {
-        n if journal.start.auto => Terms::at(n, horizon),
-        _ => Terms::fixed(horizon),
-    };
+    let terms = terms(journal, horizon);
     let series = folding.series(journal);
     let mut judgements: Vec<Judgement> = series.iter().map(|s| verdict::judge(s, terms)).collect();
     verdict::judge_together(&mut judgements, typical_load(journal));
     judgements
+}
+
+/// By what this run is judged, as far as it has got.
+pub(crate) fn terms(journal: &Journal, horizon: u32) -> Terms {
+    match after_warmup(journal) {
+        n if journal.start.auto => Terms::at(n, horizon),
+        _ => Terms::fixed(horizon),
+    }
 }
 
 /// Cycles after the warm-up that reached their boundary.
@@ -76,7 +83,8 @@ pub(crate) fn report(journal: &Journal, mut folding: Folding, with: Circumstance
     let ended = ended(journal, with.ended);
     let after_warmup = after_warmup(journal);
     let new = || sites.iter().filter(|s| s.allowed.is_none());
-    let mut run = RunVerdict::worst(new().map(|s| s.verdict));
+    let process = balance::process(journal, terms(journal, with.horizon));
+    let mut run = RunVerdict::worst(new().map(|s| s.verdict).chain([process.verdict]));
     // What a run did not reach it cannot clear.
     if run == RunVerdict::Clean && (after_warmup < verdict::FEWEST_CYCLES || !ended.is_complete()) {
         run = RunVerdict::Undecided;
@@ -108,7 +116,7 @@ pub(crate) fn report(journal: &Journal, mut folding: Folding, with: Circumstance
         warmup: journal.start.warmup,
         horizon: with.horizon,
         verdict: run,
-        summary: summary(run, &sites, after_warmup, journal.start.warmup),
+        summary: summary(run, &sites, &process, after_warmup, journal.start.warmup),
         warnings,
         ended,
         bytes_per_cycle,
@@ -116,8 +124,9 @@ pub(crate) fn report(journal: &Journal, mut folding: Folding, with: Circumstance
         boundaries: journal
             .boundaries
             .iter()
-            .map(|b| boundary(&b.counts))
+            .map(|b| boundary(&b.counts, journal.start.heap))
             .collect(),
+        process,
         attribution,
         cost: cost(journal),
         witness: with.witness,
@@ -191,7 +200,7 @@ fn typical_load(journal: &Journal) -> u64 {
     loads.get(loads.len() / 2).copied().unwrap_or(0)
 }
 
-fn boundary(c: &crate::journal::Counts) -> Boundary {
+fn boundary(c: &Counts, heap: HeapKind) -> Boundary {
     Boundary {
         cycle: c.cycle,
         live_bytes: c.live_bytes,
@@ -205,6 +214,7 @@ fn boundary(c: &crate::journal::Counts) -> Boundary {
         quiet: c.quiet,
         seconds: c.cycle_nanos as f64 / 1e9,
         jemalloc: c.jemalloc,
+        balance: balance::sheet(c, heap),
     }
 }
 
@@ -261,7 +271,13 @@ fn ended(journal: &Journal, seen: Ended) -> Ended {
     }
 }
 
-fn summary(run: RunVerdict, sites: &[Site], after_warmup: u32, warmup: u32) -> String {
+fn summary(
+    run: RunVerdict,
+    sites: &[Site],
+    process: &Process,
+    after_warmup: u32,
+    warmup: u32,
+) -> String {
     let looked = format!("{after_warmup} cycles after a warm-up of {warmup}");
     let new = || sites.iter().filter(|s| s.allowed.is_none());
     let count = |v: Verdict| new().filter(|s| s.verdict == v).count();
@@ -269,31 +285,47 @@ fn summary(run: RunVerdict, sites: &[Site], after_warmup: u32, warmup: u32) -> S
         1 => "1 place".to_owned(),
         n => format!("{n} places"),
     };
+    // The process, where it is as bad as the worst of the sites.
+    let of_process = |v: Verdict| (process.verdict == v).then_some(process.grows.name());
+    let both = |sites: Option<String>, process: Option<&str>| match (sites, process) {
+        (Some(sites), Some(process)) => format!("{sites}, and there is {process}"),
+        (Some(sites), None) => sites,
+        (None, Some(process)) => process.to_owned(),
+        (None, None) => "nothing grows".to_owned(),
+    };
     match run {
         RunVerdict::Leak => {
             let n = count(Verdict::Leak);
             let verb = if n == 1 { "leaks" } else { "leak" };
-            format!("{} {verb}, seen over {looked}", places(n))
-        }
-        RunVerdict::Growing => format!(
-            "memory grows at {}, but {looked} do not reach the horizon",
-            places(count(Verdict::Growing))
-        ),
-        RunVerdict::Undecided
-            if after_warmup >= verdict::FEWEST_CYCLES && count(Verdict::Undecided) == 0 =>
-        {
-            format!("nothing grew in {looked}, but the run did not get to its end")
-        }
-        RunVerdict::Undecided if count(Verdict::Undecided) == 0 => {
+            let leaking = (n > 0).then(|| format!("{} {verb}", places(n)));
             format!(
-                "{looked} are too few for a verdict; at least {} are needed",
-                verdict::FEWEST_CYCLES
+                "{}, seen over {looked}",
+                both(leaking, of_process(Verdict::Leak))
             )
         }
-        RunVerdict::Undecided => format!(
-            "{} cannot be told yet after {looked}",
-            places(count(Verdict::Undecided))
-        ),
+        RunVerdict::Growing => {
+            let n = count(Verdict::Growing);
+            let growing = (n > 0).then(|| format!("memory grows at {}", places(n)));
+            let growing = both(growing, of_process(Verdict::Growing));
+            format!("{growing}, but {looked} do not reach the horizon")
+        }
+        RunVerdict::Undecided => {
+            let n = count(Verdict::Undecided);
+            let open = (n > 0).then(|| format!("{} cannot be told yet", places(n)));
+            match (open, of_process(Verdict::Undecided)) {
+                (Some(open), _) => format!("{open} after {looked}"),
+                (None, Some(process)) => {
+                    format!("whether there is {process} cannot be told yet after {looked}")
+                }
+                (None, None) if after_warmup >= verdict::FEWEST_CYCLES => {
+                    format!("nothing grew in {looked}, but the run did not get to its end")
+                }
+                (None, None) => format!(
+                    "{looked} are too few for a verdict; at least {} are needed",
+                    verdict::FEWEST_CYCLES
+                ),
+            }
+        }
         RunVerdict::Clean if new().count() < sites.len() => {
             format!("nothing grows but what is allowed, seen over {looked}")
         }
@@ -383,8 +415,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::cycle::{HeapKind, Phase};
-    use crate::journal::{Boundary, Counts, Row, Start, VERSION};
+    use crate::cycle::Phase;
+    use crate::journal::{Boundary, Row, Start, VERSION};
 
     fn row(site: u32, birth: u32, bytes: u64, blocks: u64) -> Row {
         Row {
@@ -422,6 +454,8 @@ mod tests {
                 })
                 .collect(),
             witness: None,
+            threads: Vec::new(),
+            purge: None,
             end: Some(crate::journal::End {
                 failure: None,
                 early: None,

@@ -42,6 +42,15 @@ pub(super) fn jemalloc_bytes() -> Option<JemallocBytes> {
     None
 }
 
+/// Asks the allocators to give back to the system what they keep for reuse.
+pub(super) fn purge() {
+    #[cfg(feature = "jemalloc")]
+    if heap::backend() == Some(heap::Backend::Jemalloc) {
+        heap::jemalloc::purge();
+    }
+    heap::c_heap::trim();
+}
+
 #[cfg(feature = "jemalloc")]
 fn print_statistics(to: &mut dyn Write, json: bool) -> io::Result<()> {
     heap::jemalloc::print_stats(to, json)

@@ -16,8 +16,11 @@ use super::{HeapKind, Phase, Strategy};
 use crate::census::Census;
 use crate::error::Error;
 use crate::heap::{self, MappedVec, OwnCost, Totals};
-use crate::journal::{self, Boundary, Code, Counts, Early, End, Record, Site, Start};
+use crate::journal::{
+    self, Boundary, CHeap, Code, Counts, Early, End, Memory, Purge, Record, Site, Start, Threads,
+};
 use crate::proc;
+use crate::smaps;
 use crate::verdict;
 
 /// What the measured process is to do.
@@ -221,6 +224,8 @@ impl<'a> Runner<'a> {
             self.baseline()?;
         }
         self.threads = quiet::wait_for_start();
+        // The first look touches pages of its own.
+        self.memory();
         self.before = heap::totals();
         heap::restart_peak();
         for cycle in 1..=self.plan.cycles {
@@ -271,8 +276,10 @@ impl<'a> Runner<'a> {
             allocated_bytes: totals.allocated_bytes - self.before.allocated_bytes,
             setup_bytes,
             setup_blocks,
-            resident_bytes: proc::resident_bytes(),
             jemalloc: dump::jemalloc_bytes(),
+            memory: self.memory(),
+            // Last, and right behind the mappings' own figures.
+            resident_bytes: proc::resident_bytes(),
             threads: self.threads,
             quiet: quiet.reached,
             cycle_nanos: self.cycle_nanos,
@@ -290,6 +297,25 @@ impl<'a> Runner<'a> {
         self.before = heap::totals();
         heap::restart_peak();
         Ok(())
+    }
+
+    fn memory(&mut self) -> Option<Memory> {
+        let c_heap = heap::c_heap::read().map(|c| CHeap {
+            system: c.system,
+            in_use: c.in_use,
+            free: c.free,
+            mapped: c.mapped,
+        });
+        let descriptors = {
+            let _paused = heap::pause();
+            proc::descriptors()
+        };
+        Some(Memory {
+            resident: smaps::resident(&mut self.scratch)?,
+            c_heap,
+            chunks: self.census.chunks(),
+            descriptors,
+        })
     }
 
     /// Writes the stacks of sites that the journal does not have yet.
@@ -351,8 +377,16 @@ impl<'a> Runner<'a> {
         result
     }
 
+    fn write_threads(&mut self, at_end: bool) -> io::Result<()> {
+        let _paused = heap::pause();
+        let threads = proc::thread_names();
+        self.journal
+            .write(&Record::Threads(Threads { at_end, threads }))
+    }
+
     /// After the warm-up: from here on survivors count.
     fn baseline(&mut self) -> io::Result<()> {
+        self.write_threads(false)?;
         dump::statistics(self.plan, "baseline")?;
         #[cfg(feature = "dhat")]
         if self.plan.heap == HeapKind::Dhat {
@@ -364,12 +398,24 @@ impl<'a> Runner<'a> {
 
     /// After the last boundary.
     fn finish(&mut self) -> io::Result<()> {
+        self.write_threads(true)?;
         dump::statistics(self.plan, "end")?;
         #[cfg(feature = "dhat")]
         if self.window.is_some() {
             self.write_witness()?;
             // Closing it writes dhat's file.
             self.window = None;
+        }
+        self.try_to_purge()
+    }
+
+    /// Asks the allocator to give back what it keeps, so that a report on that need not guess.
+    fn try_to_purge(&mut self) -> io::Result<()> {
+        let before = proc::resident_bytes();
+        dump::purge();
+        if let (Some(before), Some(after)) = (before, proc::resident_bytes()) {
+            self.journal
+                .write(&Record::Purge(Purge { before, after }))?;
         }
         Ok(())
     }

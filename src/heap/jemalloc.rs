@@ -36,17 +36,22 @@ pub(crate) fn read() -> Option<Counters> {
 }
 
 fn flush_thread_cache() {
+    control(c"thread.tcache.flush");
+}
+
+/// Gives all pages that are kept for reuse back to the system, in all arenas
+/// (`MALLCTL_ARENAS_ALL`).
+pub(crate) fn purge() {
+    control(c"arena.4096.purge");
+}
+
+/// A control that neither takes nor gives a value.
+fn control(name: &core::ffi::CStr) {
     let nothing = core::ptr::null_mut();
-    // SAFETY: the name ends in a null byte, and this control neither takes nor gives a value, so
-    // that all pointers must be null. It fails only where there is no cache to flush.
+    // SAFETY: the name ends in a null byte, and the control neither takes nor gives a value, so
+    // that all pointers must be null. It fails only where there is nothing to do.
     unsafe {
-        tikv_jemalloc_sys::mallctl(
-            c"thread.tcache.flush".as_ptr(),
-            nothing,
-            core::ptr::null_mut(),
-            nothing,
-            0,
-        );
+        tikv_jemalloc_sys::mallctl(name.as_ptr(), nothing, core::ptr::null_mut(), nothing, 0);
     }
 }
 

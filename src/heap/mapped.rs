@@ -36,6 +36,9 @@ pub(super) fn map(bytes: usize) -> *mut u8 {
     if at == libc::MAP_FAILED {
         return core::ptr::null_mut();
     }
+    // SAFETY: advice on a whole mapping that was just made. It keeps the kernel from merging this
+    // mapping with a neighbour of another owner, and marks it (`smaps.rs`); refused, nothing is lost.
+    unsafe { libc::madvise(at, bytes, libc::MADV_DONTDUMP) };
     MAPPED_BYTES.fetch_add(bytes, Relaxed);
     at.cast()
 }

@@ -7,6 +7,7 @@ use core::alloc::{GlobalAlloc, Layout};
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::alloc::System;
 
+pub(crate) mod c_heap;
 #[cfg(target_arch = "x86_64")]
 mod cfi;
 #[cfg(feature = "dhat")]
@@ -17,12 +18,14 @@ mod ledger;
 mod mapped;
 mod sites;
 mod spin;
+mod stacks;
 mod thread;
 mod unwind;
 
 pub(crate) use ledger::{Birth, Block, MAX_CYCLE, Totals};
 pub(crate) use mapped::{MappedVec, NoMemory, mapped_bytes};
 pub(crate) use sites::{NO_SITE, SiteId};
+pub(crate) use stacks::each as stacks;
 pub(crate) use thread::pause;
 
 use ledger::Ledger;

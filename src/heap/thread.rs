@@ -12,6 +12,7 @@ use core::sync::atomic::{
 };
 
 use super::sites::{NO_SITE, SiteId, Sites};
+use super::stacks;
 use super::unwind::{Bounds, Registers, Remembered, Unwinder, unwinder};
 
 /// Entries of a thread's site cache; a power of two.
@@ -101,7 +102,9 @@ impl Thread {
     /// The site of the stack on top of which the registers were read.
     pub(super) fn site(&self, sites: &Sites, here: Registers) -> SiteId {
         if self.bounds.get() == Bounds::UNKNOWN {
-            self.bounds.set(Bounds::of_this_thread());
+            let bounds = Bounds::of_this_thread();
+            self.bounds.set(bounds);
+            stacks::remember(bounds);
         }
         // SAFETY: a thread's state is reached only by that thread and, because of `busy`, by one
         // hook at a time (tests: `a_hook_is_not_entered_twice`).

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cycle::{HeapKind, Strategy};
 use crate::heap::MappedVec;
+use crate::smaps::Resident;
 
 mod read;
 
@@ -104,6 +105,41 @@ pub struct JemallocBytes {
     pub retained: u64,
 }
 
+/// What the C library's allocator says of itself, in bytes: see [`crate::heap::c_heap`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CHeap {
+    pub(crate) system: u64,
+    pub(crate) in_use: u64,
+    pub(crate) free: u64,
+    pub(crate) mapped: u64,
+}
+
+/// The process's memory at a boundary, beyond what the ledger counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Memory {
+    pub(crate) resident: Resident,
+    pub(crate) c_heap: Option<CHeap>,
+    /// Bytes that the ledger's blocks take if the C library's allocator is what is beneath, at most.
+    pub(crate) chunks: u64,
+    /// Open file descriptors.
+    pub(crate) descriptors: u64,
+}
+
+/// The threads of the process at the baseline or at the end: number and name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Threads {
+    pub(crate) at_end: bool,
+    pub(crate) threads: Vec<(u32, String)>,
+}
+
+/// Resident memory before and after the allocator was asked, after the last boundary, to give back
+/// what it keeps for reuse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Purge {
+    pub(crate) before: u64,
+    pub(crate) after: u64,
+}
+
 /// The numbers of one boundary.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Counts {
@@ -124,6 +160,8 @@ pub(crate) struct Counts {
     /// Resident memory; `None` if the kernel did not tell.
     pub(crate) resident_bytes: Option<u64>,
     pub(crate) jemalloc: Option<JemallocBytes>,
+    /// `None` if the kernel did not tell.
+    pub(crate) memory: Option<Memory>,
     pub(crate) threads: u64,
     /// The heap came to rest before the boundary was taken.
     pub(crate) quiet: bool,
@@ -181,6 +219,8 @@ pub(crate) enum Record<S = String, A = Vec<u64>, R = Vec<Row>, W = Vec<Witness>>
     Boundary(Boundary<R>),
     /// At the end of a dhat window: live `(site, bytes, blocks)` as dhat should have them.
     Witness(W),
+    Threads(Threads),
+    Purge(Purge),
     End(End<S>),
 }
 

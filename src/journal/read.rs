@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
 
-use super::{Boundary, Code, End, Record, Row, Site, Start, VERSION, Witness};
+use super::{Boundary, Code, End, Purge, Record, Row, Site, Start, Threads, VERSION, Witness};
 use crate::error::Error;
 
 /// A journal read back.
@@ -16,6 +16,9 @@ pub(crate) struct Journal {
     pub(crate) sites: BTreeMap<u32, Site<Vec<u64>>>,
     pub(crate) boundaries: Vec<Boundary<Vec<Row>>>,
     pub(crate) witness: Option<Vec<Witness>>,
+    /// At the baseline and at the end, as far as it got.
+    pub(crate) threads: Vec<Threads>,
+    pub(crate) purge: Option<Purge>,
     /// `None` if the child wrote no end: it was killed, aborted or is still running.
     pub(crate) end: Option<End<String>>,
     /// A last line without its newline was left out.
@@ -61,8 +64,7 @@ impl Reader {
         };
         let mut new = Vec::new();
         file.read_to_end(&mut new).map_err(unreadable)?;
-        let mut parts = new.split_inclusive(|&b| b == b'\n');
-        while let Some(part) = parts.next() {
+        for part in new.split_inclusive(|&b| b == b'\n') {
             self.line.extend_from_slice(part);
             if part.last() == Some(&b'\n') {
                 self.take_line()?;
@@ -118,6 +120,8 @@ impl Journal {
             sites: BTreeMap::new(),
             boundaries: Vec::new(),
             witness: None,
+            threads: Vec::new(),
+            purge: None,
             end: None,
             tail_cut: false,
         }
@@ -133,6 +137,8 @@ impl Journal {
             }
             Record::Boundary(boundary) => self.boundaries.push(boundary),
             Record::Witness(witness) => self.witness = Some(witness),
+            Record::Threads(threads) => self.threads.push(threads),
+            Record::Purge(purge) => self.purge = Some(purge),
             Record::End(end) => self.end = Some(end),
         }
     }

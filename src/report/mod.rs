@@ -9,6 +9,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::balance::{Balance, Grows, Part, Process};
 pub use crate::child::{Ended, How};
 use crate::cycle::{HeapKind, Phase, Strategy};
 use crate::error::Error;
@@ -69,6 +70,8 @@ pub struct Report {
     pub sites: Vec<Site>,
     /// One entry a cycle that ran.
     pub boundaries: Vec<Boundary>,
+    /// What grows in the process besides these sites.
+    pub process: Process,
     /// What adds up and what does not.
     pub attribution: Attribution,
     /// What the measurement itself cost.
@@ -206,6 +209,8 @@ pub struct Boundary {
     /// jemalloc's own counters; `None` unless the heap was jemalloc.
     #[serde(flatten)]
     pub jemalloc: Option<JemallocBytes>,
+    /// Resident memory, accounted for; `None` where the kernel did not tell.
+    pub balance: Option<Balance>,
 }
 
 /// What adds up: the ledger's live bytes, by where they belong, and what could not be attributed.

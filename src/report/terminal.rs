@@ -6,7 +6,7 @@ use std::fmt::Write;
 use anstyle::{AnsiColor, Style};
 
 use super::units::{bytes, exact, one_line, rate};
-use super::{Report, RunVerdict, Site};
+use super::{Grows, Report, RunVerdict, Site};
 use crate::symbols::{self, Frame, Owner};
 use crate::verdict::Verdict;
 
@@ -61,7 +61,9 @@ fn draw(report: &Report, written: &str, look: Look, in_full: usize) -> String {
     };
     page.head(report);
     page.sites(report, in_full);
+    page.process(report);
     page.charts(report);
+    page.balance(report);
     page.sums(report);
     for warning in &report.warnings {
         page.label(
@@ -171,6 +173,9 @@ impl Page {
                 (true, _) => " grows by",
             };
             let _ = write!(title, "{verb} {} per cycle", bytes(rate));
+        }
+        if report.bytes_per_cycle == Some(0.0) && report.process.verdict.is_growth() {
+            let _ = write!(title, ": {}", report.process.grows.name());
         }
         self.styled(&title, BOLD);
         self.text.push('\n');
@@ -296,6 +301,37 @@ impl Page {
             self.styled(&text, DIM);
             self.text.push('\n');
         }
+    }
+
+    /// What grows besides the sites, if anything does.
+    fn process(&mut self, report: &Report) {
+        let process = &report.process;
+        if process.grows == Grows::None {
+            return;
+        }
+        self.label(process.verdict_word(), color(process.verdict).bold());
+        self.wrapped(&process.sentence);
+        self.text.push('\n');
+    }
+
+    /// Resident memory at the end, by what it is for, the largest parts first.
+    fn balance(&mut self, report: &Report) {
+        let Some(b) = report.boundaries.last().and_then(|b| b.balance) else {
+            return;
+        };
+        let mut parts = b.parts().to_vec();
+        parts.retain(|&(_, bytes)| bytes > 0);
+        parts.sort_by_key(|&(_, bytes)| std::cmp::Reverse(bytes));
+        let shown: Vec<String> = parts
+            .iter()
+            .map(|&(name, n)| format!("{} {name}", bytes(n as f64)))
+            .collect();
+        let mut sum = format!("{} = {}", bytes(b.resident_bytes as f64), shown.join(" + "));
+        if b.unexplained_bytes.unsigned_abs() * 50 > b.resident_bytes {
+            let _ = write!(sum, "; {} unexplained", bytes(b.unexplained_bytes as f64));
+        }
+        self.label("memory", DIM);
+        self.wrapped(&sum);
     }
 
     fn charts(&mut self, report: &Report) {
@@ -491,7 +527,8 @@ mod tests {
 
     fn made() -> Report {
         use crate::report::{
-            Attribution, Boundary, Cost, Ended, Evidence, How, RisesBy, Rule, SCHEMA, Site, Witness,
+            Attribution, Boundary, Cost, Ended, Evidence, Grows, How, Process, RisesBy, Rule,
+            SCHEMA, Site, Witness,
         };
         let frame = |function: &str, file: &str, line| Frame {
             function: function.into(),
@@ -566,6 +603,7 @@ mod tests {
             quiet: true,
             seconds: 0.01,
             jemalloc: None,
+            balance: None,
         };
         Report {
             schema: SCHEMA.into(),
@@ -584,6 +622,14 @@ mod tests {
             bytes_per_cycle: Some(1_048_576.0),
             sites: vec![site, cache],
             boundaries: (1..=8).map(boundary).collect(),
+            process: Process {
+                grows: Grows::None,
+                verdict: Verdict::WarmUp,
+                sentence: "nothing else grows".into(),
+                parts: Vec::new(),
+                purged_bytes: None,
+                new_threads: Vec::new(),
+            },
             attribution: Attribution {
                 live_bytes: 87_000_000,
                 setup_bytes: 1000,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cycle::{Phase, Workload};
 use crate::error::Error;
+use crate::report::Grows;
 use crate::verdict::Verdict;
 
 #[cfg(feature = "burn")]
@@ -38,10 +39,21 @@ pub struct Truth {
     pub line: u32,
     /// Phase of the marked allocation.
     pub phase: Phase,
-    /// Bytes that a cycle leaves there on average; 0 if it does not leak.
+    /// Bytes that a cycle leaves there on average, or by how much it lets the process grow; 0 if it
+    /// does not leak.
     pub bytes_per_cycle: f64,
     /// Blocks that a cycle leaves there on average; 0 if it does not leak.
     pub blocks_per_cycle: f64,
+    /// The rates are only near what a run shows.
+    pub roughly: bool,
+    /// What grows besides the blocks that the ledger sees.
+    pub grows: Grows,
+    /// The horizon that is right for it.
+    pub horizon: u32,
+    /// Cycles enough for the verdict.
+    pub cycles: u32,
+    /// It shows itself only after a run that ends by itself has ended.
+    pub shows_late: bool,
 }
 
 type Make = Box<dyn Fn(&Settings) -> Result<Box<dyn Workload>, Error>>;

@@ -5,7 +5,8 @@
 
 use super::{Entry, Truth};
 use crate::cycle::{Failure, Model, Phase, Prediction, Workload};
-use crate::verdict::Verdict;
+use crate::report::Grows;
+use crate::verdict::{self, Verdict};
 
 /// The comment that marks the line to be blamed.
 const MARKER: &str = "// PLANTED";
@@ -14,13 +15,23 @@ const MARKER: &str = "// PLANTED";
 pub(crate) struct Case {
     /// What it is, in a line.
     pub(crate) about: &'static str,
-    /// The verdict on the marked line.
+    /// The verdict on the marked line, or on what grows in the process.
     pub(crate) verdict: Verdict,
     /// The phase of the marked allocation.
     pub(crate) phase: Phase,
-    /// Bytes and blocks that a cycle leaves at the marked line, on average.
+    /// Bytes and blocks that a cycle leaves at the marked line, on average; or by how much a cycle
+    /// lets grow what grows in the process.
     pub(crate) bytes_per_cycle: f64,
     pub(crate) blocks_per_cycle: f64,
+    /// So little of it can be seen in a run that the rates are only near.
+    pub(crate) roughly: bool,
+    /// What grows besides, where the ledger does not see it; the marked line is then not reported.
+    pub(crate) grows: Grows,
+    /// The horizon that is right for it, and cycles enough for the verdict.
+    pub(crate) horizon: u32,
+    pub(crate) cycles: u32,
+    /// It shows itself only after a run that ends by itself has ended.
+    pub(crate) shows_late: bool,
     /// What happens in each phase besides the ordinary work; the cycle counts from 1.
     pub(crate) load: fn(cycle: u64),
     pub(crate) infer: fn(cycle: u64),
@@ -28,34 +39,80 @@ pub(crate) struct Case {
 }
 
 impl Case {
-    /// For a phase in which nothing happens besides the ordinary work.
-    pub(crate) const IDLE: fn(u64) = |_| {};
+    /// A case that does nothing: what a file does not state.
+    pub(crate) const DEFAULT: Self = Self {
+        about: "",
+        verdict: Verdict::WarmUp,
+        phase: Phase::Outside,
+        bytes_per_cycle: 0.0,
+        blocks_per_cycle: 0.0,
+        roughly: false,
+        grows: Grows::None,
+        horizon: verdict::DEFAULT_HORIZON,
+        cycles: 83,
+        shows_late: false,
+        load: |_| {},
+        infer: |_| {},
+        drop: |_| {},
+    };
 }
 
 #[path = "../../fixtures/leaks/arc_to_itself.rs"]
 mod arc_to_itself;
+#[path = "../../fixtures/leaks/backlog.rs"]
+mod backlog;
 #[path = "../../fixtures/leaks/box_leak.rs"]
 mod box_leak;
+#[path = "../../fixtures/leaks/burst_lru.rs"]
+mod burst_lru;
+#[path = "../../fixtures/leaks/c_malloc.rs"]
+mod c_malloc;
+#[path = "../../fixtures/leaks/cache_of_forty.rs"]
+mod cache_of_forty;
+#[path = "../../fixtures/leaks/connection_pool.rs"]
+mod connection_pool;
+#[path = "../../fixtures/leaks/descriptor_leak.rs"]
+mod descriptor_leak;
+#[path = "../../fixtures/leaks/drip_under_churn.rs"]
+mod drip_under_churn;
 #[path = "../../fixtures/leaks/drop_hook.rs"]
 mod drop_hook;
 #[path = "../../fixtures/leaks/error_path.rs"]
 mod error_path;
+#[path = "../../fixtures/leaks/every_tenth.rs"]
+mod every_tenth;
 #[path = "../../fixtures/leaks/every_third.rs"]
 mod every_third;
+#[path = "../../fixtures/leaks/fifty_stacks.rs"]
+mod fifty_stacks;
 #[path = "../../fixtures/leaks/forget.rs"]
 mod forget;
+#[path = "../../fixtures/leaks/fragmentation.rs"]
+mod fragmentation;
+#[path = "../../fixtures/leaks/hash_map.rs"]
+mod hash_map;
+#[path = "../../fixtures/leaks/hidden_by_shrinking.rs"]
+mod hidden_by_shrinking;
 #[path = "../../fixtures/leaks/interner.rs"]
 mod interner;
+#[path = "../../fixtures/leaks/late_frees.rs"]
+mod late_frees;
 #[path = "../../fixtures/leaks/lazy_cache.rs"]
 mod lazy_cache;
+#[path = "../../fixtures/leaks/lazy_pool.rs"]
+mod lazy_pool;
 #[path = "../../fixtures/leaks/lru.rs"]
 mod lru;
 #[path = "../../fixtures/leaks/metrics_closure.rs"]
 mod metrics_closure;
+#[path = "../../fixtures/leaks/mmap_leak.rs"]
+mod mmap_leak;
 #[path = "../../fixtures/leaks/one_time.rs"]
 mod one_time;
 #[path = "../../fixtures/leaks/prediction_log.rs"]
 mod prediction_log;
+#[path = "../../fixtures/leaks/random_noise.rs"]
+mod random_noise;
 #[path = "../../fixtures/leaks/rayon_worker.rs"]
 mod rayon_worker;
 #[path = "../../fixtures/leaks/rc_cycle.rs"]
@@ -66,10 +123,26 @@ mod realloc_growth;
 mod registry;
 #[path = "../../fixtures/leaks/replaced_buffer.rs"]
 mod replaced_buffer;
+#[path = "../../fixtures/leaks/sawtooth.rs"]
+mod sawtooth;
+#[path = "../../fixtures/leaks/starts_late.rs"]
+mod starts_late;
+#[path = "../../fixtures/leaks/stops.rs"]
+mod stops;
 #[path = "../../fixtures/leaks/sweep.rs"]
 mod sweep;
+#[path = "../../fixtures/leaks/sweep_hundredth.rs"]
+mod sweep_hundredth;
+#[path = "../../fixtures/leaks/thread_leak.rs"]
+mod thread_leak;
 #[path = "../../fixtures/leaks/thread_scratch.rs"]
 mod thread_scratch;
+#[path = "../../fixtures/leaks/two_at_one_site.rs"]
+mod two_at_one_site;
+#[path = "../../fixtures/leaks/vec_bounded.rs"]
+mod vec_bounded;
+#[path = "../../fixtures/leaks/vec_doubling.rs"]
+mod vec_doubling;
 
 /// Name, what the file states, and its text.
 type Planted = (&'static str, &'static Case, &'static str);
@@ -100,11 +173,35 @@ const CASES: &[Planted] = &[
     case!(rayon_worker),
     case!(metrics_closure),
     case!(drop_hook),
+    case!(every_tenth),
+    case!(drip_under_churn),
+    case!(starts_late),
+    case!(two_at_one_site),
+    case!(fifty_stacks),
+    case!(hidden_by_shrinking),
+    case!(vec_doubling),
+    case!(c_malloc),
+    case!(mmap_leak),
+    case!(thread_leak),
+    case!(descriptor_leak),
     case!(lru),
     case!(lazy_cache),
     case!(replaced_buffer),
     case!(one_time),
     case!(sweep),
+    case!(cache_of_forty),
+    case!(burst_lru),
+    case!(vec_bounded),
+    case!(hash_map),
+    case!(stops),
+    case!(lazy_pool),
+    case!(connection_pool),
+    case!(sweep_hundredth),
+    case!(sawtooth),
+    case!(backlog),
+    case!(late_frees),
+    case!(random_noise),
+    case!(fragmentation),
 ];
 
 pub(super) fn entries() -> Vec<Entry> {
@@ -122,6 +219,11 @@ fn entry(&(name, case, text): &Planted) -> Entry {
         phase: case.phase,
         bytes_per_cycle: case.bytes_per_cycle,
         blocks_per_cycle: case.blocks_per_cycle,
+        roughly: case.roughly,
+        grows: case.grows,
+        horizon: case.horizon,
+        cycles: case.cycles,
+        shows_late: case.shows_late,
     });
     entry
 }

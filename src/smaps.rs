@@ -1,0 +1,295 @@
+//! Resident memory of this process, by what it is mapped for: `/proc/self/smaps`, read without
+//! allocating.
+
+use std::fs::File;
+use std::io::Read;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::heap::{self, MappedVec};
+
+/// Resident bytes by kind, and what else the balance needs. The kinds add up to `total`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Resident {
+    /// All of it: the sum of `Rss` over all mappings.
+    pub(crate) total: u64,
+    /// The tool's own mappings.
+    pub(crate) tool: u64,
+    /// Threads' stacks.
+    pub(crate) stacks: u64,
+    /// The C heap, as far as it is known by its place: the program break, and glibc's arenas.
+    pub(crate) c_heap: u64,
+    /// The executable's code and data.
+    pub(crate) program: u64,
+    /// Other mapped files: libraries, shared memory.
+    pub(crate) files: u64,
+    /// Anonymous memory: the allocator's, and whatever else was mapped.
+    pub(crate) anonymous: u64,
+    /// Address space of the anonymous memory, resident or not.
+    pub(crate) anonymous_mapped: u64,
+}
+
+/// Size and alignment of the heaps of glibc's arenas other than the first (arena.c,
+/// `HEAP_MAX_SIZE` on 64-bit systems).
+const ARENA_HEAP: u64 = 64 << 20;
+
+/// One mapping of the file: a line as in `/proc/self/maps`, then a line a figure.
+#[derive(Clone, Copy, Default)]
+struct Mapping<'a> {
+    start: u64,
+    end: u64,
+    writable: bool,
+    name: &'a str,
+    resident: u64,
+    /// `VmFlags` has `dd`: not to be dumped, which the tool asks for its own.
+    no_dump: bool,
+    /// `VmFlags` has `nr`: no swap space is reserved, which glibc asks for its arenas.
+    no_reserve: bool,
+}
+
+/// Reads it; `None` if the kernel does not tell. `text` is scratch.
+pub(crate) fn resident(text: &mut MappedVec<u8>) -> Option<Resident> {
+    let mut file = File::open("/proc/self/smaps").ok()?;
+    text.clear();
+    let mut chunk = [0; 4096];
+    loop {
+        match file.read(&mut chunk) {
+            Ok(0) => break,
+            Ok(n) => text.extend_from_slice(&chunk[..n]).ok()?,
+            Err(_) => return None,
+        }
+    }
+    let mut path = [0; 4096];
+    let program = own_path(&mut path)?;
+    let pages = Pages::open();
+    Some(sum(text.as_slice(), program, |stack| pages.present(stack)))
+}
+
+/// The executable's path, as the kernel shows it for its mappings.
+fn own_path(buffer: &mut [u8; 4096]) -> Option<&str> {
+    // The first mapping that `/proc/self/maps` shows is the program's on every system that
+    // randomizes addresses, but not by any promise.
+    let _paused = heap::pause();
+    let path = std::fs::read_link("/proc/self/exe").ok()?;
+    let bytes = path.as_os_str().as_encoded_bytes();
+    let kept = buffer.get_mut(..bytes.len())?;
+    kept.copy_from_slice(bytes);
+    std::str::from_utf8(kept).ok()
+}
+
+/// Adds the mappings up. `present` counts resident bytes of a range that is only a part of one.
+fn sum(text: &[u8], program: &str, present: impl Fn(Range<u64>) -> u64) -> Resident {
+    let mut sums = Resident::default();
+    // What comes directly behind a file's mapping and has no name is the file's `.bss`.
+    let mut behind_file: Option<(u64, bool)> = None;
+    for_each_mapping(text, |m| {
+        sums.total += m.resident;
+        let is_program = m.name == program;
+        let to = if m.name.starts_with("[stack") {
+            &mut sums.stacks
+        } else if m.name == "[heap]" {
+            &mut sums.c_heap
+        } else if m.name.starts_with('/') {
+            behind_file = Some((m.end, is_program));
+            if is_program {
+                &mut sums.program
+            } else {
+                &mut sums.files
+            }
+        } else if let Some((end, is_program)) =
+            behind_file.take().filter(|&(end, _)| end == m.start)
+        {
+            behind_file = Some((end, is_program));
+            if is_program {
+                &mut sums.program
+            } else {
+                &mut sums.files
+            }
+        } else if m.no_dump {
+            &mut sums.tool
+        } else if m.no_reserve && m.start.is_multiple_of(ARENA_HEAP) {
+            &mut sums.c_heap
+        } else if m.name.starts_with("[v") {
+            &mut sums.files
+        } else {
+            let mut rest = m;
+            let stacks = || heap::stacks().map(|b| b.low as u64..b.high as u64);
+            for stack in stacks().filter(|s| s.start >= m.start && s.end <= m.end) {
+                let resident = if stack == (m.start..m.end) {
+                    m.resident
+                } else {
+                    present(stack.clone()).min(rest.resident)
+                };
+                sums.stacks += resident;
+                rest.resident -= resident.min(rest.resident);
+                rest.end -= (stack.end - stack.start).min(rest.end - rest.start);
+            }
+            if m.writable {
+                sums.anonymous_mapped += rest.end - rest.start;
+            }
+            sums.anonymous += rest.resident;
+            return;
+        };
+        *to += m.resident;
+    });
+    sums
+}
+
+fn for_each_mapping<'a>(text: &'a [u8], mut visit: impl FnMut(Mapping<'a>)) {
+    let mut now: Option<Mapping<'a>> = None;
+    for line in text.split(|&b| b == b'\n') {
+        let Ok(line) = std::str::from_utf8(line) else {
+            continue;
+        };
+        if let Some(begun) = header(line) {
+            if let Some(mapping) = now.replace(begun) {
+                visit(mapping);
+            }
+        } else if let Some(mapping) = &mut now {
+            if let Some(kib) = line.strip_prefix("Rss:") {
+                let kib = kib.trim().strip_suffix(" kB").and_then(|n| n.parse().ok());
+                mapping.resident = kib.unwrap_or(0_u64) * 1024;
+            } else if let Some(flags) = line.strip_prefix("VmFlags:") {
+                let has = |flag: &str| flags.split(' ').any(|f| f == flag);
+                (mapping.no_dump, mapping.no_reserve) = (has("dd"), has("nr"));
+            }
+        }
+    }
+    if let Some(mapping) = now {
+        visit(mapping);
+    }
+}
+
+/// `55d0-55d1 rw-p 00000000 fe:00 12   /path`, if the line is one.
+fn header(line: &str) -> Option<Mapping<'_>> {
+    let mut fields = line.splitn(6, ' ');
+    let (start, end) = fields.next()?.split_once('-')?;
+    let access = fields.next().filter(|a| a.len() == 4)?;
+    let name = fields.nth(3).unwrap_or("").trim_start();
+    Some(Mapping {
+        start: u64::from_str_radix(start, 16).ok()?,
+        end: u64::from_str_radix(end, 16).ok()?,
+        writable: access.as_bytes()[1] == b'w',
+        name,
+        ..Mapping::default()
+    })
+}
+
+/// `/proc/self/pagemap`: whether single pages are resident (Documentation/admin-guide/mm/pagemap).
+struct Pages(Option<File>);
+
+impl Pages {
+    const PAGE: u64 = 4096;
+    const PRESENT: u64 = 1 << 63;
+
+    fn open() -> Self {
+        Self(File::open("/proc/self/pagemap").ok())
+    }
+
+    /// Resident bytes of a range; 0 if the kernel does not tell.
+    fn present(&self, range: Range<u64>) -> u64 {
+        let mut present = 0;
+        let mut entries = [0; 512 * 8];
+        let mut page = range.start / Self::PAGE;
+        let end = range.end.div_ceil(Self::PAGE);
+        while let Some(file) = self.0.as_ref().filter(|_| page < end) {
+            let wanted = ((end - page) as usize * 8).min(entries.len());
+            let Ok(read @ 1..) = file.read_at(&mut entries[..wanted], page * 8) else {
+                break;
+            };
+            for entry in entries[..read].chunks_exact(8) {
+                let entry = u64::from_ne_bytes(entry.try_into().unwrap_or_default());
+                present += u64::from(entry & Self::PRESENT != 0) * Self::PAGE;
+            }
+            page += read as u64 / 8;
+        }
+        present
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mappings_are_told_apart() {
+        let text = "\
+1000-3000 r-xp 00000000 fe:00 1      /opt/a b/bin
+Size:   8 kB
+Rss:    8 kB
+VmFlags: rd ex
+3000-5000 rw-p 00000000 00:00 0 
+Rss:    4 kB
+VmFlags: rd wr
+7000-9000 rw-p 00000000 00:00 0      [heap]
+Rss:    8 kB
+VmFlags: rd wr
+10000-20000 rw-p 00000000 00:00 0 
+Rss:    16 kB
+VmFlags: rd wr nr dd
+4000000-4021000 rw-p 00000000 00:00 0 
+Rss:    32 kB
+VmFlags: rd wr nr
+5000000-5100000 rw-p 00000000 00:00 0 
+Rss:    64 kB
+VmFlags: rd wr
+5100000-6100000 ---p 00000000 00:00 0 
+Rss:    0 kB
+VmFlags:
+7f00000-7f10000 r--p 00000000 fe:00 1      /lib/libc.so.6
+Rss:    128 kB
+VmFlags: rd
+fff00000-fff10000 rw-p 00000000 00:00 0      [stack]
+Rss:    256 kB
+VmFlags: rd wr gd
+fffff000-fffff800 r-xp 00000000 00:00 0      [vdso]
+Rss:    4 kB
+VmFlags: rd ex
+";
+        let kib = |n: u64| n * 1024;
+        let sums = sum(text.as_bytes(), "/opt/a b/bin", |_| 0);
+        let expected = Resident {
+            total: kib(520),
+            tool: kib(16),
+            stacks: kib(256),
+            c_heap: kib(40),
+            program: kib(12),
+            files: kib(132),
+            anonymous: kib(64),
+            anonymous_mapped: 0x10_0000,
+        };
+        assert_eq!(sums, expected);
+        assert_eq!(
+            sum(b"nonsense\n\nRss: 5 kB", "", |_| 0),
+            Resident::default()
+        );
+    }
+
+    #[test]
+    fn the_sum_is_what_the_kernel_says_of_the_whole() {
+        let sums = resident(&mut MappedVec::new()).unwrap();
+        let whole = crate::proc::resident_bytes().unwrap();
+        // Other tests allocate meanwhile.
+        assert!(sums.total.abs_diff(whole) < whole / 2, "{sums:?} {whole}");
+        let parts = sums.tool + sums.stacks + sums.c_heap + sums.program;
+        assert_eq!(parts + sums.files + sums.anonymous, sums.total);
+        assert!(sums.program > 0 && sums.files > 0 && sums.stacks > 0);
+    }
+
+    #[test]
+    fn touched_pages_are_present() {
+        const PAGES: usize = 64;
+        let mut memory = vec![0_u8; (PAGES + 1) * 4096];
+        let start = (memory.as_ptr() as usize).next_multiple_of(4096);
+        let offset = start - memory.as_ptr() as usize;
+        for page in 0..PAGES / 2 {
+            memory[offset + page * 4096] = 1;
+        }
+        let range = start as u64..(start + PAGES * 4096) as u64;
+        let present = Pages::open().present(range);
+        assert!(present >= PAGES as u64 / 2 * 4096, "{present}");
+        assert!(present <= PAGES as u64 * 4096, "{present}");
+    }
+}
