@@ -159,7 +159,8 @@ impl Balance {
 pub struct Process {
     /// What it is; `none` if nothing does.
     pub grows: Grows,
-    /// The worst of the verdicts on the parts.
+    /// The worst of the verdicts on the parts, if any grows. What cannot be told yet of a part is
+    /// a warning, and no reason to doubt the run: C code and the kernel have habits of their own.
     pub verdict: Verdict,
     /// That in a sentence, with what to do.
     pub sentence: String,
@@ -173,6 +174,21 @@ pub struct Process {
 }
 
 impl Process {
+    /// What cannot be told yet, in a sentence for each part.
+    pub(crate) fn doubts(&self) -> impl Iterator<Item = String> {
+        let open = self
+            .parts
+            .iter()
+            .filter(|p| p.verdict == Verdict::Undecided);
+        open.map(|p| {
+            format!(
+                "it cannot be told yet whether there is {}: {}",
+                p.what.name(),
+                p.reason
+            )
+        })
+    }
+
     /// The word for it in reports: a process that keeps pages is no cache.
     pub(crate) fn verdict_word(&self) -> &'static str {
         match self.grows {
@@ -313,7 +329,7 @@ pub(crate) fn process(journal: &Journal, terms: Terms) -> Process {
         })
         .collect();
     let worst = parts.iter().max_by_key(|p| p.verdict);
-    let (grows, verdict, sentence) = match worst.filter(|p| p.verdict >= Verdict::Undecided) {
+    let (grows, verdict, sentence) = match worst.filter(|p| p.verdict.is_growth()) {
         Some(part) => (part.what, part.verdict, sentence(part, &new_threads)),
         None => match kept(journal, purged_bytes) {
             Some(sentence) => (Grows::AllocatorKeepsPages, Verdict::Cache, sentence),
@@ -380,7 +396,7 @@ fn kept(journal: &Journal, purged: Option<u64>) -> Option<String> {
     let after = |c: &&Counts| c.cycle >= journal.start.warmup.max(1);
     let mut counts = journal.boundaries.iter().map(|b| &b.counts).filter(after);
     let first = sheet(counts.next()?, heap)?;
-    let last = sheet(counts.last()?, heap)?;
+    let last = sheet(counts.next_back()?, heap)?;
     let held = |b: &Balance| (b.slack_bytes + b.kept_bytes).saturating_sub(b.untouched_bytes);
     let grown = held(&last).saturating_sub(held(&first));
     let live = last.live_bytes.saturating_sub(first.live_bytes);

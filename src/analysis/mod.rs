@@ -103,6 +103,7 @@ pub(crate) fn report(journal: &Journal, mut folding: Folding, with: Circumstance
                 .into(),
         );
     }
+    warnings.extend(process.doubts());
     warnings.extend(known);
     Report {
         schema: SCHEMA.into(),
@@ -312,15 +313,12 @@ fn summary(
         RunVerdict::Undecided => {
             let n = count(Verdict::Undecided);
             let open = (n > 0).then(|| format!("{} cannot be told yet", places(n)));
-            match (open, of_process(Verdict::Undecided)) {
-                (Some(open), _) => format!("{open} after {looked}"),
-                (None, Some(process)) => {
-                    format!("whether there is {process} cannot be told yet after {looked}")
-                }
-                (None, None) if after_warmup >= verdict::FEWEST_CYCLES => {
+            match open {
+                Some(open) => format!("{open} after {looked}"),
+                None if after_warmup >= verdict::FEWEST_CYCLES => {
                     format!("nothing grew in {looked}, but the run did not get to its end")
                 }
-                (None, None) => format!(
+                None => format!(
                     "{looked} are too few for a verdict; at least {} are needed",
                     verdict::FEWEST_CYCLES
                 ),

@@ -212,6 +212,10 @@ pub(crate) type Witness = (u32, u64, u64);
 /// nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one is alive at a time, and boxing would allocate in the measured process"
+)]
 pub(crate) enum Record<S = String, A = Vec<u64>, R = Vec<Row>, W = Vec<Witness>> {
     Start(Start<S>),
     Code(Code<S>),
