@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::cycle::{ENV_CONTROL, HeapKind};
 use crate::error::Error;
 use crate::heap;
+use crate::memory_limit::MemoryLimit;
 
 /// Environment variable that makes a process the measured child: the folder of its run.
 pub(crate) const ENV_OUT: &str = "AFTERDROP_OUT";
@@ -96,6 +97,8 @@ pub(crate) struct Start {
     pub(crate) timeout: Duration,
     /// What the child reads its parent's answers from, if it waits for any.
     pub(crate) control: Option<Arc<OwnedFd>>,
+    /// Most bytes of memory that it may have.
+    pub(crate) memory_limit: Option<u64>,
     /// More variables of its environment.
     pub(crate) more: Vec<(&'static str, String)>,
 }
@@ -131,7 +134,9 @@ pub(crate) fn measure(
     if let Some(fd) = control {
         command.env(ENV_CONTROL, fd.to_string());
     }
-    // SAFETY: between fork and exec only `prctl` and `fcntl` run, which are bare system calls
+    let limit = start.memory_limit.map(MemoryLimit::of);
+    let data_limit = limit.as_ref().and_then(MemoryLimit::data);
+    // SAFETY: between fork and exec only `prctl`, `fcntl` and `setrlimit` run, bare system calls
     // (tests/run.rs: `the_child_does_not_outlive_its_parent`).
     unsafe {
         command.pre_exec(move || {
@@ -140,6 +145,15 @@ pub(crate) fn measure(
             if let Some(fd) = control {
                 // The child keeps this one.
                 libc::fcntl(fd, libc::F_SETFD, 0);
+            }
+            if let Some(bytes) = data_limit {
+                let limit = libc::rlimit {
+                    rlim_cur: bytes,
+                    rlim_max: bytes,
+                };
+                if libc::setrlimit(libc::RLIMIT_DATA, &limit) != 0 {
+                    return Err(io::Error::last_os_error());
+                }
             }
             Ok(())
         });
@@ -150,6 +164,12 @@ pub(crate) fn measure(
             start.program.display()
         ))
     })?;
+    if let Some(error) = limit.as_ref().and_then(|l| l.take_in(process.id()).err()) {
+        kill(&mut process);
+        return Err(Error::child(format!(
+            "cannot limit the memory of the measured child: {error}"
+        )));
+    }
     let begun = Instant::now();
     loop {
         if let Err(error) = watch() {
@@ -245,12 +265,21 @@ fn last_words(output: &Path) -> Option<String> {
     let words = match lines.iter().rposition(panicked) {
         Some(at) => lines[at..].iter().take(2).copied().collect::<Vec<_>>(),
         None => {
-            let says = |l: &&&str| !l.is_empty() && !l.starts_with("note: run with");
-            vec![*lines.iter().rev().find(says)?]
+            vec![*lines.iter().rev().find(|l| says_something(l))?]
         }
     };
     let words = words.join(" ");
     Some(words.chars().filter(|c| !c.is_control()).collect())
+}
+
+/// Whether a line is more than what comes with every panic or abort: a backtrace, and notes on it.
+fn says_something(line: &str) -> bool {
+    let is_frame = line.starts_with("at ")
+        || line
+            .split_once(": ")
+            .is_some_and(|(number, _)| number.bytes().all(|b| b.is_ascii_digit()));
+    let is_about_it = ["note: ", "stack backtrace:", "skipping backtrace"];
+    !line.is_empty() && !is_frame && !is_about_it.iter().any(|start| line.starts_with(start))
 }
 
 /// Removes what the child printed, if it says nothing: it is empty, or dhat speaks of itself.
@@ -290,4 +319,28 @@ pub(crate) fn this_program() -> Result<PathBuf, Error> {
         .hint("run it again"));
     }
     Ok(program)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_with_every_abort_says_nothing() {
+        let said = [
+            "memory allocation of 64 bytes failed",
+            "warning: 1: late",
+            "done",
+        ];
+        assert!(said.iter().all(|line| says_something(line)));
+        let comes_with_it = [
+            "",
+            "note: run with `RUST_BACKTRACE=1`",
+            "stack backtrace:",
+            "0: rust_begin_unwind",
+            "at ./src/main.rs:3:5",
+            "skipping backtrace printing to avoid potential recursion",
+        ];
+        assert!(!comes_with_it.iter().any(|line| says_something(line)));
+    }
 }

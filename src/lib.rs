@@ -109,6 +109,7 @@ mod jemalloc_change;
 mod journal;
 mod limits;
 mod measure;
+mod memory_limit;
 mod names;
 mod proc;
 pub mod report;

@@ -28,9 +28,19 @@ pub(crate) fn resident_bytes() -> Option<u64> {
     resident_of_status(read_small("/proc/self/status", &mut buffer)?)
 }
 
+/// The highest resident memory so far, in bytes; `None` if the kernel does not tell.
+pub(crate) fn peak_resident_bytes() -> Option<u64> {
+    let mut buffer = [0; SMALL];
+    figure_of_status(read_small("/proc/self/status", &mut buffer)?, "VmHWM:")
+}
+
 /// The line `VmRSS:   1234 kB` of `/proc/self/status` (proc_pid_status(5)), in bytes.
 fn resident_of_status(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;
+    figure_of_status(status, "VmRSS:")
+}
+
+fn figure_of_status(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find_map(|l| l.strip_prefix(name))?;
     let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
     Some(kib * 1024)
 }

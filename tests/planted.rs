@@ -170,7 +170,7 @@ cases! {
     error_path every_third realloc_growth rayon_worker metrics_closure drop_hook
     every_tenth drip_under_churn starts_late two_at_one_site fifty_stacks hidden_by_shrinking vec_doubling c_malloc mmap_leak thread_leak descriptor_leak
     lru lazy_cache replaced_buffer one_time sweep
-    cache_of_forty burst_lru vec_bounded hash_map stops lazy_pool connection_pool sweep_hundredth sawtooth backlog late_frees random_noise fragmentation
+    cache_of_forty burst_lru vec_bounded hash_map stops lazy_pool connection_pool sweep_hundredth sawtooth backlog late_frees random_noise fragmentation hungry
 }
 
 #[test]

@@ -439,3 +439,117 @@ fn a_reader_that_goes_away_is_no_failure() {
     assert!(status.status.success());
     assert_eq!(String::from_utf8_lossy(&status.stderr), "");
 }
+
+/// Runs any command in a folder of its own.
+fn command(args: &[&str]) -> Ran {
+    let folder = Folder::new();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_afterdrop"));
+    command.args(args).current_dir(folder.path());
+    finish(command, folder)
+}
+
+#[test]
+fn strategies_are_compared_and_only_keep_keeps() {
+    let ran = command(&[
+        "strategies",
+        "planted:hungry",
+        "--cycles",
+        "30",
+        "--json",
+        "--out",
+        "out",
+    ]);
+    let ran = ran.exits(0);
+    let json: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    let written = fs::read_to_string(ran.file("strategies.json")).unwrap();
+    assert_eq!(ran.out, written);
+    assert_eq!(json["schema"], "afterdrop-strategies/1");
+    let rows = json["rows"].as_array().unwrap();
+    let of = |strategy: &str| rows.iter().find(|r| r["strategy"] == strategy).unwrap();
+    assert_eq!(rows.len(), 5);
+    for strategy in ["fresh", "session", "slot", "swap"] {
+        assert_eq!(of(strategy)["verdict"], "clean", "{strategy}");
+        assert_eq!(of(strategy)["bytes_per_cycle"], 0.0, "{strategy}");
+    }
+    // A model of 8 MiB and some weights.
+    let model = 8 << 20;
+    assert_eq!(of("keep")["verdict"], "leak");
+    assert!(of("keep")["bytes_per_cycle"].as_f64().unwrap() >= f64::from(model));
+    let peak = |strategy: &str| of(strategy)["peak_live_bytes"].as_i64().unwrap();
+    let models = |strategy: &str| peak(strategy) / i64::from(model);
+    assert_eq!((models("slot"), models("swap"), models("keep")), (1, 2, 30));
+    for row in rows {
+        assert!(row["peak_resident_bytes"].as_u64() >= row["end_resident_bytes"].as_u64());
+        assert!(row["allocations_per_cycle"].as_u64().unwrap() > 0);
+    }
+    assert!(ran.file("keep-size1-f32/report.json").exists());
+}
+
+#[test]
+fn a_strategy_that_dies_under_a_limit_says_in_which_cycle() {
+    let ran = command(&[
+        "strategies",
+        "planted:hungry",
+        "--cycles",
+        "40",
+        "--memory-limit",
+        "120M",
+        "--json",
+        "--out",
+        "out",
+    ]);
+    let ran = ran.exits(0);
+    let json: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(json["memory_limit"], 120 << 20);
+    for row in json["rows"].as_array().unwrap() {
+        let keeps = row["strategy"] == "keep";
+        assert_eq!(row["complete"], !keeps, "{row}");
+        if keeps {
+            // Ten models of 8 MB and what else there is.
+            let cycle = row["died"][0].as_u64().unwrap();
+            assert!((8..=15).contains(&cycle), "{row}");
+        }
+    }
+}
+
+#[test]
+fn bad_strategies_are_told_before_anything_runs() {
+    for (args, says) in [
+        (&["--cycles", "7"][..], "--cycles 7 is too few"),
+        (&["--sizes", "S,M"][..], "takes no --size"),
+        (&["--sizes", "XL"][..], "neither S, M or L"),
+        (&["--memory-limit", "5T"][..], "none of K, M and G"),
+        (&["--precision"][..], "takes no --precision"),
+    ] {
+        let ran = command(&[&["strategies", "planted:lru"], args].concat()).exits(2);
+        assert!(ran.error().contains(says), "{args:?}: {}", ran.err);
+        assert!(!ran.folder.join("reports").exists());
+    }
+}
+
+#[test]
+fn a_stored_report_is_explained() {
+    let ran = run(&["planted:forget"]).exits(1);
+    let explain = |which: &[&str]| {
+        let report = ran.file("report.json");
+        let args = [&["explain", report.to_str().unwrap()], which].concat();
+        command(&args)
+    };
+    let whole = explain(&[]).exits(0);
+    for says in [
+        "site 1: leak",
+        "fixtures/leaks/forget.rs:",
+        "growth (Theil-Sen): 1,000 B a cycle",
+        "68 times: a generation that outlives all that died came to stay, in the cycles 1-68",
+        "64 cycles from the first to the last that was confirmed; the horizon is 64",
+        "rises went on for longer than the horizon",
+        "what would have changed it",
+    ] {
+        assert!(whole.words().contains(says), "{says}: {}", whole.out);
+    }
+    assert_eq!(explain(&["1"]).exits(0).out, whole.out);
+    assert_eq!(explain(&["forget::"]).exits(0).out, whole.out);
+    assert!(explain(&["99"]).exits(2).error().contains("no site `99`"));
+    let missing = command(&["explain", "nowhere.json"]).exits(2);
+    assert!(missing.error().contains("nowhere.json"));
+}

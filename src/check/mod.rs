@@ -319,6 +319,7 @@ impl Check {
                 out: folder.clone(),
                 timeout: self.timeout,
                 control: None,
+                memory_limit: None,
                 more: vec![(ENV_CHECK, key)],
             },
             horizon: self.horizon,

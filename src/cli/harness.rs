@@ -171,6 +171,7 @@ fn measure(entry: &Entry) -> Result<(Outcome, String), Error> {
             out: folder.clone(),
             timeout: TIMEOUT,
             control: None,
+            memory_limit: None,
             more: Vec::new(),
         },
         horizon: verdict::DEFAULT_HORIZON,

@@ -1,15 +1,20 @@
 //! The command: arguments, one file a subcommand, and the exit codes.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::error::Error;
+use crate::report::terminal::Look;
 use crate::report::{self, RunVerdict};
 use crate::workloads::Entry;
 
+mod explain;
 #[cfg(feature = "train")]
 mod fixtures;
 mod harness;
@@ -17,6 +22,8 @@ mod list;
 mod outdir;
 mod progress;
 mod run;
+mod strategies;
+mod what;
 
 /// Find what a model leaves behind on the heap when it is loaded and dropped again and again.
 #[derive(Debug, Parser)]
@@ -34,6 +41,8 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Args),
+    Strategies(strategies::Args),
+    Explain(explain::Args),
     List(list::Args),
     #[cfg(feature = "train")]
     #[command(hide = true)]
@@ -121,6 +130,8 @@ pub fn main(workloads: Vec<Entry>) -> ExitCode {
     };
     exit(match cli.command {
         Command::Run(args) => run::run(&args, &workloads),
+        Command::Strategies(args) => strategies::run(&args, &workloads),
+        Command::Explain(args) => explain::run(&args),
         Command::List(args) => list::run(&args, &workloads),
         #[cfg(feature = "train")]
         Command::MakeFixtures(args) => fixtures::run(&args),
@@ -154,6 +165,28 @@ fn print(text: &str) -> Result<(), Error> {
         }
         _ => Ok(()),
     }
+}
+
+/// How to draw on standard output.
+fn look() -> Look {
+    let color = io::stdout().is_terminal()
+        && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+        && std::env::var_os("TERM").is_none_or(|t| t != "dumb");
+    // Columns of the terminal; 100 where there is none.
+    let columns = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok());
+    let measured = || terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
+    let width = columns.or_else(measured).unwrap_or(100).clamp(60, 160);
+    Look { color, width }
+}
+
+/// Set when the user interrupts: the child is ended, and the parent stays to report.
+fn interrupt_flag() -> Result<Arc<AtomicBool>, Error> {
+    let flag = Arc::new(AtomicBool::new(false));
+    for signal in [SIGHUP, SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&flag))
+            .map_err(|e| Error::usage(format!("cannot watch for interrupts: {e}")))?;
+    }
+    Ok(flag)
 }
 
 /// The workload of this name.

@@ -83,6 +83,11 @@ impl OutDir {
         Err(Error::usage(format!("{RUNS} is full")))
     }
 
+    /// The folder from the root, for a child that may run elsewhere.
+    pub(super) fn absolute(&self) -> Result<PathBuf, Error> {
+        std::path::absolute(&self.path).map_err(|e| Error::io("find the folder", &self.path, e))
+    }
+
     pub(super) fn path(&self) -> &Path {
         &self.path
     }

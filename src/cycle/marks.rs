@@ -10,6 +10,7 @@ pub(crate) struct Marks {
     cycle: u32,
     phase: Phase,
     loaded_bytes: u64,
+    load_peak_bytes: u64,
 }
 
 impl Marks {
@@ -18,6 +19,7 @@ impl Marks {
             cycle: 0,
             phase: Phase::Outside,
             loaded_bytes: 0,
+            load_peak_bytes: 0,
         }
     }
 
@@ -25,6 +27,7 @@ impl Marks {
     pub(super) fn begin(&mut self, cycle: u32) {
         self.cycle = cycle;
         self.loaded_bytes = 0;
+        self.load_peak_bytes = 0;
         self.enter(if cycle == 0 {
             Phase::Outside
         } else {
@@ -57,6 +60,10 @@ impl Marks {
 
     pub(crate) fn end_load(&mut self, before: u64) {
         self.loaded_bytes += heap::totals().live_bytes.saturating_sub(before);
+        // The peak is of the cycle so far: of its first load, if there are several.
+        if self.load_peak_bytes == 0 {
+            self.load_peak_bytes = heap::peak_bytes().saturating_sub(before);
+        }
     }
 
     pub(crate) fn cycle(&self) -> u32 {
@@ -65,6 +72,11 @@ impl Marks {
 
     pub(super) fn loaded_bytes(&self) -> u64 {
         self.loaded_bytes
+    }
+
+    /// Never less than what was live when the load was done: the peak is known to 4 KiB.
+    pub(super) fn load_peak_bytes(&self) -> u64 {
+        self.load_peak_bytes.max(self.loaded_bytes)
     }
 
     /// A failure with the cycle and phase in which it happened.

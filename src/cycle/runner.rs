@@ -272,6 +272,7 @@ impl<'a> Runner<'a> {
             live_blocks: totals.live_blocks,
             peak_bytes,
             loaded_bytes: self.marks.loaded_bytes(),
+            load_peak_bytes: self.marks.load_peak_bytes(),
             allocations: totals.allocations - self.before.allocations,
             allocated_bytes: totals.allocated_bytes - self.before.allocated_bytes,
             setup_bytes,
@@ -280,6 +281,7 @@ impl<'a> Runner<'a> {
             memory: self.memory(),
             // Last, and right behind the mappings' own figures.
             resident_bytes: proc::resident_bytes(),
+            peak_resident_bytes: proc::peak_resident_bytes(),
             threads: self.threads,
             quiet: quiet.reached,
             cycle_nanos: self.cycle_nanos,

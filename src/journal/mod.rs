@@ -151,6 +151,8 @@ pub(crate) struct Counts {
     pub(crate) peak_bytes: u64,
     /// Live bytes born in this cycle's load when the load was done.
     pub(crate) loaded_bytes: u64,
+    /// By how much live bytes were higher at the most while it was loading.
+    pub(crate) load_peak_bytes: u64,
     /// Blocks allocated in this cycle, and their bytes.
     pub(crate) allocations: u64,
     pub(crate) allocated_bytes: u64,
@@ -159,6 +161,8 @@ pub(crate) struct Counts {
     pub(crate) setup_blocks: u64,
     /// Resident memory; `None` if the kernel did not tell.
     pub(crate) resident_bytes: Option<u64>,
+    /// The highest that it ever was.
+    pub(crate) peak_resident_bytes: Option<u64>,
     pub(crate) jemalloc: Option<JemallocBytes>,
     /// `None` if the kernel did not tell.
     pub(crate) memory: Option<Memory>,

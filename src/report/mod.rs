@@ -19,6 +19,8 @@ pub use crate::symbols::{Frame, Owner};
 use crate::verdict::Verdict;
 pub use crate::verdict::{Evidence, RisesBy, Rule};
 
+pub mod explain;
+pub mod strategies;
 pub mod terminal;
 mod units;
 
@@ -194,12 +196,16 @@ pub struct Boundary {
     pub peak_bytes: u64,
     /// Resident memory of the process, the tool's own included.
     pub resident_bytes: Option<u64>,
+    /// The highest that resident memory ever was, within cycles too.
+    pub peak_resident_bytes: Option<u64>,
     /// Blocks allocated in the cycle.
     pub allocations: u64,
     /// Bytes allocated in the cycle.
     pub allocated_bytes: u64,
     /// Live bytes that the cycle's load added.
     pub loaded_bytes: u64,
+    /// By how much live bytes were higher at the most while it was loading, exact to 4 KiB.
+    pub load_peak_bytes: u64,
     /// Threads of the process.
     pub threads: u64,
     /// Whether the heap came to rest before the boundary was taken.

@@ -38,7 +38,7 @@ const IN_BRIEF: usize = 5;
 /// Frames shown of what the blame frame called.
 const CALLED: usize = 3;
 /// Columns that a function's name gets at least.
-const LEAST_NAME: usize = 12;
+pub(super) const LEAST_NAME: usize = 12;
 /// Columns of the chart.
 const CHART: usize = 40;
 
@@ -473,7 +473,7 @@ fn visible(line: &str) -> usize {
 }
 
 /// The name in at most `room` columns: its end says more than its start.
-fn shortened(name: &str, room: usize) -> String {
+pub(super) fn shortened(name: &str, room: usize) -> String {
     let length = name.chars().count();
     if length <= room {
         return name.into();
@@ -483,7 +483,7 @@ fn shortened(name: &str, room: usize) -> String {
 }
 
 /// Values as a row of bars, at most `columns` of them; each column is the highest of its values.
-fn sparkline(values: &[u64], columns: usize) -> String {
+pub(super) fn sparkline(values: &[u64], columns: usize) -> String {
     const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let columns = columns.min(values.len());
     let high: Vec<u64> = (0..columns)
@@ -505,7 +505,7 @@ fn sparkline(values: &[u64], columns: usize) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     #[test]
@@ -525,7 +525,7 @@ mod tests {
         );
     }
 
-    fn made() -> Report {
+    pub(in crate::report) fn made() -> Report {
         use crate::report::{
             Attribution, Boundary, Cost, Ended, Evidence, Grows, How, Process, RisesBy, Rule,
             SCHEMA, Site, Witness,
@@ -596,9 +596,11 @@ mod tests {
             live_blocks: u64::from(cycle),
             peak_bytes: 1_048_576 * u64::from(cycle) + 500,
             resident_bytes: Some(9_000_000),
+            peak_resident_bytes: Some(9_500_000),
             allocations: 10,
             allocated_bytes: 100,
             loaded_bytes: 50,
+            load_peak_bytes: 60,
             threads: 1,
             quiet: true,
             seconds: 0.01,

@@ -24,6 +24,10 @@ pub struct Settings {
     pub format: Option<String>,
     /// `--model`, if it was given: a file to load in place of the shipped one.
     pub model: Option<PathBuf>,
+    /// `--size`, if it was given: how many times as wide as the shipped model.
+    pub size: Option<u32>,
+    /// `--precision`, if it was given: in what the weights are stored.
+    pub precision: Option<String>,
     /// A folder for what the workload unpacks; it is removed after the run.
     pub scratch: PathBuf,
 }
@@ -58,6 +62,17 @@ pub struct Truth {
 
 type Make = Box<dyn Fn(&Settings) -> Result<Box<dyn Workload>, Error>>;
 
+/// What is known of a model's file beforehand.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Facts {
+    /// Bytes of the file.
+    pub file_bytes: u64,
+    /// Largest difference of an output to that of the same weights in `f32`.
+    pub error: f64,
+}
+
+type FactsOf = Box<dyn Fn(&Settings) -> Result<Facts, Error>>;
+
 /// Looks at settings before a run and gives those that count, as `name=value`.
 type Check = fn(&Settings) -> Result<Vec<String>, Error>;
 
@@ -67,6 +82,8 @@ pub struct Entry {
     about: String,
     truth: Option<Truth>,
     check: Check,
+    /// `None` where there is no model's file.
+    facts: Option<FactsOf>,
     make: Make,
 }
 
@@ -92,6 +109,7 @@ impl Entry {
             about: about.into(),
             truth: None,
             check: takes_no_settings,
+            facts: None,
             make: Box::new(make),
         }
     }
@@ -118,6 +136,12 @@ impl Entry {
         (self.check)(settings)
     }
 
+    /// What is known of the model's file with these settings; `None` where there is none.
+    #[cfg_attr(not(feature = "cli"), allow(dead_code))]
+    pub(crate) fn facts(&self, settings: &Settings) -> Option<Result<Facts, Error>> {
+        self.facts.as_ref().map(|facts| facts(settings))
+    }
+
     /// Sets it up.
     #[cfg_attr(not(feature = "cli"), allow(dead_code))]
     pub(crate) fn make(&self, settings: &Settings) -> Result<Box<dyn Workload>, Error> {
@@ -130,6 +154,8 @@ fn takes_no_settings(settings: &Settings) -> Result<Vec<String>, Error> {
         ("--device", settings.device.is_some()),
         ("--format", settings.format.is_some()),
         ("--model", settings.model.is_some()),
+        ("--size", settings.size.is_some()),
+        ("--precision", settings.precision.is_some()),
     ];
     match given.iter().find(|(_, given)| *given) {
         Some((option, _)) => Err(Error::usage(format!("this workload takes no {option}"))),

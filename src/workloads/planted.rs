@@ -32,6 +32,8 @@ pub(crate) struct Case {
     pub(crate) cycles: u32,
     /// It shows itself only after a run that ends by itself has ended.
     pub(crate) shows_late: bool,
+    /// Bytes that the model has besides its weights.
+    pub(crate) ballast: usize,
     /// What happens in each phase besides the ordinary work; the cycle counts from 1.
     pub(crate) load: fn(cycle: u64),
     pub(crate) infer: fn(cycle: u64),
@@ -51,6 +53,7 @@ impl Case {
         horizon: verdict::DEFAULT_HORIZON,
         cycles: 83,
         shows_late: false,
+        ballast: 0,
         load: |_| {},
         infer: |_| {},
         drop: |_| {},
@@ -93,6 +96,8 @@ mod fragmentation;
 mod hash_map;
 #[path = "../../fixtures/leaks/hidden_by_shrinking.rs"]
 mod hidden_by_shrinking;
+#[path = "../../fixtures/leaks/hungry.rs"]
+mod hungry;
 #[path = "../../fixtures/leaks/interner.rs"]
 mod interner;
 #[path = "../../fixtures/leaks/late_frees.rs"]
@@ -202,6 +207,7 @@ const CASES: &[Planted] = &[
     case!(late_frees),
     case!(random_noise),
     case!(fragmentation),
+    case!(hungry),
 ];
 
 pub(super) fn entries() -> Vec<Entry> {
@@ -247,6 +253,7 @@ struct Running {
 /// The ordinary part of every case: a small model that is loaded, used and dropped properly.
 struct Weights {
     values: Vec<f32>,
+    _ballast: Vec<u8>,
     case: &'static Case,
     cycle: u64,
 }
@@ -257,6 +264,7 @@ impl Workload for Running {
         (self.case.load)(self.cycle);
         Ok(Box::new(Weights {
             values: (0..1024_u16).map(f32::from).collect(),
+            _ballast: vec![1; self.case.ballast],
             case: self.case,
             cycle: self.cycle,
         }))
@@ -283,7 +291,12 @@ mod tests {
     #[test]
     fn every_case_marks_one_line_and_says_what_it_is() {
         for (name, case, text) in CASES {
-            assert_ne!(marked_line(text), 0, "{name}");
+            let marks = usize::from(marked_line(text) != 0);
+            assert_eq!(
+                marks,
+                usize::from(case.verdict != Verdict::WarmUp || text.contains(MARKER)),
+                "{name}"
+            );
             assert!(!case.about.is_empty(), "{name}");
             let leaks = case.verdict.is_growth();
             assert_eq!(case.bytes_per_cycle > 0.0, leaks, "{name}");

@@ -36,7 +36,8 @@ impl Shipped for Cnn {
     const ABOUT: &'static str = "convolutional network on 28x28 images, two conv + pool, on Burn";
     const INPUT: usize = SIDE * SIDE;
 
-    fn init(device: &Device) -> Self {
+    fn init(device: &Device, width: usize) -> Self {
+        let channels = CHANNELS.map(|c| c * width);
         let conv = |from, to| {
             Conv2dConfig::new([from, to], [3, 3])
                 .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
@@ -44,10 +45,10 @@ impl Shipped for Cnn {
         };
         let pooled = SIDE / 4;
         Self {
-            conv1: conv(1, CHANNELS[0]),
-            conv2: conv(CHANNELS[0], CHANNELS[1]),
+            conv1: conv(1, channels[0]),
+            conv2: conv(channels[0], channels[1]),
             pool: MaxPool2dConfig::new([2, 2]).with_strides([2, 2]).init(),
-            output: LinearConfig::new(CHANNELS[1] * pooled * pooled, CLASSES).init(device),
+            output: LinearConfig::new(channels[1] * pooled * pooled, CLASSES).init(device),
         }
     }
 

@@ -31,10 +31,11 @@ impl Shipped for Mlp {
     const ABOUT: &'static str = "multilayer perceptron 784-256-10 on Burn";
     const INPUT: usize = INPUT;
 
-    fn init(device: &Device) -> Self {
+    fn init(device: &Device, width: usize) -> Self {
+        let hidden = HIDDEN * width;
         Self {
-            hidden: LinearConfig::new(INPUT, HIDDEN).init(device),
-            output: LinearConfig::new(HIDDEN, CLASSES).init(device),
+            hidden: LinearConfig::new(INPUT, hidden).init(device),
+            output: LinearConfig::new(hidden, CLASSES).init(device),
         }
     }
 

@@ -5,12 +5,12 @@
 use std::fs;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ::burn::module::Module;
-use ::burn::store::{BurnpackStore, ModuleSnapshot, SafetensorsStore};
 use ::burn::tensor::{Device, Tensor};
 
-use super::{Entry, Settings};
+use super::{Entry, Facts, Settings};
 use crate::cycle::{Failure, Model, Prediction, Workload};
 use crate::error::Error;
 
@@ -19,10 +19,12 @@ mod mlp;
 #[cfg(feature = "train")]
 pub(crate) mod train;
 mod transformer;
+mod variant;
 
 pub(super) use self::cnn::Cnn;
 pub(super) use self::mlp::Mlp;
 pub(super) use self::transformer::Transformer;
+use self::variant::{Precision, Variant};
 
 /// Items in the fixed batch. The fixtures' sizes say it to everyone else.
 #[cfg(any(test, feature = "train"))]
@@ -42,8 +44,8 @@ pub(crate) trait Shipped: Module + std::fmt::Debug + 'static {
     /// Values of one item of input.
     const INPUT: usize;
 
-    /// A model with fresh weights.
-    fn init(device: &Device) -> Self;
+    /// A model with fresh weights, so many times as wide as the shipped one.
+    fn init(device: &Device, width: usize) -> Self;
 
     /// Logits `[batch, classes]` of a flat batch, [`Shipped::INPUT`] values an item.
     fn logits(&self, input: &[f32], device: &Device) -> Tensor<2>;
@@ -85,6 +87,7 @@ fn entry<M: Shipped>(fixture: &'static Fixture) -> Entry {
         Ok(Box::new(Loading::<M>::new(settings, fixture)?))
     });
     entry.check = check::<M>;
+    entry.facts = Some(Box::new(move |settings| facts::<M>(settings, fixture)));
     entry
 }
 
@@ -158,6 +161,7 @@ impl Format {
 
 fn check<M: Shipped>(settings: &Settings) -> Result<Vec<String>, Error> {
     let (place, format) = (place(settings)?, Format::of(settings)?);
+    let variant = Variant::of(settings, format)?;
     if let Some(path) = &settings.model {
         let metadata = fs::metadata(path).map_err(|e| Error::io("read the model", path, e))?;
         if !metadata.is_file() {
@@ -166,8 +170,8 @@ fn check<M: Shipped>(settings: &Settings) -> Result<Vec<String>, Error> {
             return Err(Error::usage(what).hint("name a model's file with --model"));
         }
         // A file that does not load is said before anything is measured.
-        let model = std::panic::catch_unwind(|| load::<M>(path, format, &(place.device)()));
-        match model {
+        let load = || load::<M>(path, variant, format, &(place.device)());
+        match std::panic::catch_unwind(load) {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => return Err(Error::usage(error)),
             Err(_) => {
@@ -179,10 +183,24 @@ fn check<M: Shipped>(settings: &Settings) -> Result<Vec<String>, Error> {
             }
         }
     }
-    Ok(vec![
+    let mut options = vec![
         format!("device={}", place.name),
         format!("format={}", format.name()),
-    ])
+    ];
+    options.extend(variant.options());
+    Ok(options)
+}
+
+/// What is known of the model's file.
+fn facts<M: Shipped>(settings: &Settings, fixture: &Fixture) -> Result<Facts, Error> {
+    let format = Format::of(settings)?;
+    let variant = Variant::of(settings, format)?;
+    let folder = Unpacked(settings.scratch.clone());
+    let prepared = variant::prepare::<M>(variant, fixture, format, &folder.0)?;
+    Ok(Facts {
+        file_bytes: prepared.file_bytes,
+        error: prepared.error,
+    })
 }
 
 /// Loads the model from its file in each cycle.
@@ -190,37 +208,47 @@ struct Loading<M> {
     path: PathBuf,
     /// Unpacked weights go when the workload does.
     _unpacked: Option<Unpacked>,
+    variant: Variant,
     format: Format,
     device: Device,
-    fixture: &'static Fixture,
+    input: &'static [u8],
+    expected: Arc<[f32]>,
     model: PhantomData<M>,
 }
 
 impl<M: Shipped> Loading<M> {
     fn new(settings: &Settings, fixture: &'static Fixture) -> Result<Self, Error> {
         let format = Format::of(settings)?;
+        let variant = Variant::of(settings, format)?;
+        let scratch = &settings.scratch;
+        let mut expected = floats(fixture.expected);
         let (path, unpacked) = match &settings.model {
             Some(path) => (path.clone(), None),
-            None => {
+            None if variant == Variant::SHIPPED => {
                 let bytes = match format {
                     Format::Burnpack => fixture.burnpack,
                     Format::Safetensors => fixture.safetensors,
                 };
-                let path = settings
-                    .scratch
-                    .join(format!("{}.{}", M::NAME, format.name()));
-                fs::create_dir_all(&settings.scratch)
+                let path = scratch.join(format!("{}.{}", M::NAME, format.name()));
+                fs::create_dir_all(scratch)
                     .and_then(|()| fs::write(&path, bytes))
                     .map_err(|e| Error::io("unpack the model to", &path, e))?;
-                (path, Some(Unpacked(settings.scratch.clone())))
+                (path, Some(Unpacked(scratch.clone())))
+            }
+            None => {
+                let prepared = variant::prepare::<M>(variant, fixture, format, scratch)?;
+                expected = prepared.expected;
+                (prepared.path, Some(Unpacked(scratch.clone())))
             }
         };
         Ok(Self {
             path,
             _unpacked: unpacked,
+            variant,
             format,
             device: (place(settings)?.device)(),
-            fixture,
+            input: fixture.input,
+            expected: expected.into(),
             model: PhantomData,
         })
     }
@@ -238,9 +266,10 @@ impl Drop for Unpacked {
 impl<M: Shipped> Workload for Loading<M> {
     fn load(&mut self) -> Result<Box<dyn Model>, Failure> {
         Ok(Box::new(Loaded {
-            model: load::<M>(&self.path, self.format, &self.device)?,
+            model: load::<M>(&self.path, self.variant, self.format, &self.device)?,
             device: self.device.clone(),
-            fixture: self.fixture,
+            input: self.input,
+            expected: Arc::clone(&self.expected),
         }))
     }
 
@@ -256,36 +285,33 @@ impl<M: Shipped> Workload for Loading<M> {
 struct Loaded<M> {
     model: M,
     device: Device,
-    fixture: &'static Fixture,
+    input: &'static [u8],
+    expected: Arc<[f32]>,
 }
 
 impl<M: Shipped> Model for Loaded<M> {
     fn infer(&mut self) -> Result<Prediction, Failure> {
-        let input = floats(self.fixture.input);
-        let logits = self.model.logits(&input, &self.device);
-        let output: Vec<f32> = logits
-            .into_data()
-            .try_to_vec::<f32>()
-            .map_err(|e| format!("the output is not f32: {e:?}"))?;
-        compare(&output, &floats(self.fixture.expected))?;
+        let output = output(&self.model, &floats(self.input), &self.device)?;
+        compare(&output, &self.expected)?;
         Ok(output)
     }
 }
 
-fn load<M: Shipped>(path: &Path, format: Format, device: &Device) -> Result<M, String> {
-    let mut model = M::init(device);
-    let loaded = match format {
-        Format::Burnpack => model
-            .load_from(&mut BurnpackStore::from_file(path).auto_extension(false))
-            .map_err(|e| e.to_string()),
-        Format::Safetensors => model
-            .load_from(&mut SafetensorsStore::from_file(path))
-            .map_err(|e| e.to_string()),
-    };
-    match loaded {
-        Ok(_) => Ok(model),
-        Err(error) => Err(refused::<M>(path, format, &error)),
-    }
+/// What a model makes of an input.
+fn output<M: Shipped>(model: &M, input: &[f32], device: &Device) -> Result<Vec<f32>, String> {
+    let logits = model.logits(input, device).into_data();
+    let output = logits.try_to_vec::<f32>();
+    output.map_err(|e| format!("the output is not f32: {e:?}"))
+}
+
+fn load<M: Shipped>(
+    path: &Path,
+    variant: Variant,
+    format: Format,
+    device: &Device,
+) -> Result<M, String> {
+    let loaded = variant.load(path, format, device);
+    loaded.map_err(|error| refused::<M>(path, format, &error))
 }
 
 /// Why a file is not this model's, in one line.
@@ -347,6 +373,43 @@ mod tests {
     }
 
     #[test]
+    fn every_model_comes_in_other_sizes_and_precisions() {
+        let scratch =
+            std::env::temp_dir().join(format!("afterdrop-variants-{}", std::process::id()));
+        for entry in entries() {
+            let facts = |size: u32, precision: Precision| {
+                let settings = Settings {
+                    size: Some(size),
+                    precision: Some(precision.name().into()),
+                    scratch: scratch.clone(),
+                    ..Settings::default()
+                };
+                let mut workload = entry.make(&settings).unwrap();
+                assert_eq!(
+                    workload.load().unwrap().infer().unwrap().len(),
+                    BATCH * CLASSES
+                );
+                drop(workload);
+                entry.facts(&settings).unwrap().unwrap()
+            };
+            let [full, half, brief, small] = Precision::ALL.map(|p| facts(1, p));
+            assert_eq!(full.error, 0.0);
+            assert!(half.file_bytes < full.file_bytes * 6 / 10, "{half:?}");
+            assert!(half.error > 0.0 && half.error < 0.05, "{half:?}");
+            assert!(
+                brief.file_bytes == half.file_bytes && brief.error < 0.5,
+                "{brief:?}"
+            );
+            assert!(
+                small.file_bytes < full.file_bytes && small.error > 0.0,
+                "{small:?}"
+            );
+            assert!(facts(2, Precision::F32).file_bytes > full.file_bytes * 14 / 10);
+        }
+        assert!(!scratch.exists());
+    }
+
+    #[test]
     fn every_model_gives_its_stored_output_on_every_device_and_from_every_format() {
         let scratch = std::env::temp_dir().join(format!("afterdrop-models-{}", std::process::id()));
         for entry in entries() {
@@ -355,8 +418,8 @@ mod tests {
                     let settings = Settings {
                         device: Some(place.name.into()),
                         format: Some(format.name().into()),
-                        model: None,
                         scratch: scratch.clone(),
+                        ..Settings::default()
                     };
                     let mut workload = entry.make(&settings).unwrap();
                     let output = workload.load().unwrap().infer().unwrap();

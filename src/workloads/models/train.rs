@@ -85,7 +85,7 @@ fn make<M: Shipped>(folder: &Path, draw: Draw) -> Result<String, Error> {
     let device = ndarray().autodiff();
     device.seed(42);
     let mut random = Random(42);
-    let mut model = M::init(&device);
+    let mut model = M::init(&device, 1);
     let mut optimizer = AdamConfig::new().init();
     let loss = CrossEntropyLossConfig::new().init(&device);
     let mut last = 0.0;
@@ -109,7 +109,13 @@ fn make<M: Shipped>(folder: &Path, draw: Draw) -> Result<String, Error> {
         .save_into(&mut SafetensorsStore::from_file(path("safetensors")).overwrite(true))
         .map_err(|e| wrong(e.to_string()))?;
     // The output of what was saved, not of what is in memory.
-    let saved: M = super::load(&path("bpk"), super::Format::Burnpack, &plain).map_err(wrong)?;
+    let saved: M = super::load(
+        &path("bpk"),
+        super::Variant::SHIPPED,
+        super::Format::Burnpack,
+        &plain,
+    )
+    .map_err(wrong)?;
     let output: Vec<f32> = saved
         .logits(&input, &plain)
         .into_data()

@@ -40,13 +40,14 @@ impl Shipped for Transformer {
     const ABOUT: &'static str = "transformer encoder, 2 layers of width 64 with embedding, on Burn";
     const INPUT: usize = LENGTH;
 
-    fn init(device: &Device) -> Self {
+    fn init(device: &Device, width: usize) -> Self {
+        let width = WIDTH * width;
         // No dropout: the same input must give the same output also where gradients are kept.
-        let encoder = TransformerEncoderConfig::new(WIDTH, 4 * WIDTH, 4, 2).with_dropout(0.0);
+        let encoder = TransformerEncoderConfig::new(width, 4 * width, 4, 2).with_dropout(0.0);
         Self {
-            embedding: EmbeddingConfig::new(VOCABULARY, WIDTH).init(device),
+            embedding: EmbeddingConfig::new(VOCABULARY, width).init(device),
             encoder: encoder.init(device),
-            output: LinearConfig::new(WIDTH, CLASSES).init(device),
+            output: LinearConfig::new(width, CLASSES).init(device),
         }
     }
 

@@ -1,0 +1,189 @@
+//! What is run and how it is judged: the arguments that `run` and `strategies` share.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::child;
+use crate::config::Config;
+use crate::cycle::HeapKind;
+use crate::error::Error;
+use crate::heap;
+use crate::measure::{self, Request};
+use crate::verdict;
+use crate::workloads::Settings;
+
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct What {
+    /// What to run: a name that `afterdrop list` shows
+    pub(super) workload: String,
+
+    /// First cycles that are set aside
+    #[arg(long, value_name = "N", default_value_t = verdict::DEFAULT_WARMUP)]
+    pub(super) warmup: u32,
+
+    /// Cycles after the warm-up beyond which steady growth is called a leak
+    ///
+    /// A cache that fills, or a sweep that comes, within this many cycles is never called a leak.
+    #[arg(long, value_name = "N", default_value_t = verdict::DEFAULT_HORIZON)]
+    pub(super) horizon: u32,
+
+    /// Allocator beneath the ledger: jemalloc, dhat or system
+    #[arg(long, default_value_t)]
+    pub(super) heap: HeapKind,
+
+    /// Burn device: ndarray, flex or autodiff [default: ndarray]
+    #[arg(long)]
+    device: Option<String>,
+
+    /// Format that Burn models are loaded from: bpk or safetensors [default: bpk]
+    #[arg(long)]
+    format: Option<String>,
+
+    /// Load this file in place of the shipped model
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
+
+    /// Only load and drop
+    #[arg(long)]
+    pub(super) no_infer: bool,
+
+    /// End a run after this many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 600.0)]
+    timeout: f64,
+}
+
+/// Which form of a Burn model is run.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(super) struct Form {
+    /// Burn models: so many times as wide as the shipped model
+    #[arg(long, value_name = "N")]
+    pub(super) size: Option<u32>,
+
+    /// Burn models: store the weights as f32, f16, bf16 or int8 [default: f32]
+    #[arg(long)]
+    pub(super) precision: Option<String>,
+}
+
+impl What {
+    pub(super) fn settings(&self, form: &Form, folder: &Path) -> Settings {
+        Settings {
+            device: self.device.clone(),
+            format: self.format.clone(),
+            model: self.model.clone(),
+            size: form.size,
+            precision: form.precision.clone(),
+            scratch: folder.join(measure::SCRATCH),
+        }
+    }
+
+    /// The settings for what the parent looks up itself, in a folder of its own.
+    pub(super) fn settings_of_parent(&self, form: &Form) -> Settings {
+        let name = format!("afterdrop-{}", std::process::id());
+        self.settings(form, &std::env::temp_dir().join(name))
+    }
+
+    /// What can be known to be wrong before anything is made or started. Gives the timeout.
+    pub(super) fn validate(&self) -> Result<Duration, Error> {
+        let most = heap::MAX_CYCLE;
+        for (option, value) in [("--warmup", self.warmup), ("--horizon", self.horizon)] {
+            if value > most {
+                return Err(Error::usage(format!(
+                    "{option} {value} is too many: at most {most}"
+                )));
+            }
+        }
+        if self.horizon == 0 {
+            return Err(Error::usage("--horizon 0 would call every cache a leak"));
+        }
+        if !self.heap.is_available() {
+            return Err(Error::usage(format!(
+                "this build has no --heap {}: it was built without the feature `{0}`",
+                self.heap
+            )));
+        }
+        seconds("--timeout", self.timeout)
+    }
+
+    /// Looks whether so many cycles allow a verdict.
+    pub(super) fn validate_cycles(&self, option: &str, cycles: u32) -> Result<(), Error> {
+        let fewest = self.warmup.saturating_add(verdict::FEWEST_CYCLES);
+        let most = heap::MAX_CYCLE;
+        if cycles < fewest {
+            return Err(Error::usage(format!(
+                "{option} {cycles} is too few: with --warmup {} a verdict needs at least {fewest}",
+                self.warmup
+            )));
+        }
+        if cycles > most {
+            return Err(Error::usage(format!(
+                "{option} {cycles} is too many: at most {most} cycles can be told apart"
+            )));
+        }
+        Ok(())
+    }
+
+    /// The command line of a measured child, without what says how many cycles of which strategy.
+    pub(super) fn command_line(&self, form: &Form) -> Vec<OsString> {
+        let mut line: Vec<OsString> = vec!["run".into(), self.workload.clone().into()];
+        let mut add = |option: &str, value: OsString| line.extend([option.into(), value]);
+        add("--warmup", self.warmup.to_string().into());
+        add("--horizon", self.horizon.to_string().into());
+        add("--heap", self.heap.name().into());
+        let texts = [
+            ("--device", &self.device),
+            ("--format", &self.format),
+            ("--precision", &form.precision),
+        ];
+        for (option, value) in texts {
+            if let Some(value) = value {
+                add(option, value.into());
+            }
+        }
+        if let Some(model) = &self.model {
+            add("--model", model.into());
+        }
+        if let Some(size) = form.size {
+            add("--size", size.to_string().into());
+        }
+        if self.no_infer {
+            line.push("--no-infer".into());
+        }
+        line
+    }
+
+    /// What to measure, in a folder.
+    pub(super) fn request(
+        &self,
+        args: Vec<OsString>,
+        out: PathBuf,
+        options: Vec<String>,
+        config: Config,
+    ) -> Result<Request, Error> {
+        Ok(Request {
+            start: child::Start {
+                program: child::this_program()?,
+                args,
+                heap: self.heap,
+                out,
+                timeout: self.validate()?,
+                control: None,
+                memory_limit: None,
+                more: Vec::new(),
+            },
+            horizon: self.horizon,
+            options,
+            config,
+        })
+    }
+}
+
+/// A time that can be waited.
+pub(super) fn seconds(option: &str, seconds: f64) -> Result<Duration, Error> {
+    let time = Duration::try_from_secs_f64(seconds).ok();
+    time.filter(|t| !t.is_zero()).ok_or_else(|| {
+        Error::usage(format!(
+            "{option} {seconds:?} is no time that can be waited"
+        ))
+    })
+}

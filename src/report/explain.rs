@@ -1,0 +1,275 @@
+//! Why a verdict is what it is: the series, the generations, the test with its figures, and what
+//! would have changed it.
+
+use std::fmt::Write;
+
+use super::terminal::{LEAST_NAME, Look, printable, shortened, sparkline};
+use super::units::{bytes, exact, rate};
+use super::{Evidence, Report, RisesBy, Rule, Site};
+use crate::verdict::Verdict;
+
+/// Columns of a chart.
+const CHART: usize = 60;
+/// Width of the labels at the left.
+const LABEL: usize = 16;
+/// Frames shown of each stack.
+const FRAMES: usize = 30;
+
+/// Explains a site; `index` is its number in the report, from 1.
+pub fn render(report: &Report, index: usize, site: &Site, look: Look) -> String {
+    let mut text = String::new();
+    let place = format!("{}  {}", site.function, site.location());
+    // Writing to a `String` cannot fail.
+    let _ = writeln!(
+        text,
+        "site {index}: {}  {}",
+        site.verdict,
+        printable(&place)
+    );
+    text += &folded(&printable(&site.reason), 2, look);
+    if let Some(reason) = &site.allowed {
+        let _ = writeln!(text, "  allowed: {}", printable(reason));
+    }
+    let n = site.series.len();
+    let _ = writeln!(
+        text,
+        "\nlive bytes at the {n} boundaries after the warm-up of {}",
+        report.warmup
+    );
+    if n > 0 {
+        let ends = (site.series[0], site.series[n - 1]);
+        let _ = writeln!(
+            text,
+            "  {} {} -> {} B",
+            sparkline(&site.series, CHART),
+            exact(ends.0),
+            exact(ends.1)
+        );
+    }
+    let _ = writeln!(
+        text,
+        "  held at the end, warm-up included: {} B in {} blocks of {} birth cycles",
+        exact(site.retained_bytes),
+        exact(site.retained_blocks),
+        site.generations
+    );
+    if let (Some(slope), Some((low, high))) = (site.bytes_per_cycle, site.bytes_per_cycle_interval)
+    {
+        let _ = writeln!(
+            text,
+            "  growth (Theil-Sen): {} B a cycle, 95 % between {} and {}",
+            rate(slope),
+            rate(low),
+            rate(high)
+        );
+    }
+    text += &rule(&site.evidence, report.horizon, look);
+    text += "\nwhat would have changed it\n";
+    text += &folded(&otherwise(site), 2, look);
+    stacks(site, look, &mut text);
+    text
+}
+
+fn rule(e: &Evidence, horizon: u32, look: Look) -> String {
+    let mut text = String::from("\nthe figures that decide\n");
+    let mut line = |label: &str, value: &str| {
+        let folded = folded(value, LABEL, look);
+        let _ = write!(
+            text,
+            "  {label:<width$}{}",
+            folded.trim_start(),
+            width = LABEL - 2
+        );
+    };
+    let what = match e.rises_by {
+        RisesBy::Generations => "a generation that outlives all that died came to stay",
+        RisesBy::Floor => "all live bytes that followed were more than any before",
+    };
+    let rises = match e.rises.len() {
+        0 => "never".to_owned(),
+        1 => "once".to_owned(),
+        n => format!("{n} times"),
+    };
+    let at = match e.rises[..] {
+        [] => String::new(),
+        _ => format!(", in the cycles {}", ranges(&e.rises)),
+    };
+    line("rises", &format!("{rises}: {what}{at}"));
+    if !e.rises.is_empty() {
+        line(
+            "span",
+            &format!(
+                "{} cycles from the first to the last that was confirmed; the horizon is {horizon}",
+                e.span
+            ),
+        );
+        line(
+            "quiet",
+            &format!(
+                "{} cycles since the last; {} are needed to count as stopped (the longest wait \
+                 was {})",
+                e.quiet, e.quiet_needed, e.longest_gap
+            ),
+        );
+    }
+    line(
+        "longest life",
+        &format!("{} cycles, of what died", e.longest_life),
+    );
+    let looks = match e.look {
+        0 => "the run's length was fixed beforehand".to_owned(),
+        n => format!("this is look {n}, and all looks together spend no more than 0.01"),
+    };
+    line(
+        "chance",
+        &format!(
+            "{:.1e} that a series without trend rises as much (Mann-Kendall); less than {:.1e} is \
+             believed: {looks}",
+            e.chance, e.significance
+        ),
+    );
+    let rule = match e.rule {
+        Rule::Horizon => "rises went on for longer than the horizon",
+        Rule::ModelSized => "a generation stayed in every cycle, as large as a part of a model",
+        Rule::NotYet => "rises go on, and the horizon is not reached",
+        Rule::Stopped => "rises stopped, for as long as they took",
+        Rule::Replaced => "each new generation replaces an old one",
+        Rule::Young => "generations die young",
+        Rule::BeforeBaseline => "nothing was born after the warm-up",
+        Rule::TooFewCycles => "fewer cycles than any rule needs",
+        Rule::Open => "no rule holds yet",
+    };
+    line("rule", rule);
+    text
+}
+
+/// Text in lines of the look's width, each indented.
+fn folded(text: &str, indent: usize, look: Look) -> String {
+    let room = look.width.saturating_sub(indent).max(30);
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let used = lines.last().map_or(0, |l| l.chars().count());
+        if used > 0 && used + 1 + word.chars().count() > room {
+            lines.push(String::new());
+        }
+        if let Some(line) = lines.last_mut() {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+    }
+    let indented = lines.iter().map(|line| format!("{:indent$}{line}\n", ""));
+    indented.collect()
+}
+
+/// What would have changed the verdict.
+fn otherwise(site: &Site) -> String {
+    let e = &site.evidence;
+    let last = e.rises.last().copied().unwrap_or(0);
+    let more = e.more_cycles.unwrap_or(0);
+    match (site.verdict, e.rule) {
+        (Verdict::Leak, Rule::ModelSized) => {
+            "it would be `growing` if a cycle without a survivor had come in between, or if less \
+             than a quarter of what a load leaves live had stayed"
+                .into()
+        }
+        (Verdict::Leak, _) => format!(
+            "it would be a cache if nothing had come to stay after cycle {last} for {} cycles, and \
+             `growing` with --horizon {} or more",
+            e.quiet_needed,
+            e.span + 1
+        ),
+        (Verdict::Growing, _) => format!(
+            "{more} more cycles make it a leak if it goes on, and a cache if it stops; a shorter \
+             --horizon (up to {}) makes it a leak now",
+            e.span.max(1)
+        ),
+        (Verdict::Undecided, _) => format!("{more} more cycles would tell"),
+        (Verdict::Cache, Rule::Stopped) => format!(
+            "it would be growing if something had come to stay within the last {} cycles",
+            e.quiet_needed
+        ),
+        (Verdict::Cache | Verdict::Churn, _) => format!(
+            "it would be growing if generations had stayed for longer than the {} cycles that one \
+             lived at the most",
+            e.longest_life
+        ),
+        (Verdict::WarmUp, _) => "it would be judged if it were born after the warm-up".into(),
+    }
+}
+
+fn stacks(site: &Site, look: Look, text: &mut String) {
+    let others = site
+        .other_stacks
+        .iter()
+        .map(|s| (s.retained_bytes, &s.frames));
+    let held: u64 = others.clone().map(|(bytes, _)| bytes).sum();
+    let first = site.retained_bytes.saturating_sub(held);
+    for (i, (retained, frames)) in [(first, &site.stack)].into_iter().chain(others).enumerate() {
+        let rest = match (i, site.stacks as usize - site.other_stacks.len()) {
+            (0, n) if n > 1 => format!(" (with {} stacks that are not shown)", n - 1),
+            _ => String::new(),
+        };
+        let _ = writeln!(text, "\nstack {}: {}{rest}", i + 1, bytes(retained as f64));
+        for frame in crate::symbols::relevant(frames).iter().take(FRAMES) {
+            let line = frame.line.map(|l| format!(":{l}")).unwrap_or_default();
+            let file = frame.file.as_deref().unwrap_or("(unknown place)");
+            let place = printable(&format!("{file}{line}"));
+            // The place is what a person looks for: the name gives way.
+            let room = look.width.saturating_sub(4 + place.chars().count());
+            let function = shortened(&printable(&frame.function), room.max(LEAST_NAME));
+            let _ = writeln!(text, "  {function}  {place}");
+        }
+    }
+}
+
+/// `1-80`, `3, 6, 9-12`; the middle left out where there are too many.
+fn ranges(numbers: &[u32]) -> String {
+    const MOST: usize = 12;
+    let mut runs: Vec<(u32, u32)> = Vec::new();
+    for &n in numbers {
+        match runs.last_mut() {
+            Some((_, end)) if *end + 1 == n => *end = n,
+            _ => runs.push((n, n)),
+        }
+    }
+    let shown = |&(a, b): &(u32, u32)| {
+        if a == b {
+            a.to_string()
+        } else {
+            format!("{a}-{b}")
+        }
+    };
+    if runs.len() <= MOST {
+        return runs.iter().map(shown).collect::<Vec<_>>().join(", ");
+    }
+    let half = MOST / 2;
+    let front: Vec<String> = runs[..half].iter().map(shown).collect();
+    let back: Vec<String> = runs[runs.len() - half..].iter().map(shown).collect();
+    format!("{}, ..., {}", front.join(", "), back.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cycles_are_folded_into_ranges() {
+        assert_eq!(ranges(&[]), "");
+        assert_eq!(ranges(&[3]), "3");
+        assert_eq!(ranges(&[1, 2, 3, 7, 9, 10]), "1-3, 7, 9-10");
+        let odd: Vec<u32> = (0..50).map(|n| 2 * n + 1).collect();
+        assert_eq!(
+            ranges(&odd),
+            "1, 3, 5, 7, 9, 11, ..., 89, 91, 93, 95, 97, 99"
+        );
+    }
+
+    #[test]
+    fn a_leak_is_explained_with_its_figures() {
+        let report = super::super::terminal::tests::made();
+        let text = render(&report, 1, &report.sites[0], Look::default());
+        insta::assert_snapshot!(text);
+    }
+}
