@@ -40,6 +40,10 @@ pub(crate) struct Measured {
 }
 
 /// How far a run is.
+#[cfg_attr(
+    not(feature = "cli"),
+    expect(dead_code, reason = "only the command shows it")
+)]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Progress<'a> {
     /// Cycles that reached their boundary.

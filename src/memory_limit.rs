@@ -28,6 +28,7 @@ impl MemoryLimit {
     }
 
     /// What is limited, in words.
+    #[cfg_attr(not(feature = "cli"), allow(dead_code))]
     pub(crate) fn describe(&self) -> &'static str {
         match self {
             Self::Group(_) => "resident memory, by a control group",
@@ -98,6 +99,7 @@ fn own_group() -> Option<PathBuf> {
 ///
 /// # Errors
 /// If it is no number of bytes, or none at all: what is wrong with it.
+#[cfg_attr(not(feature = "cli"), allow(dead_code))]
 pub(crate) fn parse(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let shift = match text[digits.len()..].to_ascii_uppercase().as_str() {

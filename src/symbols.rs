@@ -330,7 +330,8 @@ fn versioned(folder: &str) -> Option<&str> {
 }
 
 /// The index of the blame frame: the innermost frame of the user's own code, what a macro wrote of
-/// it only where there is no other, else of a dependency, else of whatever carried the allocation out (a thread pool, the standard library's
+/// it only where there is no other, else where the innermost dependency was entered (the function of
+/// its own that somebody else calls), else of whatever carried the allocation out (a thread pool, the standard library's
 /// thread start). `None` if no frame has a name.
 pub(crate) fn blame(stack: &[Frame]) -> Option<usize> {
     let of = |owner| stack.iter().position(|f| f.owner == owner);
@@ -346,8 +347,23 @@ pub(crate) fn blame(stack: &[Frame]) -> Option<usize> {
     };
     of(Owner::Own)
         .or_else(|| of(Owner::Generated))
-        .or_else(|| of(Owner::Dependency))
+        .or_else(|| Some(entered(stack, of(Owner::Dependency)?)))
         .or_else(|| stack.iter().position(carrier))
+}
+
+/// From a frame of a dependency outwards to the last one before another crate is reached.
+fn entered(stack: &[Frame], inner: usize) -> usize {
+    let package = stack[inner].package();
+    let mut entered = inner;
+    for (i, frame) in stack.iter().enumerate().skip(inner + 1) {
+        match frame.owner {
+            Owner::Dependency if frame.package() == package => entered = i,
+            // Closures and iterators are called through the standard library.
+            Owner::Standard => {}
+            _ => break,
+        }
+    }
+    entered
 }
 
 /// The part of a stack that a reader wants: from where it left the allocator and the standard
@@ -416,6 +432,25 @@ mod tests {
         assert_eq!(blame(&stack[..1]), None);
         let names: Vec<&str> = relevant(&stack).iter().map(|f| &*f.function).collect();
         assert_eq!(names, ["burn_autodiff::graph", "serving::reload"]);
+    }
+
+    #[test]
+    fn a_dependency_is_blamed_where_it_was_entered() {
+        let gemm = "/c/registry/src/i/gemm-common-0.18.2/src/gemm.rs";
+        let stack = [
+            frame("gemm_common::grow", gemm),
+            frame(
+                "core::ops::FnOnce::call_once",
+                "/rustc/1/library/core/src/ops.rs",
+            ),
+            frame("gemm_common::gemm", gemm),
+            frame(
+                "burn_flex::matmul",
+                "/c/registry/src/i/burn-flex-0.22.1/src/m.rs",
+            ),
+            frame("gemm_common::other", gemm),
+        ];
+        assert_eq!(blame(&stack), Some(2));
     }
 
     #[test]

@@ -77,6 +77,19 @@ fn a_leak_fails_with_its_line_its_bytes_and_its_phase() {
 }
 
 #[test]
+fn a_check_may_end_once_all_is_settled() {
+    let clean = Check::new("clean").auto().run_report(tidy).unwrap();
+    assert_eq!((clean.verdict, clean.cycles_run()), (RunVerdict::Clean, 11));
+    let check = Check::new("leaky").auto();
+    let leaky = check.run_report(|_| std::mem::forget(vec![1_u8; 64]));
+    let leaky = leaky.unwrap();
+    assert_eq!((leaky.verdict, leaky.cycles_run()), (RunVerdict::Leak, 71));
+    let check = Check::new("limited").auto().cycles(20);
+    let limited = check.run_report(|_| std::mem::forget(vec![1_u8; 64]));
+    assert_eq!(limited.unwrap().cycles_run(), 20);
+}
+
+#[test]
 fn a_short_run_of_a_small_leak_grows_and_fails() {
     let message = message(|| {
         Check::new("short")

@@ -83,6 +83,7 @@ pub struct Check {
     name: String,
     test: Option<String>,
     cycles: Option<u32>,
+    auto: bool,
     warmup: u32,
     horizon: u32,
     strategy: Strategy,
@@ -101,6 +102,7 @@ impl Check {
             name: name.into(),
             test: None,
             cycles: None,
+            auto: false,
             warmup: verdict::DEFAULT_WARMUP,
             horizon: verdict::DEFAULT_HORIZON,
             strategy: Strategy::Fresh,
@@ -115,6 +117,14 @@ impl Check {
     /// Runs so many cycles, the warm-up included.
     pub fn cycles(mut self, cycles: u32) -> Self {
         self.cycles = Some(cycles);
+        self
+    }
+
+    /// Ends the run once every site is settled, as the command does by default: after eight cycles
+    /// behind the warm-up if nothing stays at all, and after three horizons at the latest, or after
+    /// [`Check::cycles`]. It is quicker, and does not see what begins later.
+    pub fn auto(mut self) -> Self {
+        self.auto = true;
         self
     }
 
@@ -365,7 +375,12 @@ impl Check {
     }
 
     fn all_cycles(&self) -> u32 {
-        let default = verdict::default_cycles(self.warmup, self.horizon);
+        let default = match self.auto {
+            true => self
+                .warmup
+                .saturating_add(verdict::most_cycles(self.horizon)),
+            false => verdict::default_cycles(self.warmup, self.horizon),
+        };
         self.cycles.unwrap_or(default)
     }
 
@@ -402,7 +417,10 @@ impl Check {
             strategy: self.strategy,
             cycles: self.all_cycles(),
             warmup: self.warmup,
-            auto: None,
+            auto: self.auto.then_some(cycles::Auto {
+                horizon: self.horizon,
+                time: self.timeout,
+            }),
             out,
         };
         cycles::check_heap(self.heap)?;

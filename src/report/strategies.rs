@@ -72,6 +72,7 @@ pub struct Row {
 
 impl Row {
     /// The row of a run.
+    #[cfg_attr(not(feature = "cli"), allow(dead_code))]
     pub(crate) fn of(report: &Report, size: u32, precision: &str, model: Option<Facts>) -> Self {
         let boundaries = &report.boundaries;
         let after = boundaries.iter().filter(|b| b.cycle > report.warmup);

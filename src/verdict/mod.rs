@@ -20,6 +20,8 @@ use serde::{Deserialize, Serialize};
 use crate::report::bytes as rounded;
 use crate::statistics::Slope;
 
+#[cfg(test)]
+mod corpus;
 mod looks;
 mod rises;
 pub(crate) mod synthetic;
