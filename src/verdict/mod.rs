@@ -180,15 +180,6 @@ impl Series {
             .filter(|g| n + 1 - g.born > longest)
             .collect()
     }
-
-    /// The floor: for each boundary the lowest live bytes from it to the end.
-    fn floor(&self) -> Vec<u64> {
-        let mut floor = self.bytes.clone();
-        for k in (0..floor.len().saturating_sub(1)).rev() {
-            floor[k] = floor[k].min(floor[k + 1]);
-        }
-        floor
-    }
 }
 
 /// The rule that decided.

@@ -83,13 +83,17 @@ impl Rises {
         let rises = Self {
             // The life of the block before tells nothing of how long this one stays.
             at: above_all_before(series),
-            bytes: series.floor(),
+            bytes: floor_of(&series.bytes),
             blocks: series.blocks.clone(),
             ..Self::of_floor(series, terms)
         };
         let at = &rises.at[rises.at.len().saturating_sub(LAST_FACTORS + 1)..];
         let floor = |k: u32| rises.bytes[k as usize - 1] as f64;
         let by_factors = at.windows(2).all(|w| floor(w[1]) >= FACTOR * floor(w[0]));
+        // A container is one block that is replaced: many blocks that happen to pile up are not.
+        let blocks = floor_of(&series.blocks);
+        let at_rise = |k: Option<&u32>| k.map_or(0, |&k| blocks[k as usize - 1]);
+        let by_factors = by_factors && at_rise(at.last()) <= at_rise(at.first());
         let gaps: Vec<u32> = at.windows(2).map(|w| w[1] - w[0]).collect();
         if at.len() < 3 || !by_factors || !gaps.is_sorted() {
             return None;
@@ -152,7 +156,7 @@ impl Rises {
     /// With these rises, as far as they are certain.
     fn at_floor(series: &Series, terms: Terms, mut at: Vec<u32>, level: &[u64]) -> Self {
         let certain = series.boundaries() - series.longest_life().min(series.boundaries());
-        let floor = series.floor();
+        let floor = floor_of(&series.bytes);
         let doubtful = at.iter().any(|&k| k > certain);
         at.retain(|&k| k <= certain);
         let sure = if doubtful {
@@ -383,11 +387,20 @@ impl Rises {
     }
 }
 
+/// The floor: for each boundary the lowest level from it to the end.
+fn floor_of(level: &[u64]) -> Vec<u64> {
+    let mut floor = level.to_vec();
+    for k in (0..floor.len().saturating_sub(1)).rev() {
+        floor[k] = floor[k].min(floor[k + 1]);
+    }
+    floor
+}
+
 /// Boundaries from which on all live bytes are more than any before.
 fn above_all_before(series: &Series) -> Vec<u32> {
     let mut at = Vec::new();
     let mut highest = 0;
-    for (k, (floor, &bytes)) in (1..).zip(series.floor().into_iter().zip(&series.bytes)) {
+    for (k, (floor, &bytes)) in (1..).zip(floor_of(&series.bytes).into_iter().zip(&series.bytes)) {
         if floor > highest {
             at.push(k);
         }
@@ -398,7 +411,7 @@ fn above_all_before(series: &Series) -> Vec<u32> {
 
 /// Boundaries at which the floor is higher than before.
 fn floor_steps(series: &Series) -> Vec<u32> {
-    let floor = series.floor();
+    let floor = floor_of(&series.bytes);
     let steps = (1..floor.len()).filter(|&k| floor[k] > floor[k - 1]);
     steps.map(|k| k as u32 + 1).collect()
 }
