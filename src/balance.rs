@@ -267,7 +267,11 @@ pub(crate) fn judge(journal: &Journal, terms: Terms) -> Vec<(Grows, Vec<u64>, Ju
     let mut judged: Vec<(Grows, Vec<u64>, Judgement)> = Vec::new();
     for (what, series) in parts {
         let Some(series) = series else { continue };
-        let judgement = verdict::judge_level(&series, terms);
+        let mut judgement = verdict::judge_level(&series, terms);
+        if what == Grows::CHeap && judgement.verdict.is_growth() {
+            let threads = counts.iter().map(|c| c.threads).max().unwrap_or(1);
+            judgement = beyond_caches(judgement, &series, threads);
+        }
         judged.push((what, series, judgement));
     }
     // A thread's stack is mapped memory, and known to be one only if the thread has allocated.
@@ -278,6 +282,27 @@ pub(crate) fn judge(journal: &Journal, terms: Terms) -> Vec<(Grows, Vec<u64>, Ju
         judged.retain(|(what, ..)| *what != Grows::MappedMemory);
     }
     judged
+}
+
+/// Bytes of freed blocks that glibc keeps for a thread and counts as allocated, at most: seven of
+/// each of 64 sizes up to 1,032 (malloc.c, "tcache").
+const THREAD_CACHE: u64 = 7 * 64 * (24 + 1032) / 2;
+
+/// Growth of the C heap counts once it is more than freed blocks in threads' caches can be.
+fn beyond_caches(judgement: Judgement, series: &[u64], threads: u64) -> Judgement {
+    let (Some(first), Some(last)) = (series.first(), series.last()) else {
+        return judgement;
+    };
+    let grown = last.saturating_sub(*first);
+    let kept = THREAD_CACHE * threads.max(1);
+    if grown > kept {
+        return judgement;
+    }
+    let rate = grown as f64 / series.len() as f64;
+    let more = (kept - grown) as f64 / rate.max(1.0);
+    let mut open = judgement.undecided();
+    open.evidence.more_cycles = Some(more.min(1e6) as u32 + 1);
+    open
 }
 
 /// What is left of the C heap beside Rust's blocks is known to so many bytes.

@@ -429,6 +429,14 @@ pub(super) fn is_rising(counts: &[u32]) -> bool {
 }
 
 impl Judgement {
+    /// The same figures, and no verdict.
+    pub(crate) fn undecided(mut self) -> Self {
+        self.verdict = Verdict::Undecided;
+        self.settled = false;
+        self.evidence.rule = Rule::Open;
+        self
+    }
+
     /// It would be told after so many cycles more.
     pub(super) fn after(mut self, more: u32) -> Self {
         self.evidence.more_cycles = Some(more);
