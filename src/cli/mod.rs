@@ -189,13 +189,36 @@ fn interrupt_flag() -> Result<Arc<AtomicBool>, Error> {
     Ok(flag)
 }
 
+/// A workload that was asked for: one of the list, or made of a file.
+enum Found<'a> {
+    Listed(&'a Entry),
+    #[cfg(feature = "keras")]
+    Made(Box<Entry>),
+}
+
+impl std::ops::Deref for Found<'_> {
+    type Target = Entry;
+
+    fn deref(&self) -> &Entry {
+        match self {
+            Self::Listed(entry) => entry,
+            #[cfg(feature = "keras")]
+            Self::Made(entry) => entry,
+        }
+    }
+}
+
 /// The workload of this name.
-fn find<'a>(workloads: &'a [Entry], name: &str) -> Result<&'a Entry, Error> {
-    let found = workloads.iter().find(|w| w.name() == name);
-    found.ok_or_else(|| {
-        let names: Vec<&str> = workloads.iter().map(Entry::name).collect();
-        crate::names::unknown("workload", name, &names)
-    })
+fn find<'a>(workloads: &'a [Entry], name: &str) -> Result<Found<'a>, Error> {
+    if let Some(entry) = workloads.iter().find(|w| w.name() == name) {
+        return Ok(Found::Listed(entry));
+    }
+    #[cfg(feature = "keras")]
+    if crate::workloads::keras::is_file(name) {
+        return Ok(Found::Made(Box::new(crate::workloads::keras::entry(name))));
+    }
+    let names: Vec<&str> = workloads.iter().map(Entry::name).collect();
+    Err(crate::names::unknown("workload", name, &names))
 }
 
 #[cfg(test)]

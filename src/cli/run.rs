@@ -61,8 +61,8 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, workloads: &[Entry]) -> Result<Outcome, Error> {
     let entry = find(workloads, &args.what.workload)?;
     match child::measured_in() {
-        Some(folder) => be_measured(args, entry, folder),
-        None => measure(args, entry),
+        Some(folder) => be_measured(args, &entry, folder),
+        None => measure(args, &entry),
     }
 }
 

@@ -15,7 +15,7 @@ use crate::workloads::Settings;
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct What {
-    /// What to run: a name that `afterdrop list` shows
+    /// What to run: a name that `afterdrop list` shows, or a Keras file (.h5 or .keras)
     pub(super) workload: String,
 
     /// First cycles that are set aside
@@ -43,6 +43,18 @@ pub(super) struct What {
     /// Load this file in place of the shipped model
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
+
+    /// Keras files: run on this .npy or .npz; once for each input of the model
+    #[arg(long, value_name = "FILE")]
+    input: Vec<PathBuf>,
+
+    /// Keras files: fail unless the predictions are those of this .npy or .npz
+    #[arg(long, value_name = "FILE")]
+    expect: Option<PathBuf>,
+
+    /// Keras files: size of the batch that is made where no --input is given [default: 8]
+    #[arg(long, value_name = "N")]
+    batch: Option<u32>,
 
     /// Only load and drop
     #[arg(long)]
@@ -73,6 +85,9 @@ impl What {
             model: self.model.clone(),
             size: form.size,
             precision: form.precision.clone(),
+            inputs: self.input.clone(),
+            expect: self.expect.clone(),
+            batch: self.batch,
             scratch: folder.join(measure::SCRATCH),
         }
     }
@@ -140,8 +155,17 @@ impl What {
                 add(option, value.into());
             }
         }
-        if let Some(model) = &self.model {
-            add("--model", model.into());
+        let files = [("--model", &self.model), ("--expect", &self.expect)];
+        for (option, file) in files {
+            if let Some(file) = file {
+                add(option, file.into());
+            }
+        }
+        for input in &self.input {
+            add("--input", input.into());
+        }
+        if let Some(batch) = self.batch {
+            add("--batch", batch.to_string().into());
         }
         if let Some(size) = form.size {
             add("--size", size.to_string().into());

@@ -10,6 +10,8 @@ use crate::error::Error;
 use crate::report::Grows;
 use crate::verdict::Verdict;
 
+#[cfg(feature = "keras")]
+pub(crate) mod keras;
 #[cfg(feature = "burn")]
 pub(crate) mod models;
 #[cfg(feature = "planted")]
@@ -28,6 +30,12 @@ pub struct Settings {
     pub size: Option<u32>,
     /// `--precision`, if it was given: in what the weights are stored.
     pub precision: Option<String>,
+    /// `--input`, as often as it was given: what a Keras model is run on.
+    pub inputs: Vec<PathBuf>,
+    /// `--expect`, if it was given: what it must predict.
+    pub expect: Option<PathBuf>,
+    /// `--batch`, if it was given: the size of a batch that is made.
+    pub batch: Option<u32>,
     /// A folder for what the workload unpacks; it is removed after the run.
     pub scratch: PathBuf,
 }
@@ -74,7 +82,7 @@ pub struct Facts {
 type FactsOf = Box<dyn Fn(&Settings) -> Result<Facts, Error>>;
 
 /// Looks at settings before a run and gives those that count, as `name=value`.
-type Check = fn(&Settings) -> Result<Vec<String>, Error>;
+type Check = Box<dyn Fn(&Settings) -> Result<Vec<String>, Error>>;
 
 /// A workload that the command knows by name.
 pub struct Entry {
@@ -108,7 +116,7 @@ impl Entry {
             name: name.into(),
             about: about.into(),
             truth: None,
-            check: takes_no_settings,
+            check: Box::new(takes_no_settings),
             facts: None,
             make: Box::new(make),
         }
@@ -149,18 +157,35 @@ impl Entry {
     }
 }
 
+impl Settings {
+    /// Refuses the first of these options that was given.
+    fn refuse(&self, options: &[(&str, bool)]) -> Result<(), Error> {
+        match options.iter().find(|(_, given)| *given) {
+            Some((option, _)) => Err(Error::usage(format!("this workload takes no {option}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses what only Keras files have.
+    pub(crate) fn refuse_data(&self) -> Result<(), Error> {
+        self.refuse(&[
+            ("--input", !self.inputs.is_empty()),
+            ("--expect", self.expect.is_some()),
+            ("--batch", self.batch.is_some()),
+        ])
+    }
+}
+
 fn takes_no_settings(settings: &Settings) -> Result<Vec<String>, Error> {
-    let given = [
+    settings.refuse_data()?;
+    settings.refuse(&[
         ("--device", settings.device.is_some()),
         ("--format", settings.format.is_some()),
         ("--model", settings.model.is_some()),
         ("--size", settings.size.is_some()),
         ("--precision", settings.precision.is_some()),
-    ];
-    match given.iter().find(|(_, given)| *given) {
-        Some((option, _)) => Err(Error::usage(format!("this workload takes no {option}"))),
-        None => Ok(Vec::new()),
-    }
+    ])?;
+    Ok(Vec::new())
 }
 
 /// Looks whether each workload can be told from the others and be named on a command line.

@@ -24,7 +24,9 @@ mod variant;
 pub(super) use self::cnn::Cnn;
 pub(super) use self::mlp::Mlp;
 pub(super) use self::transformer::Transformer;
-use self::variant::{Precision, Variant};
+#[cfg(test)]
+use self::variant::Precision;
+use self::variant::Variant;
 
 /// Items in the fixed batch. The fixtures' sizes say it to everyone else.
 #[cfg(any(test, feature = "train"))]
@@ -86,16 +88,28 @@ fn entry<M: Shipped>(fixture: &'static Fixture) -> Entry {
     let mut entry = Entry::new(format!("burn:{}", M::NAME), M::ABOUT, move |settings| {
         Ok(Box::new(Loading::<M>::new(settings, fixture)?))
     });
-    entry.check = check::<M>;
+    entry.check = Box::new(check::<M>);
     entry.facts = Some(Box::new(move |settings| facts::<M>(settings, fixture)));
     entry
 }
 
 /// Where the tensors live, by the name on the command line.
 #[derive(Clone, Copy)]
-struct Place {
+pub(crate) struct Place {
     name: &'static str,
     device: fn() -> Device,
+}
+
+impl Place {
+    #[cfg(feature = "keras")]
+    pub(crate) fn name(self) -> &'static str {
+        self.name
+    }
+
+    #[cfg(feature = "keras")]
+    pub(crate) fn device(self) -> Device {
+        (self.device)()
+    }
 }
 
 /// The plain device.
@@ -123,7 +137,8 @@ const PLACES: &[Place] = &[
     },
 ];
 
-fn place(settings: &Settings) -> Result<Place, Error> {
+/// The device that the settings ask for.
+pub(crate) fn place(settings: &Settings) -> Result<Place, Error> {
     let name = settings.device.as_deref().unwrap_or("ndarray");
     if name == "flex" && !cfg!(feature = "flex") {
         return Err(
@@ -160,6 +175,7 @@ impl Format {
 }
 
 fn check<M: Shipped>(settings: &Settings) -> Result<Vec<String>, Error> {
+    settings.refuse_data()?;
     let (place, format) = (place(settings)?, Format::of(settings)?);
     let variant = Variant::of(settings, format)?;
     if let Some(path) = &settings.model {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ::burn::module::{Module, ModuleMapper, Param};
+use ::burn::module::{ModuleMapper, Param};
 use ::burn::store::{BurnpackStore, FloatCastAdapter, ModuleSnapshot, SafetensorsStore};
 use ::burn::tensor::quantization::{
     Calibration, QuantScheme, QuantStore, QuantValue, compute_q_params, compute_range,

@@ -1,0 +1,443 @@
+//! The model's configuration as Keras writes it, versions 2 and 3: layers, and how they call each
+//! other.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::container::wrong;
+use crate::error::Error;
+
+/// A model: layers, and which of their outputs go in and come out.
+#[derive(Debug)]
+pub(super) struct ModelSpec {
+    pub(super) name: String,
+    pub(super) layers: Vec<LayerSpec>,
+    pub(super) inputs: Vec<TensorRef>,
+    pub(super) outputs: Vec<TensorRef>,
+}
+
+/// A layer, with all its calls; shared layers have several.
+#[derive(Debug)]
+pub(super) struct LayerSpec {
+    pub(super) name: String,
+    pub(super) class: String,
+    pub(super) config: Map<String, Value>,
+    pub(super) calls: Vec<Call>,
+    /// The model that this layer is, if it is one.
+    pub(super) model: Option<Box<ModelSpec>>,
+    /// An operation between tensors, such as `a + b`, and no layer.
+    pub(super) is_operation: bool,
+}
+
+/// One call of a layer.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Call {
+    pub(super) args: Vec<Arg>,
+    pub(super) kwargs: Vec<(String, Arg)>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Arg {
+    Tensor(TensorRef),
+    List(Vec<Arg>),
+    Value(Value),
+}
+
+impl Arg {
+    fn each_tensor(&mut self, visit: &impl Fn(&mut TensorRef)) {
+        match self {
+            Self::Tensor(tensor) => visit(tensor),
+            Self::List(args) => args.iter_mut().for_each(|arg| arg.each_tensor(visit)),
+            Self::Value(_) => {}
+        }
+    }
+}
+
+/// An output of a call of a layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct TensorRef {
+    pub(super) layer: String,
+    pub(super) node: usize,
+    pub(super) tensor: usize,
+}
+
+impl TensorRef {
+    fn first_of(layer: &str) -> Self {
+        Self {
+            layer: layer.into(),
+            node: 0,
+            tensor: 0,
+        }
+    }
+
+    /// `["name", node, tensor, …]`.
+    fn of(value: &Value) -> Option<Self> {
+        let parts = value.as_array()?;
+        Some(Self {
+            layer: parts.first()?.as_str()?.into(),
+            node: usize::try_from(parts.get(1)?.as_u64()?).ok()?,
+            tensor: usize::try_from(parts.get(2)?.as_u64()?).ok()?,
+        })
+    }
+}
+
+/// Names that layers without a name of their own would be confused by.
+pub(super) const INPUT: &str = "InputLayer";
+
+impl ModelSpec {
+    /// Reads the configuration of a whole file.
+    ///
+    /// # Errors
+    /// If it is not that of a Sequential or a Functional model, or lacks what it needs.
+    pub(super) fn of(path: &Path, config: &Value) -> Result<Self, Error> {
+        Self::parse(config, "model")
+            .map_err(|what| wrong(path, format!("the configuration: {what}")))
+    }
+
+    fn parse(value: &Value, place: &str) -> Result<Self, String> {
+        let class = text(value, "class_name", place)?;
+        let config = value
+            .get("config")
+            .and_then(Value::as_object)
+            .ok_or_else(|| format!("`{place}` has no config"))?;
+        let name = config.get("name").and_then(Value::as_str);
+        let name = name.unwrap_or(place).to_owned();
+        let layers = config
+            .get("layers")
+            .and_then(Value::as_array)
+            .ok_or_else(|| format!("`{name}` has no list of layers"))?;
+        match class {
+            "Sequential" => Self::sequential(name, layers),
+            "Functional" | "Model" => Self::functional(name, layers, config),
+            other => Err(format!(
+                "`{name}` is of the class `{other}`; only Sequential and Functional models say \
+                 what they are made of"
+            )),
+        }
+    }
+
+    fn sequential(name: String, layers: &[Value]) -> Result<Self, String> {
+        let mut parsed = Vec::new();
+        for (i, layer) in layers.iter().enumerate() {
+            parsed.push(LayerSpec::parse(layer, &format!("layer {i} of {name}"))?);
+        }
+        if parsed.first().is_none_or(|l| l.class != INPUT) {
+            let mut config = Map::new();
+            // Keras 2 keeps the shape in the first layer.
+            let shape = parsed
+                .first()
+                .and_then(|l| l.config.get("batch_input_shape"));
+            if let Some(shape) = shape {
+                config.insert("batch_shape".into(), shape.clone());
+            }
+            parsed.insert(
+                0,
+                LayerSpec {
+                    name: format!("{name}_input"),
+                    class: INPUT.into(),
+                    config,
+                    calls: vec![Call::default()],
+                    model: None,
+                    is_operation: false,
+                },
+            );
+        }
+        for i in 0..parsed.len() {
+            parsed[i].calls = match i {
+                0 => vec![Call::default()],
+                _ => {
+                    let before = TensorRef::first_of(&parsed[i - 1].name);
+                    vec![Call {
+                        args: vec![Arg::Tensor(before)],
+                        kwargs: Vec::new(),
+                    }]
+                }
+            };
+        }
+        let first = TensorRef::first_of(&parsed[0].name);
+        let last = TensorRef::first_of(&parsed[parsed.len() - 1].name);
+        Ok(Self {
+            name,
+            inputs: vec![first],
+            outputs: vec![last],
+            layers: unique(parsed)?,
+        })
+    }
+
+    fn functional(
+        name: String,
+        layers: &[Value],
+        config: &Map<String, Value>,
+    ) -> Result<Self, String> {
+        let mut parsed = Vec::new();
+        for (i, layer) in layers.iter().enumerate() {
+            parsed.push(LayerSpec::parse(layer, &format!("layer {i} of {name}"))?);
+        }
+        // A nested model has a call of its own, before those of the model that it is in. Keras 2
+        // counts it in every reference, Keras 3 in those of the ends, and not for Sequential models.
+        let is_keras_2 = layers.iter().any(|layer| {
+            let first = layer.get("inbound_nodes").and_then(|nodes| nodes.get(0));
+            first.is_some_and(Value::is_array)
+        });
+        let counted: Vec<String> = parsed
+            .iter()
+            .filter(|l| l.model.is_some() && (is_keras_2 || l.class != "Sequential"))
+            .map(|l| l.name.clone())
+            .collect();
+        let uncount = |tensor: &mut TensorRef| {
+            if counted.contains(&tensor.layer) {
+                tensor.node = tensor.node.saturating_sub(1);
+            }
+        };
+        if is_keras_2 {
+            for layer in &mut parsed {
+                for call in &mut layer.calls {
+                    let kwargs = call.kwargs.iter_mut().map(|(_, arg)| arg);
+                    call.args
+                        .iter_mut()
+                        .chain(kwargs)
+                        .for_each(|arg| arg.each_tensor(&uncount));
+                }
+            }
+        }
+        let ends = |key: &str| -> Result<Vec<TensorRef>, String> {
+            let value = config.get(key);
+            let value = value.ok_or_else(|| format!("`{name}` has no `{key}`"))?;
+            let ends = refs(value).filter(|e| !e.is_empty());
+            let mut ends =
+                ends.ok_or_else(|| format!("`{key}` of `{name}` is no list of tensors"))?;
+            ends.iter_mut().for_each(&uncount);
+            Ok(ends)
+        };
+        Ok(Self {
+            inputs: ends("input_layers")?,
+            outputs: ends("output_layers")?,
+            layers: unique(parsed)?,
+            name,
+        })
+    }
+
+    /// This model's layers and those of the models in it.
+    pub(super) fn all_layers(&self) -> Vec<&LayerSpec> {
+        let mut all = Vec::new();
+        for layer in &self.layers {
+            match &layer.model {
+                Some(model) => all.extend(model.all_layers()),
+                None => all.push(layer),
+            }
+        }
+        all
+    }
+}
+
+fn unique(layers: Vec<LayerSpec>) -> Result<Vec<LayerSpec>, String> {
+    let mut seen = std::collections::BTreeSet::new();
+    for layer in &layers {
+        if !seen.insert(&layer.name) {
+            return Err(format!("two layers have the name `{}`", layer.name));
+        }
+    }
+    Ok(layers)
+}
+
+/// `["name", 0, 0]`, or a list of such; in a dictionary, its values.
+fn refs(value: &Value) -> Option<Vec<TensorRef>> {
+    if let Some(one) = TensorRef::of(value) {
+        return Some(vec![one]);
+    }
+    let parts: Vec<&Value> = match value {
+        Value::Array(parts) => parts.iter().collect(),
+        Value::Object(parts) => parts.values().collect(),
+        _ => return None,
+    };
+    let parts: Option<Vec<Vec<TensorRef>>> = parts.into_iter().map(refs).collect();
+    Some(parts?.concat())
+}
+
+fn text<'a>(value: &'a Value, key: &str, place: &str) -> Result<&'a str, String> {
+    let text = value.get(key).and_then(Value::as_str);
+    text.ok_or_else(|| format!("`{place}` has no `{key}`"))
+}
+
+impl LayerSpec {
+    fn parse(value: &Value, place: &str) -> Result<Self, String> {
+        let class = text(value, "class_name", place)?.to_owned();
+        let config = value.get("config").and_then(Value::as_object).cloned();
+        let config = config.ok_or_else(|| format!("{place} has no config"))?;
+        let own = config.get("name").and_then(Value::as_str);
+        let name = own.or_else(|| value.get("name").and_then(Value::as_str));
+        let name = name
+            .ok_or_else(|| format!("{place} has no name"))?
+            .to_owned();
+        let calls = match value.get("inbound_nodes") {
+            Some(Value::Array(nodes)) => {
+                let calls = nodes.iter().map(call);
+                calls
+                    .collect::<Option<Vec<Call>>>()
+                    .ok_or_else(|| format!("the calls of `{name}` cannot be read"))?
+            }
+            _ => Vec::new(),
+        };
+        let calls = if calls.is_empty() && class == INPUT {
+            vec![Call::default()]
+        } else {
+            calls
+        };
+        let is_model = matches!(class.as_str(), "Sequential" | "Functional" | "Model");
+        let model = match is_model && config.contains_key("layers") {
+            true => Some(Box::new(ModelSpec::parse(value, &name)?)),
+            false => None,
+        };
+        let module = value.get("module").and_then(Value::as_str).unwrap_or("");
+        // In a legacy file the module is left out; then an operation has its tensors apart, where
+        // a layer that merges has one list of them.
+        let apart = calls.first().is_some_and(|c| c.args.len() > 1);
+        let is_merge = matches!(class.as_str(), "Add" | "Subtract" | "Multiply");
+        let is_operation = module.contains(".ops.")
+            || matches!(class.as_str(), "TFOpLambda" | "SlicingOpLambda")
+            || (module.is_empty() && is_merge && apart)
+            || matches!(
+                class.as_str(),
+                "NotEqual" | "Divide" | "TrueDivide" | "Mean"
+            );
+        Ok(Self {
+            name,
+            class,
+            config,
+            calls,
+            model,
+            is_operation,
+        })
+    }
+}
+
+/// A call, as Keras 3 (`{"args": …, "kwargs": …}`) or as Keras 2 writes it
+/// (`[["name", node, tensor, {…}], …]`).
+fn call(node: &Value) -> Option<Call> {
+    if let Some(node) = node.as_object() {
+        let args = node.get("args")?.as_array()?.iter().map(arg).collect();
+        let none = Map::new();
+        let kwargs = node
+            .get("kwargs")
+            .and_then(Value::as_object)
+            .unwrap_or(&none);
+        return Some(Call {
+            args,
+            kwargs: kwargs.iter().map(|(k, v)| (k.clone(), arg(v))).collect(),
+        });
+    }
+    let inputs = node.as_array()?;
+    // A single input of Keras 2 may stand without its list.
+    let inputs: Vec<&Value> = match TensorRef::of(node) {
+        Some(_) => vec![node],
+        None => inputs.iter().collect(),
+    };
+    let refs: Option<Vec<TensorRef>> = inputs.iter().map(|i| TensorRef::of(i)).collect();
+    let mut tensors: Vec<Arg> = refs?.into_iter().map(Arg::Tensor).collect();
+    let kwargs = inputs
+        .first()
+        .and_then(|i| i.as_array()?.get(3)?.as_object().cloned());
+    let args = match tensors.len() {
+        0 => Vec::new(),
+        1 => vec![tensors.remove(0)],
+        _ => vec![Arg::List(tensors)],
+    };
+    Some(Call {
+        args,
+        kwargs: kwargs
+            .unwrap_or_default()
+            .iter()
+            .map(|(k, v)| (k.clone(), keras_2_arg(v)))
+            .collect(),
+    })
+}
+
+fn keras_2_arg(value: &Value) -> Arg {
+    match TensorRef::of(value) {
+        Some(tensor) => Arg::Tensor(tensor),
+        None => Arg::Value(value.clone()),
+    }
+}
+
+fn arg(value: &Value) -> Arg {
+    let class = value.get("class_name").and_then(Value::as_str);
+    if class == Some("__keras_tensor__") {
+        let history = value.get("config").and_then(|c| c.get("keras_history"));
+        if let Some(tensor) = history.and_then(TensorRef::of) {
+            return Arg::Tensor(tensor);
+        }
+    }
+    match value {
+        Value::Array(parts) if parts.iter().any(Value::is_object) => {
+            Arg::List(parts.iter().map(arg).collect())
+        }
+        other => Arg::Value(other.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn calls_of_both_versions_are_read() {
+        let tensor = |name: &str| {
+            json!({"class_name": "__keras_tensor__",
+                   "config": {"shape": [null, 4], "keras_history": [name, 0, 0]}})
+        };
+        let three = json!({"args": [[tensor("a"), tensor("b")]], "kwargs": {"training": false}});
+        let three = call(&three).unwrap();
+        assert!(matches!(&three.args[..], [Arg::List(list)] if list.len() == 2));
+        assert!(matches!(&three.kwargs[..], [(name, Arg::Value(_))] if name == "training"));
+        let two = json!([["a", 0, 0, {"value": ["b", 1, 0]}]]);
+        let two = call(&two).unwrap();
+        assert!(matches!(&two.args[..], [Arg::Tensor(t)] if t.layer == "a"));
+        assert!(matches!(&two.kwargs[..], [(_, Arg::Tensor(t))] if t.node == 1));
+        assert!(call(&json!("nonsense")).is_none());
+        assert!(call(&json!([["a"]])).is_none());
+    }
+
+    #[test]
+    fn a_sequential_model_is_a_chain() {
+        let config = json!({"class_name": "Sequential", "config": {"name": "s", "layers": [
+            {"class_name": "Dense", "config": {"name": "d", "batch_input_shape": [null, 3]}},
+            {"class_name": "Dense", "config": {"name": "e"}},
+        ]}});
+        let model = ModelSpec::of(Path::new("m"), &config).unwrap();
+        let names: Vec<&str> = model.layers.iter().map(|l| &*l.name).collect();
+        assert_eq!(names, ["s_input", "d", "e"]);
+        assert_eq!(model.layers[0].config["batch_shape"], json!([null, 3]));
+        assert_eq!(model.outputs, [TensorRef::first_of("e")]);
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        for (config, says) in [
+            (json!({}), "no `class_name`"),
+            (json!({"class_name": "Sequential"}), "has no config"),
+            (
+                json!({"class_name": "Mine", "config": {"layers": []}}),
+                "the class `Mine`",
+            ),
+            (
+                json!({"class_name": "Functional", "config": {"name": "f", "layers": []}}),
+                "`f` has no `input_layers`",
+            ),
+            (
+                json!({"class_name": "Sequential", "config": {"layers": [
+                    {"class_name": "Dense", "config": {"name": "d"}},
+                    {"class_name": "Dense", "config": {"name": "d"}}]}}),
+                "two layers have the name `d`",
+            ),
+        ] {
+            let error = ModelSpec::of(Path::new("m.keras"), &config).unwrap_err();
+            let error = error.to_string();
+            assert!(
+                error.starts_with("m.keras: ") && error.contains(says),
+                "{error}"
+            );
+        }
+    }
+}

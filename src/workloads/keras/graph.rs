@@ -1,0 +1,407 @@
+//! The model as it runs: layers with their weights, and their calls in an order in which each has
+//! its inputs.
+
+use std::collections::HashMap;
+
+use ::burn::tensor::Device;
+
+use super::config::{Arg, Call, LayerSpec, ModelSpec, TensorRef};
+use super::container::Container;
+use super::layers::{self, Config, Extra, Layer, SUPPORTED};
+use super::value::{Flow, Value};
+use super::weights::{Finder, Vars};
+use crate::error::Error;
+
+/// Most calls of a model: more than any known one has.
+const MOST_CALLS: usize = 100_000;
+
+/// A loaded model.
+pub(super) struct Graph {
+    name: String,
+    nodes: Vec<Node>,
+    /// The calls, by layer and number, each behind those that it needs.
+    order: Vec<(usize, usize)>,
+    inputs: Vec<(usize, usize)>,
+    outputs: Vec<TensorRef>,
+    by_name: HashMap<String, usize>,
+}
+
+struct Node {
+    name: String,
+    runs: Runs,
+    calls: Vec<Call>,
+}
+
+/// What a call runs.
+enum Runs {
+    Layer(Box<dyn Layer>),
+    Model(Box<Graph>),
+}
+
+impl Graph {
+    /// Builds the model of a file, its weights included, one layer after the other.
+    ///
+    /// # Errors
+    /// If a layer is not supported, which is found before any weight is read, or a weight is
+    /// missing or of another shape.
+    pub(super) fn load(container: &Container, device: &Device) -> Result<Self, Error> {
+        let spec = ModelSpec::of(&container.path, &container.config)?;
+        for layer in spec.all_layers() {
+            if !layers::is_supported(layer) {
+                let what = if layer.is_operation {
+                    "the operation"
+                } else {
+                    "the class"
+                };
+                return Err(container
+                    .wrong(format!(
+                        "layer `{}` is of {what} `{}`, which is not supported",
+                        layer.name.escape_debug(),
+                        layer.class.escape_debug()
+                    ))
+                    .hint(format!("supported are: {}", SUPPORTED.join(", "))));
+            }
+        }
+        let finder = Finder::new(container, device);
+        let mut vars = finder.of_model(&spec)?.into_iter();
+        let graph = Self::build(container, &spec, &mut vars)?;
+        Ok(graph)
+    }
+
+    fn build<'a>(
+        container: &Container,
+        spec: &ModelSpec,
+        vars: &mut impl Iterator<Item = Vars<'a>>,
+    ) -> Result<Self, Error> {
+        let mut nodes = Vec::new();
+        for layer in &spec.layers {
+            let runs = match &layer.model {
+                Some(model) => {
+                    // Erased: a model in a model in a model would be a type without end.
+                    let vars: &mut dyn Iterator<Item = Vars<'a>> = vars;
+                    let mut vars = vars;
+                    Runs::Model(Box::new(Self::build_nested(container, model, &mut vars)?))
+                }
+                None => {
+                    let mut vars = vars.next().ok_or_else(|| {
+                        container.wrong(format!("layer `{}` has no place", layer.name))
+                    })?;
+                    let built = Self::layer(container, layer, &mut vars)?;
+                    vars.finish()?;
+                    Runs::Layer(built)
+                }
+            };
+            nodes.push(Node {
+                name: layer.name.clone(),
+                runs,
+                calls: layer.calls.clone(),
+            });
+        }
+        let by_name = nodes.iter().enumerate().map(|(i, n)| (n.name.clone(), i));
+        let by_name: HashMap<String, usize> = by_name.collect();
+        let wrong = |what: String| container.wrong(format!("model `{}`: {what}", spec.name));
+        let mut inputs = Vec::new();
+        for input in &spec.inputs {
+            let index = by_name.get(&input.layer).copied();
+            let index =
+                index.ok_or_else(|| wrong(format!("there is no input `{}`", input.layer)))?;
+            inputs.push((index, input.node));
+        }
+        let order = order(&nodes, &by_name, &inputs, &spec.outputs).map_err(wrong)?;
+        Ok(Self {
+            name: spec.name.clone(),
+            nodes,
+            order,
+            inputs,
+            outputs: spec.outputs.clone(),
+            by_name,
+        })
+    }
+
+    fn build_nested<'a>(
+        container: &Container,
+        spec: &ModelSpec,
+        vars: &mut &mut dyn Iterator<Item = Vars<'a>>,
+    ) -> Result<Self, Error> {
+        Self::build(container, spec, vars)
+    }
+
+    fn layer(
+        container: &Container,
+        layer: &LayerSpec,
+        vars: &mut Vars<'_>,
+    ) -> Result<Box<dyn Layer>, Error> {
+        if layer.is_operation {
+            return layers::build_operation(layer, vars);
+        }
+        let config = Config {
+            map: &layer.config,
+            is_keras_2: container.is_keras_2(),
+        };
+        layers::build(&layer.class, &config, vars)
+    }
+
+    /// Runs the model.
+    ///
+    /// # Errors
+    /// If the inputs are not as many as it takes, or do not fit: the layer is named.
+    pub(super) fn predict(&self, inputs: &[Flow]) -> Result<Vec<Flow>, String> {
+        if inputs.len() != self.inputs.len() {
+            return Err(format!(
+                "model `{}` takes {} inputs, and is given {}",
+                self.name,
+                self.inputs.len(),
+                inputs.len()
+            ));
+        }
+        let mut results: HashMap<(usize, usize), Vec<Flow>> = HashMap::new();
+        for (&place, input) in self.inputs.iter().zip(inputs) {
+            results.insert(place, vec![input.clone()]);
+        }
+        // How often a call's result is still needed: what nobody needs any more goes.
+        let mut needed: HashMap<(usize, usize), usize> = HashMap::new();
+        for &(node, call) in &self.order {
+            for tensor in tensors(&self.nodes[node].calls[call]) {
+                *needed.entry(self.place(tensor)?).or_default() += 1;
+            }
+        }
+        for output in &self.outputs {
+            *needed.entry(self.place(output)?).or_default() += 1;
+        }
+        for &(node, call) in &self.order {
+            if results.contains_key(&(node, call)) {
+                continue;
+            }
+            let node_of = &self.nodes[node];
+            let called = &node_of.calls[call];
+            let get = |tensor: &TensorRef| -> Result<Flow, String> {
+                let flows = results.get(&self.place(tensor)?);
+                let flow = flows.and_then(|flows| flows.get(tensor.tensor));
+                flow.cloned()
+                    .ok_or_else(|| format!("`{}` has no output {}", tensor.layer, tensor.tensor))
+            };
+            let mut flows = Vec::new();
+            for arg in &called.args {
+                collect(arg, &get, &mut flows)?;
+            }
+            let mut extra = Extra {
+                constants: layers::operation::numbers(&called.args),
+                ..Extra::default()
+            };
+            for (name, arg) in &called.kwargs {
+                match arg {
+                    Arg::Tensor(tensor) => extra.tensors.push((name.clone(), get(tensor)?)),
+                    Arg::Value(value) => {
+                        if let (Some(number), true) =
+                            (value.as_f64(), matches!(name.as_str(), "y" | "x2"))
+                        {
+                            extra.constants.push((1, number));
+                        }
+                        extra.values.push((name.clone(), value.clone()));
+                    }
+                    Arg::List(_) => {}
+                }
+            }
+            // An operation of Keras 2 may have its second tensor by name.
+            if let (1, Some(second)) = (flows.len(), extra.tensor("y").cloned()) {
+                flows.push(second);
+            }
+            // A mask that an operation has made comes as a tensor of zeros and ones.
+            for (place, names) in [&["mask", "query_mask"][..], &["value_mask"], &["key_mask"]]
+                .into_iter()
+                .enumerate()
+            {
+                let given = names.iter().find_map(|name| extra.tensor(name));
+                if let (Some(Value::R2(mask)), Some(flow)) =
+                    (given.map(|flow| &flow.x), flows.get_mut(place))
+                {
+                    flow.mask = Some(mask.clone().not_equal_elem(0.0));
+                }
+            }
+            let wrong = |what: String| format!("layer `{}`: {what}", node_of.name);
+            let result = match &node_of.runs {
+                Runs::Layer(layer) => layer.call(&flows, &extra).map_err(wrong)?,
+                Runs::Model(model) => model.predict(&flows).map_err(wrong)?,
+            };
+            for tensor in tensors(called) {
+                let place = self.place(tensor)?;
+                if let Some(left) = needed.get_mut(&place) {
+                    *left -= 1;
+                    if *left == 0 {
+                        results.remove(&place);
+                    }
+                }
+            }
+            results.insert((node, call), result);
+        }
+        let mut outputs = Vec::new();
+        for output in &self.outputs {
+            let flows = results.get(&self.place(output)?);
+            let flow = flows.and_then(|flows| flows.get(output.tensor)).cloned();
+            outputs.push(flow.ok_or_else(|| format!("there is no output `{}`", output.layer))?);
+        }
+        Ok(outputs)
+    }
+
+    fn place(&self, tensor: &TensorRef) -> Result<(usize, usize), String> {
+        let index = self.by_name.get(&tensor.layer).copied();
+        let index = index.ok_or_else(|| format!("there is no layer `{}`", tensor.layer))?;
+        Ok((index, tensor.node))
+    }
+}
+
+/// The tensors that a call takes.
+fn tensors(call: &Call) -> Vec<&TensorRef> {
+    fn of<'a>(arg: &'a Arg, found: &mut Vec<&'a TensorRef>) {
+        match arg {
+            Arg::Tensor(tensor) => found.push(tensor),
+            Arg::List(args) => args.iter().for_each(|arg| of(arg, found)),
+            Arg::Value(_) => {}
+        }
+    }
+    let mut found = Vec::new();
+    let kwargs = call.kwargs.iter().map(|(_, arg)| arg);
+    call.args
+        .iter()
+        .chain(kwargs)
+        .for_each(|arg| of(arg, &mut found));
+    found
+}
+
+/// The tensors of an argument, lists in their order.
+fn collect(
+    arg: &Arg,
+    get: &impl Fn(&TensorRef) -> Result<Flow, String>,
+    flows: &mut Vec<Flow>,
+) -> Result<(), String> {
+    match arg {
+        Arg::Tensor(tensor) => flows.push(get(tensor)?),
+        Arg::List(args) => {
+            for arg in args {
+                collect(arg, get, flows)?;
+            }
+        }
+        Arg::Value(_) => {}
+    }
+    Ok(())
+}
+
+/// An order of the calls that the outputs need, each behind its inputs.
+fn order(
+    nodes: &[Node],
+    by_name: &HashMap<String, usize>,
+    inputs: &[(usize, usize)],
+    outputs: &[TensorRef],
+) -> Result<Vec<(usize, usize)>, String> {
+    #[derive(Clone, Copy, PartialEq)]
+    enum State {
+        Open,
+        Done,
+    }
+    let place = |tensor: &TensorRef| -> Result<(usize, usize), String> {
+        let index = by_name.get(&tensor.layer).copied();
+        let index = index.ok_or_else(|| format!("there is no layer `{}`", tensor.layer))?;
+        if tensor.node >= nodes[index].calls.len() && !inputs.contains(&(index, tensor.node)) {
+            return Err(format!(
+                "layer `{}` has no call {}",
+                tensor.layer, tensor.node
+            ));
+        }
+        Ok((index, tensor.node))
+    };
+    let mut states: HashMap<(usize, usize), State> = HashMap::new();
+    let mut order = Vec::new();
+    // A stack of its own: a long chain of layers must not overflow the thread's.
+    let mut stack: Vec<(usize, usize)> = Vec::new();
+    for output in outputs {
+        stack.push(place(output)?);
+    }
+    while let Some(&call) = stack.last() {
+        match states.get(&call) {
+            Some(State::Done) => {
+                stack.pop();
+                continue;
+            }
+            Some(State::Open) => {
+                states.insert(call, State::Done);
+                order.push(call);
+                stack.pop();
+                continue;
+            }
+            None => {}
+        }
+        if states.len() > MOST_CALLS {
+            return Err(format!("it has more than {MOST_CALLS} calls"));
+        }
+        states.insert(call, State::Open);
+        if inputs.contains(&call) {
+            continue;
+        }
+        let (node, number) = call;
+        for tensor in tensors(&nodes[node].calls[number]) {
+            let needs = place(tensor)?;
+            match states.get(&needs) {
+                Some(State::Open) => {
+                    return Err(format!(
+                        "the layers call each other in a circle, at `{}`",
+                        nodes[node].name
+                    ));
+                }
+                Some(State::Done) => {}
+                None => stack.push(needs),
+            }
+        }
+    }
+    order.retain(|call| !inputs.contains(call));
+    Ok(order)
+}
+
+/// What the inputs look like, as far as the configuration tells: the shape without the batch, and
+/// whether they are tokens of so many.
+pub(super) fn input_shapes(container: &Container) -> Result<Vec<InputShape>, Error> {
+    let spec = ModelSpec::of(&container.path, &container.config)?;
+    let mut shapes = Vec::new();
+    for input in &spec.inputs {
+        let layer = spec.layers.iter().find(|l| l.name == input.layer);
+        let layer =
+            layer.ok_or_else(|| container.wrong(format!("there is no input `{}`", input.layer)))?;
+        let shape = ["batch_shape", "batch_input_shape"]
+            .iter()
+            .find_map(|k| layer.config.get(*k));
+        let sizes = shape.and_then(|s| s.as_array()).map(|s| {
+            let sizes = s.iter().skip(1);
+            sizes
+                .map(|d| d.as_u64().map(|d| d as usize))
+                .collect::<Vec<_>>()
+        });
+        shapes.push(InputShape {
+            name: input.layer.clone(),
+            sizes,
+            tokens: tokens(&spec, &input.layer),
+        });
+    }
+    Ok(shapes)
+}
+
+/// What is known of an input.
+pub(super) struct InputShape {
+    pub(super) name: String,
+    /// Without the batch; `None` for what the configuration leaves open.
+    pub(super) sizes: Option<Vec<Option<usize>>>,
+    /// How many tokens there are, if it goes into an embedding.
+    pub(super) tokens: Option<usize>,
+}
+
+fn tokens(spec: &ModelSpec, input: &str) -> Option<usize> {
+    let takes = |layer: &&LayerSpec| {
+        let calls = layer.calls.iter();
+        calls.flat_map(tensors).any(|tensor| tensor.layer == input)
+    };
+    let fed = spec.layers.iter().filter(takes);
+    let counts = fed.filter_map(|layer| match (&layer.model, layer.class.as_str()) {
+        (Some(model), _) => tokens(model, &model.inputs.first()?.layer),
+        (None, "Embedding") => layer.config.get("input_dim")?.as_u64().map(|n| n as usize),
+        _ => None,
+    });
+    counts.min()
+}

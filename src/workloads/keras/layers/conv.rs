@@ -1,0 +1,320 @@
+//! Convolutions. Keras keeps channels last, Burn wants them second: the axes are permuted before
+//! and after, which moves no data; the convolution itself reads through the strides or copies once.
+
+use ::burn::tensor::ops::{ConvOptions, ConvTransposeOptions, PadMode};
+use ::burn::tensor::{Tensor, module};
+use serde_json::Value as Json;
+
+use super::activation::Activation;
+use super::{Config, Extra, Layer, one};
+use crate::error::Error;
+use crate::workloads::keras::value::{Flow, Value};
+use crate::workloads::keras::weights::Vars;
+
+/// What is added around an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Padding {
+    Valid,
+    /// Zeros, so that the output has as many steps as the input, by the stride.
+    Same,
+    /// Zeros before the first step only.
+    Causal,
+}
+
+impl Padding {
+    pub(super) fn of(config: &Config<'_>) -> Result<Self, String> {
+        match config.text("padding", "valid").to_lowercase().as_str() {
+            "valid" => Ok(Self::Valid),
+            "same" => Ok(Self::Same),
+            "causal" => Ok(Self::Causal),
+            other => Err(format!(
+                "its `padding` of `{}` is not supported",
+                other.escape_debug()
+            )),
+        }
+    }
+
+    /// Cells before and after an axis of `n`, for a kernel that spans `span`.
+    pub(super) fn around(self, n: usize, span: usize, stride: usize) -> (usize, usize) {
+        match self {
+            Self::Valid => (0, 0),
+            Self::Causal => (span - 1, 0),
+            Self::Same => {
+                let out = n.div_ceil(stride);
+                let total = ((out - 1) * stride + span).saturating_sub(n);
+                (total / 2, total - total / 2)
+            }
+        }
+    }
+}
+
+/// An image or a sequence as `[batch, channels, height, width]`; a sequence has the height 1.
+pub(super) fn channels_second(x: &Value) -> Result<(Tensor<4>, bool), String> {
+    match x {
+        Value::R4(t) => Ok((t.clone().permute([0, 3, 1, 2]), false)),
+        Value::R3(t) => Ok((t.clone().unsqueeze_dim::<4>(1).permute([0, 3, 1, 2]), true)),
+        other => Err(format!("its input has the shape {:?}", other.shape())),
+    }
+}
+
+/// The other way round.
+pub(super) fn channels_last(t: Tensor<4>, is_sequence: bool) -> Value {
+    let t = t.permute([0, 2, 3, 1]);
+    if is_sequence {
+        Value::R3(t.squeeze_dim::<3>(1))
+    } else {
+        Value::R4(t)
+    }
+}
+
+/// One convolution, its kernel as Burn has it.
+struct Step {
+    /// `[out, in / groups, height, width]`.
+    kernel: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    groups: usize,
+    stride: [usize; 2],
+    dilation: [usize; 2],
+    padding: Padding,
+}
+
+impl Step {
+    fn run(&self, x: Tensor<4>) -> Result<Tensor<4>, String> {
+        let [_, channels, height, width] = x.dims();
+        let [_, of_group, kernel_height, kernel_width] = self.kernel.dims();
+        if channels != of_group * self.groups {
+            return Err(format!(
+                "its kernel takes {} channels, and its input has {channels}",
+                of_group * self.groups
+            ));
+        }
+        let axis = |n: usize, kernel: usize, i: usize| -> Result<(usize, usize), String> {
+            let span = (kernel - 1) * self.dilation[i] + 1;
+            // Only the steps of a sequence have a before.
+            let padding = match self.padding {
+                Padding::Causal if i == 0 => Padding::Valid,
+                padding => padding,
+            };
+            let (before, after) = padding.around(n, span, self.stride[i]);
+            if n == 0 || n + before + after < span {
+                return Err(format!(
+                    "its kernel spans {span} cells, and its input has {n}"
+                ));
+            }
+            Ok((before, after))
+        };
+        let padding = [
+            axis(height, kernel_height, 0)?,
+            axis(width, kernel_width, 1)?,
+        ];
+        let options = ConvOptions {
+            stride: self.stride,
+            padding,
+            dilation: self.dilation,
+            groups: self.groups,
+        };
+        let (kernel, bias) = (self.kernel.clone(), self.bias.clone());
+        Ok(module::conv2d(x, kernel, bias, options))
+    }
+}
+
+/// `Conv1D`, `Conv2D`, `DepthwiseConv2D` and `SeparableConv2D`.
+pub(super) struct Conv {
+    steps: Vec<Step>,
+    activation: Activation,
+    rank: usize,
+}
+
+impl Conv {
+    pub(super) fn build(
+        class: &str,
+        config: &Config<'_>,
+        vars: &mut Vars<'_>,
+    ) -> Result<Self, Error> {
+        vars.checked(config.channels_last())?;
+        let padding = vars.checked(Padding::of(config))?;
+        let activation = vars.checked(Activation::of(config, "activation", "linear"))?;
+        let groups = vars.checked(config.size_or("groups", 1))?;
+        let is_1d = class == "Conv1D";
+        let pair = |key: &str, default: Option<usize>| -> Result<[usize; 2], String> {
+            if is_1d {
+                let [one] = config.sizes::<1>(key, default)?;
+                Ok([1, one])
+            } else {
+                config.sizes::<2>(key, default)
+            }
+        };
+        let [height, width] = vars.checked(pair("kernel_size", None))?;
+        let stride = vars.checked(pair("strides", Some(1)))?;
+        let dilation = vars.checked(pair("dilation_rate", Some(1)))?;
+        let use_bias = config.flag("use_bias", true);
+        let step = |kernel: Tensor<4>, bias, groups| Step {
+            kernel,
+            bias,
+            groups,
+            stride,
+            dilation,
+            padding,
+        };
+        let steps = match class {
+            "Conv1D" | "Conv2D" => {
+                let filters = vars.checked(config.size("filters"))?;
+                // `[height, width, in / groups, out]`, without the height for sequences.
+                let shape = [Some(height), Some(width), None, Some(filters)];
+                let kernel = vars.next("kernel", &shape[usize::from(is_1d)..])?;
+                let kernel = vars.checked(image_kernel(kernel))?.permute([3, 2, 0, 1]);
+                if !filters.is_multiple_of(groups) {
+                    let what =
+                        format!("{filters} filters are not {groups} groups of the same size");
+                    return Err(vars.wrong(what));
+                }
+                let bias = bias(vars, use_bias, filters)?;
+                vec![step(kernel, bias, groups)]
+            }
+            _ => {
+                let times = vars.checked(config.size_or("depth_multiplier", 1))?;
+                let shape = [Some(height), Some(width), None, Some(times)];
+                let kernel = vars.next("depthwise_kernel", &shape)?;
+                let kernel = vars.checked(image_kernel(kernel))?;
+                let [_, _, channels, _] = kernel.dims();
+                let outer = channels * times;
+                let kernel = kernel
+                    .permute([2, 3, 0, 1])
+                    .reshape([outer, 1, height, width]);
+                if class == "DepthwiseConv2D" {
+                    let bias = bias(vars, use_bias, outer)?;
+                    vec![step(kernel, bias, channels)]
+                } else {
+                    let filters = vars.checked(config.size("filters"))?;
+                    let shape = [Some(1), Some(1), Some(outer), Some(filters)];
+                    let points = vars.next("pointwise_kernel", &shape)?;
+                    let points = vars.checked(image_kernel(points))?.permute([3, 2, 0, 1]);
+                    let bias = bias(vars, use_bias, filters)?;
+                    let first = step(kernel, None, channels);
+                    let second = Step {
+                        stride: [1, 1],
+                        dilation: [1, 1],
+                        padding: Padding::Valid,
+                        ..step(points, bias, 1)
+                    };
+                    vec![first, second]
+                }
+            }
+        };
+        Ok(Self {
+            steps,
+            activation,
+            rank: if is_1d { 3 } else { 4 },
+        })
+    }
+}
+
+/// A kernel of four axes, the height 1 for sequences.
+fn image_kernel(kernel: Value) -> Result<Tensor<4>, String> {
+    match kernel {
+        Value::R4(t) => Ok(t),
+        Value::R3(t) => Ok(t.unsqueeze_dim::<4>(0)),
+        other => Err(format!("its kernel has the shape {:?}", other.shape())),
+    }
+}
+
+fn bias(vars: &mut Vars<'_>, used: bool, size: usize) -> Result<Option<Tensor<1>>, Error> {
+    if used {
+        vars.vector("bias", Some(size)).map(Some)
+    } else {
+        Ok(None)
+    }
+}
+
+impl Layer for Conv {
+    fn call(&self, inputs: &[Flow], _: &Extra) -> Result<Vec<Flow>, String> {
+        let x = &one(inputs)?.x;
+        if x.rank() != self.rank {
+            return Err(format!("its input has the shape {:?}", x.shape()));
+        }
+        let (mut t, is_sequence) = channels_second(x)?;
+        for step in &self.steps {
+            t = step.run(t)?;
+        }
+        let y = self.activation.apply(channels_last(t, is_sequence))?;
+        Ok(vec![Flow::of(y)])
+    }
+}
+
+/// `Conv2DTranspose`.
+pub(super) struct Transposed {
+    /// `[in, out, height, width]`.
+    kernel: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    stride: [usize; 2],
+    padding: Padding,
+    activation: Activation,
+}
+
+impl Transposed {
+    pub(super) fn build(config: &Config<'_>, vars: &mut Vars<'_>) -> Result<Self, Error> {
+        vars.checked(config.channels_last())?;
+        vars.checked(config.refuse("output_padding", &[]))?;
+        let once = [Json::from(1), Json::from(vec![1, 1])];
+        vars.checked(config.refuse("dilation_rate", &once))?;
+        let filters = vars.checked(config.size("filters"))?;
+        let [height, width] = vars.checked(config.sizes("kernel_size", None))?;
+        let shape = [Some(height), Some(width), Some(filters), None];
+        let kernel = vars.next("kernel", &shape)?;
+        let kernel = vars.checked(image_kernel(kernel))?.permute([3, 2, 0, 1]);
+        Ok(Self {
+            kernel,
+            bias: bias(vars, config.flag("use_bias", true), filters)?,
+            stride: vars.checked(config.sizes("strides", Some(1)))?,
+            padding: vars.checked(Padding::of(config))?,
+            activation: vars.checked(Activation::of(config, "activation", "linear"))?,
+        })
+    }
+}
+
+impl Layer for Transposed {
+    fn call(&self, inputs: &[Flow], _: &Extra) -> Result<Vec<Flow>, String> {
+        let x = &one(inputs)?.x;
+        let (Value::R4(_), (t, _)) = (x, channels_second(x)?) else {
+            return Err(format!("its input has the shape {:?}", x.shape()));
+        };
+        let [_, channels, height, width] = t.dims();
+        let [takes, _, kernel_height, kernel_width] = self.kernel.dims();
+        if channels != takes {
+            return Err(format!(
+                "its kernel takes {takes} channels, and its input has {channels}"
+            ));
+        }
+        let options = ConvTransposeOptions {
+            stride: self.stride,
+            padding: [0, 0],
+            padding_out: [0, 0],
+            dilation: [1, 1],
+            groups: 1,
+        };
+        // The whole of it; Keras keeps a part, or adds cells that only the bias reaches.
+        let mut y = module::conv_transpose2d(t, self.kernel.clone(), None, options);
+        let kernels = [kernel_height, kernel_width];
+        for (i, n) in [height, width].into_iter().enumerate() {
+            let (kernel, stride) = (kernels[i], self.stride[i]);
+            let wanted = match self.padding {
+                Padding::Same => n * stride,
+                _ => n * stride + kernel.saturating_sub(stride),
+            };
+            let has = y.dims()[2 + i];
+            if has > wanted {
+                y = y.narrow(2 + i, (has - wanted) / 2, wanted);
+            } else if has < wanted {
+                let mut pairs = [(0, 0); 4];
+                pairs[2 + i] = (0, wanted - has);
+                y = y.pad(pairs, PadMode::Constant(0.0));
+            }
+        }
+        if let Some(bias) = &self.bias {
+            let size = bias.dims()[0];
+            y = y + bias.clone().reshape([1, size, 1, 1]);
+        }
+        let y = self.activation.apply(channels_last(y, false))?;
+        Ok(vec![Flow::of(y)])
+    }
+}

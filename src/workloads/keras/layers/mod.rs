@@ -1,0 +1,346 @@
+//! The layers, one file a family. Each is built from its configuration and its weights, and called
+//! with tensors that it checks before it computes, so that a file that does not fit is an error
+//! that names the layer.
+
+use serde_json::{Map, Value as Json};
+
+use super::config::LayerSpec;
+use super::value::{Flow, Value};
+use super::weights::{Counts, Vars};
+use crate::error::Error;
+
+pub(super) mod activation;
+mod attention;
+mod conv;
+mod dense;
+mod merge;
+mod norm;
+pub(super) mod operation;
+mod pool;
+mod recurrent;
+mod shape;
+
+/// A layer with its weights.
+pub(super) trait Layer {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// If the inputs do not fit: in words, without the layer's name.
+    fn call(&self, inputs: &[Flow], extra: &Extra) -> Result<Vec<Flow>, String>;
+}
+
+/// What a call has besides its inputs.
+#[derive(Default)]
+pub(super) struct Extra {
+    /// Tensors by name, such as an attention layer's `value`.
+    pub(super) tensors: Vec<(String, Flow)>,
+    /// Plain values by name.
+    pub(super) values: Vec<(String, Json)>,
+    /// Plain values among the arguments of an operation, with their place.
+    pub(super) constants: Vec<(usize, f64)>,
+}
+
+impl Extra {
+    pub(super) fn tensor(&self, name: &str) -> Option<&Flow> {
+        self.tensors.iter().find(|(n, _)| n == name).map(|(_, t)| t)
+    }
+
+    pub(super) fn is_set(&self, name: &str) -> bool {
+        let value = self.values.iter().find(|(n, _)| n == name);
+        value.is_some_and(|(_, v)| v.as_bool() == Some(true))
+    }
+}
+
+/// The one input of a layer that has one.
+fn one(inputs: &[Flow]) -> Result<&Flow, String> {
+    match inputs {
+        [input] => Ok(input),
+        _ => Err(format!(
+            "it takes one input, and is called with {}",
+            inputs.len()
+        )),
+    }
+}
+
+/// A layer's configuration, read with what Keras takes for granted.
+pub(super) struct Config<'a> {
+    pub(super) map: &'a Map<String, Json>,
+    /// Written by Keras 2.
+    pub(super) is_keras_2: bool,
+}
+
+impl Config<'_> {
+    /// The value; `None` if it is not there, or null.
+    pub(super) fn get(&self, key: &str) -> Option<&Json> {
+        self.map.get(key).filter(|v| !v.is_null())
+    }
+
+    pub(super) fn size(&self, key: &str) -> Result<usize, String> {
+        let value = self.get(key).and_then(Json::as_u64);
+        let value = value.filter(|&v| (1..1 << 32).contains(&v));
+        value
+            .map(|v| v as usize)
+            .ok_or_else(|| format!("its `{key}` is no number of things: {}", self.shown(key)))
+    }
+
+    pub(super) fn size_or(&self, key: &str, default: usize) -> Result<usize, String> {
+        if self.get(key).is_some() {
+            self.size(key)
+        } else {
+            Ok(default)
+        }
+    }
+
+    pub(super) fn number(&self, key: &str, default: f64) -> f64 {
+        self.get(key).and_then(Json::as_f64).unwrap_or(default)
+    }
+
+    pub(super) fn flag(&self, key: &str, default: bool) -> bool {
+        self.get(key).and_then(Json::as_bool).unwrap_or(default)
+    }
+
+    pub(super) fn text(&self, key: &str, default: &'static str) -> String {
+        self.get(key)
+            .and_then(Json::as_str)
+            .unwrap_or(default)
+            .to_owned()
+    }
+
+    fn shown(&self, key: &str) -> String {
+        let text = self.map.get(key).map_or("missing".into(), Json::to_string);
+        text.chars().take(60).collect()
+    }
+
+    /// Sizes of the axes of an image, from a number or a list.
+    pub(super) fn sizes<const N: usize>(
+        &self,
+        key: &str,
+        default: Option<usize>,
+    ) -> Result<[usize; N], String> {
+        let wrong = || format!("its `{key}` is not {N} sizes: {}", self.shown(key));
+        let size = |v: &Json| {
+            v.as_u64()
+                .filter(|&v| (1..1 << 20).contains(&v))
+                .map(|v| v as usize)
+        };
+        match (self.get(key), default) {
+            (None, Some(default)) => Ok([default; N]),
+            (None, None) => Err(wrong()),
+            (Some(Json::Array(all)), _) => {
+                let all: Option<Vec<usize>> = all.iter().map(size).collect();
+                all.and_then(|all| all.try_into().ok()).ok_or_else(wrong)
+            }
+            (Some(one), _) => size(one).map(|s| [s; N]).ok_or_else(wrong),
+        }
+    }
+
+    /// Refuses what is set and would change the result.
+    pub(super) fn refuse(&self, key: &str, harmless: &[Json]) -> Result<(), String> {
+        match self.get(key) {
+            Some(value) if !harmless.contains(value) => Err(format!(
+                "its `{key}` of {} is not supported",
+                self.shown(key)
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses images with their channels first.
+    pub(super) fn channels_last(&self) -> Result<(), String> {
+        self.refuse("data_format", &[Json::from("channels_last")])
+    }
+}
+
+/// Classes that do nothing when a model predicts.
+const ONLY_WHEN_TRAINED: &[&str] = &[
+    "ActivityRegularization",
+    "AlphaDropout",
+    "Dropout",
+    "GaussianDropout",
+    "GaussianNoise",
+    "SpatialDropout1D",
+    "SpatialDropout2D",
+];
+
+/// All layers that can be read, for the message that refuses another.
+pub(super) const SUPPORTED: &[&str] = &[
+    "Activation",
+    "Add",
+    "Average",
+    "AveragePooling1D",
+    "AveragePooling2D",
+    "BatchNormalization",
+    "Bidirectional",
+    "Concatenate",
+    "Conv1D",
+    "Conv2D",
+    "Conv2DTranspose",
+    "Cropping2D",
+    "Dense",
+    "DepthwiseConv2D",
+    "ELU",
+    "Embedding",
+    "Flatten",
+    "GRU",
+    "GlobalAveragePooling1D",
+    "GlobalAveragePooling2D",
+    "GlobalMaxPooling1D",
+    "GlobalMaxPooling2D",
+    "InputLayer",
+    "LSTM",
+    "LayerNormalization",
+    "LeakyReLU",
+    "MaxPooling1D",
+    "MaxPooling2D",
+    "Maximum",
+    "MultiHeadAttention",
+    "Multiply",
+    "Normalization",
+    "PReLU",
+    "Permute",
+    "ReLU",
+    "RepeatVector",
+    "Rescaling",
+    "Reshape",
+    "SeparableConv2D",
+    "SimpleRNN",
+    "Softmax",
+    "Subtract",
+    "TimeDistributed",
+    "UpSampling2D",
+    "ZeroPadding2D",
+];
+
+/// Whether a layer or operation of this kind can be read.
+pub(super) fn is_supported(layer: &LayerSpec) -> bool {
+    if layer.is_operation {
+        return operation::is_supported(layer);
+    }
+    let class = layer.class.as_str();
+    let known = SUPPORTED.contains(&class) || ONLY_WHEN_TRAINED.contains(&class);
+    // What wraps another is as good as that.
+    let inner = ["layer", "backward_layer"]
+        .iter()
+        .filter_map(|key| layer.config.get(*key));
+    known
+        && inner
+            .filter_map(|l| l.get("class_name")?.as_str())
+            .all(|class| SUPPORTED.contains(&class) || ONLY_WHEN_TRAINED.contains(&class))
+}
+
+/// How many weights a layer has of each kind, where a legacy file keeps them apart.
+pub(super) fn counts(layer: &LayerSpec) -> Counts {
+    let flag = |key: &str, default: bool| {
+        let value = layer.config.get(key).and_then(Json::as_bool);
+        usize::from(value.unwrap_or(default))
+    };
+    let inner = |key: &str| {
+        let inner = layer.config.get(key)?;
+        let spec = LayerSpec {
+            name: String::new(),
+            class: inner.get("class_name")?.as_str()?.into(),
+            config: inner.get("config")?.as_object()?.clone(),
+            calls: Vec::new(),
+            model: None,
+            is_operation: false,
+        };
+        Some(counts(&spec))
+    };
+    let bias = flag("use_bias", true);
+    let (trained, fixed) = match layer.class.as_str() {
+        _ if layer.is_operation => (0, 0),
+        "Dense" | "Conv1D" | "Conv2D" | "Conv2DTranspose" | "DepthwiseConv2D" => (1 + bias, 0),
+        "SeparableConv2D" | "SimpleRNN" | "LSTM" | "GRU" => (2 + bias, 0),
+        "BatchNormalization" => (flag("center", true) + flag("scale", true), 2),
+        "LayerNormalization" => (flag("center", true) + flag("scale", true), 0),
+        "Embedding" | "PReLU" => (1, 0),
+        "MultiHeadAttention" => (4 * (1 + bias), 0),
+        "Normalization" => (0, 3),
+        "Bidirectional" | "TimeDistributed" => {
+            let one = inner("layer").unwrap_or(Counts {
+                trained: 0,
+                fixed: 0,
+            });
+            let times = if layer.class == "Bidirectional" { 2 } else { 1 };
+            (times * one.trained, times * one.fixed)
+        }
+        _ => (0, 0),
+    };
+    if flag("trainable", true) == 0 {
+        return Counts {
+            trained: 0,
+            fixed: trained + fixed,
+        };
+    }
+    Counts { trained, fixed }
+}
+
+/// Builds a layer from its configuration, taking its weights.
+///
+/// # Errors
+/// If the configuration is not one that can be read, or the weights do not fit it.
+pub(super) fn build(
+    class: &str,
+    config: &Config<'_>,
+    vars: &mut Vars<'_>,
+) -> Result<Box<dyn Layer>, Error> {
+    let built: Box<dyn Layer> = match class {
+        "InputLayer" => Box::new(Identity),
+        class if ONLY_WHEN_TRAINED.contains(&class) => Box::new(Identity),
+        "Dense" => Box::new(dense::Dense::build(config, vars)?),
+        "Embedding" => Box::new(dense::Embedding::build(config, vars)?),
+        "Activation" | "ReLU" | "LeakyReLU" | "ELU" | "Softmax" => {
+            Box::new(vars.checked(activation::Activated::build(class, config))?)
+        }
+        "PReLU" => Box::new(activation::PRelu::build(config, vars)?),
+        "Conv1D" | "Conv2D" | "DepthwiseConv2D" | "SeparableConv2D" => {
+            Box::new(conv::Conv::build(class, config, vars)?)
+        }
+        "Conv2DTranspose" => Box::new(conv::Transposed::build(config, vars)?),
+        "MaxPooling1D" | "MaxPooling2D" | "AveragePooling1D" | "AveragePooling2D" => {
+            Box::new(vars.checked(pool::Pool::build(class, config))?)
+        }
+        "GlobalMaxPooling1D"
+        | "GlobalMaxPooling2D"
+        | "GlobalAveragePooling1D"
+        | "GlobalAveragePooling2D" => Box::new(vars.checked(pool::Global::build(class, config))?),
+        "BatchNormalization" => Box::new(norm::Batch::build(config, vars)?),
+        "LayerNormalization" => Box::new(norm::LayerNorm::build(config, vars)?),
+        "Normalization" => Box::new(norm::Normalize::build(config, vars)?),
+        "Rescaling" => Box::new(vars.checked(norm::Rescale::build(config))?),
+        "SimpleRNN" | "LSTM" | "GRU" => Box::new(recurrent::Recurrent::build(class, config, vars)?),
+        "Bidirectional" => Box::new(recurrent::Bidirectional::build(config, vars)?),
+        "TimeDistributed" => Box::new(recurrent::TimeDistributed::build(config, vars)?),
+        "MultiHeadAttention" => Box::new(attention::MultiHead::build(config, vars)?),
+        "Add" | "Subtract" | "Multiply" | "Average" | "Maximum" | "Minimum" | "Concatenate" => {
+            Box::new(vars.checked(merge::Merge::build(class, config))?)
+        }
+        _ => vars.checked(shape::build(class, config))?,
+    };
+    Ok(built)
+}
+
+/// Builds an operation between tensors.
+///
+/// # Errors
+/// If it is not one that can be read.
+pub(super) fn build_operation(layer: &LayerSpec, vars: &Vars<'_>) -> Result<Box<dyn Layer>, Error> {
+    vars.checked(operation::build(layer))
+}
+
+/// Hands on what it gets.
+struct Identity;
+
+impl Layer for Identity {
+    fn call(&self, inputs: &[Flow], _: &Extra) -> Result<Vec<Flow>, String> {
+        Ok(vec![one(inputs)?.clone()])
+    }
+}
+
+/// Joins values into the output of a layer that keeps the mask of its input.
+fn keeping_mask(input: &Flow, x: Value) -> Vec<Flow> {
+    vec![Flow {
+        x,
+        mask: input.mask.clone(),
+    }]
+}

@@ -1,0 +1,346 @@
+//! Recurrent layers, and what wraps layers over time.
+
+use ::burn::tensor::{Tensor, activation::sigmoid};
+use serde_json::{Map, Value as Json};
+
+use super::activation::Activation;
+use super::{Config, Extra, Layer, build, keeping_mask, one};
+use crate::error::Error;
+use crate::workloads::keras::value::{Binary, Flow, Value, each};
+use crate::workloads::keras::weights::Vars;
+
+/// What happens in a step.
+enum Kind {
+    Simple,
+    /// Gates in the order input, forget, candidate, output.
+    Lstm,
+    /// Gates in the order update, reset, candidate. With `reset_after` the reset gate is applied
+    /// after the recurrent product, which then has a bias of its own.
+    Gru {
+        recurrent_bias: Option<Tensor<1>>,
+        reset_after: bool,
+    },
+}
+
+/// `SimpleRNN`, `LSTM` and `GRU`.
+pub(super) struct Recurrent {
+    kind: Kind,
+    units: usize,
+    /// `[in, gates * units]`.
+    kernel: Tensor<2>,
+    /// `[units, gates * units]`.
+    recurrent: Tensor<2>,
+    bias: Option<Tensor<1>>,
+    activation: Activation,
+    gate: Activation,
+    backwards: bool,
+    sequences: bool,
+    state: bool,
+    /// What comes out of a step that does not count is zero, in place of the step before.
+    zero_if_masked: bool,
+}
+
+impl Recurrent {
+    pub(super) fn build(
+        class: &str,
+        config: &Config<'_>,
+        vars: &mut Vars<'_>,
+    ) -> Result<Self, Error> {
+        let no = [Json::from(false)];
+        for key in ["stateful", "time_major"] {
+            vars.checked(config.refuse(key, &no))?;
+        }
+        let units = vars.checked(config.size("units"))?;
+        let gates = match class {
+            "LSTM" => 4,
+            "GRU" => 3,
+            _ => 1,
+        };
+        let width = Some(gates * units);
+        let kernel = vars.matrix("kernel", [None, width])?;
+        let recurrent = vars.matrix("recurrent_kernel", [Some(units), width])?;
+        let use_bias = config.flag("use_bias", true);
+        let reset_after = config.flag("reset_after", true);
+        let (mut bias, mut recurrent_bias) = (None, None);
+        if use_bias && class == "GRU" && reset_after {
+            let both = vars.matrix("bias", [Some(2), width])?;
+            let row = |n: usize| both.clone().narrow(0, n, 1).reshape([3 * units]);
+            (bias, recurrent_bias) = (Some(row(0)), Some(row(1)));
+        } else if use_bias {
+            bias = Some(vars.vector("bias", width)?);
+        }
+        Ok(Self {
+            kind: match class {
+                "LSTM" => Kind::Lstm,
+                "GRU" => Kind::Gru {
+                    recurrent_bias,
+                    reset_after,
+                },
+                _ => Kind::Simple,
+            },
+            units,
+            kernel,
+            recurrent,
+            bias,
+            activation: vars.checked(Activation::of(config, "activation", "tanh"))?,
+            gate: vars.checked(Activation::of(config, "recurrent_activation", "sigmoid"))?,
+            backwards: config.flag("go_backwards", false),
+            sequences: config.flag("return_sequences", false),
+            state: config.flag("return_state", false),
+            zero_if_masked: config.flag("zero_output_for_mask", false),
+        })
+    }
+
+    fn gate(&self, t: Tensor<2>) -> Tensor<2> {
+        match self.gate {
+            Activation::Sigmoid => sigmoid(t),
+            other => other.of_tensor(t, 1),
+        }
+    }
+
+    /// One step: from `x kernel + bias` and the states to the new states, the output first.
+    fn step(&self, x: Tensor<2>, states: &[Tensor<2>]) -> Vec<Tensor<2>> {
+        let u = self.units;
+        let h = &states[0];
+        let part = |t: &Tensor<2>, n: usize| t.clone().narrow(1, n * u, u);
+        match &self.kind {
+            Kind::Simple => {
+                let sum = x + h.clone().matmul(self.recurrent.clone());
+                vec![self.activation.of_tensor(sum, 1)]
+            }
+            Kind::Lstm => {
+                let z = x + h.clone().matmul(self.recurrent.clone());
+                let (input, forget) = (self.gate(part(&z, 0)), self.gate(part(&z, 1)));
+                let candidate = self.activation.of_tensor(part(&z, 2), 1);
+                let cell = forget * states[1].clone() + input * candidate;
+                let output = self.gate(part(&z, 3));
+                vec![output * self.activation.of_tensor(cell.clone(), 1), cell]
+            }
+            Kind::Gru {
+                recurrent_bias,
+                reset_after: true,
+            } => {
+                let mut inner = h.clone().matmul(self.recurrent.clone());
+                if let Some(bias) = recurrent_bias {
+                    inner = inner + bias.clone().unsqueeze_dim::<2>(0);
+                }
+                let update = self.gate(part(&x, 0) + part(&inner, 0));
+                let reset = self.gate(part(&x, 1) + part(&inner, 1));
+                let candidate = part(&x, 2) + reset * part(&inner, 2);
+                let candidate = self.activation.of_tensor(candidate, 1);
+                vec![update.clone() * h.clone() + (update.neg() + 1.0) * candidate]
+            }
+            Kind::Gru { .. } => {
+                let column = |n: usize| self.recurrent.clone().narrow(1, n * u, u);
+                let update = self.gate(part(&x, 0) + h.clone().matmul(column(0)));
+                let reset = self.gate(part(&x, 1) + h.clone().matmul(column(1)));
+                let candidate = part(&x, 2) + (reset * h.clone()).matmul(column(2));
+                let candidate = self.activation.of_tensor(candidate, 1);
+                vec![update.clone() * h.clone() + (update.neg() + 1.0) * candidate]
+            }
+        }
+    }
+}
+
+impl Layer for Recurrent {
+    fn call(&self, inputs: &[Flow], _: &Extra) -> Result<Vec<Flow>, String> {
+        let input = one(inputs)?;
+        let Value::R3(x) = &input.x else {
+            let shape = input.x.shape();
+            return Err(format!(
+                "its input has the shape {shape:?}, not [batch, steps, features]"
+            ));
+        };
+        let [batch, steps, features] = x.dims();
+        let [takes, _] = self.kernel.dims();
+        if features != takes {
+            return Err(format!(
+                "its kernel takes {takes} features, and its input has {features}"
+            ));
+        }
+        let mask = input.mask.clone();
+        let rows = x.clone().reshape([batch * steps, features]);
+        let mut all = rows.matmul(self.kernel.clone());
+        if let Some(bias) = &self.bias {
+            all = all + bias.clone().unsqueeze_dim::<2>(0);
+        }
+        let width = all.dims()[1];
+        let all = all.reshape([batch, steps, width]);
+        let zeros = || Tensor::<2>::zeros([batch, self.units], &x.device());
+        let mut states = match self.kind {
+            Kind::Lstm => vec![zeros(), zeros()],
+            _ => vec![zeros()],
+        };
+        let (mut outputs, mut last) = (Vec::new(), None);
+        for i in 0..steps {
+            let step = if self.backwards { steps - 1 - i } else { i };
+            let now = all.clone().narrow(1, step, 1).reshape([batch, width]);
+            let next = self.step(now, &states);
+            states = match &mask {
+                None => next,
+                // A step that does not count hands the states on.
+                Some(mask) => {
+                    let counts = mask.clone().narrow(1, step, 1).repeat_dim(1, self.units);
+                    let both = states.into_iter().zip(next);
+                    both.map(|(old, new)| old.mask_where(counts.clone(), new))
+                        .collect()
+                }
+            };
+            let output = match &mask {
+                Some(mask) if self.zero_if_masked => {
+                    let skips = mask.clone().narrow(1, step, 1).bool_not();
+                    let skips = skips.repeat_dim(1, self.units);
+                    states[0].clone().mask_fill(skips, 0.0)
+                }
+                _ => states[0].clone(),
+            };
+            if self.sequences {
+                outputs.push(output.unsqueeze_dim::<3>(1));
+            } else {
+                last = Some(output);
+            }
+        }
+        let mut flows = if self.sequences {
+            let x = match outputs.is_empty() {
+                true => Tensor::<3>::zeros([batch, 0, self.units], &x.device()),
+                false => Tensor::cat(outputs, 1),
+            };
+            vec![Flow {
+                x: Value::R3(x),
+                mask,
+            }]
+        } else {
+            let last = last.unwrap_or_else(|| states[0].clone());
+            vec![Flow::of(Value::R2(last))]
+        };
+        if self.state {
+            flows.extend(states.into_iter().map(|s| Flow::of(Value::R2(s))));
+        }
+        Ok(flows)
+    }
+}
+
+/// The layer that a configuration wraps: its class and its own configuration.
+fn inner<'a>(
+    config: &'a Config<'_>,
+    key: &str,
+) -> Result<(&'a str, &'a Map<String, Json>), String> {
+    let layer = config
+        .get(key)
+        .ok_or_else(|| format!("it has no `{key}`"))?;
+    let class = layer.get("class_name").and_then(Json::as_str);
+    let own = layer.get("config").and_then(Json::as_object);
+    class
+        .zip(own)
+        .ok_or_else(|| format!("its `{key}` is no layer"))
+}
+
+/// The same layer forwards and backwards in time.
+pub(super) struct Bidirectional {
+    forward: Recurrent,
+    backward: Recurrent,
+    /// `None` gives both apart.
+    merge: Option<String>,
+}
+
+impl Bidirectional {
+    pub(super) fn build(config: &Config<'_>, vars: &mut Vars<'_>) -> Result<Self, Error> {
+        let (class, own) = vars.checked(inner(config, "layer"))?;
+        let of = |map| Config {
+            map,
+            is_keras_2: config.is_keras_2,
+        };
+        let forward = Recurrent::build(class, &of(own), vars)?;
+        // Keras 2 leaves the other out where it is the same.
+        let (class, own) = match config.get("backward_layer") {
+            Some(_) => vars.checked(inner(config, "backward_layer"))?,
+            None => (class, own),
+        };
+        let mut backward = Recurrent::build(class, &of(own), vars)?;
+        backward.backwards = !forward.backwards;
+        let merge = match config.map.get("merge_mode") {
+            None => Some("concat".to_owned()),
+            Some(Json::Null) => None,
+            Some(mode) => {
+                let known = mode
+                    .as_str()
+                    .filter(|m| ["concat", "sum", "mul", "ave"].contains(m));
+                let known = known.ok_or("its `merge_mode` is not supported");
+                Some(vars.checked(known.map_err(str::to_owned))?.to_owned())
+            }
+        };
+        Ok(Self {
+            forward,
+            backward,
+            merge,
+        })
+    }
+}
+
+impl Layer for Bidirectional {
+    fn call(&self, inputs: &[Flow], extra: &Extra) -> Result<Vec<Flow>, String> {
+        let mut there = self.forward.call(inputs, extra)?;
+        let mut back = self.backward.call(inputs, extra)?;
+        if there.is_empty() || back.is_empty() {
+            return Err("its layers give nothing".into());
+        }
+        let (a, mut b) = (there.remove(0), back.remove(0));
+        if let Value::R3(t) = b.x {
+            // Back in the order of the input.
+            b.x = Value::R3(t.flip([1]));
+        }
+        let mask = a.mask.clone();
+        let merged = match self.merge.as_deref() {
+            None => {
+                let mut flows = vec![a, b];
+                flows.extend(there);
+                flows.extend(back);
+                return Ok(flows);
+            }
+            Some("concat") => {
+                let axis = a.x.rank() - 1;
+                Value::concat(vec![a.x, b.x], axis)?
+            }
+            Some("sum") => a.x.with(b.x, Binary::Add)?,
+            Some("mul") => a.x.with(b.x, Binary::Multiply)?,
+            _ => each!(a.x.with(b.x, Binary::Add)?, t => t / 2.0),
+        };
+        let mut flows = vec![Flow { x: merged, mask }];
+        flows.extend(there);
+        flows.extend(back);
+        Ok(flows)
+    }
+}
+
+/// A layer applied to each step.
+pub(super) struct TimeDistributed(Box<dyn Layer>);
+
+impl TimeDistributed {
+    pub(super) fn build(config: &Config<'_>, vars: &mut Vars<'_>) -> Result<Self, Error> {
+        let (class, own) = vars.checked(inner(config, "layer"))?;
+        let own = Config {
+            map: own,
+            is_keras_2: config.is_keras_2,
+        };
+        Ok(Self(build(class, &own, vars)?))
+    }
+}
+
+impl Layer for TimeDistributed {
+    fn call(&self, inputs: &[Flow], extra: &Extra) -> Result<Vec<Flow>, String> {
+        let input = one(inputs)?;
+        let shape = input.x.shape();
+        if shape.len() < 3 {
+            return Err(format!("its input has the shape {shape:?}, without steps"));
+        }
+        let (batch, steps) = (shape[0], shape[1]);
+        let each_step = [&[batch * steps], &shape[2..]].concat();
+        let flows = self
+            .0
+            .call(&[Flow::of(input.x.clone().reshape(&each_step)?)], extra)?;
+        let y = one(&flows)?.x.clone();
+        let inner = y.shape();
+        let y = y.reshape(&[&[batch, steps], &inner[1..]].concat())?;
+        Ok(keeping_mask(input, y))
+    }
+}

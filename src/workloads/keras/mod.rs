@@ -1,0 +1,246 @@
+//! Keras files: the model of a `.h5` or `.keras` file, built on Burn from its configuration and
+//! loaded in each cycle.
+
+use std::path::{Path, PathBuf};
+
+use ::burn::tensor::Device;
+
+use super::{Entry, Settings};
+use crate::cycle::{Failure, Model, Prediction, Workload};
+use crate::error::Error;
+
+mod config;
+mod container;
+mod graph;
+mod layers;
+mod npy;
+#[cfg(test)]
+mod tests;
+mod value;
+mod weights;
+
+use container::Container;
+use graph::{Graph, InputShape};
+use npy::Array;
+use value::{Flow, Value};
+
+/// How far an output may be from what is expected: absolute, and relative to it.
+const ABSOLUTE: f32 = 1e-5;
+const RELATIVE: f32 = 1e-4;
+
+/// Size of the batch where no input is given.
+const BATCH: u32 = 8;
+/// Largest batch.
+const MOST_BATCH: u32 = 65_536;
+/// Steps or cells of an axis that the configuration leaves open.
+const OPEN_AXIS: usize = 16;
+
+/// Whether an argument names a Keras file in place of a workload.
+pub(crate) fn is_file(name: &str) -> bool {
+    let ending = Path::new(name).extension().and_then(|e| e.to_str());
+    ending.is_some_and(|e| matches!(e, "h5" | "hdf5" | "keras"))
+}
+
+/// The workload of a file.
+pub(crate) fn entry(path: &str) -> Entry {
+    let file = PathBuf::from(path);
+    let mut entry = Entry::new(path, "a Keras model on Burn", move |settings| {
+        Ok(Box::new(KerasFile::new(&file, settings)?))
+    });
+    let file = PathBuf::from(path);
+    entry.check = Box::new(move |settings| check(&file, settings));
+    entry
+}
+
+/// Loads the file and runs it once, so that what cannot work is said before anything is measured.
+fn check(path: &Path, settings: &Settings) -> Result<Vec<String>, Error> {
+    settings.refuse(&[
+        ("--format", settings.format.is_some()),
+        ("--model", settings.model.is_some()),
+        ("--size", settings.size.is_some()),
+        ("--precision", settings.precision.is_some()),
+    ])?;
+    let place = super::models::place(settings)?;
+    let workload = KerasFile::new(path, settings)?;
+    let ran = workload.open()?.infer();
+    ran.map_err(|error| container::wrong(path, error.to_string()))?;
+    let mut options = vec![format!("device={}", place.name())];
+    options.push(format!("batch={}", workload.batch()));
+    Ok(options)
+}
+
+/// A file, and what it is run on.
+struct KerasFile {
+    path: PathBuf,
+    device: Device,
+    inputs: Vec<Array>,
+    expected: Option<Vec<f32>>,
+}
+
+impl KerasFile {
+    fn new(path: &Path, settings: &Settings) -> Result<Self, Error> {
+        let container = Container::open(path)?;
+        let shapes = graph::input_shapes(&container)?;
+        let inputs = if settings.inputs.is_empty() {
+            let batch = settings.batch.unwrap_or(BATCH);
+            if !(1..=MOST_BATCH).contains(&batch) {
+                return Err(Error::usage(format!(
+                    "--batch {batch} is out of range: from 1 to {MOST_BATCH}"
+                )));
+            }
+            let made = shapes
+                .iter()
+                .map(|shape| made_input(&container, shape, batch as usize));
+            made.collect::<Result<Vec<_>, _>>()?
+        } else {
+            if settings.batch.is_some() {
+                return Err(Error::usage(
+                    "--batch is for inputs that are made: --input has its own",
+                ));
+            }
+            let mut arrays = Vec::new();
+            for file in &settings.inputs {
+                arrays.extend(npy::read_all(file)?);
+            }
+            if arrays.len() != shapes.len() {
+                let names: Vec<&str> = shapes.iter().map(|s| &*s.name).collect();
+                return Err(Error::usage(format!(
+                    "{} takes {} inputs ({}), and --input gives {}",
+                    path.display(),
+                    shapes.len(),
+                    names.join(", "),
+                    arrays.len()
+                )));
+            }
+            arrays
+        };
+        let expected = match &settings.expect {
+            None => None,
+            Some(file) => {
+                let arrays = npy::read_all(file)?;
+                Some(arrays.into_iter().flat_map(|a| a.values).collect())
+            }
+        };
+        Ok(Self {
+            path: path.into(),
+            device: super::models::place(settings)?.device(),
+            inputs,
+            expected,
+        })
+    }
+
+    /// Loads the model.
+    fn open(&self) -> Result<Loaded, Error> {
+        let container = Container::open(&self.path)?;
+        Ok(Loaded {
+            graph: Graph::load(&container, &self.device)?,
+            device: self.device.clone(),
+            inputs: self.inputs.clone(),
+            expected: self.expected.clone(),
+        })
+    }
+
+    fn batch(&self) -> usize {
+        self.inputs
+            .first()
+            .and_then(|i| i.shape.first().copied())
+            .unwrap_or(0)
+    }
+}
+
+/// A seeded input of the shape that the configuration says.
+fn made_input(container: &Container, shape: &InputShape, batch: usize) -> Result<Array, Error> {
+    let sizes = shape.sizes.as_ref().ok_or_else(|| {
+        container
+            .wrong(format!("the input `{}` has no shape", shape.name))
+            .hint("give one with --input x.npy")
+    })?;
+    let sizes = sizes.iter().map(|size| size.unwrap_or(OPEN_AXIS));
+    let dims: Vec<usize> = [batch].into_iter().chain(sizes).collect();
+    let count = dims.iter().try_fold(1_usize, |n, &d| n.checked_mul(d));
+    let count = count.filter(|&n| n <= 1 << 28).ok_or_else(|| {
+        container.wrong(format!(
+            "an input of the shape {dims:?} is too large to make"
+        ))
+    })?;
+    // SplitMix64 (Steele, Lea, Flood (2014), "Fast splittable pseudorandom number generators").
+    let mut state = 42_u64;
+    let mut next = || {
+        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    };
+    let value = |bits: u64| match shape.tokens {
+        Some(tokens) => (bits % tokens.max(1) as u64) as f32,
+        None => (bits >> 40) as f32 / (1_u64 << 24) as f32,
+    };
+    Ok(Array {
+        values: (0..count).map(|_| value(next())).collect(),
+        shape: dims,
+    })
+}
+
+impl Workload for KerasFile {
+    fn load(&mut self) -> Result<Box<dyn Model>, Failure> {
+        Ok(Box::new(self.open()?))
+    }
+
+    fn sync(&mut self) -> Result<(), Failure> {
+        Ok(self.device.sync().map_err(|e| format!("device: {e:?}"))?)
+    }
+
+    fn cleanup(&mut self) {
+        self.device.memory_cleanup();
+    }
+}
+
+/// A model in memory. The file is closed.
+struct Loaded {
+    graph: Graph,
+    device: Device,
+    inputs: Vec<Array>,
+    expected: Option<Vec<f32>>,
+}
+
+impl Model for Loaded {
+    fn infer(&mut self) -> Result<Prediction, Failure> {
+        let mut flows = Vec::new();
+        for input in &self.inputs {
+            let value = Value::from_data(input.values.clone(), &input.shape, &self.device)?;
+            flows.push(Flow::of(value));
+        }
+        let outputs = self.graph.predict(&flows)?;
+        let mut prediction = Vec::new();
+        for output in outputs {
+            prediction.extend(output.x.to_vec()?);
+        }
+        if let Some(expected) = &self.expected {
+            compare(&prediction, expected)?;
+        }
+        Ok(prediction)
+    }
+}
+
+/// Compares with what is expected; what is not a number must be the same.
+fn compare(output: &[f32], expected: &[f32]) -> Result<(), String> {
+    if output.len() != expected.len() {
+        return Err(format!(
+            "the output has {} values, and {} are expected",
+            output.len(),
+            expected.len()
+        ));
+    }
+    let differs = |(o, e): (&f32, &f32)| {
+        let near = (o - e).abs() <= ABSOLUTE + RELATIVE * e.abs();
+        !(near || o == e || (o.is_nan() && e.is_nan()))
+    };
+    match output.iter().zip(expected).position(differs) {
+        Some(at) => Err(format!(
+            "the output is {} where {} is expected (value {at})",
+            output[at], expected[at]
+        )),
+        None => Ok(()),
+    }
+}

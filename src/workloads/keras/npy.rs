@@ -1,0 +1,192 @@
+//! NumPy's files of arrays: `.npy` (NEP 1) and the zip of them, `.npz`.
+
+use std::fs::File;
+use std::io::{Read, Seek};
+use std::path::Path;
+
+use super::container::wrong;
+use crate::error::Error;
+
+/// Most values of an array.
+const MOST_VALUES: usize = 1 << 28;
+/// Most bytes of a header.
+const MOST_HEADER: usize = 1 << 16;
+
+/// An array, its values as `f32`.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Array {
+    pub(super) values: Vec<f32>,
+    pub(super) shape: Vec<usize>,
+}
+
+/// Reads the array of a `.npy`, or all of a `.npz` in the order of their names.
+///
+/// # Errors
+/// If it cannot be read, is neither, or holds what is no number.
+pub(super) fn read_all(path: &Path) -> Result<Vec<Array>, Error> {
+    let unreadable = |e| Error::io("read the array", path, e);
+    let metadata = std::fs::metadata(path).map_err(unreadable)?;
+    if !metadata.is_file() {
+        return Err(wrong(path, "is not a regular file"));
+    }
+    let mut file = File::open(path).map_err(unreadable)?;
+    let mut magic = [0; 4];
+    let is_zip = file.read_exact(&mut magic).is_ok() && &magic == b"PK\x03\x04";
+    file.rewind().map_err(unreadable)?;
+    if !is_zip {
+        return read(file)
+            .map(|array| vec![array])
+            .map_err(|what| wrong(path, what));
+    }
+    let mut zip = zip::ZipArchive::new(file)
+        .map_err(|e| wrong(path, format!("the archive is damaged: {e}")))?;
+    let names = zip.file_names().map(|name| name.map(|n| n.into_owned()));
+    let names: Result<Vec<String>, _> = names.collect();
+    let mut names = names.map_err(|e| wrong(path, format!("the archive is damaged: {e}")))?;
+    names.sort_unstable();
+    let mut arrays = Vec::new();
+    for name in names {
+        let member = zip.by_name(&name);
+        let member = member.map_err(|e| {
+            let what = format!("the member `{}` cannot be read: {e}", name.escape_debug());
+            wrong(path, what).hint("write it with `numpy.savez`, which does not compress")
+        })?;
+        let array = read(member);
+        arrays
+            .push(array.map_err(|what| wrong(path, format!("`{}`: {what}", name.escape_debug())))?);
+    }
+    Ok(arrays)
+}
+
+/// Reads one array.
+fn read(mut from: impl Read) -> Result<Array, String> {
+    let cut = |_| "is cut off".to_owned();
+    let mut start = [0; 8];
+    from.read_exact(&mut start)
+        .map_err(|_| "is no .npy file".to_owned())?;
+    if &start[..6] != b"\x93NUMPY" {
+        return Err("is no .npy file".into());
+    }
+    let length = match start[6] {
+        1 => {
+            let mut bytes = [0; 2];
+            from.read_exact(&mut bytes).map_err(cut)?;
+            usize::from(u16::from_le_bytes(bytes))
+        }
+        2 | 3 => {
+            let mut bytes = [0; 4];
+            from.read_exact(&mut bytes).map_err(cut)?;
+            u32::from_le_bytes(bytes) as usize
+        }
+        other => return Err(format!("is of version {other} of the format")),
+    };
+    if length > MOST_HEADER {
+        return Err(format!("has a header of {length} bytes"));
+    }
+    let mut header = vec![0; length];
+    from.read_exact(&mut header).map_err(cut)?;
+    let header = String::from_utf8_lossy(&header);
+    let kind = between(&header, "'descr': '", "'").ok_or("has no `descr`")?;
+    let is_fortran = between(&header, "'fortran_order': ", ",").ok_or("has no `fortran_order`")?;
+    if is_fortran.trim() != "False" {
+        return Err("is in Fortran order; save `numpy.ascontiguousarray` of it".into());
+    }
+    let shape = between(&header, "'shape': (", ")").ok_or("has no `shape`")?;
+    let sizes = shape.split(',').map(str::trim).filter(|s| !s.is_empty());
+    let shape: Vec<usize> = sizes
+        .map(|s| s.parse().map_err(|_| format!("has the shape ({shape})")))
+        .collect::<Result<_, _>>()?;
+    let count = shape.iter().try_fold(1_usize, |n, &d| n.checked_mul(d));
+    let count = count.filter(|&n| n <= MOST_VALUES).ok_or("is too large")?;
+    let values = values(kind, count, from)?;
+    Ok(Array { values, shape })
+}
+
+fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
+    let rest = text.split_once(before)?.1;
+    Some(rest.split_once(after)?.0)
+}
+
+/// Reads so many numbers of a type of NumPy.
+fn values(kind: &str, count: usize, mut from: impl Read) -> Result<Vec<f32>, String> {
+    let (order, kind) = kind.split_at_checked(1).ok_or("has no type")?;
+    if order == ">" {
+        return Err("has its bytes in the other order".into());
+    }
+    let mut values = Vec::new();
+    macro_rules! of {
+        ($number:ty) => {{
+            let mut bytes = [0; size_of::<$number>()];
+            for _ in 0..count {
+                from.read_exact(&mut bytes)
+                    .map_err(|_| "is cut off".to_owned())?;
+                values.push(<$number>::from_le_bytes(bytes) as f32);
+            }
+        }};
+    }
+    match kind {
+        "f4" => of!(f32),
+        "f8" => of!(f64),
+        "i1" => of!(i8),
+        "i2" => of!(i16),
+        "i4" => of!(i32),
+        "i8" => of!(i64),
+        "u1" => of!(u8),
+        "u2" => of!(u16),
+        "u4" => of!(u32),
+        "u8" => of!(u64),
+        "b1" => of!(u8),
+        other => return Err(format!("holds `{}`, and no numbers", other.escape_debug())),
+    }
+    Ok(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn npy(kind: &str, shape: &str, data: &[u8]) -> Vec<u8> {
+        let header = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}\n");
+        let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+        bytes.extend((header.len() as u16).to_le_bytes());
+        bytes.extend(header.as_bytes());
+        bytes.extend(data);
+        bytes
+    }
+
+    #[test]
+    fn numbers_of_several_types_are_read() {
+        let floats: Vec<u8> = [1.5_f32, -2.0]
+            .iter()
+            .flat_map(|v| v.to_le_bytes())
+            .collect();
+        let array = read(&npy("<f4", "(2, 1)", &floats)[..]).unwrap();
+        assert_eq!((array.values, array.shape), (vec![1.5, -2.0], vec![2, 1]));
+        let array = read(&npy("<i4", "(1,)", &7_i32.to_le_bytes())[..]).unwrap();
+        assert_eq!(array.values, [7.0]);
+        let array = read(&npy("|u1", "()", &[200])[..]).unwrap();
+        assert_eq!((array.values, array.shape), (vec![200.0], vec![]));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        for (bytes, says) in [
+            (b"nothing of the kind".to_vec(), "no .npy file"),
+            (npy("<f4", "(2,)", &[0; 4]), "cut off"),
+            (npy("<U4", "(2,)", &[0; 32]), "no numbers"),
+            (npy("<f4", "(99999999, 99999999)", &[]), "too large"),
+            (npy(">f4", "(1,)", &[0; 4]), "other order"),
+        ] {
+            let error = read(&bytes[..]).unwrap_err();
+            assert!(error.contains(says), "{error}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_an_array_or_an_error(bytes in proptest::collection::vec(0_u8.., 0..300)) {
+            let _ = read(&bytes[..]);
+            let _ = read(&npy("<f4", "(3,)", &bytes)[..]);
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! Files that are damaged, or say what cannot be: an error with the place, never a panic.
+
+use std::io::{Read, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value as Json, json};
+
+use super::*;
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fixtures/keras")
+        .join(name)
+}
+
+/// A file that goes when it is dropped.
+struct Temporary(PathBuf);
+
+impl Temporary {
+    fn new(name: &str, bytes: &[u8]) -> Self {
+        let name = format!("afterdrop-keras-{}-{name}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Loads a file, and runs it if asked to.
+fn read(path: &Path, runs: bool) -> Result<(), String> {
+    let file = KerasFile::new(path, &Settings::default()).map_err(|e| e.to_string())?;
+    let mut model = file.open().map_err(|e| e.to_string())?;
+    if runs {
+        model.infer().map_err(|e| e.to_string())?;
+    }
+    Ok(())
+}
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        ((z ^ (z >> 31)) % n as u64) as usize
+    }
+}
+
+#[test]
+fn no_damage_makes_a_reader_panic_or_hang() {
+    let mut random = Random(1);
+    let mut refused = 0;
+    for file in [
+        "mlp/model.h5",
+        "lstm/model.keras",
+        "gru_bidir/model.h5",
+        "resblock/model.keras",
+        "h5extra/mlp_gzip.h5",
+        "variants/shared_nested/model.keras",
+        "variants/keras2_attention/model.h5",
+    ] {
+        let whole = std::fs::read(fixture(file)).unwrap();
+        for round in 0..400 {
+            let mut bytes = whole.clone();
+            for _ in 0..=random.below(8) {
+                // The first part holds what says where everything is.
+                let reach = if random.below(2) == 0 {
+                    bytes.len()
+                } else {
+                    bytes.len().min(4096)
+                };
+                let at = random.below(reach);
+                bytes[at] = random.below(256) as u8;
+            }
+            if random.below(4) == 0 {
+                bytes.truncate(random.below(whole.len()));
+            }
+            let damaged = Temporary::new("damaged", &bytes);
+            let begun = Instant::now();
+            let result = catch_unwind(AssertUnwindSafe(|| read(&damaged.0, round % 8 == 0)));
+            let result = result.unwrap_or_else(|_| panic!("{file}, round {round}: it panicked"));
+            assert!(
+                begun.elapsed() < Duration::from_secs(2),
+                "{file}, round {round}"
+            );
+            refused += u32::from(result.is_err());
+        }
+    }
+    assert!(
+        refused > 500,
+        "only {refused} were refused: the damage is too small"
+    );
+}
+
+/// A `.keras` archive with another configuration, its other members as they were.
+fn with_config(file: &str, config: &str) -> Temporary {
+    let archive = std::fs::File::open(fixture(file)).unwrap();
+    let mut archive = zip::ZipArchive::new(archive).unwrap();
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    let mut made = zip::ZipWriter::new(&mut bytes);
+    let stored =
+        zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    for name in ["config.json", "metadata.json", "model.weights.h5"] {
+        let mut member = Vec::new();
+        archive
+            .by_name(name)
+            .unwrap()
+            .read_to_end(&mut member)
+            .unwrap();
+        made.start_file(name, stored).unwrap();
+        let member = if name == "config.json" {
+            config.as_bytes()
+        } else {
+            &member
+        };
+        made.write_all(member).unwrap();
+    }
+    made.finish().unwrap();
+    static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let n = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    Temporary::new(&format!("config-{n}.keras"), bytes.get_ref())
+}
+
+fn config_of(file: &str) -> Json {
+    let archive = std::fs::File::open(fixture(file)).unwrap();
+    let mut archive = zip::ZipArchive::new(archive).unwrap();
+    let mut text = String::new();
+    archive
+        .by_name("config.json")
+        .unwrap()
+        .read_to_string(&mut text)
+        .unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+#[track_caller]
+fn refused(file: &str, config: &str, says: &str) {
+    let changed = with_config(file, config);
+    let error = read(&changed.0, true).unwrap_err();
+    assert!(error.contains(says), "{error}");
+}
+
+#[test]
+fn a_configuration_that_cannot_be_is_refused() {
+    refused("mlp/model.keras", "not json", "`config.json` is not JSON");
+    let deep = format!("{}1{}", "[".repeat(10_000), "]".repeat(10_000));
+    refused("mlp/model.keras", &deep, "recursion limit");
+    refused("mlp/model.keras", "{}", "no `class_name`");
+    let other = json!({"class_name": "Mine", "config": {"layers": []}});
+    refused("mlp/model.keras", &other.to_string(), "the class `Mine`");
+}
+
+#[test]
+fn layers_in_a_circle_are_refused() {
+    let mut config = config_of("resblock/model.keras");
+    let layers = config["config"]["layers"].as_array_mut().unwrap();
+    let last = layers.last().unwrap()["config"]["name"].clone();
+    // The first layer behind the input takes what the last one gives.
+    let first = &mut layers[1]["inbound_nodes"][0]["args"][0]["config"]["keras_history"];
+    *first = json!([last, 0, 0]);
+    refused(
+        "resblock/model.keras",
+        &config.to_string(),
+        "call each other in a circle",
+    );
+}
+
+#[test]
+fn a_layer_with_other_numbers_is_named() {
+    let change = |index: usize, key: &str, value: Json| {
+        let mut config = config_of("mlp/model.keras");
+        let layers = config["config"]["layers"].as_array_mut().unwrap();
+        let dense: Vec<usize> = (0..layers.len())
+            .filter(|&i| layers[i]["class_name"] == "Dense")
+            .collect();
+        layers[dense[index]]["config"][key] = value;
+        config.to_string()
+    };
+    let file = "mlp/model.keras";
+    refused(
+        file,
+        &change(0, "units", json!(7)),
+        "the configuration says [any, 7]",
+    );
+    refused(
+        file,
+        &change(0, "units", json!(-3)),
+        "its `units` is no number of things: -3",
+    );
+    refused(
+        file,
+        &change(0, "units", json!(1_u64 << 60)),
+        "its `units` is no number of things",
+    );
+    refused(
+        file,
+        &change(0, "activation", json!("mine")),
+        "`activation` of `mine` is not supported",
+    );
+    refused(
+        file,
+        &change(0, "use_bias", json!(false)),
+        "the file has 2 weights for this layer",
+    );
+    let mut config = config_of(file);
+    let layers = config["config"]["layers"].as_array_mut().unwrap();
+    layers.insert(
+        1,
+        json!({"class_name": "Dense", "config": {"name": "more", "units": 4}}),
+    );
+    // The classes are counted, so that the first of the file's weights is taken for this one.
+    refused(
+        file,
+        &config.to_string(),
+        "layer `more`: the weight `kernel` has the shape",
+    );
+}
+
+#[test]
+fn a_weight_that_is_missing_is_named() {
+    let mut config = config_of("mlp/model.keras");
+    let layers = config["config"]["layers"].as_array_mut().unwrap();
+    layers.push(json!({"class_name": "Dense", "config": {"name": "more", "units": 4}}));
+    let says = "layer `more`: the weight `kernel` of the shape [any, 4] is missing";
+    refused("mlp/model.keras", &config.to_string(), says);
+}
+
+#[test]
+fn a_compressed_member_is_refused_whatever_it_would_become() {
+    // The header of a member that says it is deflated; nothing of it is ever unpacked.
+    let mut bytes = std::fs::read(fixture("mlp/model.keras")).unwrap();
+    let headers: Vec<usize> = (0..bytes.len() - 4)
+        .filter(|&i| bytes[i..].starts_with(b"PK\x03\x04") || bytes[i..].starts_with(b"PK\x01\x02"))
+        .collect();
+    for at in headers {
+        let method = if bytes[at + 2] == 3 { at + 8 } else { at + 10 };
+        bytes[method] = 8;
+    }
+    let bomb = Temporary::new("bomb.keras", &bytes);
+    let error = read(&bomb.0, false).unwrap_err();
+    assert!(
+        error.contains("cannot be read") || error.contains("compressed"),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_output_is_compared_with_care() {
+    assert!(compare(&[1.0, f32::NAN], &[1.000_05, f32::NAN]).is_ok());
+    assert!(compare(&[f32::INFINITY], &[f32::INFINITY]).is_ok());
+    assert!(compare(&[1.0], &[1.001]).is_err());
+    assert!(compare(&[f32::NAN], &[1.0]).is_err());
+    assert!(compare(&[1.0], &[1.0, 2.0]).is_err());
+}

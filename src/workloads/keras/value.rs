@@ -1,0 +1,274 @@
+//! A tensor whose rank is known only from the file.
+
+use ::burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+
+/// A tensor of floats, of rank 1 to 5; the first axis is the batch.
+#[derive(Clone, Debug)]
+pub(super) enum Value {
+    R1(Tensor<1>),
+    R2(Tensor<2>),
+    R3(Tensor<3>),
+    R4(Tensor<4>),
+    R5(Tensor<5>),
+}
+
+/// The same expression over the tensor of any rank; the result has that rank.
+macro_rules! each {
+    ($value:expr, $t:ident => $result:expr) => {
+        match $value {
+            $crate::workloads::keras::value::Value::R1($t) => {
+                $crate::workloads::keras::value::Value::R1($result)
+            }
+            $crate::workloads::keras::value::Value::R2($t) => {
+                $crate::workloads::keras::value::Value::R2($result)
+            }
+            $crate::workloads::keras::value::Value::R3($t) => {
+                $crate::workloads::keras::value::Value::R3($result)
+            }
+            $crate::workloads::keras::value::Value::R4($t) => {
+                $crate::workloads::keras::value::Value::R4($result)
+            }
+            $crate::workloads::keras::value::Value::R5($t) => {
+                $crate::workloads::keras::value::Value::R5($result)
+            }
+        }
+    };
+}
+pub(super) use each;
+
+/// The same expression over the tensor of any rank; the result has a type of its own.
+macro_rules! look {
+    ($value:expr, $t:ident => $result:expr) => {
+        match $value {
+            $crate::workloads::keras::value::Value::R1($t) => $result,
+            $crate::workloads::keras::value::Value::R2($t) => $result,
+            $crate::workloads::keras::value::Value::R3($t) => $result,
+            $crate::workloads::keras::value::Value::R4($t) => $result,
+            $crate::workloads::keras::value::Value::R5($t) => $result,
+        }
+    };
+}
+pub(super) use look;
+
+/// What goes from layer to layer: a tensor, and which of its steps count.
+#[derive(Clone, Debug)]
+pub(super) struct Flow {
+    pub(super) x: Value,
+    /// `[batch, steps]`; `None` if all do.
+    pub(super) mask: Option<Tensor<2, Bool>>,
+}
+
+impl Flow {
+    pub(super) fn of(x: Value) -> Self {
+        Self { x, mask: None }
+    }
+}
+
+impl Value {
+    /// # Errors
+    /// If the rank is not 1 to 5, or the values are not as many as the shape says.
+    pub(super) fn from_data(
+        values: Vec<f32>,
+        shape: &[usize],
+        device: &Device,
+    ) -> Result<Self, String> {
+        let count = shape.iter().try_fold(1_usize, |n, &d| n.checked_mul(d));
+        if count != Some(values.len()) {
+            return Err(format!(
+                "{} values are not of the shape {shape:?}",
+                values.len()
+            ));
+        }
+        Ok(match *shape {
+            [a] => Self::R1(Tensor::from_data(TensorData::new(values, [a]), device)),
+            [a, b] => Self::R2(Tensor::from_data(TensorData::new(values, [a, b]), device)),
+            [a, b, c] => Self::R3(Tensor::from_data(
+                TensorData::new(values, [a, b, c]),
+                device,
+            )),
+            [a, b, c, d] => Self::R4(Tensor::from_data(
+                TensorData::new(values, [a, b, c, d]),
+                device,
+            )),
+            [a, b, c, d, e] => Self::R5(Tensor::from_data(
+                TensorData::new(values, [a, b, c, d, e]),
+                device,
+            )),
+            _ => return Err(format!("a tensor of rank {} is not supported", shape.len())),
+        })
+    }
+
+    pub(super) fn shape(&self) -> Vec<usize> {
+        look!(self, t => t.dims().to_vec())
+    }
+
+    pub(super) fn rank(&self) -> usize {
+        look!(self, t => t.dims().len())
+    }
+
+    /// Size of the last axis.
+    pub(super) fn last(&self) -> usize {
+        self.shape().last().copied().unwrap_or(0)
+    }
+
+    pub(super) fn device(&self) -> Device {
+        look!(self, t => t.device())
+    }
+
+    /// # Errors
+    /// If the sizes do not multiply to the same, or the rank is not 1 to 5.
+    pub(super) fn reshape(self, shape: &[usize]) -> Result<Self, String> {
+        let old = self.shape();
+        if old.iter().product::<usize>() != shape.iter().product::<usize>() {
+            return Err(format!("{old:?} cannot be reshaped to {shape:?}"));
+        }
+        look!(self, t => reshaped(t, shape))
+    }
+
+    /// # Errors
+    /// If `axes` is no order of the axes.
+    pub(super) fn permute(self, axes: &[usize]) -> Result<Self, String> {
+        let mut sorted = axes.to_vec();
+        sorted.sort_unstable();
+        if sorted != (0..self.rank()).collect::<Vec<_>>() {
+            return Err(format!("{axes:?} is no order of {} axes", self.rank()));
+        }
+        fn of<const D: usize>(axes: &[usize]) -> [isize; D] {
+            core::array::from_fn(|i| axes[i] as isize)
+        }
+        Ok(match self {
+            Self::R1(t) => Self::R1(t),
+            Self::R2(t) => Self::R2(t.permute(of::<2>(axes))),
+            Self::R3(t) => Self::R3(t.permute(of::<3>(axes))),
+            Self::R4(t) => Self::R4(t.permute(of::<4>(axes))),
+            Self::R5(t) => Self::R5(t.permute(of::<5>(axes))),
+        })
+    }
+
+    /// The values, flattened.
+    ///
+    /// # Errors
+    /// If the device does not give them.
+    pub(super) fn to_vec(&self) -> Result<Vec<f32>, String> {
+        let data = look!(self, t => t.clone().into_data());
+        data.try_to_vec::<f32>()
+            .map_err(|e| format!("the output is not f32: {e:?}"))
+    }
+
+    /// Two tensors joined element by element, the one of lower rank repeated.
+    ///
+    /// # Errors
+    /// If their shapes do not fit.
+    pub(super) fn with(self, other: Self, op: Binary) -> Result<Self, String> {
+        let (a, b) = (self.shape(), other.shape());
+        let rank = a.len().max(b.len());
+        let wide = |s: &[usize]| [vec![1; rank - s.len()], s.to_vec()].concat();
+        let (wa, wb) = (wide(&a), wide(&b));
+        if wa
+            .iter()
+            .zip(&wb)
+            .any(|(x, y)| x != y && *x != 1 && *y != 1)
+        {
+            return Err(format!("tensors of the shapes {a:?} and {b:?} do not fit"));
+        }
+        let (x, y) = (self.reshape(&wa)?, other.reshape(&wb)?);
+        Ok(match (x, y) {
+            (Self::R1(x), Self::R1(y)) => Self::R1(op.of(x, y)),
+            (Self::R2(x), Self::R2(y)) => Self::R2(op.of(x, y)),
+            (Self::R3(x), Self::R3(y)) => Self::R3(op.of(x, y)),
+            (Self::R4(x), Self::R4(y)) => Self::R4(op.of(x, y)),
+            (Self::R5(x), Self::R5(y)) => Self::R5(op.of(x, y)),
+            _ => return Err("tensors of different ranks".into()),
+        })
+    }
+
+    /// Tensors put one behind the other along an axis.
+    ///
+    /// # Errors
+    /// If their other sizes differ.
+    pub(super) fn concat(parts: Vec<Self>, axis: usize) -> Result<Self, String> {
+        let shapes: Vec<Vec<usize>> = parts.iter().map(Self::shape).collect();
+        let Some(first) = shapes.first() else {
+            return Err("there is nothing to concatenate".into());
+        };
+        let fits = |s: &Vec<usize>| {
+            let same = |i: usize| i == axis || s[i] == first[i];
+            s.len() == first.len() && (0..s.len()).all(same)
+        };
+        if axis >= first.len() || !shapes.iter().all(fits) {
+            return Err(format!(
+                "tensors of the shapes {shapes:?} cannot be joined along axis {axis}"
+            ));
+        }
+        macro_rules! of {
+            ($rank:ident) => {
+                Self::$rank(Tensor::cat(
+                    parts
+                        .into_iter()
+                        .filter_map(|p| match p {
+                            Self::$rank(t) => Some(t),
+                            _ => None,
+                        })
+                        .collect(),
+                    axis,
+                ))
+            };
+        }
+        Ok(match first.len() {
+            1 => of!(R1),
+            2 => of!(R2),
+            3 => of!(R3),
+            4 => of!(R4),
+            _ => of!(R5),
+        })
+    }
+
+    /// Tokens of a batch.
+    ///
+    /// # Errors
+    /// If it is not of rank 2.
+    pub(super) fn tokens(&self) -> Result<Tensor<2, Int>, String> {
+        match self {
+            Self::R2(t) => Ok(t.clone().int()),
+            other => Err(format!(
+                "tokens of the shape {:?}, not [batch, steps]",
+                other.shape()
+            )),
+        }
+    }
+}
+
+/// What is done element by element.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Binary {
+    Add,
+    Subtract,
+    Multiply,
+    Divide,
+    Maximum,
+    Minimum,
+}
+
+impl Binary {
+    fn of<const D: usize>(self, x: Tensor<D>, y: Tensor<D>) -> Tensor<D> {
+        match self {
+            Self::Add => x + y,
+            Self::Subtract => x - y,
+            Self::Multiply => x * y,
+            Self::Divide => x / y,
+            Self::Maximum => x.max_pair(y),
+            Self::Minimum => x.min_pair(y),
+        }
+    }
+}
+
+fn reshaped<const D: usize>(t: Tensor<D>, shape: &[usize]) -> Result<Value, String> {
+    Ok(match *shape {
+        [a] => Value::R1(t.reshape([a])),
+        [a, b] => Value::R2(t.reshape([a, b])),
+        [a, b, c] => Value::R3(t.reshape([a, b, c])),
+        [a, b, c, d] => Value::R4(t.reshape([a, b, c, d])),
+        [a, b, c, d, e] => Value::R5(t.reshape([a, b, c, d, e])),
+        _ => return Err(format!("a tensor of rank {} is not supported", shape.len())),
+    })
+}

@@ -1,0 +1,461 @@
+//! The weights of a file, layer by layer, each checked against what the configuration says.
+
+use ::burn::tensor::{Device, Tensor};
+use hdf5_pure::{DType, Group};
+
+use super::config::{LayerSpec, ModelSpec};
+use super::container::{Container, Format, names};
+use super::value::Value;
+use crate::error::Error;
+
+/// Most values of one weight: 16 GiB of `f32`.
+const MOST_VALUES: u64 = 1 << 32;
+
+/// Where the next weights of a layer are, in the order in which Keras keeps them.
+pub(super) struct Vars<'a> {
+    container: &'a Container,
+    /// For messages: the layer, with the models that it is in.
+    pub(super) layer: String,
+    device: &'a Device,
+    /// Paths of its weights that were not taken yet, the next one last.
+    left: Vec<String>,
+    taken: usize,
+}
+
+impl Vars<'_> {
+    /// How many there are in all.
+    pub(super) fn count(&self) -> usize {
+        self.taken + self.left.len()
+    }
+
+    /// An error about this layer.
+    pub(super) fn wrong(&self, what: impl std::fmt::Display) -> Error {
+        let layer = self.layer.escape_debug();
+        self.container.wrong(format!("layer `{layer}`: {what}"))
+    }
+
+    /// A result about this layer, its error with the layer's name.
+    pub(super) fn checked<T>(&self, result: Result<T, String>) -> Result<T, Error> {
+        result.map_err(|what| self.wrong(what))
+    }
+
+    pub(super) fn device(&self) -> &Device {
+        self.device
+    }
+
+    /// The rank of the next weight, as the file has it.
+    pub(super) fn rank_of_next(&self) -> Option<usize> {
+        let dataset = self.container.weights.dataset(self.left.last()?).ok()?;
+        Some(dataset.shape().ok()?.len())
+    }
+
+    /// The next weight, a single number as a vector of one.
+    ///
+    /// # Errors
+    /// As [`Vars::next`].
+    pub(super) fn next_or_scalar(
+        &mut self,
+        name: &str,
+        expected: &[Option<usize>],
+    ) -> Result<Value, Error> {
+        match self.rank_of_next() {
+            Some(0) => self.read(name, &[], true),
+            _ => self.next(name, expected),
+        }
+    }
+
+    /// Reads the next weight. `expected` has `None` for what the configuration does not tell.
+    ///
+    /// # Errors
+    /// If there is none, or it has another shape or a type that is no number.
+    pub(super) fn next(&mut self, name: &str, expected: &[Option<usize>]) -> Result<Value, Error> {
+        self.read(name, expected, false)
+    }
+
+    fn read(
+        &mut self,
+        name: &str,
+        expected: &[Option<usize>],
+        as_vector: bool,
+    ) -> Result<Value, Error> {
+        let shown = || {
+            let dims = expected.iter();
+            let dims: Vec<String> = dims
+                .map(|d| d.map_or("any".into(), |d| d.to_string()))
+                .collect();
+            format!("[{}]", dims.join(", "))
+        };
+        let Some(path) = self.left.pop() else {
+            return Err(self.wrong(format!(
+                "the weight `{name}` of the shape {} is missing: the file has {} for this layer",
+                shown(),
+                self.taken
+            )));
+        };
+        self.taken += 1;
+        let dataset = self.container.weights.dataset(&path);
+        let dataset = dataset.map_err(|e| self.wrong(format!("the weight `{path}`: {e}")))?;
+        let shape = dataset.shape();
+        let shape = shape.map_err(|e| self.wrong(format!("the weight `{path}`: {e}")))?;
+        let fits = shape.len() == expected.len()
+            && shape
+                .iter()
+                .zip(expected)
+                .all(|(&found, expected)| expected.is_none_or(|e| e as u64 == found));
+        if !fits {
+            return Err(self.wrong(format!(
+                "the weight `{name}` has the shape {shape:?}, and the configuration says {}",
+                shown()
+            )));
+        }
+        let count = shape.iter().try_fold(1_u64, |n, &d| n.checked_mul(d));
+        let count = count.filter(|&n| n <= MOST_VALUES);
+        let count = count
+            .ok_or_else(|| self.wrong(format!("the weight `{name}` is too large: {shape:?}")))?;
+        let dtype = dataset.dtype();
+        let dtype = dtype.map_err(|e| self.wrong(format!("the weight `{path}`: {e}")))?;
+        let unreadable = |e: hdf5_pure::Error| self.wrong(format!("the weight `{path}`: {e}"));
+        let values = match &dtype {
+            DType::F32 | DType::F64 => dataset.read_f32().map_err(unreadable)?,
+            DType::I8
+            | DType::I16
+            | DType::I32
+            | DType::I64
+            | DType::U8
+            | DType::U16
+            | DType::U32
+            | DType::U64 => dataset.read_f32().map_err(unreadable)?,
+            // What the reader has no name for and holds two bytes a value is half precision.
+            DType::Other(_) => {
+                let raw = dataset.read_raw().map_err(unreadable)?;
+                if raw.len() as u64 != 2 * count {
+                    return Err(self.wrong(format!("the weight `{name}` has the type {dtype}")));
+                }
+                raw.as_chunks::<2>()
+                    .0
+                    .iter()
+                    .map(|&b| half(u16::from_le_bytes(b)))
+                    .collect()
+            }
+            other => return Err(self.wrong(format!("the weight `{name}` has the type {other}"))),
+        };
+        if values.len() as u64 != count {
+            return Err(self.wrong(format!(
+                "the weight `{name}` has {} values of {count}",
+                values.len()
+            )));
+        }
+        let mut shape: Vec<usize> = shape.iter().map(|&d| d as usize).collect();
+        if as_vector {
+            shape.push(1);
+        }
+        Value::from_data(values, &shape, self.device)
+            .map_err(|e| self.wrong(format!("`{name}`: {e}")))
+    }
+
+    pub(super) fn vector(&mut self, name: &str, size: Option<usize>) -> Result<Tensor<1>, Error> {
+        match self.next(name, &[size])? {
+            Value::R1(t) => Ok(t),
+            _ => Err(self.wrong(format!("`{name}` is no vector"))),
+        }
+    }
+
+    pub(super) fn matrix(
+        &mut self,
+        name: &str,
+        shape: [Option<usize>; 2],
+    ) -> Result<Tensor<2>, Error> {
+        match self.next(name, &shape)? {
+            Value::R2(t) => Ok(t),
+            _ => Err(self.wrong(format!("`{name}` is no matrix"))),
+        }
+    }
+
+    /// # Errors
+    /// If the file has more for this layer than the configuration has use for.
+    pub(super) fn finish(self) -> Result<(), Error> {
+        if self.left.is_empty() {
+            return Ok(());
+        }
+        Err(self.wrong(format!(
+            "the file has {} weights for this layer, and the configuration says {}",
+            self.count(),
+            self.taken
+        )))
+    }
+}
+
+/// IEEE 754 half precision to single.
+fn half(bits: u16) -> f32 {
+    let sign = if bits >> 15 == 1 { -1.0 } else { 1.0 };
+    let (exponent, fraction) = ((bits >> 10) & 0x1f, f32::from(bits & 0x3ff));
+    sign * match exponent {
+        0 => fraction * 2.0_f32.powi(-24),
+        31 if fraction == 0.0 => f32::INFINITY,
+        31 => f32::NAN,
+        e => (1.0 + fraction / 1024.0) * 2.0_f32.powi(i32::from(e) - 15),
+    }
+}
+
+/// Finds the weights of each layer.
+pub(super) struct Finder<'a> {
+    container: &'a Container,
+    device: &'a Device,
+}
+
+/// How the weights of a layer of a legacy file are split: those that are trained first, of all
+/// layers of a nested model, then the others.
+#[derive(Clone, Copy)]
+pub(super) struct Counts {
+    pub(super) trained: usize,
+    pub(super) fixed: usize,
+}
+
+impl<'a> Finder<'a> {
+    pub(super) fn new(container: &'a Container, device: &'a Device) -> Self {
+        Self { container, device }
+    }
+
+    fn vars(&self, layer: String, mut paths: Vec<String>) -> Vars<'a> {
+        paths.reverse();
+        Vars {
+            container: self.container,
+            layer,
+            device: self.device,
+            left: paths,
+            taken: 0,
+        }
+    }
+
+    /// The weights of each layer of a model, in the order of its layers, those of nested models
+    /// in their place.
+    pub(super) fn of_model(&self, model: &ModelSpec) -> Result<Vec<Vars<'a>>, Error> {
+        match self.container.format {
+            Format::Archive => {
+                let mut found = Vec::new();
+                self.in_archive(model, "", "", &mut found)?;
+                Ok(found)
+            }
+            Format::Legacy => self.in_legacy(model),
+        }
+    }
+
+    /// `layers/<class>_<n>/…` below `folder`, the classes counted in the order of the layers.
+    fn in_archive(
+        &self,
+        model: &ModelSpec,
+        folder: &str,
+        place: &str,
+        found: &mut Vec<Vars<'a>>,
+    ) -> Result<(), Error> {
+        let mut counts = std::collections::HashMap::<String, usize>::new();
+        for layer in &model.layers {
+            let class = snake_case(&layer.class);
+            let n = counts.entry(class.clone()).or_default();
+            let path = match *n {
+                0 => format!("{folder}layers/{class}"),
+                n => format!("{folder}layers/{class}_{n}"),
+            };
+            *n += 1;
+            let name = format!("{place}{}", layer.name);
+            match &layer.model {
+                Some(model) => {
+                    self.in_archive(model, &format!("{path}/"), &format!("{name}/"), found)?;
+                }
+                None => {
+                    let mut paths = Vec::new();
+                    for part in parts(layer) {
+                        self.collect(&format!("{path}{part}/vars"), &mut paths)?;
+                    }
+                    found.push(self.vars(name, paths));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The datasets `0`, `1`, … of a folder of variables; none if it is not there.
+    fn collect(&self, folder: &str, paths: &mut Vec<String>) -> Result<(), Error> {
+        // Keras 2 keeps the parts of an attention layer under private names.
+        let private = folder
+            .replace("/query_", "/_query_")
+            .replace("/key_", "/_key_");
+        let private = private
+            .replace("/value_", "/_value_")
+            .replace("/output_", "/_output_");
+        let group = [folder, &private]
+            .into_iter()
+            .find_map(|f| Some((f, self.container.weights.group(f).ok()?)));
+        let Some((folder, group)) = group else {
+            return Ok(());
+        };
+        let names = group.datasets();
+        let names = names.map_err(|e| self.container.wrong(format!("`{folder}`: {e}")))?;
+        for n in 0..names.len() {
+            if !names.contains(&n.to_string()) {
+                return Err(self
+                    .container
+                    .wrong(format!("`{folder}` lacks the variable {n}")));
+            }
+            paths.push(format!("{folder}/{n}"));
+        }
+        Ok(())
+    }
+
+    fn in_legacy(&self, model: &ModelSpec) -> Result<Vec<Vars<'a>>, Error> {
+        let group = self.container.weights.group("model_weights");
+        let group = group.map_err(|_| {
+            self.container
+                .wrong("has no group `model_weights`: the weights are missing")
+        })?;
+        let mut found = Vec::new();
+        for layer in &model.layers {
+            let paths = self.of_legacy_layer(&group, &layer.name)?;
+            match &layer.model {
+                None => found.push(self.vars(layer.name.clone(), paths)),
+                Some(model) => self.split(model, &layer.name, paths, &mut found)?,
+            }
+        }
+        Ok(found)
+    }
+
+    /// Paths of a layer's weights, in their order.
+    fn of_legacy_layer(&self, weights: &Group, layer: &str) -> Result<Vec<String>, Error> {
+        let Ok(group) = weights.group(layer) else {
+            return Ok(Vec::new());
+        };
+        let place = format!("model_weights/{layer}");
+        let attributes = group.attrs();
+        let attributes = attributes.map_err(|e| self.container.wrong(format!("`{place}`: {e}")))?;
+        let all = names(&attributes, "weight_names").ok_or_else(|| {
+            self.container
+                .wrong(format!("`{place}` has no list of `weight_names`"))
+        })?;
+        Ok(all
+            .into_iter()
+            .map(|name| format!("{place}/{name}"))
+            .collect())
+    }
+
+    /// Hands the weights of a nested model out: first what is trained of each layer, then the rest.
+    fn split(
+        &self,
+        model: &ModelSpec,
+        place: &str,
+        paths: Vec<String>,
+        found: &mut Vec<Vars<'a>>,
+    ) -> Result<(), Error> {
+        let layers = model.all_layers();
+        let counts: Vec<Counts> = layers.iter().map(|l| super::layers::counts(l)).collect();
+        let trained: usize = counts.iter().map(|c| c.trained).sum();
+        let fixed: usize = counts.iter().map(|c| c.fixed).sum();
+        if trained + fixed != paths.len() {
+            return Err(self.container.wrong(format!(
+                "layer `{place}`: the file has {} weights for this model, and the configuration \
+                 says {}",
+                paths.len(),
+                trained + fixed
+            )));
+        }
+        let (mut next_trained, mut next_fixed) = (0, trained);
+        for (layer, count) in layers.iter().zip(counts) {
+            let mut own = paths[next_trained..next_trained + count.trained].to_vec();
+            own.extend_from_slice(&paths[next_fixed..next_fixed + count.fixed]);
+            next_trained += count.trained;
+            next_fixed += count.fixed;
+            found.push(self.vars(format!("{place}/{}", layer.name), own));
+        }
+        Ok(())
+    }
+}
+
+/// The parts of a layer that hold variables of their own, in the order of its weights.
+fn parts(layer: &LayerSpec) -> Vec<String> {
+    let recurrent = |class: &str| matches!(class, "LSTM" | "GRU" | "SimpleRNN");
+    let wrapped = |key: &str| {
+        let inner = layer.config.get(key).and_then(|l| l.get("class_name"));
+        inner.and_then(|c| c.as_str()).unwrap_or("").to_owned()
+    };
+    let inner = |part: &str, class: &str| match recurrent(class) {
+        true => format!("/{part}/cell"),
+        false => format!("/{part}"),
+    };
+    match layer.class.as_str() {
+        class if recurrent(class) => vec!["/cell".into()],
+        "Bidirectional" => {
+            let class = wrapped("layer");
+            vec![
+                inner("forward_layer", &class),
+                inner("backward_layer", &class),
+            ]
+        }
+        "TimeDistributed" => vec![inner("layer", &wrapped("layer"))],
+        "MultiHeadAttention" => ["query", "key", "value", "output"]
+            .map(|part| format!("/{part}_dense"))
+            .to_vec(),
+        _ => vec![String::new()],
+    }
+}
+
+/// `MultiHeadAttention` as `multi_head_attention` (keras/src/utils/naming.py, `to_snake_case`).
+fn snake_case(class: &str) -> String {
+    let chars: Vec<char> = class
+        .chars()
+        .filter(|c| c.is_alphanumeric() || *c == '_')
+        .collect();
+    let mut snake = String::new();
+    for (i, &c) in chars.iter().enumerate() {
+        let before = i.checked_sub(1).map(|i| chars[i]);
+        let after = chars.get(i + 1);
+        let starts_word = c.is_ascii_uppercase()
+            && before.is_some_and(|b| {
+                b.is_ascii_lowercase() || after.is_some_and(|a| a.is_ascii_lowercase()) && b != '_'
+            });
+        if starts_word {
+            snake.push('_');
+        }
+        snake.push(c.to_ascii_lowercase());
+    }
+    snake
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_are_named_as_keras_names_them() {
+        for (class, snake) in [
+            ("Dense", "dense"),
+            ("Conv2D", "conv2d"),
+            ("LSTM", "lstm"),
+            ("GRU", "gru"),
+            ("SimpleRNN", "simple_rnn"),
+            ("PReLU", "p_re_lu"),
+            ("ReLU", "re_lu"),
+            ("LeakyReLU", "leaky_re_lu"),
+            ("MultiHeadAttention", "multi_head_attention"),
+            ("DepthwiseConv2D", "depthwise_conv2d"),
+            ("GlobalAveragePooling2D", "global_average_pooling2d"),
+            ("TimeDistributed", "time_distributed"),
+            ("BatchNormalization", "batch_normalization"),
+        ] {
+            assert_eq!(snake_case(class), snake);
+        }
+    }
+
+    #[test]
+    fn half_precision_is_read_by_hand() {
+        for (bits, value) in [
+            (0x3c00, 1.0),
+            (0xc000, -2.0),
+            (0x3555, 0.333_251_95),
+            (0x0001, 5.960_464_5e-8),
+            (0x7c00, f32::INFINITY),
+            (0x0000, 0.0),
+        ] {
+            assert_eq!(half(bits), value);
+        }
+        assert!(half(0x7e00).is_nan());
+    }
+}
