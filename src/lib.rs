@@ -57,8 +57,9 @@
 //! `undecided`, with the number of cycles that would settle it.
 //!
 //! # What it is not for
-//! - C code's `malloc`, and memory mapped by hand, are not seen. jemalloc is prefixed, so that the
-//!   two do not mix.
+//! - Lines are known of what Rust's global allocator hands out. Of C code's `malloc` and of memory
+//!   mapped by hand only growth is seen, and how much of it. jemalloc is prefixed, so that the two do
+//!   not mix.
 //! - Lines need `debug = "line-tables-only"` or more. Stacks are walked by frame pointers
 //!   (`-C force-frame-pointers=yes`); where a build has none, on x86-64, by call frame information,
 //!   which is right, too, and slower. The report says which.
@@ -71,9 +72,9 @@
 //! repeats a scenario or judges one; both profile any program as it is, which this does not.
 //!
 //! # Features
-//! `cli` (the command), `jemalloc`, `dhat`, `planted` (cases with known truth) and `burn` (three
-//! models on Burn) are on by default; `flex` adds Burn's flex device, and `tokio` asynchronous
-//! checks. Without default features the library needs no C compiler and none of these.
+//! `cli` (the command), `jemalloc`, `dhat`, `planted` (cases with known truth), `burn` (three
+//! models on Burn) and `keras` (Keras files on Burn) are on by default; `flex` adds Burn's flex
+//! device, and `tokio` asynchronous checks. Without default features the library needs no C compiler and none of these.
 
 #![deny(
     missing_docs,
@@ -123,7 +124,7 @@ pub mod workloads;
 
 pub use report::Report;
 
-/// For this crate's own benches.
+/// For this crate's own benches and fuzz targets.
 #[doc(hidden)]
 pub mod bench {
     pub use crate::verdict::synthetic::Life;
@@ -138,6 +139,12 @@ pub mod bench {
     pub fn judge_until_settled(most: u32, lives: &[Life]) -> (u32, Verdict, bool) {
         let (n, judged) = synthetic::judged_until_settled(most, lives, DEFAULT_HORIZON);
         (n, judged.verdict, judged.settled)
+    }
+
+    /// Reads a Keras file and builds its model, without running it.
+    #[cfg(feature = "keras")]
+    pub fn read_keras(path: &std::path::Path) -> Result<(), String> {
+        crate::workloads::keras::build(path)
     }
 
     /// Bytes that the tool has mapped for itself in this process.

@@ -96,7 +96,7 @@ impl Container {
                 format!("`model_config` has {} bytes", text.len()),
             ));
         }
-        let version = attributes.get("keras_version").and_then(|v| self::text(v));
+        let version = attributes.get("keras_version").and_then(self::text);
         Ok(Self {
             path: path.into(),
             config: parse(path, "model_config", &text)?,

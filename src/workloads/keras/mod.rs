@@ -69,6 +69,12 @@ fn check(path: &Path, settings: &Settings) -> Result<Vec<String>, Error> {
     Ok(options)
 }
 
+/// Reads a file and builds its model, without running it: for the fuzz target.
+pub(crate) fn build(path: &Path) -> Result<(), String> {
+    let file = KerasFile::new(path, &Settings::default()).map_err(|e| e.to_string())?;
+    file.open().map(drop).map_err(|e| e.to_string())
+}
+
 /// A file, and what it is run on.
 struct KerasFile {
     path: PathBuf,

@@ -43,10 +43,8 @@ impl Layer for Merge {
             return Err("it is called without inputs".into());
         };
         let fold = |op: Binary| {
-            let all = rest.iter().map(|flow| flow.x.clone());
-            all.fold(Ok(first.x.clone()), |sum: Result<Value, String>, x| {
-                sum?.with(x, op)
-            })
+            let mut all = rest.iter().map(|flow| flow.x.clone());
+            all.try_fold(first.x.clone(), |sum, x| sum.with(x, op))
         };
         let x = match self.how {
             How::Fold(Binary::Subtract) if inputs.len() != 2 => {

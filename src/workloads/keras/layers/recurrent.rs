@@ -17,7 +17,7 @@ enum Kind {
     /// Gates in the order update, reset, candidate. With `reset_after` the reset gate is applied
     /// after the recurrent product, which then has a bias of its own.
     Gru {
-        recurrent_bias: Option<Tensor<1>>,
+        recurrent_bias: Option<Box<Tensor<1>>>,
         reset_after: bool,
     },
 }
@@ -73,7 +73,7 @@ impl Recurrent {
             kind: match class {
                 "LSTM" => Kind::Lstm,
                 "GRU" => Kind::Gru {
-                    recurrent_bias,
+                    recurrent_bias: recurrent_bias.map(Box::new),
                     reset_after,
                 },
                 _ => Kind::Simple,
@@ -122,7 +122,7 @@ impl Recurrent {
             } => {
                 let mut inner = h.clone().matmul(self.recurrent.clone());
                 if let Some(bias) = recurrent_bias {
-                    inner = inner + bias.clone().unsqueeze_dim::<2>(0);
+                    inner = inner + Tensor::clone(bias).unsqueeze_dim::<2>(0);
                 }
                 let update = self.gate(part(&x, 0) + part(&inner, 0));
                 let reset = self.gate(part(&x, 1) + part(&inner, 1));
