@@ -8,7 +8,7 @@
 use std::process::ExitCode;
 
 use afterdrop::Verdict;
-use afterdrop::bench::{Life, judge, judge_until_settled};
+use afterdrop::bench::{Life, Random, judge, judge_until_settled};
 
 const HORIZON: u32 = 64;
 /// Cycles after the warm-up of a run of the default length of a check, and of the longest run that
@@ -17,28 +17,6 @@ const SHORT: u32 = 80;
 const LONG: u32 = 192;
 /// Sites of each kind under each noise.
 const SEEDS: u64 = 200;
-
-/// SplitMix64 (G. L. Steele, D. Lea, C. H. Flood (2014), "Fast splittable pseudorandom number
-/// generators", OOPSLA).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-
-    fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
-    }
-}
 
 /// What a site does.
 #[derive(Clone, Copy, PartialEq)]
@@ -328,7 +306,7 @@ fn main() -> ExitCode {
                 for seed in 0..SEEDS {
                     let lives = |n| {
                         let mut random =
-                            Random(seed.wrapping_mul(0x0005_DEEC_E66D).wrapping_add(11));
+                            Random::new(seed.wrapping_mul(0x0005_DEEC_E66D).wrapping_add(11));
                         let mut lives = (kind.blocks)(n, &mut random);
                         (noise.add)(n, &mut random, &mut lives);
                         lives

@@ -113,6 +113,7 @@ mod measure;
 mod memory_limit;
 mod names;
 mod proc;
+mod random;
 pub mod report;
 mod smaps;
 mod sources;
@@ -127,6 +128,7 @@ pub use report::Report;
 /// For this crate's own benches and fuzz targets.
 #[doc(hidden)]
 pub mod bench {
+    pub use crate::random::Random;
     pub use crate::verdict::synthetic::Life;
     use crate::verdict::{DEFAULT_HORIZON, Verdict, synthetic};
 

@@ -8,6 +8,7 @@ use ::burn::tensor::Device;
 use super::{Entry, Settings};
 use crate::cycle::{Failure, Model, Prediction, Workload};
 use crate::error::Error;
+use crate::random::Random;
 
 mod config;
 mod container;
@@ -169,21 +170,13 @@ fn made_input(container: &Container, shape: &InputShape, batch: usize) -> Result
             "an input of the shape {dims:?} is too large to make"
         ))
     })?;
-    // SplitMix64 (Steele, Lea, Flood (2014), "Fast splittable pseudorandom number generators").
-    let mut state = 42_u64;
-    let mut next = || {
-        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    };
-    let value = |bits: u64| match shape.tokens {
-        Some(tokens) => (bits % tokens.max(1) as u64) as f32,
-        None => (bits >> 40) as f32 / (1_u64 << 24) as f32,
+    let mut random = Random::new(42);
+    let mut value = || match shape.tokens {
+        Some(tokens) => random.below(tokens.max(1) as u64) as f32,
+        None => random.fraction(),
     };
     Ok(Array {
-        values: (0..count).map(|_| value(next())).collect(),
+        values: (0..count).map(|_| value()).collect(),
         shape: dims,
     })
 }

@@ -42,22 +42,9 @@ fn read(path: &Path, runs: bool) -> Result<(), String> {
     Ok(())
 }
 
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((z ^ (z >> 31)) % n as u64) as usize
-    }
-}
-
 #[test]
 fn no_damage_makes_a_reader_panic_or_hang() {
-    let mut random = Random(1);
+    let mut random = Random::new(1);
     let mut refused = 0;
     for file in [
         "mlp/model.h5",
@@ -71,18 +58,18 @@ fn no_damage_makes_a_reader_panic_or_hang() {
         let whole = std::fs::read(fixture(file)).unwrap();
         for round in 0..400 {
             let mut bytes = whole.clone();
-            for _ in 0..=random.below(8) {
+            for _ in 0..=random.index(8) {
                 // The first part holds what says where everything is.
-                let reach = if random.below(2) == 0 {
+                let reach = if random.index(2) == 0 {
                     bytes.len()
                 } else {
                     bytes.len().min(4096)
                 };
-                let at = random.below(reach);
-                bytes[at] = random.below(256) as u8;
+                let at = random.index(reach);
+                bytes[at] = random.index(256) as u8;
             }
-            if random.below(4) == 0 {
-                bytes.truncate(random.below(whole.len()));
+            if random.index(4) == 0 {
+                bytes.truncate(random.index(whole.len()));
             }
             let damaged = Temporary::new("damaged", &bytes);
             let begun = Instant::now();

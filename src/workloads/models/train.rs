@@ -12,6 +12,7 @@ use ::burn::tensor::{Int, Tensor, TensorData};
 use super::transformer::VOCABULARY;
 use super::{BATCH, CLASSES, Cnn, Mlp, Shipped, Transformer, ndarray};
 use crate::error::Error;
+use crate::random::Random;
 
 const STEPS: usize = 150;
 const TRAINING_BATCH: usize = 32;
@@ -23,29 +24,6 @@ pub(crate) fn make_all(folder: &Path) -> Result<Vec<String>, Error> {
         make::<Cnn>(folder, image)?,
         make::<Transformer>(folder, sequence)?,
     ])
-}
-
-/// A seeded generator, so that fixtures come out the same each time: SplitMix64 (Steele, Lea,
-/// Flood, "Fast splittable pseudorandom number generators", 2014).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
-    }
-
-    /// Between 0 and 1.
-    fn fraction(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / (1_u64 << 24) as f32
-    }
 }
 
 /// A bright square whose place tells the class, under noise.
@@ -61,9 +39,9 @@ fn image(class: usize, random: &mut Random) -> Vec<f32> {
 /// Random tokens, of which a third are the class's own.
 fn sequence(class: usize, random: &mut Random) -> Vec<f32> {
     (0..32)
-        .map(|_| match random.below(3) {
+        .map(|_| match random.index(3) {
             0 => class as f32,
-            _ => random.below(VOCABULARY) as f32,
+            _ => random.index(VOCABULARY) as f32,
         })
         .collect()
 }
@@ -74,7 +52,7 @@ fn batch(size: usize, draw: Draw, random: &mut Random) -> (Vec<f32>, Vec<i64>) {
     let mut input = Vec::new();
     let mut classes = Vec::new();
     for _ in 0..size {
-        let class = random.below(CLASSES);
+        let class = random.index(CLASSES);
         input.extend(draw(class, random));
         classes.push(class as i64);
     }
@@ -84,7 +62,7 @@ fn batch(size: usize, draw: Draw, random: &mut Random) -> (Vec<f32>, Vec<i64>) {
 fn make<M: Shipped>(folder: &Path, draw: Draw) -> Result<String, Error> {
     let device = ndarray().autodiff();
     device.seed(42);
-    let mut random = Random(42);
+    let mut random = Random::new(42);
     let mut model = M::init(&device, 1);
     let mut optimizer = AdamConfig::new().init();
     let loss = CrossEntropyLossConfig::new().init(&device);
