@@ -45,6 +45,15 @@ pub(super) enum Arg {
 }
 
 impl Arg {
+    /// The tensors in it, lists in their order.
+    pub(super) fn tensors(&self) -> Vec<&TensorRef> {
+        match self {
+            Self::Tensor(tensor) => vec![tensor],
+            Self::List(args) => args.iter().flat_map(Self::tensors).collect(),
+            Self::Value(_) => Vec::new(),
+        }
+    }
+
     fn each_tensor(&mut self, visit: &impl Fn(&mut TensorRef)) {
         match self {
             Self::Tensor(tensor) => visit(tensor),

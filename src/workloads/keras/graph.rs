@@ -23,6 +23,8 @@ pub(super) struct Graph {
     order: Vec<(usize, usize)>,
     inputs: Vec<(usize, usize)>,
     outputs: Vec<TensorRef>,
+    /// How often each call's result is needed: what nobody needs any more goes.
+    needed: HashMap<(usize, usize), usize>,
     by_name: HashMap<String, usize>,
 }
 
@@ -64,24 +66,18 @@ impl Graph {
         }
         let finder = Finder::new(container, device);
         let mut vars = finder.of_model(&spec)?.into_iter();
-        let graph = Self::build(container, &spec, &mut vars)?;
-        Ok(graph)
+        Self::build(container, &spec, &mut vars)
     }
 
     fn build<'a>(
         container: &Container,
         spec: &ModelSpec,
-        vars: &mut impl Iterator<Item = Vars<'a>>,
+        vars: &mut dyn Iterator<Item = Vars<'a>>,
     ) -> Result<Self, Error> {
         let mut nodes = Vec::new();
         for layer in &spec.layers {
             let runs = match &layer.model {
-                Some(model) => {
-                    // Erased: a model in a model in a model would be a type without end.
-                    let vars: &mut dyn Iterator<Item = Vars<'a>> = vars;
-                    let mut vars = vars;
-                    Runs::Model(Box::new(Self::build_nested(container, model, &mut vars)?))
-                }
+                Some(model) => Runs::Model(Box::new(Self::build(container, model, vars)?)),
                 None => {
                     let mut vars = vars.next().ok_or_else(|| {
                         container.wrong(format!("layer `{}` has no place", layer.name))
@@ -108,22 +104,24 @@ impl Graph {
             inputs.push((index, input.node));
         }
         let order = order(&nodes, &by_name, &inputs, &spec.outputs).map_err(wrong)?;
+        let mut needed: HashMap<(usize, usize), usize> = HashMap::new();
+        let taken = order
+            .iter()
+            .flat_map(|&(node, call)| tensors(&nodes[node].calls[call]));
+        for tensor in taken.chain(&spec.outputs) {
+            *needed
+                .entry(place(&by_name, tensor).map_err(wrong)?)
+                .or_default() += 1;
+        }
         Ok(Self {
             name: spec.name.clone(),
             nodes,
             order,
             inputs,
             outputs: spec.outputs.clone(),
+            needed,
             by_name,
         })
-    }
-
-    fn build_nested<'a>(
-        container: &Container,
-        spec: &ModelSpec,
-        vars: &mut &mut dyn Iterator<Item = Vars<'a>>,
-    ) -> Result<Self, Error> {
-        Self::build(container, spec, vars)
     }
 
     fn layer(
@@ -158,16 +156,7 @@ impl Graph {
         for (&place, input) in self.inputs.iter().zip(inputs) {
             results.insert(place, vec![input.clone()]);
         }
-        // How often a call's result is still needed: what nobody needs any more goes.
-        let mut needed: HashMap<(usize, usize), usize> = HashMap::new();
-        for &(node, call) in &self.order {
-            for tensor in tensors(&self.nodes[node].calls[call]) {
-                *needed.entry(self.place(tensor)?).or_default() += 1;
-            }
-        }
-        for output in &self.outputs {
-            *needed.entry(self.place(output)?).or_default() += 1;
-        }
+        let mut needed = self.needed.clone();
         for &(node, call) in &self.order {
             if results.contains_key(&(node, call)) {
                 continue;
@@ -180,10 +169,8 @@ impl Graph {
                 flow.cloned()
                     .ok_or_else(|| format!("`{}` has no output {}", tensor.layer, tensor.tensor))
             };
-            let mut flows = Vec::new();
-            for arg in &called.args {
-                collect(arg, &get, &mut flows)?;
-            }
+            let given = called.args.iter().flat_map(Arg::tensors).map(get);
+            let mut flows = given.collect::<Result<Vec<Flow>, String>>()?;
             let mut extra = Extra {
                 constants: layers::operation::numbers(&called.args),
                 ..Extra::default()
@@ -244,46 +231,21 @@ impl Graph {
     }
 
     fn place(&self, tensor: &TensorRef) -> Result<(usize, usize), String> {
-        let index = self.by_name.get(&tensor.layer).copied();
-        let index = index.ok_or_else(|| format!("there is no layer `{}`", tensor.layer))?;
-        Ok((index, tensor.node))
+        place(&self.by_name, tensor)
     }
+}
+
+/// The layer and the call that a tensor comes from.
+fn place(by_name: &HashMap<String, usize>, tensor: &TensorRef) -> Result<(usize, usize), String> {
+    let index = by_name.get(&tensor.layer).copied();
+    let index = index.ok_or_else(|| format!("there is no layer `{}`", tensor.layer))?;
+    Ok((index, tensor.node))
 }
 
 /// The tensors that a call takes.
-fn tensors(call: &Call) -> Vec<&TensorRef> {
-    fn of<'a>(arg: &'a Arg, found: &mut Vec<&'a TensorRef>) {
-        match arg {
-            Arg::Tensor(tensor) => found.push(tensor),
-            Arg::List(args) => args.iter().for_each(|arg| of(arg, found)),
-            Arg::Value(_) => {}
-        }
-    }
-    let mut found = Vec::new();
+fn tensors(call: &Call) -> impl Iterator<Item = &TensorRef> {
     let kwargs = call.kwargs.iter().map(|(_, arg)| arg);
-    call.args
-        .iter()
-        .chain(kwargs)
-        .for_each(|arg| of(arg, &mut found));
-    found
-}
-
-/// The tensors of an argument, lists in their order.
-fn collect(
-    arg: &Arg,
-    get: &impl Fn(&TensorRef) -> Result<Flow, String>,
-    flows: &mut Vec<Flow>,
-) -> Result<(), String> {
-    match arg {
-        Arg::Tensor(tensor) => flows.push(get(tensor)?),
-        Arg::List(args) => {
-            for arg in args {
-                collect(arg, get, flows)?;
-            }
-        }
-        Arg::Value(_) => {}
-    }
-    Ok(())
+    call.args.iter().chain(kwargs).flat_map(Arg::tensors)
 }
 
 /// An order of the calls that the outputs need, each behind its inputs.
@@ -298,23 +260,19 @@ fn order(
         Open,
         Done,
     }
-    let place = |tensor: &TensorRef| -> Result<(usize, usize), String> {
-        let index = by_name.get(&tensor.layer).copied();
-        let index = index.ok_or_else(|| format!("there is no layer `{}`", tensor.layer))?;
-        if tensor.node >= nodes[index].calls.len() && !inputs.contains(&(index, tensor.node)) {
-            return Err(format!(
-                "layer `{}` has no call {}",
-                tensor.layer, tensor.node
-            ));
+    let known = |tensor: &TensorRef| -> Result<(usize, usize), String> {
+        let (index, call) = place(by_name, tensor)?;
+        if call >= nodes[index].calls.len() && !inputs.contains(&(index, call)) {
+            return Err(format!("layer `{}` has no call {call}", tensor.layer));
         }
-        Ok((index, tensor.node))
+        Ok((index, call))
     };
     let mut states: HashMap<(usize, usize), State> = HashMap::new();
     let mut order = Vec::new();
     // A stack of its own: a long chain of layers must not overflow the thread's.
     let mut stack: Vec<(usize, usize)> = Vec::new();
     for output in outputs {
-        stack.push(place(output)?);
+        stack.push(known(output)?);
     }
     while let Some(&call) = stack.last() {
         match states.get(&call) {
@@ -339,7 +297,7 @@ fn order(
         }
         let (node, number) = call;
         for tensor in tensors(&nodes[node].calls[number]) {
-            let needs = place(tensor)?;
+            let needs = known(tensor)?;
             match states.get(&needs) {
                 Some(State::Open) => {
                     return Err(format!(

@@ -106,6 +106,17 @@ impl Value {
         look!(self, t => t.dims().len())
     }
 
+    /// The place of an axis, which is counted from the end if negative.
+    ///
+    /// # Errors
+    /// If there is no such axis.
+    pub(super) fn axis(&self, axis: i64) -> Result<usize, String> {
+        let rank = self.rank();
+        let from_start = if axis < 0 { rank as i64 + axis } else { axis };
+        let axis = usize::try_from(from_start).ok().filter(|&a| a < rank);
+        axis.ok_or_else(|| format!("a tensor of rank {rank} has no such axis"))
+    }
+
     /// Size of the last axis.
     pub(super) fn last(&self) -> usize {
         self.shape().last().copied().unwrap_or(0)

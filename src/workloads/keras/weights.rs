@@ -116,8 +116,9 @@ impl Vars<'_> {
         let dtype = dtype.map_err(|e| self.wrong(format!("the weight `{path}`: {e}")))?;
         let unreadable = |e: hdf5_pure::Error| self.wrong(format!("the weight `{path}`: {e}"));
         let values = match &dtype {
-            DType::F32 | DType::F64 => dataset.read_f32().map_err(unreadable)?,
-            DType::I8
+            DType::F32
+            | DType::F64
+            | DType::I8
             | DType::I16
             | DType::I32
             | DType::I64
@@ -158,6 +159,19 @@ impl Vars<'_> {
             Value::R1(t) => Ok(t),
             _ => Err(self.wrong(format!("`{name}` is no vector"))),
         }
+    }
+
+    /// The next weight, if the layer has it.
+    ///
+    /// # Errors
+    /// As [`Vars::next`].
+    pub(super) fn vector_if(
+        &mut self,
+        has: bool,
+        name: &str,
+        size: Option<usize>,
+    ) -> Result<Option<Tensor<1>>, Error> {
+        has.then(|| self.vector(name, size)).transpose()
     }
 
     pub(super) fn matrix(

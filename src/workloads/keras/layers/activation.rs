@@ -103,14 +103,10 @@ impl Activation {
     /// # Errors
     /// If it goes along an axis that the tensor does not have.
     pub(crate) fn apply(self, x: Value) -> Result<Value, String> {
-        let rank = x.rank();
-        let axis = match self {
-            Self::Softmax(axis) if axis < 0 => rank as i64 + axis,
+        let axis = x.axis(match self {
             Self::Softmax(axis) => axis,
-            _ => rank as i64 - 1,
-        };
-        let axis = usize::try_from(axis).ok().filter(|&a| a < rank);
-        let axis = axis.ok_or_else(|| format!("a tensor of rank {rank} has no such axis"))?;
+            _ => -1,
+        })?;
         if self == Self::Glu && !x.last().is_multiple_of(2) {
             return Err(format!("glu halves the last axis, which has {}", x.last()));
         }
@@ -228,12 +224,10 @@ impl Layer for Activated {
 pub(super) struct PRelu(Value);
 
 impl PRelu {
-    pub(super) fn build(config: &Config<'_>, vars: &mut Vars<'_>) -> Result<Self, Error> {
+    pub(super) fn build(vars: &mut Vars<'_>) -> Result<Self, Error> {
         // Of the rank of the input without its batch, which only the file tells.
         let rank = vars.rank_of_next().unwrap_or(1);
-        let alpha = vars.next("alpha", &vec![None; rank])?;
-        let _ = config;
-        Ok(Self(alpha))
+        Ok(Self(vars.next("alpha", &vec![None; rank])?))
     }
 }
 

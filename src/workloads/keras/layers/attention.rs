@@ -77,10 +77,7 @@ impl MultiHead {
         let kernel = vars.next("output", &[Some(heads), Some(value_width), None])?;
         let gives = kernel.last();
         let kernel = vars.checked(kernel.reshape(&[heads * value_width, gives]))?;
-        let bias = match use_bias {
-            true => Some(vars.vector("output", Some(gives))?),
-            false => None,
-        };
+        let bias = vars.vector_if(use_bias, "output", Some(gives))?;
         Ok(Self {
             heads,
             key_width,

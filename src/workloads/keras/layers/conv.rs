@@ -136,14 +136,7 @@ impl Conv {
         let activation = vars.checked(Activation::of(config, "activation", "linear"))?;
         let groups = vars.checked(config.size_or("groups", 1))?;
         let is_1d = class == "Conv1D";
-        let pair = |key: &str, default: Option<usize>| -> Result<[usize; 2], String> {
-            if is_1d {
-                let [one] = config.sizes::<1>(key, default)?;
-                Ok([1, one])
-            } else {
-                config.sizes::<2>(key, default)
-            }
-        };
+        let pair = |key: &str, default: Option<usize>| config.image_sizes(is_1d, key, default);
         let [height, width] = vars.checked(pair("kernel_size", None))?;
         let stride = vars.checked(pair("strides", Some(1)))?;
         let dilation = vars.checked(pair("dilation_rate", Some(1)))?;
@@ -168,7 +161,7 @@ impl Conv {
                         format!("{filters} filters are not {groups} groups of the same size");
                     return Err(vars.wrong(what));
                 }
-                let bias = bias(vars, use_bias, filters)?;
+                let bias = vars.vector_if(use_bias, "bias", Some(filters))?;
                 vec![step(kernel, bias, groups)]
             }
             _ => {
@@ -182,14 +175,14 @@ impl Conv {
                     .permute([2, 3, 0, 1])
                     .reshape([outer, 1, height, width]);
                 if class == "DepthwiseConv2D" {
-                    let bias = bias(vars, use_bias, outer)?;
+                    let bias = vars.vector_if(use_bias, "bias", Some(outer))?;
                     vec![step(kernel, bias, channels)]
                 } else {
                     let filters = vars.checked(config.size("filters"))?;
                     let shape = [Some(1), Some(1), Some(outer), Some(filters)];
                     let points = vars.next("pointwise_kernel", &shape)?;
                     let points = vars.checked(image_kernel(points))?.permute([3, 2, 0, 1]);
-                    let bias = bias(vars, use_bias, filters)?;
+                    let bias = vars.vector_if(use_bias, "bias", Some(filters))?;
                     let first = step(kernel, None, channels);
                     let second = Step {
                         stride: [1, 1],
@@ -215,14 +208,6 @@ fn image_kernel(kernel: Value) -> Result<Tensor<4>, String> {
         Value::R4(t) => Ok(t),
         Value::R3(t) => Ok(t.unsqueeze_dim::<4>(0)),
         other => Err(format!("its kernel has the shape {:?}", other.shape())),
-    }
-}
-
-fn bias(vars: &mut Vars<'_>, used: bool, size: usize) -> Result<Option<Tensor<1>>, Error> {
-    if used {
-        vars.vector("bias", Some(size)).map(Some)
-    } else {
-        Ok(None)
     }
 }
 
@@ -264,7 +249,7 @@ impl Transposed {
         let kernel = vars.checked(image_kernel(kernel))?.permute([3, 2, 0, 1]);
         Ok(Self {
             kernel,
-            bias: bias(vars, config.flag("use_bias", true), filters)?,
+            bias: vars.vector_if(config.flag("use_bias", true), "bias", Some(filters))?,
             stride: vars.checked(config.sizes("strides", Some(1)))?,
             padding: vars.checked(Padding::of(config))?,
             activation: vars.checked(Activation::of(config, "activation", "linear"))?,

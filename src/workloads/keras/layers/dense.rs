@@ -23,13 +23,9 @@ impl Dense {
         vars.checked(config.refuse("quantization_config", &[]))?;
         let activation = vars.checked(Activation::of(config, "activation", "linear"))?;
         let kernel = vars.matrix("kernel", [None, Some(units)])?;
-        let bias = match config.flag("use_bias", true) {
-            true => Some(vars.vector("bias", Some(units))?),
-            false => None,
-        };
         Ok(Self {
             kernel,
-            bias,
+            bias: vars.vector_if(config.flag("use_bias", true), "bias", Some(units))?,
             activation,
         })
     }

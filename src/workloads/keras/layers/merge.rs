@@ -59,9 +59,7 @@ impl Layer for Merge {
                 each!(fold(Binary::Add)?, t => t / count)
             }
             How::Concatenate(axis) => {
-                let rank = first.x.rank();
-                let axis = if axis < 0 { rank as i64 + axis } else { axis };
-                let axis = usize::try_from(axis).map_err(|_| "it has no such axis")?;
+                let axis = first.x.axis(axis)?;
                 Value::concat(inputs.iter().map(|f| f.x.clone()).collect(), axis)?
             }
         };

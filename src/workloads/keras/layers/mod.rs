@@ -95,6 +95,18 @@ impl Config<'_> {
         self.get(key).and_then(Json::as_f64).unwrap_or(default)
     }
 
+    /// One number or a list of them; `None` if it is not there.
+    pub(super) fn numbers(&self, key: &str) -> Result<Option<Vec<f32>>, String> {
+        let number = |v: &Json| v.as_f64().map(|v| v as f32);
+        let numbers = match self.get(key) {
+            None => return Ok(None),
+            Some(Json::Array(all)) => all.iter().map(number).collect(),
+            Some(one) => number(one).map(|v| vec![v]),
+        };
+        let wrong = || format!("its `{key}` is no number: {}", self.shown(key));
+        numbers.map(Some).ok_or_else(wrong)
+    }
+
     pub(super) fn flag(&self, key: &str, default: bool) -> bool {
         self.get(key).and_then(Json::as_bool).unwrap_or(default)
     }
@@ -131,6 +143,20 @@ impl Config<'_> {
                 all.and_then(|all| all.try_into().ok()).ok_or_else(wrong)
             }
             (Some(one), _) => size(one).map(|s| [s; N]).ok_or_else(wrong),
+        }
+    }
+
+    /// Sizes of the height and the width; a sequence has the height 1.
+    fn image_sizes(
+        &self,
+        is_sequence: bool,
+        key: &str,
+        default: Option<usize>,
+    ) -> Result<[usize; 2], String> {
+        if is_sequence {
+            self.sizes::<1>(key, default).map(|[width]| [1, width])
+        } else {
+            self.sizes(key, default)
         }
     }
 
@@ -292,7 +318,7 @@ pub(super) fn build(
         "Activation" | "ReLU" | "LeakyReLU" | "ELU" | "Softmax" => {
             Box::new(vars.checked(activation::Activated::build(class, config))?)
         }
-        "PReLU" => Box::new(activation::PRelu::build(config, vars)?),
+        "PReLU" => Box::new(activation::PRelu::build(vars)?),
         "Conv1D" | "Conv2D" | "DepthwiseConv2D" | "SeparableConv2D" => {
             Box::new(conv::Conv::build(class, config, vars)?)
         }

@@ -15,13 +15,6 @@ fn along(vector: Tensor<1>, axis: usize, rank: usize) -> Result<Value, String> {
     Value::R1(vector).reshape(&shape)
 }
 
-/// The axis, counted from the end if negative.
-fn axis_of(axis: i64, rank: usize) -> Result<usize, String> {
-    let from_start = if axis < 0 { rank as i64 + axis } else { axis };
-    let axis = usize::try_from(from_start).ok().filter(|&a| a < rank);
-    axis.ok_or_else(|| format!("a tensor of rank {rank} has no such axis"))
-}
-
 /// A single axis of a configuration, which may be in a list.
 fn single_axis(config: &Config<'_>) -> Result<i64, String> {
     match config.get("axis") {
@@ -33,6 +26,17 @@ fn single_axis(config: &Config<'_>) -> Result<i64, String> {
         .ok_or_else(|| "more than one `axis` is not supported".into()),
         Some(axis) => axis.as_i64().ok_or_else(|| "its `axis` is no axis".into()),
     }
+}
+
+/// The weights `gamma` and `beta` of a layer, those that it has.
+fn gamma_and_beta(
+    config: &Config<'_>,
+    vars: &mut Vars<'_>,
+) -> Result<(Option<Tensor<1>>, Option<Tensor<1>>), Error> {
+    let gamma = vars.vector_if(config.flag("scale", true), "gamma", None)?;
+    let size = gamma.as_ref().map(|g| g.dims()[0]);
+    let beta = vars.vector_if(config.flag("center", true), "beta", size)?;
+    Ok((gamma, beta))
 }
 
 /// `BatchNormalization` as it predicts: by the moving mean and variance.
@@ -47,15 +51,8 @@ pub(super) struct Batch {
 impl Batch {
     pub(super) fn build(config: &Config<'_>, vars: &mut Vars<'_>) -> Result<Self, Error> {
         let axis = vars.checked(single_axis(config))?;
-        let gamma = match config.flag("scale", true) {
-            true => Some(vars.vector("gamma", None)?),
-            false => None,
-        };
+        let (gamma, beta) = gamma_and_beta(config, vars)?;
         let size = gamma.as_ref().map(|g| g.dims()[0]);
-        let beta = match config.flag("center", true) {
-            true => Some(vars.vector("beta", size)?),
-            false => None,
-        };
         let mean = vars.vector("moving_mean", size)?;
         let variance = vars.vector("moving_variance", Some(mean.dims()[0]))?;
         let deviation = (variance + config.number("epsilon", 1e-3)).sqrt();
@@ -79,7 +76,7 @@ impl Layer for Batch {
     fn call(&self, inputs: &[Flow], _: &Extra) -> Result<Vec<Flow>, String> {
         let input = one(inputs)?;
         let shape = input.x.shape();
-        let axis = axis_of(self.axis, shape.len())?;
+        let axis = input.x.axis(self.axis)?;
         let size = self.scale.dims()[0];
         if shape[axis] != size {
             return Err(format!(
@@ -105,15 +102,7 @@ impl LayerNorm {
     pub(super) fn build(config: &Config<'_>, vars: &mut Vars<'_>) -> Result<Self, Error> {
         let axis = vars.checked(single_axis(config))?;
         vars.checked(config.refuse("rms_scaling", &[Json::from(false)]))?;
-        let gamma = match config.flag("scale", true) {
-            true => Some(vars.vector("gamma", None)?),
-            false => None,
-        };
-        let size = gamma.as_ref().map(|g| g.dims()[0]);
-        let beta = match config.flag("center", true) {
-            true => Some(vars.vector("beta", size)?),
-            false => None,
-        };
+        let (gamma, beta) = gamma_and_beta(config, vars)?;
         Ok(Self {
             gamma,
             beta,
@@ -127,7 +116,7 @@ impl Layer for LayerNorm {
     fn call(&self, inputs: &[Flow], _: &Extra) -> Result<Vec<Flow>, String> {
         let input = one(inputs)?;
         let rank = input.x.rank();
-        if axis_of(self.axis, rank)? != rank - 1 {
+        if input.x.axis(self.axis)? != rank - 1 {
             return Err("only the last axis can be normalized".into());
         }
         let normal = each!(input.x.clone(), t => {
@@ -169,13 +158,9 @@ impl Normalize {
         if axes.len() > 1 {
             return Err(vars.wrong("more than one `axis` is not supported"));
         }
-        let given = |key: &str| -> Option<Vec<f32>> {
-            match config.get(key)? {
-                Json::Array(all) => all.iter().map(|v| v.as_f64().map(|v| v as f32)).collect(),
-                one => one.as_f64().map(|v| vec![v as f32]),
-            }
-        };
-        let (mean, variance) = match (given("mean"), given("variance")) {
+        let mean = vars.checked(config.numbers("mean"))?;
+        let variance = vars.checked(config.numbers("variance"))?;
+        let (mean, variance) = match (mean, variance) {
             (Some(mean), Some(variance)) => {
                 let device = vars.device().clone();
                 let vector = |values: Vec<f32>| {
@@ -211,7 +196,7 @@ impl Layer for Normalize {
             let mut shape = vec![1; rank];
             let size: usize = v.shape().iter().product();
             let axis = self.axes.first().copied().unwrap_or(-1);
-            shape[axis_of(axis, rank)?] = size;
+            shape[input.x.axis(axis)?] = size;
             v.clone().reshape(&shape)
         };
         let (mean, deviation) = (placed(&self.mean)?, placed(&self.deviation)?);
@@ -238,18 +223,9 @@ pub(super) struct Rescale {
 
 impl Rescale {
     pub(super) fn build(config: &Config<'_>) -> Result<Self, String> {
-        let numbers = |key: &str, default: f32| -> Result<Vec<f32>, String> {
-            let all = match config.get(key) {
-                None => return Ok(vec![default]),
-                Some(Json::Array(all)) => all.iter().map(Json::as_f64).collect(),
-                Some(one) => one.as_f64().map(|v| vec![v]),
-            };
-            let all: Vec<f64> = all.ok_or_else(|| format!("its `{key}` is no number"))?;
-            Ok(all.into_iter().map(|v| v as f32).collect())
-        };
         Ok(Self {
-            scale: numbers("scale", 1.0)?,
-            offset: numbers("offset", 0.0)?,
+            scale: config.numbers("scale")?.unwrap_or_else(|| vec![1.0]),
+            offset: config.numbers("offset")?.unwrap_or_else(|| vec![0.0]),
         })
     }
 }

@@ -121,12 +121,8 @@ impl Layer for Mean {
     fn call(&self, inputs: &[Flow], _: &Extra) -> Result<Vec<Flow>, String> {
         let mut x = super::one(inputs)?.x.clone();
         let rank = x.rank();
-        let mut axes = Vec::new();
-        for &axis in &self.axes {
-            let axis = if axis < 0 { rank as i64 + axis } else { axis };
-            let axis = usize::try_from(axis).ok().filter(|&a| a < rank);
-            axes.push(axis.ok_or_else(|| format!("a tensor of rank {rank} has no such axis"))?);
-        }
+        let axes = self.axes.iter().map(|&axis| x.axis(axis));
+        let axes = axes.collect::<Result<Vec<usize>, String>>()?;
         for &axis in &axes {
             x = each!(x, t => t.mean_dim(axis));
         }

@@ -20,14 +20,7 @@ impl Pool {
     pub(super) fn build(class: &str, config: &Config<'_>) -> Result<Self, String> {
         config.channels_last()?;
         let is_1d = class.ends_with("1D");
-        let pair = |key: &str, default: Option<usize>| -> Result<[usize; 2], String> {
-            if is_1d {
-                let [one] = config.sizes::<1>(key, default)?;
-                Ok([1, one])
-            } else {
-                config.sizes::<2>(key, default)
-            }
-        };
+        let pair = |key: &str, default: Option<usize>| config.image_sizes(is_1d, key, default);
         let size = pair("pool_size", Some(2))?;
         let stride = match config.get("strides") {
             Some(_) => pair("strides", None)?,
