@@ -108,6 +108,51 @@ fn state_of_stat(stat: &str) -> Option<char> {
     stat.rsplit_once(") ")?.1.chars().next()
 }
 
+/// Reads a file of `/proc` of any size into `text`; `None` if that fails on the way.
+pub(crate) fn read_whole(path: &str, text: &mut MappedVec<u8>) -> Option<()> {
+    text.clear();
+    let mut file = File::open(path).ok()?;
+    let mut chunk = [0; 4096];
+    loop {
+        match file.read(&mut chunk) {
+            Ok(0) => return Some(()),
+            Ok(n) => text.extend_from_slice(&chunk[..n]).ok()?,
+            Err(_) => return None,
+        }
+    }
+}
+
+/// A line of `/proc/self/maps`, as each mapping of `/proc/self/smaps` begins with one:
+/// `55d0-55d1 rw-p 00000000 fe:00 12   /path` (proc_pid_maps(5)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MapsLine<'a> {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    /// Such as `rw-p`.
+    pub(crate) access: &'a str,
+    /// Bytes into the file.
+    pub(crate) offset: u64,
+    /// A path, a name in brackets, or nothing.
+    pub(crate) name: &'a str,
+}
+
+impl<'a> MapsLine<'a> {
+    /// Parses a line; `None` if it is no such line.
+    pub(crate) fn of(line: &'a str) -> Option<Self> {
+        let mut fields = line.splitn(6, ' ');
+        let (start, end) = fields.next()?.split_once('-')?;
+        let access = fields.next().filter(|a| a.len() == 4)?;
+        let offset = fields.next()?;
+        Some(Self {
+            start: u64::from_str_radix(start, 16).ok()?,
+            end: u64::from_str_radix(end, 16).ok()?,
+            access,
+            offset: u64::from_str_radix(offset, 16).ok()?,
+            name: fields.nth(2).unwrap_or("").trim_start(),
+        })
+    }
+}
+
 /// One executable mapping of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CodeMapping<'a> {
@@ -123,16 +168,8 @@ pub(crate) fn for_each_code_mapping(
     text: &mut MappedVec<u8>,
     mut visit: impl FnMut(CodeMapping<'_>),
 ) {
-    text.clear();
-    let Ok(mut file) = File::open("/proc/self/maps") else {
-        return;
-    };
-    let mut chunk = [0; 4096];
-    while let Ok(n @ 1..) = file.read(&mut chunk) {
-        if text.extend_from_slice(&chunk[..n]).is_err() {
-            break;
-        }
-    }
+    // What was read before an error still counts.
+    let _ = read_whole("/proc/self/maps", text);
     for line in text.as_slice().split(|&b| b == b'\n') {
         if let Some(mapping) = std::str::from_utf8(line).ok().and_then(code_mapping) {
             visit(mapping);
@@ -140,18 +177,14 @@ pub(crate) fn for_each_code_mapping(
     }
 }
 
-/// A line of `/proc/self/maps` (proc_pid_maps(5)), if it is executable and of a file.
+/// The mapping of a line, if it is executable and of a file.
 fn code_mapping(line: &str) -> Option<CodeMapping<'_>> {
-    let mut fields = line.splitn(6, ' ');
-    let (start, end) = fields.next()?.split_once('-')?;
-    let executable = fields.next()?.contains('x');
-    let offset = fields.next()?;
-    let path = fields.nth(2)?.trim_start();
-    (executable && path.starts_with('/')).then_some(CodeMapping {
-        start: u64::from_str_radix(start, 16).ok()?,
-        end: u64::from_str_radix(end, 16).ok()?,
-        offset: u64::from_str_radix(offset, 16).ok()?,
-        path,
+    let line = MapsLine::of(line)?;
+    (line.access.contains('x') && line.name.starts_with('/')).then_some(CodeMapping {
+        start: line.start,
+        end: line.end,
+        offset: line.offset,
+        path: line.name,
     })
 }
 

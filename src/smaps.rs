@@ -2,13 +2,13 @@
 //! allocating.
 
 use std::fs::File;
-use std::io::Read;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::heap::{self, MappedVec};
+use crate::proc::{self, MapsLine};
 
 /// Resident bytes by kind, and what else the balance needs. The kinds add up to `total`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,16 +51,7 @@ struct Mapping<'a> {
 
 /// Reads it; `None` if the kernel does not tell. `text` is scratch.
 pub(crate) fn resident(text: &mut MappedVec<u8>) -> Option<Resident> {
-    let mut file = File::open("/proc/self/smaps").ok()?;
-    text.clear();
-    let mut chunk = [0; 4096];
-    loop {
-        match file.read(&mut chunk) {
-            Ok(0) => break,
-            Ok(n) => text.extend_from_slice(&chunk[..n]).ok()?,
-            Err(_) => return None,
-        }
-    }
+    proc::read_whole("/proc/self/smaps", text)?;
     let mut path = [0; 4096];
     let program = own_path(&mut path)?;
     let pages = Pages::open();
@@ -143,7 +134,7 @@ fn for_each_mapping<'a>(text: &'a [u8], mut visit: impl FnMut(Mapping<'a>)) {
         let Ok(line) = std::str::from_utf8(line) else {
             continue;
         };
-        if let Some(begun) = header(line) {
+        if let Some(begun) = MapsLine::of(line).map(Mapping::of) {
             if let Some(mapping) = now.replace(begun) {
                 visit(mapping);
             }
@@ -162,19 +153,17 @@ fn for_each_mapping<'a>(text: &'a [u8], mut visit: impl FnMut(Mapping<'a>)) {
     }
 }
 
-/// `55d0-55d1 rw-p 00000000 fe:00 12   /path`, if the line is one.
-fn header(line: &str) -> Option<Mapping<'_>> {
-    let mut fields = line.splitn(6, ' ');
-    let (start, end) = fields.next()?.split_once('-')?;
-    let access = fields.next().filter(|a| a.len() == 4)?;
-    let name = fields.nth(3).unwrap_or("").trim_start();
-    Some(Mapping {
-        start: u64::from_str_radix(start, 16).ok()?,
-        end: u64::from_str_radix(end, 16).ok()?,
-        writable: access.as_bytes()[1] == b'w',
-        name,
-        ..Mapping::default()
-    })
+impl<'a> Mapping<'a> {
+    /// What the first line says.
+    fn of(line: MapsLine<'a>) -> Self {
+        Self {
+            start: line.start,
+            end: line.end,
+            writable: line.access.as_bytes()[1] == b'w',
+            name: line.name,
+            ..Self::default()
+        }
+    }
 }
 
 /// `/proc/self/pagemap`: whether single pages are resident (Documentation/admin-guide/mm/pagemap).
