@@ -143,7 +143,8 @@ impl<W: FnMut(Progress<'_>)> Observer<W> {
         if waits(journal, last.cycle, self.horizon) && last.cycle > self.answered {
             self.answered = last.cycle;
             self.folding.catch_up(journal);
-            let mut judgements = analysis::judge(&self.folding, journal, self.horizon);
+            let mut judgements =
+                analysis::judge(&self.folding.series(journal), journal, self.horizon);
             let terms = analysis::terms(journal, self.horizon);
             judgements.extend(
                 balance::judge(journal, terms)

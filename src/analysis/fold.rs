@@ -108,7 +108,7 @@ impl Folding {
     }
 
     /// The series of each group, up to the last boundary that was taken in.
-    pub(super) fn series(&self, journal: &Journal) -> Vec<Series> {
+    pub(crate) fn series(&self, journal: &Journal) -> Vec<Series> {
         let last = journal.boundaries[..self.boundaries].last();
         let cycle = last.map_or(0, |b| b.counts.cycle);
         let n = cycle.saturating_sub(journal.start.warmup) as usize;
@@ -209,30 +209,29 @@ impl Group {
 
     /// Repeats the last state up to `n` boundaries. Before it appeared a group was empty.
     fn pad(&mut self, n: usize) {
-        fn pad<T: Copy + Default>(series: &mut Vec<T>, n: usize) {
-            let last = series.last().copied().unwrap_or_default();
-            series.resize(n.max(series.len()), last);
-        }
         pad(&mut self.bytes, n);
         pad(&mut self.blocks, n);
         pad(&mut self.living, n);
     }
 
     fn series(&self, n: usize) -> Series {
-        let extended = |series: &[u64]| {
-            let last = series.last().copied().unwrap_or_default();
+        fn padded<T: Copy + Default>(series: &[T], n: usize) -> Vec<T> {
             let mut series = series.to_vec();
-            series.resize(n, last);
+            pad(&mut series, n);
             series
-        };
-        let mut living = self.living.clone();
-        living.resize(n, self.living.last().copied().unwrap_or_default());
+        }
         Series {
-            bytes: extended(&self.bytes),
-            blocks: extended(&self.blocks),
-            living,
+            bytes: padded(&self.bytes, n),
+            blocks: padded(&self.blocks, n),
+            living: padded(&self.living, n),
             generations: self.generations.values().copied().collect(),
             earlier_life: self.earlier_life,
         }
     }
+}
+
+/// Repeats the last value up to a length of `n`.
+fn pad<T: Copy + Default>(series: &mut Vec<T>, n: usize) {
+    let last = series.last().copied().unwrap_or_default();
+    series.resize(n.max(series.len()), last);
 }

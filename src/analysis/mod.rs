@@ -14,7 +14,7 @@ use crate::report::{
     one_line,
 };
 use crate::symbols::{self, Frame};
-use crate::verdict::{self, Judgement, Terms, Verdict};
+use crate::verdict::{self, Judgement, Series, Terms, Verdict};
 
 mod fold;
 
@@ -33,11 +33,10 @@ pub(crate) struct Circumstances {
     pub(crate) config: Config,
 }
 
-/// Judges all groups that a run has so far, each by itself and then those together that a cycle's
-/// load may explain.
-pub(crate) fn judge(folding: &Folding, journal: &Journal, horizon: u32) -> Vec<Judgement> {
+/// Judges the series of all groups that a run has so far, each by itself and then those together
+/// that a cycle's load may explain.
+pub(crate) fn judge(series: &[Series], journal: &Journal, horizon: u32) -> Vec<Judgement> {
     let terms = terms(journal, horizon);
-    let series = folding.series(journal);
     let mut judgements: Vec<Judgement> = series.iter().map(|s| verdict::judge(s, terms)).collect();
     verdict::judge_together(&mut judgements, typical_load(journal));
     judgements
@@ -60,8 +59,8 @@ fn after_warmup(journal: &Journal) -> u32 {
 /// Makes the report of a journal, of which some may have been folded before.
 pub(crate) fn report(journal: &Journal, mut folding: Folding, with: Circumstances) -> Report {
     folding.catch_up(journal);
-    let judgements = judge(&folding, journal, with.horizon);
     let mut series = folding.series(journal);
+    let judgements = judge(&series, journal, with.horizon);
     let mut sites: Vec<Site> = Vec::new();
     for (i, judgement) in judgements.into_iter().enumerate() {
         let held = folding.groups()[i].retained.blocks > 0;

@@ -1,6 +1,7 @@
 //! `afterdrop strategies`: the same workload in each strategy, each in a child of its own, and the
 //! table that answers whether loading models again and again leaks memory.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::outdir::OutDir;
@@ -122,18 +123,25 @@ pub(super) fn run(args: &Args, workloads: &[Entry]) -> Result<Outcome, Error> {
     args.what.validate()?;
     args.what.validate_cycles("--cycles", args.cycles)?;
     let planned = args.planned();
-    for run in &planned {
-        entry.check(&args.what.settings_of_parent(&run.form))?;
+    // To look may be to load a model and to run it: once for each form.
+    let mut looked: BTreeMap<Form, Vec<String>> = BTreeMap::new();
+    let forms = planned.iter().map(|run| &run.form);
+    for form in forms.chain([&Form::default()]) {
+        if !looked.contains_key(form) {
+            let options = entry.check(&args.what.settings_of_parent(form))?;
+            looked.insert(form.clone(), options);
+        }
     }
+    let config = config::load(entry.name())?;
     let mut out = OutDir::create(args.out.as_deref(), &format!("strategies-{}", entry.name()))?;
     let folder = out.absolute()?;
     let interrupted = interrupt_flag()?;
     let mut rows = Vec::new();
     for run in &planned {
-        let settings = args.what.settings_of_parent(&run.form);
-        let options = entry.check(&settings)?;
         let facts = match args.precision && run.strategy == Strategy::Fresh {
-            true => entry.facts(&settings).transpose()?,
+            true => entry
+                .facts(&args.what.settings_of_parent(&run.form))
+                .transpose()?,
             false => None,
         };
         let folder = folder.join(run.name());
@@ -141,8 +149,8 @@ pub(super) fn run(args: &Args, workloads: &[Entry]) -> Result<Outcome, Error> {
         let mut line = args.what.command_line(&run.form);
         line.extend(["--strategy".into(), run.strategy.name().into()]);
         line.extend(["--cycles".into(), args.cycles.to_string().into()]);
-        let config = config::load(entry.name())?;
-        let mut request = args.what.request(line, folder, options, config)?;
+        let options = looked[&run.form].clone();
+        let mut request = args.what.request(line, folder, options, config.clone())?;
         request.start.memory_limit = args.memory_limit;
         let bar = Bar::new(args.cycles, false);
         let measured = measure::measure(request, &interrupted, |how_far| bar.show(how_far));
@@ -164,7 +172,7 @@ pub(super) fn run(args: &Args, workloads: &[Entry]) -> Result<Outcome, Error> {
         schema: strategies::SCHEMA.into(),
         version: env!("CARGO_PKG_VERSION").into(),
         workload: entry.name().into(),
-        options: entry.check(&args.what.settings_of_parent(&Form::default()))?,
+        options: looked.remove(&Form::default()).unwrap_or_default(),
         cycles: args.cycles,
         memory_limit: args.memory_limit,
         limited,

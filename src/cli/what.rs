@@ -66,7 +66,7 @@ pub(super) struct What {
 }
 
 /// Which form of a Burn model is run.
-#[derive(Clone, Debug, Default, clap::Args)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, clap::Args)]
 pub(super) struct Form {
     /// Burn models: so many times as wide as the shipped model
     #[arg(long, value_name = "N")]
