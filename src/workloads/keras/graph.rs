@@ -8,6 +8,7 @@ use ::burn::tensor::Device;
 use super::config::{Arg, Call, LayerSpec, ModelSpec, TensorRef};
 use super::container::Container;
 use super::layers::{self, Config, Extra, Layer, SUPPORTED};
+use super::npy::Array;
 use super::value::{Flow, Value};
 use super::weights::{Finder, Vars};
 use crate::error::Error;
@@ -64,6 +65,7 @@ impl Graph {
                     .hint(format!("supported are: {}", SUPPORTED.join(", "))));
             }
         }
+        refuse_unread(&spec).map_err(|what| container.wrong(what))?;
         let finder = Finder::new(container, device);
         let mut vars = finder.of_model(&spec)?.into_iter();
         Self::build(container, &spec, &mut vars)
@@ -199,10 +201,16 @@ impl Graph {
                 .enumerate()
             {
                 let given = names.iter().find_map(|name| extra.tensor(name));
-                if let (Some(Value::R2(mask)), Some(flow)) =
-                    (given.map(|flow| &flow.x), flows.get_mut(place))
-                {
-                    flow.mask = Some(mask.clone().not_equal_elem(0.0));
+                match (given.map(|flow| &flow.x), flows.get_mut(place)) {
+                    (None, _) => {}
+                    (Some(Value::R2(mask)), Some(flow)) => {
+                        flow.mask = Some(mask.clone().not_equal_elem(0.0));
+                    }
+                    (Some(mask), _) => {
+                        let shape = mask.shape();
+                        let wrong = format!("a mask of the shape {shape:?} is not supported");
+                        return Err(format!("layer `{}`: {wrong}", node_of.name));
+                    }
                 }
             }
             let wrong = |what: String| format!("layer `{}`: {what}", node_of.name);
@@ -233,6 +241,32 @@ impl Graph {
     fn place(&self, tensor: &TensorRef) -> Result<(usize, usize), String> {
         place(&self.by_name, tensor)
     }
+}
+
+/// Refuses tensors that a layer is called with by name and that it would not look at, such as a
+/// recurrent layer's `initial_state`: what it predicts would be wrong.
+fn refuse_unread(spec: &ModelSpec) -> Result<(), String> {
+    for layer in &spec.layers {
+        for (name, arg) in layer.calls.iter().flat_map(|call| &call.kwargs) {
+            let is_read = match arg {
+                Arg::Tensor(_) => layers::reads(layer, name),
+                _ => arg.tensors().is_empty(),
+            };
+            if !is_read {
+                return Err(format!(
+                    "layer `{}`: its class `{}` is called with a tensor as `{}`, which is not \
+                     supported",
+                    layer.name.escape_debug(),
+                    layer.class.escape_debug(),
+                    name.escape_debug()
+                ));
+            }
+        }
+        if let Some(model) = &layer.model {
+            refuse_unread(model)?;
+        }
+    }
+    Ok(())
 }
 
 /// The layer and the call that a tensor comes from.
@@ -348,6 +382,40 @@ pub(super) struct InputShape {
     pub(super) sizes: Option<Vec<Option<usize>>>,
     /// How many tokens there are, if it goes into an embedding.
     pub(super) tokens: Option<usize>,
+}
+
+impl InputShape {
+    /// Looks whether an array can be this input.
+    ///
+    /// # Errors
+    /// If it has another shape, or no values: what was wanted, and what came.
+    pub(super) fn takes(&self, array: &Array) -> Result<(), String> {
+        let name = self.name.escape_debug();
+        let Some((batch, found)) = array.shape.split_first() else {
+            return Err(format!("the input `{name}` is given a single number"));
+        };
+        if let Some(sizes) = &self.sizes {
+            let fits = |(size, found): (&Option<usize>, &usize)| size.is_none_or(|s| s == *found);
+            if sizes.len() != found.len() || !sizes.iter().zip(found).all(fits) {
+                let axes = sizes
+                    .iter()
+                    .map(|s| s.map_or("any".into(), |s| s.to_string()));
+                let wanted: Vec<String> = ["any".to_owned()].into_iter().chain(axes).collect();
+                return Err(format!(
+                    "the input `{name}` is [{}], and its input has the shape {:?}",
+                    wanted.join(", "),
+                    array.shape
+                ));
+            }
+        }
+        if *batch == 0 || array.values.is_empty() {
+            return Err(format!(
+                "the input `{name}` is given no values: {:?}",
+                array.shape
+            ));
+        }
+        Ok(())
+    }
 }
 
 fn tokens(spec: &ModelSpec, input: &str) -> Option<usize> {

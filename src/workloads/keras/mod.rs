@@ -81,7 +81,7 @@ struct KerasFile {
     path: PathBuf,
     device: Device,
     inputs: Vec<Array>,
-    expected: Option<Vec<f32>>,
+    expected: Option<Vec<Array>>,
 }
 
 impl KerasFile {
@@ -109,6 +109,11 @@ impl KerasFile {
             for file in &settings.inputs {
                 arrays.extend(npy::read_all(file)?);
             }
+            let place = |(name, _): &(String, Array)| shapes.iter().position(|s| s.name == *name);
+            if arrays.iter().all(|array| place(array).is_some()) {
+                arrays.sort_by_key(place);
+            }
+            let arrays: Vec<Array> = arrays.into_iter().map(|(_, array)| array).collect();
             if arrays.len() != shapes.len() {
                 let names: Vec<&str> = shapes.iter().map(|s| &*s.name).collect();
                 return Err(Error::usage(format!(
@@ -119,13 +124,16 @@ impl KerasFile {
                     arrays.len()
                 )));
             }
+            for (array, shape) in arrays.iter().zip(&shapes) {
+                shape.takes(array).map_err(|what| container.wrong(what))?;
+            }
             arrays
         };
         let expected = match &settings.expect {
             None => None,
             Some(file) => {
                 let arrays = npy::read_all(file)?;
-                Some(arrays.into_iter().flat_map(|a| a.values).collect())
+                Some(arrays.into_iter().map(|(_, array)| array).collect())
             }
         };
         Ok(Self {
@@ -165,9 +173,9 @@ fn made_input(container: &Container, shape: &InputShape, batch: usize) -> Result
     let sizes = sizes.iter().map(|size| size.unwrap_or(OPEN_AXIS));
     let dims: Vec<usize> = [batch].into_iter().chain(sizes).collect();
     let count = dims.iter().try_fold(1_usize, |n, &d| n.checked_mul(d));
-    let count = count.filter(|&n| n <= 1 << 28).ok_or_else(|| {
+    let count = count.filter(|n| (1..=1 << 28).contains(n)).ok_or_else(|| {
         container.wrong(format!(
-            "an input of the shape {dims:?} is too large to make"
+            "an input of the shape {dims:?} cannot be made: it is empty or too large"
         ))
     })?;
     let mut random = Random::new(42);
@@ -200,7 +208,7 @@ struct Loaded {
     graph: Graph,
     device: Device,
     inputs: Vec<Array>,
-    expected: Option<Vec<f32>>,
+    expected: Option<Vec<Array>>,
 }
 
 impl Model for Loaded {
@@ -211,12 +219,15 @@ impl Model for Loaded {
             flows.push(Flow::of(value));
         }
         let outputs = self.graph.predict(&flows)?;
-        let mut prediction = Vec::new();
+        let (mut prediction, mut shapes) = (Vec::new(), Vec::new());
         for output in outputs {
+            shapes.push(output.x.shape());
             prediction.extend(output.x.to_vec()?);
         }
         if let Some(expected) = &self.expected {
-            compare(&prediction, expected)?;
+            let values: Vec<f32> = expected.iter().flat_map(|a| a.values.clone()).collect();
+            compare(&prediction, &values)?;
+            compare_shapes(&shapes, expected)?;
         }
         Ok(prediction)
     }
@@ -232,13 +243,30 @@ fn compare(output: &[f32], expected: &[f32]) -> Result<(), String> {
         ));
     }
     let differs = |(o, e): (&f32, &f32)| {
-        let near = (o - e).abs() <= ABSOLUTE + RELATIVE * e.abs();
+        // Of what is infinite a part is infinite, too.
+        let near = e.is_finite() && (o - e).abs() <= ABSOLUTE + RELATIVE * e.abs();
         !(near || o == e || (o.is_nan() && e.is_nan()))
     };
     match output.iter().zip(expected).position(differs) {
         Some(at) => Err(format!(
             "the output is {} where {} is expected (value {at})",
             output[at], expected[at]
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Compares the shapes of outputs with those that are expected. An array of one axis may hold all
+/// values in a row.
+fn compare_shapes(outputs: &[Vec<usize>], expected: &[Array]) -> Result<(), String> {
+    if expected.len() != outputs.len() {
+        return Ok(());
+    }
+    let differs = |(o, e): &(&Vec<usize>, &Array)| e.shape.len() > 1 && **o != e.shape;
+    match outputs.iter().zip(expected).find(differs) {
+        Some((output, expected)) => Err(format!(
+            "the output has the shape {output:?}, and {:?} is expected",
+            expected.shape
         )),
         None => Ok(()),
     }

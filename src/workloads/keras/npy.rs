@@ -19,11 +19,12 @@ pub(super) struct Array {
     pub(super) shape: Vec<usize>,
 }
 
-/// Reads the array of a `.npy`, or all of a `.npz` in the order of their names.
+/// Reads the array of a `.npy`, without a name, or all of a `.npz` in the order of their names, in
+/// which `arr_10` comes behind `arr_9`.
 ///
 /// # Errors
 /// If it cannot be read, is neither, or holds what is no number.
-pub(super) fn read_all(path: &Path) -> Result<Vec<Array>, Error> {
+pub(super) fn read_all(path: &Path) -> Result<Vec<(String, Array)>, Error> {
     let unreadable = |e| Error::io("read the array", path, e);
     let metadata = std::fs::metadata(path).map_err(unreadable)?;
     if !metadata.is_file() {
@@ -35,7 +36,7 @@ pub(super) fn read_all(path: &Path) -> Result<Vec<Array>, Error> {
     file.rewind().map_err(unreadable)?;
     if !is_zip {
         return read(file)
-            .map(|array| vec![array])
+            .map(|array| vec![(String::new(), array)])
             .map_err(|what| wrong(path, what));
     }
     let mut zip = zip::ZipArchive::new(file)
@@ -43,19 +44,33 @@ pub(super) fn read_all(path: &Path) -> Result<Vec<Array>, Error> {
     let names = zip.file_names().map(|name| name.map(|n| n.into_owned()));
     let names: Result<Vec<String>, _> = names.collect();
     let mut names = names.map_err(|e| wrong(path, format!("the archive is damaged: {e}")))?;
-    names.sort_unstable();
+    names.sort_by(|a, b| in_order(a).cmp(&in_order(b)));
     let mut arrays = Vec::new();
     for name in names {
         let member = zip.by_name(&name);
         let member = member.map_err(|e| {
             let what = format!("the member `{}` cannot be read: {e}", name.escape_debug());
-            wrong(path, what).hint("write it with `numpy.savez`, which does not compress")
+            wrong(path, what)
         })?;
+        if member.compression() != zip::CompressionMethod::Stored {
+            let what = format!("the member `{}` is compressed", name.escape_debug());
+            return Err(wrong(path, what).hint("write it with `numpy.savez`, which does not"));
+        }
         let array = read(member);
-        arrays
-            .push(array.map_err(|what| wrong(path, format!("`{}`: {what}", name.escape_debug())))?);
+        let array =
+            array.map_err(|what| wrong(path, format!("`{}`: {what}", name.escape_debug())))?;
+        let name = name.strip_suffix(".npy").unwrap_or(&name).to_owned();
+        arrays.push((name, array));
     }
     Ok(arrays)
+}
+
+/// What names are sorted by: what is before the number at the end, the number, and the whole.
+fn in_order(name: &str) -> (&str, u64, &str) {
+    let plain = name.strip_suffix(".npy").unwrap_or(name);
+    let text = plain.trim_end_matches(|c: char| c.is_ascii_digit());
+    let number = plain[text.len()..].parse().unwrap_or(0);
+    (text, number, name)
 }
 
 /// Reads one array.
@@ -166,6 +181,32 @@ mod tests {
         assert_eq!(array.values, [7.0]);
         let array = read(&npy("|u1", "()", &[200])[..]).unwrap();
         assert_eq!((array.values, array.shape), (vec![200.0], vec![]));
+    }
+
+    fn npz() -> std::path::PathBuf {
+        use std::io::Write;
+        let path = std::env::temp_dir().join(format!("afterdrop-{}.npz", std::process::id()));
+        let mut archive = zip::ZipWriter::new(File::create(&path).unwrap());
+        let options = zip::write::SimpleFileOptions::default();
+        let stored = options.compression_method(zip::CompressionMethod::Stored);
+        for name in ["arr_10.npy", "arr_2.npy", "b.npy"] {
+            archive.start_file(name, stored).unwrap();
+            archive
+                .write_all(&npy("|u1", "(1,)", &[name.len() as u8]))
+                .unwrap();
+        }
+        archive.finish().unwrap();
+        path
+    }
+
+    #[test]
+    fn arrays_come_in_the_order_of_their_numbers() {
+        let path = npz();
+        let arrays = read_all(&path).unwrap();
+        let names: Vec<&str> = arrays.iter().map(|(name, _)| &**name).collect();
+        assert_eq!(names, ["arr_2", "arr_10", "b"]);
+        assert_eq!(arrays[0].1.values, [9.0]);
+        std::fs::remove_file(path).unwrap();
     }
 
     #[test]

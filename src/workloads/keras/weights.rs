@@ -1,7 +1,7 @@
 //! The weights of a file, layer by layer, each checked against what the configuration says.
 
 use ::burn::tensor::{Device, Tensor};
-use hdf5_pure::{DType, Group};
+use hdf5_pure::{DType, Datatype, Group};
 
 use super::config::{LayerSpec, ModelSpec};
 use super::container::{Container, Format, names};
@@ -126,17 +126,10 @@ impl Vars<'_> {
             | DType::U16
             | DType::U32
             | DType::U64 => dataset.read_f32().map_err(unreadable)?,
-            // What the reader has no name for and holds two bytes a value is half precision.
-            DType::Other(_) => {
+            DType::Other(other) if let Some(decode) = two_bytes(other) => {
                 let raw = dataset.read_raw().map_err(unreadable)?;
-                if raw.len() as u64 != 2 * count {
-                    return Err(self.wrong(format!("the weight `{name}` has the type {dtype}")));
-                }
-                raw.as_chunks::<2>()
-                    .0
-                    .iter()
-                    .map(|&b| half(u16::from_le_bytes(b)))
-                    .collect()
+                let values = raw.as_chunks::<2>().0.iter();
+                values.map(|&b| decode(u16::from_le_bytes(b))).collect()
             }
             other => return Err(self.wrong(format!("the weight `{name}` has the type {other}"))),
         };
@@ -197,6 +190,21 @@ impl Vars<'_> {
             self.taken
         )))
     }
+}
+
+/// How values of two bytes are read, of a type that the reader has no name for.
+fn two_bytes(datatype: &Datatype) -> Option<fn(u16) -> f32> {
+    match datatype {
+        Datatype::FloatingPoint { size: 2, .. } => Some(half),
+        // HDF5 has no name for it either: Keras writes what NumPy calls `|V2`.
+        Datatype::Opaque { size: 2, .. } => Some(bfloat),
+        _ => None,
+    }
+}
+
+/// bfloat16 to single: the upper half of its bits.
+fn bfloat(bits: u16) -> f32 {
+    f32::from_bits(u32::from(bits) << 16)
 }
 
 /// IEEE 754 half precision to single.

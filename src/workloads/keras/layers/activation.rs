@@ -185,11 +185,15 @@ fn sparsemax<const D: usize>(t: Tensor<D>, axis: usize) -> Tensor<D> {
 }
 
 /// `Activation`, and the layers that are an activation with numbers of its own.
-pub(super) struct Activated(Activation);
+pub(super) struct Activated {
+    activation: Activation,
+    /// It is a layer that leaves out what a mask hides.
+    heeds_mask: bool,
+}
 
 impl Activated {
     pub(super) fn build(class: &str, config: &Config<'_>) -> Result<Self, String> {
-        Ok(Self(match class {
+        let activation = match class {
             "Activation" => Activation::of(config, "activation", "linear")?,
             "ReLU" => Activation::Relu(
                 config.number("max_value", f64::INFINITY),
@@ -209,14 +213,22 @@ impl Activated {
                     Activation::Softmax(axis)
                 }
             },
-        }))
+        };
+        Ok(Self {
+            activation,
+            heeds_mask: class == "Softmax",
+        })
     }
 }
 
 impl Layer for Activated {
     fn call(&self, inputs: &[Flow], _: &Extra) -> Result<Vec<Flow>, String> {
         let input = one(inputs)?;
-        Ok(keeping_mask(input, self.0.apply(input.x.clone())?))
+        if self.heeds_mask && input.mask.is_some() {
+            return Err("a mask for Softmax is not supported".into());
+        }
+        let y = self.activation.apply(input.x.clone())?;
+        Ok(keeping_mask(input, y))
     }
 }
 

@@ -254,6 +254,18 @@ pub(super) fn is_supported(layer: &LayerSpec) -> bool {
             .all(|class| SUPPORTED.contains(&class) || ONLY_WHEN_TRAINED.contains(&class))
 }
 
+/// Whether a layer looks at a tensor that it is called with by this name.
+pub(super) fn reads(layer: &LayerSpec, name: &str) -> bool {
+    match name {
+        "mask" => layer.class != "Softmax",
+        "query" | "value" | "key" | "attention_mask" | "query_mask" | "value_mask" | "key_mask" => {
+            layer.class == "MultiHeadAttention"
+        }
+        "y" => layer.is_operation,
+        _ => false,
+    }
+}
+
 /// How many weights a layer has of each kind, where a legacy file keeps them apart.
 pub(super) fn counts(layer: &LayerSpec) -> Counts {
     let flag = |key: &str, default: bool| {
