@@ -15,6 +15,8 @@ const HORIZON: u32 = 64;
 /// ends by itself.
 const SHORT: u32 = 80;
 const LONG: u32 = 192;
+/// Bytes of a model, where one is loaded.
+const MODEL: u64 = 1 << 20;
 /// Sites of each kind under each noise.
 const SEEDS: u64 = 200;
 
@@ -25,6 +27,9 @@ enum Truth {
     Leak,
     /// It stops, or gives back, within the horizon.
     Bounded,
+    /// It is bounded, but fills for longer than the horizon, ever more slowly: what the horizon
+    /// does not promise. At most so many of a hundred may be called a leak.
+    Beyond(u32),
 }
 
 /// A kind of site: its name, its truth, and its blocks in so many cycles.
@@ -32,6 +37,9 @@ struct Kind {
     name: &'static str,
     truth: Truth,
     blocks: fn(u32, &mut Random) -> Vec<Life>,
+    /// Bytes that are live in each cycle before the drop, these blocks among them; 0 if nothing is
+    /// loaded.
+    loaded: u64,
 }
 
 fn leak_every(n: u32, every: u32, first: u32) -> Vec<Life> {
@@ -52,6 +60,7 @@ const KINDS: &[Kind] = &[
         name: "leak every cycle",
         truth: Truth::Leak,
         blocks: |n, _| leak_every(n, 1, 1),
+        loaded: 0,
     },
     Kind {
         name: "leak every 2 to 5",
@@ -60,11 +69,13 @@ const KINDS: &[Kind] = &[
             let every = 2 + r.below(4) as u32;
             leak_every(n, every, 1 + r.below(u64::from(every)) as u32)
         },
+        loaded: 0,
     },
     Kind {
         name: "leak every tenth",
         truth: Truth::Leak,
         blocks: |n, r| leak_every(n, 10, 1 + r.below(10) as u32),
+        loaded: 0,
     },
     Kind {
         name: "leak at random, 1 in 3",
@@ -73,6 +84,7 @@ const KINDS: &[Kind] = &[
             let births = (1..=n).filter(|_| r.below(3) == 0);
             births.map(|k| (k, None, 64)).collect()
         },
+        loaded: 0,
     },
     Kind {
         name: "leak of a block that grows",
@@ -82,11 +94,13 @@ const KINDS: &[Kind] = &[
                 .map(|k| (k, Some(k + 1), 64 * u64::from(k)))
                 .collect()
         },
+        loaded: 0,
     },
     Kind {
         name: "leak from cycle 31 on",
         truth: Truth::Leak,
         blocks: |n, _| leak_every(n, 1, 31),
+        loaded: 0,
     },
     Kind {
         name: "leak and a late cache",
@@ -96,11 +110,13 @@ const KINDS: &[Kind] = &[
             lives.extend((1..=1 + r.below(40) as u32).map(|k| (k, None, 4096)));
             lives
         },
+        loaded: 0,
     },
     Kind {
         name: "nothing but noise",
         truth: Truth::Bounded,
         blocks: |_, _| Vec::new(),
+        loaded: 0,
     },
     Kind {
         name: "cache, one a cycle",
@@ -109,6 +125,7 @@ const KINDS: &[Kind] = &[
             let size = 1 + r.below(u64::from(HORIZON)) as u32;
             (1..=size).map(|k| (k, None, 640)).collect()
         },
+        loaded: 0,
     },
     Kind {
         name: "cache, keys at random",
@@ -120,6 +137,7 @@ const KINDS: &[Kind] = &[
             let asked = (1..=HORIZON).filter(|_| seen.insert(r.below(keys)));
             asked.map(|k| (k, None, 640)).collect()
         },
+        loaded: 0,
     },
     Kind {
         name: "cache, oldest evicted",
@@ -128,6 +146,7 @@ const KINDS: &[Kind] = &[
             let size = 1 + r.below(40) as u32;
             (1..=n).map(|k| (k, Some(k + size), 700)).collect()
         },
+        loaded: 0,
     },
     Kind {
         name: "cache, evicts in bursts",
@@ -147,6 +166,7 @@ const KINDS: &[Kind] = &[
             lives.extend(held.into_iter().map(|b| (b, None, 500)));
             lives
         },
+        loaded: 0,
     },
     Kind {
         name: "sweep within the horizon",
@@ -155,6 +175,7 @@ const KINDS: &[Kind] = &[
             let period = 2 + r.below(u64::from(HORIZON) - 2) as u32;
             sweep(n, period, r.below(u64::from(period)) as u32)
         },
+        loaded: 0,
     },
     Kind {
         name: "backlog of 1 to 6",
@@ -163,6 +184,7 @@ const KINDS: &[Kind] = &[
             let depth = 1 + r.below(6) as u32;
             (1..=n).map(|k| (k, Some(k + depth), 1 << 20)).collect()
         },
+        loaded: 0,
     },
     Kind {
         name: "lives of random length",
@@ -176,6 +198,7 @@ const KINDS: &[Kind] = &[
                 })
                 .collect()
         },
+        loaded: 0,
     },
     Kind {
         name: "a vector that doubles",
@@ -187,11 +210,13 @@ const KINDS: &[Kind] = &[
                 .chain([(1 << doublings, None, 64 << doublings)])
                 .collect()
         },
+        loaded: 0,
     },
     Kind {
         name: "one late initialisation",
         truth: Truth::Bounded,
         blocks: |_, r| vec![(1 + r.below(u64::from(HORIZON)) as u32, None, 336)],
+        loaded: 0,
     },
     Kind {
         name: "a pool grows to its cap",
@@ -205,13 +230,83 @@ const KINDS: &[Kind] = &[
             }
             lives
         },
+        loaded: 0,
     },
     Kind {
         name: "a leak that was stopped",
         truth: Truth::Bounded,
         blocks: |_, r| leak_every(20 + r.below(u64::from(HORIZON) - 20) as u32, 1, 1),
+        loaded: 0,
+    },
+    Kind {
+        name: "leak of whole models",
+        truth: Truth::Leak,
+        blocks: |n, _| (1..=n).map(|k| (k, None, MODEL)).collect(),
+        loaded: MODEL + MODEL / 20,
+    },
+    Kind {
+        name: "cache beside a small model",
+        truth: Truth::Bounded,
+        blocks: |_, r| {
+            let size = 1 + r.below(u64::from(HORIZON)) as u32;
+            (1..=size).map(|k| (k, None, 8 * MODEL)).collect()
+        },
+        loaded: 9 * MODEL,
+    },
+    Kind {
+        name: "evicting beside a small model",
+        truth: Truth::Bounded,
+        blocks: |n, r| {
+            let size = 1 + r.below(40) as u32;
+            (1..=n).map(|k| (k, Some(k + size), 8 * MODEL)).collect()
+        },
+        loaded: 9 * MODEL,
+    },
+    Kind {
+        name: "sweep beside a small model",
+        truth: Truth::Bounded,
+        blocks: |n, r| {
+            let period = 2 + r.below(u64::from(HORIZON) - 2) as u32;
+            sweep(n, period, r.below(u64::from(period)) as u32)
+        },
+        loaded: 1012,
+    },
+    Kind {
+        name: "backlog of 1 to 6 models",
+        truth: Truth::Bounded,
+        blocks: |n, r| {
+            let depth = 1 + r.below(6) as u32;
+            (1..=n).map(|k| (k, Some(k + depth), MODEL)).collect()
+        },
+        loaded: MODEL,
+    },
+    Kind {
+        name: "cache of 20 to 60 random keys",
+        truth: Truth::Beyond(5),
+        blocks: |n, r| {
+            let keys = 20 + r.below(41);
+            let mut seen = std::collections::BTreeSet::new();
+            let asked = (1..=n).filter(|_| seen.insert(r.below(keys)));
+            asked.map(|k| (k, None, 640)).collect()
+        },
+        loaded: 0,
+    },
+    Kind {
+        name: "cache of 61 to 200 random keys",
+        truth: Truth::Beyond(100),
+        blocks: |n, r| {
+            let keys = 61 + r.below(140);
+            let mut seen = std::collections::BTreeSet::new();
+            let asked = (1..=n).filter(|_| seen.insert(r.below(keys)));
+            asked.map(|k| (k, None, 640)).collect()
+        },
+        loaded: 0,
     },
 ];
+
+fn random(seed: u64) -> Random {
+    Random::new(seed.wrapping_mul(0x0005_DEEC_E66D).wrapping_add(11))
+}
 
 /// What happens at the same site besides.
 struct Noise {
@@ -251,6 +346,8 @@ const NOISES: &[Noise] = &[
 struct Tally {
     verdicts: [u32; Verdict::ALL.len()],
     cycles: Vec<u32>,
+    /// Sites that leaked, had shown it in five generations, and were cleared.
+    cleared: u32,
 }
 
 impl Tally {
@@ -275,13 +372,13 @@ impl Tally {
 }
 
 /// How a site is judged: the verdict and after how many cycles.
-type Judge = fn(&dyn Fn(u32) -> Vec<Life>) -> (Verdict, u32);
+type Judge = fn(&Kind, &dyn Fn(u32) -> Vec<Life>) -> (Verdict, u32);
 
 const RUNS: &[(&str, Judge)] = &[
-    ("80 cycles", |lives| (judge(SHORT, &lives(SHORT)), SHORT)),
-    ("192 cycles", |lives| (judge(LONG, &lives(LONG)), LONG)),
-    ("until settled, 192 at most", |lives| {
-        let (n, verdict, _) = judge_until_settled(LONG, &lives(LONG));
+    ("80 cycles", |_, lives| (judge(SHORT, &lives(SHORT)), SHORT)),
+    ("192 cycles", |_, lives| (judge(LONG, &lives(LONG)), LONG)),
+    ("until settled, 192 at most", |kind, lives| {
+        let (n, verdict, _) = judge_until_settled(LONG, &lives(LONG), kind.loaded);
         (verdict, n)
     }),
 ];
@@ -305,15 +402,21 @@ fn main() -> ExitCode {
                 let mut tally = Tally::default();
                 for seed in 0..SEEDS {
                     let lives = |n| {
-                        let mut random =
-                            Random::new(seed.wrapping_mul(0x0005_DEEC_E66D).wrapping_add(11));
+                        let mut random = random(seed);
                         let mut lives = (kind.blocks)(n, &mut random);
                         (noise.add)(n, &mut random, &mut lives);
                         lives
                     };
-                    let (verdict, cycles) = judge(&lives);
+                    let (verdict, cycles) = judge(kind, &lives);
                     tally.count(verdict, cycles);
                     all.count(verdict, cycles);
+                    let leaked = (kind.blocks)(cycles, &mut random(seed));
+                    let shown = leaked
+                        .iter()
+                        .filter(|&&(_, dies, _)| dies.is_none())
+                        .count()
+                        >= 5;
+                    tally.cleared += u32::from(shown && verdict < Verdict::Undecided);
                 }
                 judged += tally.all();
                 if kind.truth == Truth::Bounded {
@@ -371,25 +474,18 @@ fn misses(run: &str, kind: &Kind, noise: &Noise, tally: &mut Tally) -> Vec<Strin
             let leaks = tally.of(Verdict::Leak);
             target(leaks == 0, format!("{leaks} of {all} called a leak"));
         }
+        Truth::Beyond(percent) => {
+            let leaks = tally.of(Verdict::Leak);
+            let holds = leaks * 100 <= all * percent;
+            target(holds, format!("{leaks} of {all} called a leak"));
+        }
         Truth::Leak => {
             // Some bytes more of a block, among megabytes at the same line: nothing can see that.
             if kind.name.contains("that grows") && noise.name.contains("heavy") {
                 return Vec::new();
             }
-            let clean: u32 = [Verdict::Cache, Verdict::Churn, Verdict::WarmUp]
-                .map(|v| tally.of(v))
-                .iter()
-                .sum();
-            // What did not show itself before the run ended by itself cannot be seen: a leak that
-            // starts later, or 64 bytes under a noise of a megabyte.
-            let first = kind.name.contains("from cycle 31");
-            let under_noise = kind.name.contains("that grows") && noise.name != "none";
-            let slow = kind.name.contains("tenth") || kind.name.contains("random");
-            let unseen = auto && (first || under_noise || (slow && clean * 3 <= all));
-            target(
-                clean == 0 || unseen,
-                format!("{clean} of {all} called clean"),
-            );
+            let cleared = tally.cleared;
+            target(cleared == 0, format!("{cleared} of {all} called clean"));
             if full {
                 let leaks = tally.of(Verdict::Leak);
                 target(leaks == all, format!("only {leaks} of {all} called a leak"));
@@ -407,7 +503,11 @@ fn misses(run: &str, kind: &Kind, noise: &Noise, tally: &mut Tally) -> Vec<Strin
             }
         }
     }
-    if full {
+    if auto && kind.name == "leak of whole models" {
+        let last = tally.percentile(100);
+        target(last <= 8, format!("called after {last} cycles"));
+    }
+    if full && !matches!(kind.truth, Truth::Beyond(_)) {
         let undecided = tally.of(Verdict::Undecided);
         target(
             undecided * 100 <= all,

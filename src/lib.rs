@@ -113,6 +113,7 @@ mod measure;
 mod memory_limit;
 mod names;
 mod proc;
+mod process;
 mod random;
 pub mod report;
 mod smaps;
@@ -137,9 +138,15 @@ pub mod bench {
         synthetic::judged(n, lives, DEFAULT_HORIZON).verdict
     }
 
-    /// The same in a run that ends by itself, and the cycle in which it does.
-    pub fn judge_until_settled(most: u32, lives: &[Life]) -> (u32, Verdict, bool) {
-        let (n, judged) = synthetic::judged_until_settled(most, lives, DEFAULT_HORIZON);
+    /// The same in a run that ends by itself, and the cycle in which it does, if the blocks are
+    /// born while a model is loaded and so many bytes are live before the drop.
+    pub fn judge_until_settled(
+        most: u32,
+        lives: &[Life],
+        loaded_bytes: u64,
+    ) -> (u32, Verdict, bool) {
+        let (n, judged) =
+            synthetic::judged_until_settled(most, lives, DEFAULT_HORIZON, loaded_bytes);
         (n, judged.verdict, judged.settled)
     }
 

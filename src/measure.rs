@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::analysis::{self, Circumstances, Folding};
-use crate::balance;
 use crate::child::{self, How};
 use crate::config::Config;
 use crate::cycle::{self, HeapKind};
 use crate::error::Error;
 use crate::journal::{Journal, Reader};
+use crate::process;
 use crate::report::{self, Report};
 use crate::verdict::{self, Judgement};
 use crate::{jemalloc_change, witness};
@@ -146,18 +146,23 @@ impl<W: FnMut(Progress<'_>)> Observer<W> {
             let mut judgements =
                 analysis::judge(&self.folding.series(journal), journal, self.horizon);
             let terms = analysis::terms(journal, self.horizon);
-            judgements.extend(
-                balance::judge(journal, terms)
-                    .into_iter()
-                    .map(|(_, _, j)| j),
-            );
+            let left = journal.start.cycles.saturating_sub(last.cycle);
+            // What cannot be told in the cycles that are left holds nobody up.
+            let parts = process::judge(journal, terms)
+                .into_iter()
+                .filter(|(.., j)| {
+                    let needed = j.evidence.more_cycles;
+                    j.settled || needed.is_none_or(|more| more <= left)
+                });
+            judgements.extend(parts.map(|(.., j)| j));
             let open = || judgements.iter().filter(|j| !j.settled);
             let worst: Option<&Judgement> = open().max_by_key(|j| j.verdict);
             self.open = Some(open().count());
             self.why = worst.map(|j| j.reason.clone());
-            let answer = match self.open {
-                Some(0) => cycle::STOP,
-                _ => cycle::GO_ON,
+            let after_warmup = last.cycle.saturating_sub(journal.start.warmup);
+            let answer = match verdict::may_end(after_warmup, judgements.iter()) {
+                true => cycle::STOP,
+                false => cycle::GO_ON,
             };
             // A child that has ended meanwhile needs no answer.
             let _ = self.answers.write_all(&[answer]);

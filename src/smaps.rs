@@ -27,8 +27,9 @@ pub(crate) struct Resident {
     pub(crate) files: u64,
     /// Anonymous memory: the allocator's, and whatever else was mapped.
     pub(crate) anonymous: u64,
-    /// Address space of the anonymous memory, resident or not.
-    pub(crate) anonymous_mapped: u64,
+    /// Address space of that and of other mapped files, resident or not, as far as it may be
+    /// accessed at all; and of what looks like the tool's own, but is more than that.
+    pub(crate) mapped: u64,
 }
 
 /// Size and alignment of the heaps of glibc's arenas other than the first (arena.c,
@@ -40,7 +41,8 @@ const ARENA_HEAP: u64 = 64 << 20;
 struct Mapping<'a> {
     start: u64,
     end: u64,
-    writable: bool,
+    /// It may be read, written, or executed: it is no guard, and no mere reservation.
+    accessible: bool,
     name: &'a str,
     resident: u64,
     /// `VmFlags` has `dd`: not to be dumped, which the tool asks for its own.
@@ -55,7 +57,9 @@ pub(crate) fn resident(text: &mut MappedVec<u8>) -> Option<Resident> {
     let mut path = [0; 4096];
     let program = own_path(&mut path)?;
     let pages = Pages::open();
-    Some(sum(text.as_slice(), program, |stack| pages.present(stack)))
+    let tool = heap::mapped_bytes() as u64;
+    let present = |stack| pages.present(stack);
+    Some(sum(text.as_slice(), program, tool, present))
 }
 
 /// The executable's path, as the kernel shows it for its mappings.
@@ -70,13 +74,21 @@ fn own_path(buffer: &mut [u8; 4096]) -> Option<&str> {
     std::str::from_utf8(kept).ok()
 }
 
-/// Adds the mappings up. `present` counts resident bytes of a range that is only a part of one.
-fn sum(text: &[u8], program: &str, present: impl Fn(Range<u64>) -> u64) -> Resident {
+/// Adds the mappings up. `tool_mapped` is the address space of the tool's own; `present` counts
+/// resident bytes of a range that is only a part of a mapping.
+fn sum(
+    text: &[u8],
+    program: &str,
+    tool_mapped: u64,
+    present: impl Fn(Range<u64>) -> u64,
+) -> Resident {
     let mut sums = Resident::default();
+    let mut like_the_tools = 0;
     // What comes directly behind a file's mapping and has no name is the file's `.bss`.
     let mut behind_file: Option<(u64, bool)> = None;
     for_each_mapping(text, |m| {
         sums.total += m.resident;
+        let size = m.end - m.start;
         let is_program = m.name == program;
         let to = if m.name.starts_with("[stack") {
             &mut sums.stacks
@@ -84,21 +96,14 @@ fn sum(text: &[u8], program: &str, present: impl Fn(Range<u64>) -> u64) -> Resid
             &mut sums.c_heap
         } else if m.name.starts_with('/') {
             behind_file = Some((m.end, is_program));
-            if is_program {
-                &mut sums.program
-            } else {
-                &mut sums.files
-            }
+            sums.file(is_program, size)
         } else if let Some((end, is_program)) =
             behind_file.take().filter(|&(end, _)| end == m.start)
         {
             behind_file = Some((end, is_program));
-            if is_program {
-                &mut sums.program
-            } else {
-                &mut sums.files
-            }
-        } else if m.no_dump {
+            sums.file(is_program, size)
+        } else if m.no_dump && m.no_reserve {
+            like_the_tools += size;
             &mut sums.tool
         } else if m.no_reserve && m.start.is_multiple_of(ARENA_HEAP) {
             &mut sums.c_heap
@@ -117,15 +122,27 @@ fn sum(text: &[u8], program: &str, present: impl Fn(Range<u64>) -> u64) -> Resid
                 rest.resident -= resident.min(rest.resident);
                 rest.end -= (stack.end - stack.start).min(rest.end - rest.start);
             }
-            if m.writable {
-                sums.anonymous_mapped += rest.end - rest.start;
+            if m.accessible {
+                sums.mapped += rest.end - rest.start;
             }
             sums.anonymous += rest.resident;
             return;
         };
         *to += m.resident;
     });
+    sums.mapped += u64::saturating_sub(like_the_tools, tool_mapped);
     sums
+}
+
+impl Resident {
+    /// Where a mapped file of this size counts.
+    fn file(&mut self, is_program: bool, size: u64) -> &mut u64 {
+        if is_program {
+            return &mut self.program;
+        }
+        self.mapped += size;
+        &mut self.files
+    }
 }
 
 fn for_each_mapping<'a>(text: &'a [u8], mut visit: impl FnMut(Mapping<'a>)) {
@@ -159,7 +176,7 @@ impl<'a> Mapping<'a> {
         Self {
             start: line.start,
             end: line.end,
-            writable: line.access.as_bytes()[1] == b'w',
+            accessible: !line.access.starts_with("---"),
             name: line.name,
             ..Self::default()
         }
@@ -238,7 +255,7 @@ Rss:    4 kB
 VmFlags: rd ex
 ";
         let kib = |n: u64| n * 1024;
-        let sums = sum(text.as_bytes(), "/opt/a b/bin", |_| 0);
+        let sums = sum(text.as_bytes(), "/opt/a b/bin", 0x8000, |_| 0);
         let expected = Resident {
             total: kib(520),
             tool: kib(16),
@@ -247,11 +264,12 @@ VmFlags: rd ex
             program: kib(12),
             files: kib(132),
             anonymous: kib(64),
-            anonymous_mapped: 0x10_0000,
+            // The library, the 1 MiB mapping, and 32 KiB marked as the tool marks its own.
+            mapped: 0x1_0000 + 0x10_0000 + 0x8000,
         };
         assert_eq!(sums, expected);
         assert_eq!(
-            sum(b"nonsense\n\nRss: 5 kB", "", |_| 0),
+            sum(b"nonsense\n\nRss: 5 kB", "", 0, |_| 0),
             Resident::default()
         );
     }

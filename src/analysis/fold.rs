@@ -226,6 +226,7 @@ impl Group {
             living: padded(&self.living, n),
             generations: self.generations.values().copied().collect(),
             earlier_life: self.earlier_life,
+            from_load: self.phase == Phase::Load,
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::cycle::{HeapKind, Strategy};
 use crate::heap::NO_SITE;
 use crate::journal::{Counts, Early, Journal};
 use crate::names::fnv;
+use crate::process;
 use crate::report::{
     Attribution, Boundary, Cost, OtherStack, Process, Report, RunVerdict, SCHEMA, Site, Witness,
     one_line,
@@ -82,7 +83,7 @@ pub(crate) fn report(journal: &Journal, mut folding: Folding, with: Circumstance
     let ended = ended(journal, with.ended);
     let after_warmup = after_warmup(journal);
     let new = || sites.iter().filter(|s| s.allowed.is_none());
-    let process = balance::process(journal, terms(journal, with.horizon));
+    let process = process::process(journal, terms(journal, with.horizon));
     let mut run = RunVerdict::worst(new().map(|s| s.verdict).chain([process.verdict]));
     // What a run did not reach it cannot clear.
     if run == RunVerdict::Clean && (after_warmup < verdict::FEWEST_CYCLES || !ended.is_complete()) {
@@ -313,9 +314,14 @@ fn summary(
         }
         RunVerdict::Undecided => {
             let n = count(Verdict::Undecided);
-            let open = (n > 0).then(|| format!("{} cannot be told yet", places(n)));
+            let open = (n > 0).then(|| places(n));
+            let of_process = of_process(Verdict::Undecided).map(|what| format!("the {what}"));
+            let open = match (open, of_process) {
+                (Some(open), Some(process)) => Some(format!("{open} and {process}")),
+                (open, process) => open.or(process),
+            };
             match open {
-                Some(open) => format!("{open} after {looked}"),
+                Some(open) => format!("{open} cannot be told yet after {looked}"),
                 None if after_warmup >= verdict::FEWEST_CYCLES => {
                     format!("nothing grew in {looked}, but the run did not get to its end")
                 }

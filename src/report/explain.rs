@@ -130,13 +130,14 @@ fn rule(e: &Evidence, horizon: u32, look: Look) -> String {
     );
     let rule = match e.rule {
         Rule::Horizon => "rises went on for longer than the horizon",
-        Rule::ModelSized => "a generation stayed in every cycle, as large as a part of a model",
+        Rule::ModelSized => "a generation stayed in every cycle, together as large as the model",
         Rule::NotYet => "rises go on, and the horizon is not reached",
         Rule::Stopped => "rises stopped, for as long as they took",
         Rule::Replaced => "each new generation replaces an old one",
         Rule::Young => "generations die young",
         Rule::BeforeBaseline => "nothing was born after the warm-up",
         Rule::TooFewCycles => "fewer cycles than any rule needs",
+        Rule::TooLittle => "it grows, but by no more than what the system itself may keep",
         Rule::Open => "no rule holds yet",
     };
     line("rule", rule);
@@ -171,7 +172,8 @@ fn otherwise(site: &Site) -> String {
     match (site.verdict, e.rule) {
         (Verdict::Leak, Rule::ModelSized) => {
             "it would be `growing` if a cycle without a survivor had come in between, or if less \
-             than a quarter of what a load leaves live had stayed"
+             than nine tenths of what a load leaves live had stayed; --cycles 83 shows whether \
+             something is swept or cached after all"
                 .into()
         }
         (Verdict::Leak, _) => format!(

@@ -9,12 +9,13 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-pub use crate::balance::{Balance, Grows, Part, Process};
+pub use crate::balance::Balance;
 pub use crate::child::{Ended, How};
 use crate::cycle::{HeapKind, Phase, Strategy};
 use crate::error::Error;
 use crate::files;
 pub use crate::journal::{Early, JemallocBytes};
+pub use crate::process::{Grows, Part, Process};
 pub use crate::symbols::{Frame, Owner};
 use crate::verdict::Verdict;
 pub use crate::verdict::{Evidence, RisesBy, Rule};

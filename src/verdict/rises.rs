@@ -19,6 +19,9 @@ const SPARSEST: u32 = 4;
 const FACTOR: f64 = 1.3;
 const LAST_FACTORS: usize = 4;
 
+/// Greatest factor by which a container is expected to grow.
+const MOST_FACTOR: f64 = 8.0;
+
 /// When something came to stay, and how.
 pub(super) struct Rises {
     /// Boundaries of the rises, ascending.
@@ -78,7 +81,8 @@ impl Rises {
 
     /// What a container does that is grown by a factor: few rises, each of the floor by at least
     /// [`FACTOR`], with ever longer waits. `None` if it is nothing of the kind, or has waited longer
-    /// than its next growth would take.
+    /// than its next growth would take: as many times the last wait as it grew the last time, and a
+    /// quarter more.
     pub(super) fn judge_growth_by_factors(series: &Series, terms: Terms) -> Option<Judgement> {
         let rises = Self {
             // The life of the block before tells nothing of how long this one stays.
@@ -95,11 +99,12 @@ impl Rises {
         let at_rise = |k: Option<&u32>| k.map_or(0, |&k| blocks[k as usize - 1]);
         let by_factors = by_factors && at_rise(at.last()) <= at_rise(at.first());
         let gaps: Vec<u32> = at.windows(2).map(|w| w[1] - w[0]).collect();
-        if at.len() < 3 || !by_factors || !gaps.is_sorted() {
+        if at.len() < 2 || !by_factors || !gaps.is_sorted() {
             return None;
         }
+        let factor = floor(at[at.len() - 1]) / floor(at[at.len() - 2]);
         let waited = rises.boundaries - rises.last();
-        let needed = gaps.last()? * 5 / 2 + 1;
+        let needed = (f64::from(*gaps.last()?) * 1.25 * factor.clamp(2.0, MOST_FACTOR)) as u32 + 1;
         if waited > needed {
             return None;
         }
@@ -238,12 +243,21 @@ impl Rises {
             && self.is_believed()
     }
 
-    /// Whether the second half of the time saw less than a third of the first half's rises: a
-    /// cache that meets ever fewer new keys, or a buffer that doubles.
+    /// Whether the rises come ever more seldom: a cache that is asked for keys at random and meets
+    /// ever fewer new ones, or a buffer that doubles. Not if they have kept their pace for two
+    /// horizons: then something else that has stopped is at the same site.
     fn slows_down(&self) -> bool {
         let middle = (self.first() + self.certain) / 2;
         let early = self.at.iter().filter(|&&k| k <= middle).count();
-        (self.at.len() - early) * 3 < early
+        let since = |from: u32| {
+            let from = from.max(self.first());
+            let later = self.at.iter().filter(|&&k| k > from).map(|&k| k - from);
+            let later: Vec<u32> = later.collect();
+            statistics::slows_by_chance(&later, self.certain.saturating_sub(from))
+        };
+        let all = since(0);
+        let lately = since(self.certain.saturating_sub(2 * self.terms.horizon));
+        (self.at.len() - early) * 3 < early || all.max(lately) < self.terms.slowing(self.span())
     }
 
     fn is_believed(&self) -> bool {
@@ -429,12 +443,12 @@ pub(super) fn is_rising(counts: &[u32]) -> bool {
 }
 
 impl Judgement {
-    /// The same figures, and no verdict.
-    pub(crate) fn undecided(mut self) -> Self {
+    /// The same figures, but growth so small that it may be nothing for so many cycles more.
+    pub(crate) fn too_little(mut self, more: u32) -> Self {
         self.verdict = Verdict::Undecided;
         self.settled = false;
-        self.evidence.rule = Rule::Open;
-        self
+        self.evidence.rule = Rule::TooLittle;
+        self.after(more)
     }
 
     /// It would be told after so many cycles more.

@@ -1,6 +1,6 @@
 //! Series made up of blocks with known lives, for the bench and the tests of the classifier.
 
-use super::{Generation, Judgement, Series, Terms, is_look, judge};
+use super::{Generation, Judgement, Series, Terms, is_look, judge, judge_together, may_end};
 
 /// A block at a site: the cycle it is born in, counted from 1 after the baseline; the cycle at
 /// whose boundary it is gone, `None` if never; and its bytes.
@@ -54,15 +54,27 @@ pub(crate) fn judged(n: u32, lives: &[Life], horizon: u32) -> Judgement {
 }
 
 /// Judges the site as a run does that ends by itself: the cycle after the warm-up at which it
-/// ends, at most `most`, and the judgement there.
-pub(crate) fn judged_until_settled(most: u32, lives: &[Life], horizon: u32) -> (u32, Judgement) {
+/// ends, at most `most`, and the judgement there. The blocks are born while a model is loaded, of
+/// which `loaded_bytes` are live in each cycle before the drop, these among them.
+pub(crate) fn judged_until_settled(
+    most: u32,
+    lives: &[Life],
+    horizon: u32,
+    loaded_bytes: u64,
+) -> (u32, Judgement) {
     let looks = (1..=most).filter(|&n| is_look(n, horizon) || n == most);
     let mut last = None;
     for n in looks {
-        let judgement = judge(&series(n, lives), Terms::at(n, horizon));
-        let settled = judgement.settled;
+        let series = Series {
+            from_load: true,
+            ..series(n, lives)
+        };
+        let mut judged = [judge(&series, Terms::at(n, horizon))];
+        judge_together(&mut judged, loaded_bytes);
+        let ends = may_end(n, judged.iter());
+        let [judgement] = judged;
         last = Some((n, judgement));
-        if settled {
+        if ends {
             break;
         }
     }
