@@ -147,12 +147,13 @@ impl<W: FnMut(Progress<'_>)> Observer<W> {
                 analysis::judge(&self.folding.series(journal), journal, self.horizon);
             let terms = analysis::terms(journal, self.horizon);
             let left = journal.start.cycles.saturating_sub(last.cycle);
-            // What cannot be told in the cycles that are left holds nobody up.
+            // Behind the horizon what cannot be told in the cycles that are left holds nobody up.
             let parts = process::judge(journal, terms)
                 .into_iter()
                 .filter(|(.., j)| {
-                    let needed = j.evidence.more_cycles;
-                    j.settled || needed.is_none_or(|more| more <= left)
+                    let e = &j.evidence;
+                    let can_be_told = e.more_cycles.is_none_or(|more| more <= left);
+                    j.settled || can_be_told || e.span < self.horizon
                 });
             judgements.extend(parts.map(|(.., j)| j));
             let open = || judgements.iter().filter(|j| !j.settled);

@@ -32,7 +32,9 @@ impl MemoryLimit {
     pub(crate) fn describe(&self) -> &'static str {
         match self {
             Self::Group(_) => "resident memory, by a control group",
-            Self::Data(_) => "private address space, by RLIMIT_DATA",
+            Self::Data(_) => {
+                "private address space, by RLIMIT_DATA: what the allocator reserves counts, too"
+            }
         }
     }
 
@@ -95,7 +97,11 @@ fn own_group() -> Option<PathBuf> {
     Some(root.join(path))
 }
 
-/// `512M`, `2G`, `4096`: bytes, with binary units.
+/// Least limit in bytes: below it a process cannot even begin to measure.
+#[cfg_attr(not(feature = "cli"), allow(dead_code))]
+const LEAST: u64 = 8 << 20;
+
+/// `512M`, `2G`, `33554432`: bytes, with binary units.
 ///
 /// # Errors
 /// If it is no number of bytes, or none at all: what is wrong with it.
@@ -112,7 +118,7 @@ pub(crate) fn parse(text: &str) -> Result<u64, String> {
     let number: u64 = digits.parse().map_err(|_| "it is no number of bytes")?;
     match number.checked_mul(1 << shift) {
         None => Err("it is more than there can be".into()),
-        Some(0) => Err("nothing runs in 0 bytes".into()),
+        Some(bytes) if bytes < LEAST => Err("nothing runs in less than 8M".into()),
         Some(bytes) => Ok(bytes),
     }
 }
@@ -123,10 +129,20 @@ mod tests {
 
     #[test]
     fn sizes_have_binary_units() {
-        assert_eq!(parse("4096"), Ok(4096));
+        assert_eq!(parse("8388608"), Ok(LEAST));
         assert_eq!(parse("512M"), Ok(512 << 20));
         assert_eq!(parse("2GiB"), Ok(2 << 30));
-        for wrong in ["", "M", "-1", "1.5G", "5T", "0", "99999999999G", "1 G"] {
+        for wrong in [
+            "",
+            "M",
+            "-1",
+            "1.5G",
+            "5T",
+            "0",
+            "1K",
+            "99999999999G",
+            "1 G",
+        ] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }

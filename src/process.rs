@@ -88,6 +88,22 @@ impl Grows {
     }
 }
 
+impl Grows {
+    /// How a report's JSON and a command line name it.
+    #[cfg_attr(not(feature = "cli"), allow(dead_code))]
+    pub(crate) const fn key(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::AllocatorKeepsPages => "allocator-keeps-pages",
+            Self::CHeap => "c-heap",
+            Self::MappedMemory => "mapped-memory",
+            Self::ResidentMemory => "resident-memory",
+            Self::Threads => "threads",
+            Self::FileDescriptors => "file-descriptors",
+        }
+    }
+}
+
 /// A part of the process, judged as a site is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Part {
@@ -139,6 +155,9 @@ pub(crate) fn judge(journal: &Journal, terms: Terms) -> Vec<(Grows, Vec<u64>, Ju
         };
         let judgement = believed_beyond(least, verdict::judge_level(&series, terms), &series);
         judged.push((what, series, judgement));
+    }
+    if let Some(touched) = series(&|c, m| touched(c, m)) {
+        doubt(&mut judged, &touched, terms);
     }
     let open = |judged: &[(Grows, Vec<u64>, Judgement)], which: Grows| {
         let mut found = judged.iter().filter(|(what, ..)| *what == which);
@@ -218,6 +237,39 @@ fn unexplained(counts: &Counts, memory: &Memory, heap: HeapKind) -> Option<u64> 
     };
     let beside_malloc = r.c_heap.saturating_sub(c.system.saturating_sub(c.mapped));
     Some(anonymous + r.files + beside_malloc)
+}
+
+/// All anonymous memory that is resident, as a level beside what jemalloc believes to be: it holds
+/// pages that were never touched for resident, and growth of other memory may hide behind them.
+fn touched(counts: &Counts, memory: &Memory) -> Option<u64> {
+    const LEVEL: u64 = 1 << 40;
+    let j = counts.jemalloc?;
+    let c_mapped = memory.c_heap.unwrap_or_default().mapped;
+    (LEVEL + memory.resident.anonymous).checked_sub(j.resident + c_mapped)
+}
+
+/// Doubts that resident memory does not grow where what is touched does: that may be the
+/// allocator's pages, until there are more than it has.
+fn doubt(judged: &mut [(Grows, Vec<u64>, Judgement)], touched: &[u64], terms: Terms) {
+    let found = judged
+        .iter_mut()
+        .find(|(what, ..)| *what == Grows::ResidentMemory);
+    let (Some((_, series, judgement)), Some((&first, &last))) =
+        (found, touched.first().zip(touched.last()))
+    else {
+        return;
+    };
+    let grown = last.saturating_sub(first);
+    let seen = series.last() > series.first();
+    if judgement.verdict.is_growth() || seen || grown <= PAGED_IN {
+        return;
+    }
+    let doubtful = verdict::judge_level(touched, terms);
+    if doubtful.verdict.is_growth() {
+        *series = touched.to_vec();
+        *judgement = doubtful.too_little(2 * terms.horizon);
+        judgement.evidence.rule = Rule::Open;
+    }
 }
 
 /// Growth of kept pages from which on it is worth a word: bytes, and the share of what is resident.

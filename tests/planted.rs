@@ -168,9 +168,9 @@ macro_rules! cases {
 cases! {
     registry forget rc_cycle arc_to_itself box_leak prediction_log thread_scratch interner
     error_path every_third realloc_growth rayon_worker metrics_closure drop_hook
-    every_tenth drip_under_churn starts_late two_at_one_site fifty_stacks hidden_by_shrinking vec_doubling c_malloc mmap_leak thread_leak descriptor_leak
+    every_tenth drip_under_churn starts_late two_at_one_site fifty_stacks hidden_by_shrinking vec_doubling c_malloc mmap_leak shared_map program_break thread_leak descriptor_leak
     lru lazy_cache replaced_buffer one_time sweep
-    cache_of_forty burst_lru vec_bounded hash_map stops lazy_pool connection_pool sweep_hundredth sawtooth backlog late_frees random_noise fragmentation hungry
+    cache_of_forty burst_lru random_keys results_lru vec_bounded hash_map stops lazy_pool connection_pool sweep_hundredth sawtooth backlog late_frees random_noise fragmentation hungry
 }
 
 #[test]

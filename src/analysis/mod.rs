@@ -291,7 +291,8 @@ fn summary(
     // The process, where it is as bad as the worst of the sites.
     let of_process = |v: Verdict| (process.verdict == v).then_some(process.grows.name());
     let both = |sites: Option<String>, process: Option<&str>| match (sites, process) {
-        (Some(sites), Some(process)) => format!("{sites}, and there is {process}"),
+        // What a thread that stays holds is blocks, too: it is named first.
+        (Some(sites), Some(process)) => format!("there is {process}, and {sites}"),
         (Some(sites), None) => sites,
         (None, Some(process)) => process.to_owned(),
         (None, None) => "nothing grows".to_owned(),
@@ -390,6 +391,20 @@ fn warnings(
             "the ledger found no room for {} blocks or stacks; run it with more memory",
             attribution.refused
         ));
+    }
+    if journal.start.heap == HeapKind::Dhat {
+        warnings.push(
+            "under dhat what C code allocates is not judged, because dhat's own books are among \
+             it: --heap jemalloc judges it"
+                .into(),
+        );
+    }
+    if journal.boundaries.iter().any(|b| b.counts.memory.is_none()) {
+        warnings.push(
+            "the kernel does not tell of this process's mappings (/proc/self/smaps), so that only \
+             blocks are judged, and no C code, mapped memory, threads or file descriptors"
+                .into(),
+        );
     }
     if journal.start.by_cfi {
         warnings.push(

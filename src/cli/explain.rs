@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Outcome, look, print};
 use crate::error::Error;
-use crate::report::{self, Report, Site, explain};
+use crate::report::{self, Part, Report, Site, explain};
 use crate::verdict::Verdict;
 
 /// Explain a verdict: the series, the generations, the test and its figures
@@ -13,24 +13,30 @@ pub(super) struct Args {
     /// A report.json, or the folder of a run
     report: PathBuf,
 
-    /// Which site: its number in the report, or a part of its function, file or fingerprint
-    /// [default: all that leak, grow or are undecided, else the first]
+    /// Which site: its number in the report, or a part of its function, file or fingerprint; or which
+    /// part of the process: threads, file-descriptors, c-heap, mapped-memory or resident-memory
+    /// [default: all that leak, grow or are undecided, else the first site]
+    #[arg(verbatim_doc_comment)]
     site: Option<String>,
 }
 
 pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
-    let report = Report::read(&file(&args.report))?;
-    let chosen = choose(&report, args.site.as_deref())?;
+    let report = Report::read(&file(&args.report)?)?;
+    let (sites, parts) = choose(&report, args.site.as_deref())?;
     let mut text = format!(
         "{}  {}: {}\n",
         report.workload.escape_debug(),
         report.verdict,
         report.summary
     );
-    if report.sites.is_empty() {
-        text += "no site has survivors: there is nothing to explain\n";
+    if sites.is_empty() && parts.is_empty() {
+        text += "no site has survivors, and no part of the process grows: there is nothing to explain\n";
     }
-    for (index, site) in chosen {
+    for part in parts {
+        text += "\n";
+        text += &explain::render_part(&report, part, look());
+    }
+    for (index, site) in sites {
         text += "\n";
         text += &explain::render(&report, index, site, look());
     }
@@ -38,41 +44,60 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
     Ok(Outcome::Clean)
 }
 
-fn file(path: &Path) -> PathBuf {
-    if path.is_dir() {
-        path.join(report::FILE)
-    } else {
-        path.to_owned()
+fn file(path: &Path) -> Result<PathBuf, Error> {
+    if !path.is_dir() {
+        return Ok(path.to_owned());
     }
+    let report = path.join(report::FILE);
+    if report.exists() {
+        return Ok(report);
+    }
+    let entries = std::fs::read_dir(path).map_err(|e| Error::io("read the folder", path, e))?;
+    let folders = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let mut runs: Vec<String> = folders
+        .filter(|p| p.join(report::FILE).exists())
+        .map(|p| p.display().to_string())
+        .collect();
+    runs.sort_unstable();
+    Err(Error::usage(match runs[..] {
+        [] => format!("there is no {} in `{}`", report::FILE, path.display()),
+        _ => format!(
+            "`{}` holds several runs; name one: {}",
+            path.display(),
+            runs.join(" ")
+        ),
+    }))
 }
 
-/// The sites that are meant, with their numbers.
-fn choose<'a>(report: &'a Report, which: Option<&str>) -> Result<Vec<(usize, &'a Site)>, Error> {
-    let sites: Vec<(usize, &Site)> = (1..).zip(&report.sites).collect();
+type Chosen<'a> = (Vec<(usize, &'a Site)>, Vec<&'a Part>);
+
+/// The sites that are meant, with their numbers, and the parts of the process.
+fn choose<'a>(report: &'a Report, which: Option<&str>) -> Result<Chosen<'a>, Error> {
+    let mut sites: Vec<(usize, &Site)> = (1..).zip(&report.sites).collect();
+    let mut parts: Vec<&Part> = report.process.parts.iter().collect();
     let Some(which) = which else {
-        let serious = |(_, s): &&(usize, &Site)| s.verdict >= Verdict::Undecided;
-        let chosen: Vec<_> = sites.iter().filter(serious).copied().collect();
-        return Ok(if chosen.is_empty() {
-            sites.into_iter().take(1).collect()
-        } else {
-            chosen
-        });
+        let first = sites.first().copied();
+        sites.retain(|(_, s)| s.verdict >= Verdict::Undecided);
+        parts.retain(|p| p.verdict >= Verdict::Undecided);
+        if sites.is_empty() && parts.is_empty() {
+            sites.extend(first);
+        }
+        return Ok((sites, parts));
     };
-    let by_number = which.parse().ok();
+    let by_number: Option<usize> = which.parse().ok();
+    let count = sites.len();
     let names = |s: &Site| {
         s.function.contains(which) || s.location().contains(which) || s.fingerprint == which
     };
-    let chosen: Vec<_> = sites
-        .iter()
-        .filter(|(n, s)| by_number.map_or_else(|| names(s), |number: usize| *n == number))
-        .copied()
-        .collect();
-    if chosen.is_empty() {
+    sites.retain(|&(n, s)| by_number.map_or_else(|| names(s), |number| n == number));
+    parts.retain(|p| p.what.key() == which);
+    if sites.is_empty() && parts.is_empty() {
+        let keys: Vec<&str> = report.process.parts.iter().map(|p| p.what.key()).collect();
         return Err(Error::usage(format!(
-            "the report has no site `{}`; it has {}",
+            "the report has no site `{}`; it has {count}, and the parts {}",
             which.escape_debug(),
-            sites.len()
+            keys.join(", ")
         )));
     }
-    Ok(chosen)
+    Ok((sites, parts))
 }

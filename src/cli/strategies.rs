@@ -30,7 +30,7 @@ pub(super) struct Args {
     what: What,
 
     /// Cycles of each run
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = parse_cycles)]
     cycles: u32,
 
     /// Sizes of a Burn model to sweep over: S, M, L, or multiples of the shipped width
@@ -53,6 +53,13 @@ pub(super) struct Args {
     /// Print the table as JSON
     #[arg(long)]
     json: bool,
+}
+
+fn parse_cycles(text: &str) -> Result<u32, String> {
+    match text {
+        "auto" => Err("strategies are compared over one number of cycles, such as 100".into()),
+        number => number.parse().map_err(|_| "no number of cycles".into()),
+    }
 }
 
 fn parse_size(text: &str) -> Result<u32, String> {
@@ -199,6 +206,14 @@ fn outcome(comparison: &Comparison) -> Outcome {
     };
     let outcomes = || rows().map(|r| Outcome::of(r.verdict, r.complete));
     let by_weight = [Outcome::GrowthFound, Outcome::RunFailed, Outcome::Undecided];
+    // A limit under which nothing reached a boundary has answered nothing.
+    if comparison
+        .rows
+        .iter()
+        .all(|r| r.died.as_ref().is_some_and(|(cycle, _)| *cycle <= 1))
+    {
+        return Outcome::RunFailed;
+    }
     let counts = |o: &Outcome| {
         let limited = *o == Outcome::RunFailed && comparison.memory_limit.is_some();
         !limited && outcomes().any(|of| of == *o)

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use super::terminal::{LEAST_NAME, Look, printable, shortened, sparkline};
 use super::units::{bytes, exact, rate};
-use super::{Evidence, Report, RisesBy, Rule, Site};
+use super::{Evidence, Grows, Part, Report, RisesBy, Rule, Site};
 use crate::verdict::Verdict;
 
 /// Columns of a chart.
@@ -30,22 +30,7 @@ pub fn render(report: &Report, index: usize, site: &Site, look: Look) -> String 
     if let Some(reason) = &site.allowed {
         let _ = writeln!(text, "  allowed: {}", printable(reason));
     }
-    let n = site.series.len();
-    let _ = writeln!(
-        text,
-        "\nlive bytes at the {n} boundaries after the warm-up of {}",
-        report.warmup
-    );
-    if n > 0 {
-        let ends = (site.series[0], site.series[n - 1]);
-        let _ = writeln!(
-            text,
-            "  {} {} -> {} B",
-            sparkline(&site.series, CHART),
-            exact(ends.0),
-            exact(ends.1)
-        );
-    }
+    text += &chart("live bytes", &site.series, "B", report);
     let _ = writeln!(
         text,
         "  held at the end, warm-up included: {} B in {} blocks of {} birth cycles",
@@ -65,8 +50,50 @@ pub fn render(report: &Report, index: usize, site: &Site, look: Look) -> String 
     }
     text += &rule(&site.evidence, report.horizon, look);
     text += "\nwhat would have changed it\n";
-    text += &folded(&otherwise(site), 2, look);
+    text += &folded(&otherwise(site.verdict, &site.evidence), 2, look);
     stacks(site, look, &mut text);
+    text
+}
+
+/// Explains a part of the process.
+pub fn render_part(report: &Report, part: &Part, look: Look) -> String {
+    let (what, unit) = match part.what {
+        Grows::Threads => ("threads", "threads"),
+        Grows::FileDescriptors => ("open file descriptors", "descriptors"),
+        Grows::CHeap => ("bytes that C code has allocated", "B"),
+        Grows::MappedMemory => ("address space that is mapped by hand", "B"),
+        Grows::ResidentMemory => ("resident memory that nothing else explains", "B"),
+        Grows::AllocatorKeepsPages | Grows::None => ("level", "B"),
+    };
+    let name = part.what.name();
+    let mut text = format!("process, {name}: {}\n", part.verdict);
+    text += &folded(&part.reason, 2, look);
+    text += &chart(what, &part.series, unit, report);
+    if let Some(slope) = part.per_cycle {
+        let _ = writeln!(text, "  growth (Theil-Sen): {} {unit} a cycle", rate(slope));
+    }
+    text += &rule(&part.evidence, report.horizon, look);
+    text += "\nwhat would have changed it\n";
+    text += &folded(&otherwise(part.verdict, &part.evidence), 2, look);
+    text
+}
+
+/// A series at the boundaries behind the warm-up.
+fn chart(what: &str, series: &[u64], unit: &str, report: &Report) -> String {
+    let n = series.len();
+    let mut text = format!(
+        "\n{what} at the {n} boundaries after the warm-up of {}\n",
+        report.warmup
+    );
+    if let (Some(&first), Some(&last)) = (series.first(), series.last()) {
+        let _ = writeln!(
+            text,
+            "  {} {} -> {} {unit}",
+            sparkline(series, CHART),
+            exact(first),
+            exact(last)
+        );
+    }
     text
 }
 
@@ -165,11 +192,10 @@ fn folded(text: &str, indent: usize, look: Look) -> String {
 }
 
 /// What would have changed the verdict.
-fn otherwise(site: &Site) -> String {
-    let e = &site.evidence;
+fn otherwise(verdict: Verdict, e: &Evidence) -> String {
     let last = e.rises.last().copied().unwrap_or(0);
     let more = e.more_cycles.unwrap_or(0);
-    match (site.verdict, e.rule) {
+    match (verdict, e.rule) {
         (Verdict::Leak, Rule::ModelSized) => {
             "it would be `growing` if a cycle without a survivor had come in between, or if less \
              than nine tenths of what a load leaves live had stayed; --cycles 83 shows whether \
@@ -192,6 +218,9 @@ fn otherwise(site: &Site) -> String {
             "it would be growing if something had come to stay within the last {} cycles",
             e.quiet_needed
         ),
+        (Verdict::Cache | Verdict::Churn, _) if e.rises.is_empty() && e.longest_life == 0 => {
+            "it would be growing if it had risen again and again".into()
+        }
         (Verdict::Cache | Verdict::Churn, _) => format!(
             "it would be growing if generations had stayed for longer than the {} cycles that one \
              lived at the most",

@@ -403,6 +403,12 @@ impl Page {
         self.label("cost", DIM);
         let maps = bytes(report.cost.ledger_bytes as f64);
         let sentence = match report.cost.hook_seconds {
+            // Threads are in the hooks side by side, also while no cycle runs.
+            Some(seconds) if seconds > report.cost.cycle_seconds => format!(
+                "all threads together were inside the hooks for {} times as long as the cycles \
+                 took, allocator included; the ledger maps {maps}",
+                rate(seconds / report.cost.cycle_seconds.max(1e-9))
+            ),
             Some(seconds) => format!(
                 "{:.1} % of the time was inside the hooks, allocator included; the ledger maps {maps}",
                 100.0 * seconds / report.cost.cycle_seconds.max(1e-9)

@@ -116,6 +116,10 @@ mod mmap_leak;
 mod one_time;
 #[path = "../../fixtures/leaks/prediction_log.rs"]
 mod prediction_log;
+#[path = "../../fixtures/leaks/program_break.rs"]
+mod program_break;
+#[path = "../../fixtures/leaks/random_keys.rs"]
+mod random_keys;
 #[path = "../../fixtures/leaks/random_noise.rs"]
 mod random_noise;
 #[path = "../../fixtures/leaks/rayon_worker.rs"]
@@ -128,8 +132,12 @@ mod realloc_growth;
 mod registry;
 #[path = "../../fixtures/leaks/replaced_buffer.rs"]
 mod replaced_buffer;
+#[path = "../../fixtures/leaks/results_lru.rs"]
+mod results_lru;
 #[path = "../../fixtures/leaks/sawtooth.rs"]
 mod sawtooth;
+#[path = "../../fixtures/leaks/shared_map.rs"]
+mod shared_map;
 #[path = "../../fixtures/leaks/starts_late.rs"]
 mod starts_late;
 #[path = "../../fixtures/leaks/stops.rs"]
@@ -187,6 +195,8 @@ const CASES: &[Planted] = &[
     case!(vec_doubling),
     case!(c_malloc),
     case!(mmap_leak),
+    case!(shared_map),
+    case!(program_break),
     case!(thread_leak),
     case!(descriptor_leak),
     case!(lru),
@@ -196,6 +206,8 @@ const CASES: &[Planted] = &[
     case!(sweep),
     case!(cache_of_forty),
     case!(burst_lru),
+    case!(random_keys),
+    case!(results_lru),
     case!(vec_bounded),
     case!(hash_map),
     case!(stops),
