@@ -260,8 +260,7 @@ fn doubt(judged: &mut [(Grows, Vec<u64>, Judgement)], touched: &[u64], terms: Te
         return;
     };
     let grown = last.saturating_sub(first);
-    let seen = series.last() > series.first();
-    if judgement.verdict.is_growth() || seen || grown <= PAGED_IN {
+    if judgement.verdict.is_growth() || grown <= PAGED_IN / 2 {
         return;
     }
     let doubtful = verdict::judge_level(touched, terms);

@@ -322,7 +322,7 @@ fn summary(
                 (open, process) => open.or(process),
             };
             match open {
-                Some(open) => format!("{open} cannot be told yet after {looked}"),
+                Some(open) => format!("{open} cannot be told yet, seen over {looked}"),
                 None if after_warmup >= verdict::FEWEST_CYCLES => {
                     format!("nothing grew in {looked}, but the run did not get to its end")
                 }

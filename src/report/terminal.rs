@@ -60,8 +60,15 @@ fn draw(report: &Report, written: &str, look: Look, in_full: usize) -> String {
         look,
     };
     page.head(report);
+    // What grows in the process is nearer to the cause than the blocks it holds.
+    let process_first = report.process.verdict.is_growth();
+    if process_first {
+        page.process(report);
+    }
     page.sites(report, in_full);
-    page.process(report);
+    if !process_first {
+        page.process(report);
+    }
     page.charts(report);
     page.balance(report);
     page.sums(report);
@@ -166,16 +173,18 @@ impl Page {
         };
         let word = format!("{:<width$}", word.to_uppercase(), width = LABEL);
         self.styled(&word, style.bold());
+        let by_process = report.process.verdict.is_growth();
+        if by_process {
+            let _ = write!(title, ": {}", report.process.grows.name());
+        }
         if let Some(rate) = report.bytes_per_cycle.filter(|&rate| rate != 0.0) {
             let verb = match (report.ended.is_complete(), report.verdict) {
                 (false, _) => "; grew by",
+                (true, RunVerdict::Leak) if by_process => "; leaks",
                 (true, RunVerdict::Leak) => " leaks",
                 (true, _) => " grows by",
             };
             let _ = write!(title, "{verb} {} per cycle", bytes(rate));
-        }
-        if report.bytes_per_cycle == Some(0.0) && report.process.verdict.is_growth() {
-            let _ = write!(title, ": {}", report.process.grows.name());
         }
         self.styled(&title, BOLD);
         self.text.push('\n');
