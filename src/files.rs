@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
+use crate::error::Error;
+
 /// Writes a file under a temporary name beside it and renames it, so that no half of it is ever
 /// found.
 pub(crate) fn write_whole(
@@ -24,6 +26,16 @@ pub(crate) fn write_whole(
     written
 }
 
+/// Whether a page can still be written in the folder.
+///
+/// # Errors
+/// If it cannot: the disk is full, or the folder may not be written.
+pub(crate) fn check_room(folder: &Path) -> Result<(), Error> {
+    let probe = folder.join(".room");
+    let written = std::fs::write(&probe, [1; 4096]);
+    let _ = std::fs::remove_file(&probe);
+    written.map_err(|e| Error::io("write in", folder, e))
+}
 #[cfg(test)]
 mod tests {
     use super::*;

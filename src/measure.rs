@@ -11,6 +11,7 @@ use crate::child::{self, How};
 use crate::config::Config;
 use crate::cycle::{self, HeapKind};
 use crate::error::Error;
+use crate::files;
 use crate::journal::{Journal, Reader};
 use crate::process;
 use crate::report::{self, Report};
@@ -88,6 +89,8 @@ pub(crate) fn measure(
     let journal = match observer.reader.finish() {
         Ok(journal) => journal,
         Err(_) if !ended.is_complete() => {
+            // On a full disk the child cannot even say why it ended.
+            files::check_room(&folder)?;
             return Err(Error::child(format!(
                 "the measured run did not begin: it {ended}"
             )));

@@ -43,6 +43,8 @@ struct Mapping<'a> {
     end: u64,
     /// It may be read, written, or executed: it is no guard, and no mere reservation.
     accessible: bool,
+    /// It is not shared with other processes.
+    private: bool,
     name: &'a str,
     resident: u64,
     /// `VmFlags` has `dd`: not to be dumped, which the tool asks for its own.
@@ -84,7 +86,8 @@ fn sum(
 ) -> Resident {
     let mut sums = Resident::default();
     let mut like_the_tools = 0;
-    // What comes directly behind a file's mapping and has no name is the file's `.bss`.
+    // What comes directly behind a file's mapping and has no name is the file's `.bss`, unless the
+    // mapping is shared: then it is memory.
     let mut behind_file: Option<(u64, bool)> = None;
     for_each_mapping(text, |m| {
         sums.total += m.resident;
@@ -95,16 +98,16 @@ fn sum(
         } else if m.name == "[heap]" {
             &mut sums.c_heap
         } else if m.name.starts_with('/') {
-            behind_file = Some((m.end, is_program));
+            behind_file = m.private.then_some((m.end, is_program));
             sums.file(is_program, size)
+        } else if m.no_dump && m.no_reserve {
+            like_the_tools += size;
+            &mut sums.tool
         } else if let Some((end, is_program)) =
             behind_file.take().filter(|&(end, _)| end == m.start)
         {
             behind_file = Some((end, is_program));
             sums.file(is_program, size)
-        } else if m.no_dump && m.no_reserve {
-            like_the_tools += size;
-            &mut sums.tool
         } else if m.no_reserve && m.start.is_multiple_of(ARENA_HEAP) {
             &mut sums.c_heap
         } else if m.name.starts_with("[v") {
@@ -177,6 +180,7 @@ impl<'a> Mapping<'a> {
             start: line.start,
             end: line.end,
             accessible: !line.access.starts_with("---"),
+            private: line.access.ends_with('p'),
             name: line.name,
             ..Self::default()
         }
@@ -244,6 +248,12 @@ VmFlags: rd wr
 5100000-6100000 ---p 00000000 00:00 0 
 Rss:    0 kB
 VmFlags:
+7e00000-7e10000 rw-s 00000000 00:01 7      /dev/zero (deleted)
+Rss:    4 kB
+VmFlags: rd wr sh
+7e10000-7e20000 rw-p 00000000 00:00 0 
+Rss:    8 kB
+VmFlags: rd wr
 7f00000-7f10000 r--p 00000000 fe:00 1      /lib/libc.so.6
 Rss:    128 kB
 VmFlags: rd
@@ -257,15 +267,16 @@ VmFlags: rd ex
         let kib = |n: u64| n * 1024;
         let sums = sum(text.as_bytes(), "/opt/a b/bin", 0x8000, |_| 0);
         let expected = Resident {
-            total: kib(520),
+            total: kib(532),
             tool: kib(16),
             stacks: kib(256),
             c_heap: kib(40),
             program: kib(12),
-            files: kib(132),
-            anonymous: kib(64),
-            // The library, the 1 MiB mapping, and 32 KiB marked as the tool marks its own.
-            mapped: 0x1_0000 + 0x10_0000 + 0x8000,
+            files: kib(136),
+            anonymous: kib(72),
+            // The library, shared memory and what is behind it, the 1 MiB mapping, and 32 KiB
+            // marked as the tool marks its own.
+            mapped: 0x1_0000 + 0x1_0000 + 0x1_0000 + 0x10_0000 + 0x8000,
         };
         assert_eq!(sums, expected);
         assert_eq!(

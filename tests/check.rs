@@ -79,7 +79,7 @@ fn a_leak_fails_with_its_line_its_bytes_and_its_phase() {
 #[test]
 fn a_check_may_end_once_all_is_settled() {
     let clean = Check::new("clean").auto().run_report(tidy).unwrap();
-    assert_eq!((clean.verdict, clean.cycles_run()), (RunVerdict::Clean, 11));
+    assert_eq!((clean.verdict, clean.cycles_run()), (RunVerdict::Clean, 12));
     let check = Check::new("leaky").auto();
     let leaky = check.run_report(|_| std::mem::forget(vec![1_u8; 64]));
     let leaky = leaky.unwrap();

@@ -74,7 +74,8 @@ fn a_run_ends_by_itself_once_all_is_settled() {
     let clean = run(&["planted:one_time"]).exits(0).report();
     assert!(clean.auto && clean.cycles_run() <= 12, "{}", clean.summary);
     // Whole models: eight cycles after the warm-up.
-    let models = run(&["planted:registry"]).exits(1).report();
+    let models = run(&["planted:one_time", "--strategy", "keep"]);
+    let models = models.exits(1).report();
     assert_eq!((models.warmup, models.cycles_run()), (3, 11));
     assert_eq!(models.sites[0].evidence.rule, Rule::ModelSized);
     // Any other steady growth: right behind the horizon.

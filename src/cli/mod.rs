@@ -119,7 +119,7 @@ pub fn main(workloads: Vec<Entry>) -> ExitCode {
             return ExitCode::from(BAD_INPUT);
         }
         Err(error) if error.use_stderr() => {
-            eprintln!("afterdrop: {}; see --help", one_line(&error));
+            complain(&format!("{}; see --help", one_line(&error)));
             return ExitCode::from(BAD_INPUT);
         }
         Err(asked) => {
@@ -142,7 +142,7 @@ fn exit(result: Result<Outcome, Error>) -> ExitCode {
     match result {
         Ok(outcome) => ExitCode::from(outcome.code()),
         Err(error) => {
-            eprintln!("afterdrop: {}", report::one_line(&error.to_string()));
+            complain(&report::one_line(&error.to_string()));
             let failed = Outcome::RunFailed.code();
             ExitCode::from(if error.is_child() { failed } else { BAD_INPUT })
         }
@@ -168,6 +168,11 @@ fn print(text: &str) -> Result<(), Error> {
 }
 
 /// How to draw on standard output.
+/// Says on standard error what went wrong. Where that cannot be written, the exit code still tells.
+fn complain(what: &str) {
+    let _ = writeln!(io::stderr(), "afterdrop: {what}");
+}
+
 fn look() -> Look {
     let color = io::stdout().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())

@@ -205,7 +205,8 @@ pub enum Rule {
     BeforeBaseline,
     /// Fewer cycles than any rule needs.
     TooFewCycles,
-    /// It grows, but by no more than what the system itself may keep: undecided.
+    /// Rises went on for longer than the horizon, but by no more than what the system itself may
+    /// keep: undecided.
     TooLittle,
     /// No rule holds.
     Open,

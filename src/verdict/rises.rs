@@ -443,11 +443,16 @@ pub(super) fn is_rising(counts: &[u32]) -> bool {
 }
 
 impl Judgement {
-    /// The same figures, but growth so small that it may be nothing for so many cycles more.
+    /// The same figures, but growth so small that it may be nothing for so many cycles more. Past
+    /// the horizon that is reason enough to doubt the run, if it rose all the time.
     pub(crate) fn too_little(mut self, more: u32) -> Self {
+        let dense = self.evidence.rises.len() as u32 * SPARSEST >= self.evidence.span;
+        self.evidence.rule = match self.verdict {
+            Verdict::Leak if dense => Rule::TooLittle,
+            _ => Rule::Open,
+        };
         self.verdict = Verdict::Undecided;
         self.settled = false;
-        self.evidence.rule = Rule::TooLittle;
         self.after(more)
     }
 
