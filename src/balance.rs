@@ -171,6 +171,7 @@ mod tests {
             c_heap: 30,
             program: 4_000,
             files: 50_000,
+            behind_files: 0,
             anonymous,
             mapped: 2 * anonymous,
         };

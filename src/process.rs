@@ -159,6 +159,12 @@ pub(crate) fn judge(journal: &Journal, terms: Terms) -> Vec<(Grows, Vec<u64>, Ju
     if let Some(touched) = series(&|c, m| touched(c, m)) {
         doubt(&mut judged, &touched, terms);
     }
+    // The last resort. Where blocks grow, huge pages and the kernel's own counting make the
+    // allocator's memory a little more than it believes to have.
+    let live: Vec<u64> = counts.iter().map(|c| c.live_bytes).collect();
+    judged.retain(|(what, series, _)| {
+        *what != Grows::ResidentMemory || grown(&live) <= grown(series) / EXPLAINED
+    });
     let open = |judged: &[(Grows, Vec<u64>, Judgement)], which: Grows| {
         let mut found = judged.iter().filter(|(what, ..)| *what == which);
         found.any(|(.., j)| j.verdict >= Verdict::Undecided)
@@ -182,13 +188,19 @@ const THREAD_CACHE: u64 = 7 * 64 * (24 + 1032) / 2;
 /// long after it has started.
 const PAGED_IN: u64 = 512 << 10;
 
+/// The share of what is resident that live blocks must have grown by to explain it.
+const EXPLAINED: u64 = 4;
+
+/// By how much a level is higher at the end than at the beginning.
+fn grown(series: &[u64]) -> u64 {
+    let ends = series.first().zip(series.last());
+    ends.map_or(0, |(first, last)| last.saturating_sub(*first))
+}
+
 /// Growth of a part counts once it is more than so many bytes; until then it may be what the system
 /// keeps.
 fn believed_beyond(least: u64, judgement: Judgement, series: &[u64]) -> Judgement {
-    let (Some(first), Some(last)) = (series.first(), series.last()) else {
-        return judgement;
-    };
-    let grown = last.saturating_sub(*first);
+    let grown = grown(series);
     if !judgement.verdict.is_growth() || grown > least {
         return judgement;
     }
@@ -236,7 +248,8 @@ fn unexplained(counts: &Counts, memory: &Memory, heap: HeapKind) -> Option<u64> 
         (None, Beneath::Another) => 0,
     };
     let beside_malloc = r.c_heap.saturating_sub(c.system.saturating_sub(c.mapped));
-    Some(anonymous + r.files + beside_malloc)
+    // Of what lies behind a file it is not known whether an allocator has it.
+    Some(anonymous + (r.files - r.behind_files) + beside_malloc)
 }
 
 /// All anonymous memory that is resident, as a level beside what jemalloc believes to be: it holds
@@ -254,13 +267,10 @@ fn doubt(judged: &mut [(Grows, Vec<u64>, Judgement)], touched: &[u64], terms: Te
     let found = judged
         .iter_mut()
         .find(|(what, ..)| *what == Grows::ResidentMemory);
-    let (Some((_, series, judgement)), Some((&first, &last))) =
-        (found, touched.first().zip(touched.last()))
-    else {
+    let Some((_, series, judgement)) = found else {
         return;
     };
-    let grown = last.saturating_sub(first);
-    if judgement.verdict.is_growth() || grown <= PAGED_IN / 2 {
+    if judgement.verdict.is_growth() || grown(touched) <= PAGED_IN / 2 {
         return;
     }
     let doubtful = verdict::judge_level(touched, terms);

@@ -25,6 +25,9 @@ pub(crate) struct Resident {
     pub(crate) program: u64,
     /// Other mapped files: libraries, shared memory.
     pub(crate) files: u64,
+    /// Of `files`, what has no name and lies directly behind one: its `.bss`, or memory that the
+    /// kernel happened to put there.
+    pub(crate) behind_files: u64,
     /// Anonymous memory: the allocator's, and whatever else was mapped.
     pub(crate) anonymous: u64,
     /// Address space of that and of other mapped files, resident or not, as far as it may be
@@ -107,6 +110,9 @@ fn sum(
             behind_file.take().filter(|&(end, _)| end == m.start)
         {
             behind_file = Some((end, is_program));
+            if !is_program {
+                sums.behind_files += m.resident;
+            }
             sums.file(is_program, size)
         } else if m.no_reserve && m.start.is_multiple_of(ARENA_HEAP) {
             &mut sums.c_heap
@@ -273,6 +279,7 @@ VmFlags: rd ex
             c_heap: kib(40),
             program: kib(12),
             files: kib(136),
+            behind_files: 0,
             anonymous: kib(72),
             // The library, shared memory and what is behind it, the 1 MiB mapping, and 32 KiB
             // marked as the tool marks its own.
