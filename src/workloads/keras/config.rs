@@ -1,11 +1,14 @@
 //! The model's configuration as Keras writes it, versions 2 and 3: layers, and how they call each
 //! other.
 
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
 use super::container::wrong;
+use super::wiring::Wiring;
 use crate::error::Error;
 
 /// A model: layers, and which of their outputs go in and come out.
@@ -14,7 +17,7 @@ pub(super) struct ModelSpec {
     pub(super) name: String,
     pub(super) layers: Vec<LayerSpec>,
     pub(super) inputs: Vec<TensorRef>,
-    pub(super) outputs: Vec<TensorRef>,
+    pub(super) wiring: Arc<Wiring>,
 }
 
 /// A layer, with all its calls; shared layers have several.
@@ -35,6 +38,14 @@ pub(super) struct LayerSpec {
 pub(super) struct Call {
     pub(super) args: Vec<Arg>,
     pub(super) kwargs: Vec<(String, Arg)>,
+}
+
+impl Call {
+    /// Whether it is called with a plain `true` by this name.
+    pub(super) fn is_set(&self, name: &str) -> bool {
+        let value = self.kwargs.iter().find(|(n, _)| n == name);
+        matches!(value, Some((_, Arg::Value(value))) if value.as_bool() == Some(true))
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -166,12 +177,7 @@ impl ModelSpec {
         }
         let first = TensorRef::first_of(&parsed[0].name);
         let last = TensorRef::first_of(&parsed[parsed.len() - 1].name);
-        Ok(Self {
-            name,
-            inputs: vec![first],
-            outputs: vec![last],
-            layers: unique(parsed)?,
-        })
+        Self::wired(name, unique(parsed)?, vec![first], vec![last])
     }
 
     fn functional(
@@ -189,7 +195,7 @@ impl ModelSpec {
             let first = layer.get("inbound_nodes").and_then(|nodes| nodes.get(0));
             first.is_some_and(Value::is_array)
         });
-        let counted: Vec<String> = parsed
+        let counted: BTreeSet<String> = parsed
             .iter()
             .filter(|l| l.model.is_some() && (is_keras_2 || l.class != "Sequential"))
             .map(|l| l.name.clone())
@@ -219,11 +225,23 @@ impl ModelSpec {
             ends.iter_mut().for_each(&uncount);
             Ok(ends)
         };
+        let (inputs, outputs) = (ends("input_layers")?, ends("output_layers")?);
+        Self::wired(name, unique(parsed)?, inputs, outputs)
+    }
+
+    fn wired(
+        name: String,
+        layers: Vec<LayerSpec>,
+        inputs: Vec<TensorRef>,
+        outputs: Vec<TensorRef>,
+    ) -> Result<Self, String> {
+        let wiring = Wiring::of(&layers, &inputs, &outputs);
+        let wiring = wiring.map_err(|what| format!("model `{name}`: {what}"))?;
         Ok(Self {
-            inputs: ends("input_layers")?,
-            outputs: ends("output_layers")?,
-            layers: unique(parsed)?,
             name,
+            layers,
+            inputs,
+            wiring: Arc::new(wiring),
         })
     }
 
@@ -241,7 +259,7 @@ impl ModelSpec {
 }
 
 fn unique(layers: Vec<LayerSpec>) -> Result<Vec<LayerSpec>, String> {
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     for layer in &layers {
         if !seen.insert(&layer.name) {
             return Err(format!("two layers have the name `{}`", layer.name));
@@ -418,7 +436,6 @@ mod tests {
         let names: Vec<&str> = model.layers.iter().map(|l| &*l.name).collect();
         assert_eq!(names, ["s_input", "d", "e"]);
         assert_eq!(model.layers[0].config["batch_shape"], json!([null, 3]));
-        assert_eq!(model.outputs, [TensorRef::first_of("e")]);
     }
 
     #[test]

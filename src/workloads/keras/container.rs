@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use hdf5_pure::{AttrValue, FormatError, Source};
 use serde_json::Value;
 
+use super::config::ModelSpec;
 use crate::error::Error;
 
 /// Most bytes of a configuration: the largest known are half a megabyte.
@@ -275,6 +276,11 @@ impl Container {
     /// Written by Keras 2, which gives some names another meaning.
     pub(super) fn is_keras_2(&self) -> bool {
         self.is_keras_2
+    }
+
+    /// The model that the configuration describes.
+    pub(super) fn spec(&self) -> Result<ModelSpec, Error> {
+        ModelSpec::of(&self.path, &self.config)
     }
 
     /// An error about this file.

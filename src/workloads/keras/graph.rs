@@ -2,31 +2,24 @@
 //! its inputs.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use ::burn::tensor::Device;
 
-use super::config::{Arg, Call, LayerSpec, ModelSpec, TensorRef};
+use super::config::{Arg, Call, LayerSpec, ModelSpec};
 use super::container::Container;
 use super::layers::{self, Config, Extra, Layer, SUPPORTED};
 use super::npy::Array;
 use super::value::{Flow, Value};
 use super::weights::{Finder, Vars};
+use super::wiring::{Wiring, tensors};
 use crate::error::Error;
-
-/// Most calls of a model: more than any known one has.
-const MOST_CALLS: usize = 100_000;
 
 /// A loaded model.
 pub(super) struct Graph {
     name: String,
     nodes: Vec<Node>,
-    /// The calls, by layer and number, each behind those that it needs.
-    order: Vec<(usize, usize)>,
-    inputs: Vec<(usize, usize)>,
-    outputs: Vec<TensorRef>,
-    /// How often each call's result is needed: what nobody needs any more goes.
-    needed: HashMap<(usize, usize), usize>,
-    by_name: HashMap<String, usize>,
+    wiring: Arc<Wiring>,
 }
 
 struct Node {
@@ -45,30 +38,15 @@ impl Graph {
     /// Builds the model of a file, its weights included, one layer after the other.
     ///
     /// # Errors
-    /// If a layer is not supported, which is found before any weight is read, or a weight is
-    /// missing or of another shape.
-    pub(super) fn load(container: &Container, device: &Device) -> Result<Self, Error> {
-        let spec = ModelSpec::of(&container.path, &container.config)?;
-        for layer in spec.all_layers() {
-            if !layers::is_supported(layer) {
-                let what = if layer.is_operation {
-                    "the operation"
-                } else {
-                    "the class"
-                };
-                return Err(container
-                    .wrong(format!(
-                        "layer `{}` is of {what} `{}`, which is not supported",
-                        layer.name.escape_debug(),
-                        layer.class.escape_debug()
-                    ))
-                    .hint(format!("supported are: {}", SUPPORTED.join(", "))));
-            }
-        }
-        refuse_unread(&spec).map_err(|what| container.wrong(what))?;
+    /// If a weight is missing or of another shape.
+    pub(super) fn load(
+        container: &Container,
+        spec: &ModelSpec,
+        device: &Device,
+    ) -> Result<Self, Error> {
         let finder = Finder::new(container, device);
-        let mut vars = finder.of_model(&spec)?.into_iter();
-        Self::build(container, &spec, &mut vars)
+        let mut vars = finder.of_model(spec)?.into_iter();
+        Self::build(container, spec, &mut vars)
     }
 
     fn build<'a>(
@@ -95,34 +73,10 @@ impl Graph {
                 calls: layer.calls.clone(),
             });
         }
-        let by_name = nodes.iter().enumerate().map(|(i, n)| (n.name.clone(), i));
-        let by_name: HashMap<String, usize> = by_name.collect();
-        let wrong = |what: String| container.wrong(format!("model `{}`: {what}", spec.name));
-        let mut inputs = Vec::new();
-        for input in &spec.inputs {
-            let index = by_name.get(&input.layer).copied();
-            let index =
-                index.ok_or_else(|| wrong(format!("there is no input `{}`", input.layer)))?;
-            inputs.push((index, input.node));
-        }
-        let order = order(&nodes, &by_name, &inputs, &spec.outputs).map_err(wrong)?;
-        let mut needed: HashMap<(usize, usize), usize> = HashMap::new();
-        let taken = order
-            .iter()
-            .flat_map(|&(node, call)| tensors(&nodes[node].calls[call]));
-        for tensor in taken.chain(&spec.outputs) {
-            *needed
-                .entry(place(&by_name, tensor).map_err(wrong)?)
-                .or_default() += 1;
-        }
         Ok(Self {
             name: spec.name.clone(),
             nodes,
-            order,
-            inputs,
-            outputs: spec.outputs.clone(),
-            needed,
-            by_name,
+            wiring: Arc::clone(&spec.wiring),
         })
     }
 
@@ -146,101 +100,102 @@ impl Graph {
     /// # Errors
     /// If the inputs are not as many as it takes, or do not fit: the layer is named.
     pub(super) fn predict(&self, inputs: &[Flow]) -> Result<Vec<Flow>, String> {
-        if inputs.len() != self.inputs.len() {
+        if inputs.len() != self.wiring.inputs() {
             return Err(format!(
                 "model `{}` takes {} inputs, and is given {}",
                 self.name,
-                self.inputs.len(),
+                self.wiring.inputs(),
                 inputs.len()
             ));
         }
-        let mut results: HashMap<(usize, usize), Vec<Flow>> = HashMap::new();
-        for (&place, input) in self.inputs.iter().zip(inputs) {
-            results.insert(place, vec![input.clone()]);
-        }
-        let mut needed = self.needed.clone();
-        for &(node, call) in &self.order {
-            if results.contains_key(&(node, call)) {
-                continue;
-            }
-            let node_of = &self.nodes[node];
-            let called = &node_of.calls[call];
-            let get = |tensor: &TensorRef| -> Result<Flow, String> {
-                let flows = results.get(&self.place(tensor)?);
-                let flow = flows.and_then(|flows| flows.get(tensor.tensor));
-                flow.cloned()
-                    .ok_or_else(|| format!("`{}` has no output {}", tensor.layer, tensor.tensor))
-            };
-            let given = called.args.iter().flat_map(Arg::tensors).map(get);
-            let mut flows = given.collect::<Result<Vec<Flow>, String>>()?;
-            let mut extra = Extra {
-                constants: layers::operation::numbers(&called.args),
-                ..Extra::default()
-            };
-            for (name, arg) in &called.kwargs {
-                match arg {
-                    Arg::Tensor(tensor) => extra.tensors.push((name.clone(), get(tensor)?)),
-                    Arg::Value(value) => {
-                        if let (Some(number), true) =
-                            (value.as_f64(), matches!(name.as_str(), "y" | "x2"))
-                        {
-                            extra.constants.push((1, number));
-                        }
-                        extra.values.push((name.clone(), value.clone()));
-                    }
-                    Arg::List(_) => {}
-                }
-            }
-            // An operation of Keras 2 may have its second tensor by name.
-            if let (1, Some(second)) = (flows.len(), extra.tensor("y").cloned()) {
-                flows.push(second);
-            }
-            // A mask that an operation has made comes as a tensor of zeros and ones.
-            for (place, names) in [&["mask", "query_mask"][..], &["value_mask"], &["key_mask"]]
-                .into_iter()
-                .enumerate()
-            {
-                let given = names.iter().find_map(|name| extra.tensor(name));
-                match (given.map(|flow| &flow.x), flows.get_mut(place)) {
-                    (None, _) => {}
-                    (Some(Value::R2(mask)), Some(flow)) => {
-                        flow.mask = Some(mask.clone().not_equal_elem(0.0));
-                    }
-                    (Some(mask), _) => {
-                        let shape = mask.shape();
-                        let wrong = format!("a mask of the shape {shape:?} is not supported");
-                        return Err(format!("layer `{}`: {wrong}", node_of.name));
-                    }
-                }
-            }
-            let wrong = |what: String| format!("layer `{}`: {what}", node_of.name);
-            let result = match &node_of.runs {
-                Runs::Layer(layer) => layer.call(&flows, &extra).map_err(wrong)?,
-                Runs::Model(model) => model.predict(&flows).map_err(wrong)?,
-            };
-            for tensor in tensors(called) {
-                let place = self.place(tensor)?;
-                if let Some(left) = needed.get_mut(&place) {
-                    *left -= 1;
-                    if *left == 0 {
-                        results.remove(&place);
-                    }
-                }
-            }
-            results.insert((node, call), result);
-        }
-        let mut outputs = Vec::new();
-        for output in &self.outputs {
-            let flows = results.get(&self.place(output)?);
-            let flow = flows.and_then(|flows| flows.get(output.tensor)).cloned();
-            outputs.push(flow.ok_or_else(|| format!("there is no output `{}`", output.layer))?);
-        }
-        Ok(outputs)
+        let calls = |node: usize| &self.nodes[node].calls[..];
+        self.wiring.run(inputs, calls, |(node, _), called, given| {
+            let node = &self.nodes[node];
+            let result = node.call(called, given.args, given.named);
+            result.map_err(|what| format!("layer `{}`: {what}", node.name))
+        })
     }
+}
 
-    fn place(&self, tensor: &TensorRef) -> Result<(usize, usize), String> {
-        place(&self.by_name, tensor)
+impl Node {
+    fn call(
+        &self,
+        called: &Call,
+        mut flows: Vec<Flow>,
+        tensors: Vec<(String, Flow)>,
+    ) -> Result<Vec<Flow>, String> {
+        let mut extra = Extra {
+            constants: layers::operation::numbers(&called.args),
+            tensors,
+            ..Extra::default()
+        };
+        for (name, arg) in &called.kwargs {
+            if let Arg::Value(value) = arg {
+                if let (Some(number), true) = (value.as_f64(), matches!(name.as_str(), "y" | "x2"))
+                {
+                    extra.constants.push((1, number));
+                }
+                extra.values.push((name.clone(), value.clone()));
+            }
+        }
+        // An operation of Keras 2 may have its second tensor by name.
+        if let (1, Some(second)) = (flows.len(), extra.tensor("y").cloned()) {
+            flows.push(second);
+        }
+        // A mask that an operation has made comes as a tensor of zeros and ones.
+        for (place, names) in [&["mask", "query_mask"][..], &["value_mask"], &["key_mask"]]
+            .into_iter()
+            .enumerate()
+        {
+            let given = names.iter().find_map(|name| extra.tensor(name));
+            match (given.map(|flow| &flow.x), flows.get_mut(place)) {
+                (None, _) => {}
+                (Some(Value::R2(mask)), Some(flow)) => {
+                    flow.mask = Some(mask.clone().not_equal_elem(0.0));
+                }
+                (Some(mask), _) => {
+                    let shape = mask.shape();
+                    return Err(format!("a mask of the shape {shape:?} is not supported"));
+                }
+            }
+        }
+        for flow in &flows {
+            let (mask, shape) = (flow.mask.as_ref().map(|m| m.dims()), flow.x.shape());
+            if mask.is_some_and(|mask| !shape.starts_with(&mask)) {
+                return Err(format!(
+                    "a mask of the shape {mask:?} is not one of an input of the shape {shape:?}"
+                ));
+            }
+        }
+        match &self.runs {
+            Runs::Layer(layer) => layer.call(&flows, &extra),
+            Runs::Model(model) => model.predict(&flows),
+        }
     }
+}
+
+/// Refuses layers that cannot be run, before any weight is read.
+///
+/// # Errors
+/// If a class is not known, or a layer is called with a tensor that it would not look at.
+pub(super) fn refuse_unsupported(container: &Container, spec: &ModelSpec) -> Result<(), Error> {
+    for layer in spec.all_layers() {
+        if !layers::is_supported(layer) {
+            let what = if layer.is_operation {
+                "the operation"
+            } else {
+                "the class"
+            };
+            return Err(container
+                .wrong(format!(
+                    "layer `{}` is of {what} `{}`, which is not supported",
+                    layer.name.escape_debug(),
+                    layer.class.escape_debug()
+                ))
+                .hint(format!("supported are: {}", SUPPORTED.join(", "))));
+        }
+    }
+    refuse_unread(spec).map_err(|what| container.wrong(what))
 }
 
 /// Refuses tensors that a layer is called with by name and that it would not look at, such as a
@@ -269,92 +224,18 @@ fn refuse_unread(spec: &ModelSpec) -> Result<(), String> {
     Ok(())
 }
 
-/// The layer and the call that a tensor comes from.
-fn place(by_name: &HashMap<String, usize>, tensor: &TensorRef) -> Result<(usize, usize), String> {
-    let index = by_name.get(&tensor.layer).copied();
-    let index = index.ok_or_else(|| format!("there is no layer `{}`", tensor.layer))?;
-    Ok((index, tensor.node))
-}
-
-/// The tensors that a call takes.
-fn tensors(call: &Call) -> impl Iterator<Item = &TensorRef> {
-    let kwargs = call.kwargs.iter().map(|(_, arg)| arg);
-    call.args.iter().chain(kwargs).flat_map(Arg::tensors)
-}
-
-/// An order of the calls that the outputs need, each behind its inputs.
-fn order(
-    nodes: &[Node],
-    by_name: &HashMap<String, usize>,
-    inputs: &[(usize, usize)],
-    outputs: &[TensorRef],
-) -> Result<Vec<(usize, usize)>, String> {
-    #[derive(Clone, Copy, PartialEq)]
-    enum State {
-        Open,
-        Done,
-    }
-    let known = |tensor: &TensorRef| -> Result<(usize, usize), String> {
-        let (index, call) = place(by_name, tensor)?;
-        if call >= nodes[index].calls.len() && !inputs.contains(&(index, call)) {
-            return Err(format!("layer `{}` has no call {call}", tensor.layer));
-        }
-        Ok((index, call))
-    };
-    let mut states: HashMap<(usize, usize), State> = HashMap::new();
-    let mut order = Vec::new();
-    // A stack of its own: a long chain of layers must not overflow the thread's.
-    let mut stack: Vec<(usize, usize)> = Vec::new();
-    for output in outputs {
-        stack.push(known(output)?);
-    }
-    while let Some(&call) = stack.last() {
-        match states.get(&call) {
-            Some(State::Done) => {
-                stack.pop();
-                continue;
-            }
-            Some(State::Open) => {
-                states.insert(call, State::Done);
-                order.push(call);
-                stack.pop();
-                continue;
-            }
-            None => {}
-        }
-        if states.len() > MOST_CALLS {
-            return Err(format!("it has more than {MOST_CALLS} calls"));
-        }
-        states.insert(call, State::Open);
-        if inputs.contains(&call) {
-            continue;
-        }
-        let (node, number) = call;
-        for tensor in tensors(&nodes[node].calls[number]) {
-            let needs = known(tensor)?;
-            match states.get(&needs) {
-                Some(State::Open) => {
-                    return Err(format!(
-                        "the layers call each other in a circle, at `{}`",
-                        nodes[node].name
-                    ));
-                }
-                Some(State::Done) => {}
-                None => stack.push(needs),
-            }
-        }
-    }
-    order.retain(|call| !inputs.contains(call));
-    Ok(order)
-}
-
 /// What the inputs look like, as far as the configuration tells: the shape without the batch, and
 /// whether they are tokens of so many.
-pub(super) fn input_shapes(container: &Container) -> Result<Vec<InputShape>, Error> {
-    let spec = ModelSpec::of(&container.path, &container.config)?;
+pub(super) fn input_shapes(
+    container: &Container,
+    spec: &ModelSpec,
+) -> Result<Vec<InputShape>, Error> {
+    let by_name: HashMap<&str, &LayerSpec> =
+        spec.layers.iter().map(|l| (l.name.as_str(), l)).collect();
+    let tokens = tokens(spec);
     let mut shapes = Vec::new();
     for input in &spec.inputs {
-        let layer = spec.layers.iter().find(|l| l.name == input.layer);
+        let layer = by_name.get(input.layer.as_str());
         let layer =
             layer.ok_or_else(|| container.wrong(format!("there is no input `{}`", input.layer)))?;
         let shape = ["batch_shape", "batch_input_shape"]
@@ -369,7 +250,7 @@ pub(super) fn input_shapes(container: &Container) -> Result<Vec<InputShape>, Err
         shapes.push(InputShape {
             name: input.layer.clone(),
             sizes,
-            tokens: tokens(&spec, &input.layer),
+            tokens: tokens.get(input.layer.as_str()).copied(),
         });
     }
     Ok(shapes)
@@ -418,16 +299,26 @@ impl InputShape {
     }
 }
 
-fn tokens(spec: &ModelSpec, input: &str) -> Option<usize> {
-    let takes = |layer: &&LayerSpec| {
-        let calls = layer.calls.iter();
-        calls.flat_map(tensors).any(|tensor| tensor.layer == input)
-    };
-    let fed = spec.layers.iter().filter(takes);
-    let counts = fed.filter_map(|layer| match (&layer.model, layer.class.as_str()) {
-        (Some(model), _) => tokens(model, &model.inputs.first()?.layer),
-        (None, "Embedding") => layer.config.get("input_dim")?.as_u64().map(|n| n as usize),
-        _ => None,
-    });
-    counts.min()
+/// The fewest rows of the embeddings that take what a layer gives, by the layer.
+fn tokens(spec: &ModelSpec) -> HashMap<&str, usize> {
+    let mut fewest = HashMap::new();
+    for layer in &spec.layers {
+        let rows = match (&layer.model, layer.class.as_str()) {
+            (Some(model), _) => {
+                let first = model.inputs.first();
+                first.and_then(|first| tokens(model).get(first.layer.as_str()).copied())
+            }
+            (None, "Embedding") => {
+                let rows = layer.config.get("input_dim").and_then(|n| n.as_u64());
+                rows.map(|rows| rows as usize)
+            }
+            _ => None,
+        };
+        let Some(rows) = rows else { continue };
+        for tensor in layer.calls.iter().flat_map(self::tensors) {
+            let least = fewest.entry(tensor.layer.as_str()).or_insert(rows);
+            *least = rows.min(*least);
+        }
+    }
+    fewest
 }

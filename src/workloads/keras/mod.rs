@@ -15,10 +15,12 @@ mod container;
 mod graph;
 mod layers;
 mod npy;
+mod plan;
 #[cfg(test)]
 mod tests;
 mod value;
 mod weights;
+mod wiring;
 
 use container::Container;
 use graph::{Graph, InputShape};
@@ -87,7 +89,13 @@ struct KerasFile {
 impl KerasFile {
     fn new(path: &Path, settings: &Settings) -> Result<Self, Error> {
         let container = Container::open(path)?;
-        let shapes = graph::input_shapes(&container)?;
+        let spec = container.spec()?;
+        graph::refuse_unsupported(&container, &spec)?;
+        let shapes = graph::input_shapes(&container, &spec)?;
+        let plan = |shapes: &[Vec<usize>]| {
+            let planned = plan::check(&spec, container.is_keras_2(), shapes);
+            planned.map_err(|what| container.wrong(what))
+        };
         let inputs = if settings.inputs.is_empty() {
             let batch = settings.batch.unwrap_or(BATCH);
             if !(1..=MOST_BATCH).contains(&batch) {
@@ -95,10 +103,12 @@ impl KerasFile {
                     "--batch {batch} is out of range: from 1 to {MOST_BATCH}"
                 )));
             }
-            let made = shapes
-                .iter()
-                .map(|shape| made_input(&container, shape, batch as usize));
-            made.collect::<Result<Vec<_>, _>>()?
+            let dims = shapes.iter();
+            let dims = dims.map(|shape| made_shape(&container, shape, batch as usize));
+            let dims = dims.collect::<Result<Vec<_>, _>>()?;
+            plan(&dims)?;
+            let made = shapes.iter().zip(dims);
+            made.map(|(shape, dims)| made_input(shape, dims)).collect()
         } else {
             if settings.batch.is_some() {
                 return Err(Error::usage(
@@ -127,6 +137,8 @@ impl KerasFile {
             for (array, shape) in arrays.iter().zip(&shapes) {
                 shape.takes(array).map_err(|what| container.wrong(what))?;
             }
+            let dims: Vec<Vec<usize>> = arrays.iter().map(|a| a.shape.clone()).collect();
+            plan(&dims)?;
             arrays
         };
         let expected = match &settings.expect {
@@ -148,7 +160,7 @@ impl KerasFile {
     fn open(&self) -> Result<Loaded, Error> {
         let container = Container::open(&self.path)?;
         Ok(Loaded {
-            graph: Graph::load(&container, &self.device)?,
+            graph: Graph::load(&container, &container.spec()?, &self.device)?,
             device: self.device.clone(),
             inputs: self.inputs.clone(),
             expected: self.expected.clone(),
@@ -163,30 +175,33 @@ impl KerasFile {
     }
 }
 
-/// A seeded input of the shape that the configuration says.
-fn made_input(container: &Container, shape: &InputShape, batch: usize) -> Result<Array, Error> {
+/// The shape of an input that is made, as the configuration says.
+fn made_shape(
+    container: &Container,
+    shape: &InputShape,
+    batch: usize,
+) -> Result<Vec<usize>, Error> {
     let sizes = shape.sizes.as_ref().ok_or_else(|| {
         container
             .wrong(format!("the input `{}` has no shape", shape.name))
             .hint("give one with --input x.npy")
     })?;
     let sizes = sizes.iter().map(|size| size.unwrap_or(OPEN_AXIS));
-    let dims: Vec<usize> = [batch].into_iter().chain(sizes).collect();
-    let count = dims.iter().try_fold(1_usize, |n, &d| n.checked_mul(d));
-    let count = count.filter(|n| (1..=1 << 28).contains(n)).ok_or_else(|| {
-        container.wrong(format!(
-            "an input of the shape {dims:?} cannot be made: it is empty or too large"
-        ))
-    })?;
+    Ok([batch].into_iter().chain(sizes).collect())
+}
+
+/// A seeded input.
+fn made_input(input: &InputShape, shape: Vec<usize>) -> Array {
     let mut random = Random::new(42);
-    let mut value = || match shape.tokens {
+    let mut value = || match input.tokens {
         Some(tokens) => random.below(tokens.max(1) as u64) as f32,
         None => random.fraction(),
     };
-    Ok(Array {
+    let count = shape.iter().product();
+    Array {
         values: (0..count).map(|_| value()).collect(),
-        shape: dims,
-    })
+        shape,
+    }
 }
 
 impl Workload for KerasFile {

@@ -111,10 +111,7 @@ impl Value {
     /// # Errors
     /// If there is no such axis.
     pub(super) fn axis(&self, axis: i64) -> Result<usize, String> {
-        let rank = self.rank();
-        let from_start = if axis < 0 { rank as i64 + axis } else { axis };
-        let axis = usize::try_from(from_start).ok().filter(|&a| a < rank);
-        axis.ok_or_else(|| format!("a tensor of rank {rank} has no such axis"))
+        axis_of(self.rank(), axis)
     }
 
     /// Size of the last axis.
@@ -172,16 +169,8 @@ impl Value {
     /// If their shapes do not fit.
     pub(super) fn with(self, other: Self, op: Binary) -> Result<Self, String> {
         let (a, b) = (self.shape(), other.shape());
-        let rank = a.len().max(b.len());
-        let wide = |s: &[usize]| [vec![1; rank - s.len()], s.to_vec()].concat();
-        let (wa, wb) = (wide(&a), wide(&b));
-        if wa
-            .iter()
-            .zip(&wb)
-            .any(|(x, y)| x != y && *x != 1 && *y != 1)
-        {
-            return Err(format!("tensors of the shapes {a:?} and {b:?} do not fit"));
-        }
+        let rank = broadcast(&a, &b)?.len();
+        let (wa, wb) = (widened(&a, rank), widened(&b, rank));
         let (x, y) = (self.reshape(&wa)?, other.reshape(&wb)?);
         Ok(match (x, y) {
             (Self::R1(x), Self::R1(y)) => Self::R1(op.of(x, y)),
@@ -191,6 +180,18 @@ impl Value {
             (Self::R5(x), Self::R5(y)) => Self::R5(op.of(x, y)),
             _ => return Err("tensors of different ranks".into()),
         })
+    }
+
+    /// As [`Value::with`], where the result has the shape of `self`.
+    ///
+    /// # Errors
+    /// If the other does not fit into it.
+    pub(super) fn onto(self, other: Self, op: Binary) -> Result<Self, String> {
+        let (a, b) = (self.shape(), other.shape());
+        if broadcast(&a, &b)? != a {
+            return Err(format!("{b:?} does not fit into its input of {a:?}"));
+        }
+        self.with(other, op)
     }
 
     /// Tensors put one behind the other along an axis.
@@ -247,6 +248,39 @@ impl Value {
             )),
         }
     }
+}
+
+/// The place of an axis among so many, which is counted from the end if negative.
+///
+/// # Errors
+/// If there is no such axis.
+pub(super) fn axis_of(rank: usize, axis: i64) -> Result<usize, String> {
+    let from_start = if axis < 0 {
+        axis.checked_add(rank as i64)
+    } else {
+        Some(axis)
+    };
+    let axis = from_start.and_then(|a| usize::try_from(a).ok());
+    let axis = axis.filter(|&a| a < rank);
+    axis.ok_or_else(|| format!("a tensor of rank {rank} has no such axis"))
+}
+
+/// A shape with axes of size 1 before it.
+fn widened(shape: &[usize], rank: usize) -> Vec<usize> {
+    [vec![1; rank - shape.len()], shape.to_vec()].concat()
+}
+
+/// The shape of two tensors joined element by element, the one of lower rank repeated.
+///
+/// # Errors
+/// If the shapes do not fit.
+pub(super) fn broadcast(a: &[usize], b: &[usize]) -> Result<Vec<usize>, String> {
+    let rank = a.len().max(b.len());
+    let pairs = widened(a, rank).into_iter().zip(widened(b, rank));
+    let size =
+        |(x, y): (usize, usize)| (x == y || x == 1 || y == 1).then(|| if x == 1 { y } else { x });
+    let sizes: Option<Vec<usize>> = pairs.map(size).collect();
+    sizes.ok_or_else(|| format!("tensors of the shapes {a:?} and {b:?} do not fit"))
 }
 
 /// What is done element by element.

@@ -100,6 +100,24 @@ impl Activation {
         })
     }
 
+    /// The shape that it makes of one.
+    ///
+    /// # Errors
+    /// If it halves what cannot be halved.
+    pub(super) fn planned(self, input: &[usize]) -> Result<Vec<usize>, String> {
+        let mut shape = input.to_vec();
+        match shape.last_mut() {
+            Some(last) if self == Self::Glu => {
+                if !last.is_multiple_of(2) {
+                    return Err(format!("glu halves the last axis, which has {last}"));
+                }
+                *last /= 2;
+            }
+            _ => {}
+        }
+        Ok(shape)
+    }
+
     /// # Errors
     /// If it goes along an axis that the tensor does not have.
     pub(crate) fn apply(self, x: Value) -> Result<Value, String> {
@@ -107,9 +125,7 @@ impl Activation {
             Self::Softmax(axis) => axis,
             _ => -1,
         })?;
-        if self == Self::Glu && !x.last().is_multiple_of(2) {
-            return Err(format!("glu halves the last axis, which has {}", x.last()));
-        }
+        self.planned(&x.shape())?;
         Ok(each!(x, t => self.of_tensor(t, axis)))
     }
 
@@ -248,7 +264,7 @@ impl Layer for PRelu {
         let input = one(inputs)?;
         let positive = each!(input.x.clone(), t => activation::relu(t));
         let negative = each!(input.x.clone(), t => t.clamp_max(0.0));
-        let scaled = negative.with(self.0.clone(), Binary::Multiply)?;
+        let scaled = negative.onto(self.0.clone(), Binary::Multiply)?;
         Ok(keeping_mask(input, positive.with(scaled, Binary::Add)?))
     }
 }

@@ -35,7 +35,7 @@ impl Padding {
     }
 
     /// Cells before and after an axis of `n`, for a kernel that spans `span`.
-    pub(super) fn around(self, n: usize, span: usize, stride: usize) -> (usize, usize) {
+    fn around(self, n: usize, span: usize, stride: usize) -> (usize, usize) {
         match self {
             Self::Valid => (0, 0),
             Self::Causal => (span - 1, 0),
@@ -44,6 +44,44 @@ impl Padding {
                 let total = ((out - 1) * stride + span).saturating_sub(n);
                 (total / 2, total - total / 2)
             }
+        }
+    }
+}
+
+impl Padding {
+    /// Cells before and after an axis of an image, 0 for the height and 1 for the width, where the
+    /// steps of a sequence are.
+    ///
+    /// # Errors
+    /// If the axis has no cells, or what spans so many does not fit on it.
+    pub(super) fn fitted(
+        self,
+        axis: usize,
+        n: usize,
+        span: usize,
+        stride: usize,
+    ) -> Result<(usize, usize), String> {
+        let wrong = || format!("its window spans {span} cells, and its input has {n}");
+        if n == 0 {
+            return Err(wrong());
+        }
+        // Only the steps of a sequence have a before.
+        let padding = match self {
+            Self::Causal if axis == 0 => Self::Valid,
+            padding => padding,
+        };
+        let (before, after) = padding.around(n, span, stride);
+        match n + before + after < span {
+            true => Err(wrong()),
+            false => Ok((before, after)),
+        }
+    }
+
+    /// Cells along an axis of what a transposed convolution makes.
+    pub(super) fn transposed(self, n: usize, kernel: usize, stride: usize) -> usize {
+        match self {
+            Self::Same => n * stride,
+            _ => n * stride + kernel.saturating_sub(stride),
         }
     }
 }
@@ -88,20 +126,9 @@ impl Step {
                 of_group * self.groups
             ));
         }
-        let axis = |n: usize, kernel: usize, i: usize| -> Result<(usize, usize), String> {
+        let axis = |n: usize, kernel: usize, i: usize| {
             let span = (kernel - 1) * self.dilation[i] + 1;
-            // Only the steps of a sequence have a before.
-            let padding = match self.padding {
-                Padding::Causal if i == 0 => Padding::Valid,
-                padding => padding,
-            };
-            let (before, after) = padding.around(n, span, self.stride[i]);
-            if n == 0 || n + before + after < span {
-                return Err(format!(
-                    "its kernel spans {span} cells, and its input has {n}"
-                ));
-            }
-            Ok((before, after))
+            self.padding.fitted(i, n, span, self.stride[i])
         };
         let padding = [
             axis(height, kernel_height, 0)?,
@@ -282,10 +309,7 @@ impl Layer for Transposed {
         let kernels = [kernel_height, kernel_width];
         for (i, n) in [height, width].into_iter().enumerate() {
             let (kernel, stride) = (kernels[i], self.stride[i]);
-            let wanted = match self.padding {
-                Padding::Same => n * stride,
-                _ => n * stride + kernel.saturating_sub(stride),
-            };
+            let wanted = self.padding.transposed(n, kernel, stride);
             let has = y.dims()[2 + i];
             if has > wanted {
                 y = y.narrow(2 + i, (has - wanted) / 2, wanted);

@@ -16,6 +16,7 @@ mod dense;
 mod merge;
 mod norm;
 pub(super) mod operation;
+pub(super) mod plan;
 mod pool;
 mod recurrent;
 mod shape;
@@ -63,15 +64,16 @@ fn one(inputs: &[Flow]) -> Result<&Flow, String> {
 }
 
 /// A layer's configuration, read with what Keras takes for granted.
+#[derive(Clone, Copy)]
 pub(super) struct Config<'a> {
     pub(super) map: &'a Map<String, Json>,
     /// Written by Keras 2.
     pub(super) is_keras_2: bool,
 }
 
-impl Config<'_> {
+impl<'a> Config<'a> {
     /// The value; `None` if it is not there, or null.
-    pub(super) fn get(&self, key: &str) -> Option<&Json> {
+    pub(super) fn get(&self, key: &str) -> Option<&'a Json> {
         self.map.get(key).filter(|v| !v.is_null())
     }
 
@@ -201,6 +203,7 @@ pub(super) const SUPPORTED: &[&str] = &[
     "Conv1D",
     "Conv2D",
     "Conv2DTranspose",
+    "Cropping1D",
     "Cropping2D",
     "Dense",
     "DepthwiseConv2D",
@@ -233,7 +236,9 @@ pub(super) const SUPPORTED: &[&str] = &[
     "Softmax",
     "Subtract",
     "TimeDistributed",
+    "UpSampling1D",
     "UpSampling2D",
+    "ZeroPadding1D",
     "ZeroPadding2D",
 ];
 

@@ -204,11 +204,11 @@ impl Layer for Normalize {
             true => input
                 .x
                 .clone()
-                .with(deviation, Binary::Multiply)?
-                .with(mean, Binary::Add)?,
+                .onto(deviation, Binary::Multiply)?
+                .onto(mean, Binary::Add)?,
             false => {
-                let centered = input.x.clone().with(mean, Binary::Subtract)?;
-                centered.with(deviation, Binary::Divide)?
+                let centered = input.x.clone().onto(mean, Binary::Subtract)?;
+                centered.onto(deviation, Binary::Divide)?
             }
         };
         Ok(keeping_mask(input, y))
@@ -238,10 +238,10 @@ impl Layer for Rescale {
         let scaled = input
             .x
             .clone()
-            .with(value(&self.scale)?, Binary::Multiply)?;
+            .onto(value(&self.scale)?, Binary::Multiply)?;
         Ok(keeping_mask(
             input,
-            scaled.with(value(&self.offset)?, Binary::Add)?,
+            scaled.onto(value(&self.offset)?, Binary::Add)?,
         ))
     }
 }

@@ -1,8 +1,10 @@
 //! Operations between tensors in a Functional model, such as `a + b` or `x * 0.5`.
 
 use super::{Extra, Layer};
-use crate::workloads::keras::config::{Arg, LayerSpec};
-use crate::workloads::keras::value::{Binary, Flow, Value, each, look};
+use crate::workloads::keras::config::{Arg, Call, LayerSpec};
+use crate::workloads::keras::plan::Shape;
+use crate::workloads::keras::value::{Binary, Flow, Value, axis_of, broadcast, each, look};
+use crate::workloads::keras::wiring::Given;
 
 /// What an operation computes.
 #[derive(Clone, Copy)]
@@ -50,20 +52,44 @@ pub(super) fn build(layer: &LayerSpec) -> Result<Box<dyn Layer>, String> {
         format!("the operation `{class}` is not supported")
     })?;
     if let Operation::Mean = operation {
-        let axes = layer.config.get("axis").filter(|a| !a.is_null());
-        let axes: Option<Vec<i64>> = match axes {
-            Some(serde_json::Value::Array(axes)) => axes.iter().map(|a| a.as_i64()).collect(),
-            Some(axis) => axis.as_i64().map(|a| vec![a]),
-            None => None,
-        };
-        let axes = axes.ok_or("a mean over all values has no batch")?;
-        let keeps = layer.config.get("keepdims").and_then(|k| k.as_bool());
-        return Ok(Box::new(Mean {
-            axes,
-            keeps: keeps.unwrap_or(false),
-        }));
+        return Ok(Box::new(mean(layer)?));
     }
     Ok(Box::new(Pair(operation)))
+}
+
+fn mean(layer: &LayerSpec) -> Result<Mean, String> {
+    let axes = layer.config.get("axis").filter(|a| !a.is_null());
+    let axes: Option<Vec<i64>> = match axes {
+        Some(serde_json::Value::Array(axes)) => axes.iter().map(|a| a.as_i64()).collect(),
+        Some(axis) => axis.as_i64().map(|a| vec![a]),
+        None => None,
+    };
+    let axes = axes.ok_or("a mean over all values has no batch")?;
+    let keeps = layer.config.get("keepdims").and_then(|k| k.as_bool());
+    Ok(Mean {
+        axes,
+        keeps: keeps.unwrap_or(false),
+    })
+}
+
+/// The shape of what an operation gives.
+///
+/// # Errors
+/// If its tensors do not fit, or lack an axis that it goes along.
+pub(super) fn planned(
+    layer: &LayerSpec,
+    call: &Call,
+    given: &Given<Shape>,
+) -> Result<Shape, String> {
+    let first = given.args.first().ok_or("an operation without tensors")?;
+    let named = given.named.iter().find(|(name, _)| name == "y");
+    let second = given.args.get(1).or(named.map(|(_, shape)| shape));
+    match (operation(layer), second) {
+        (Some(Operation::Mean), _) => mean(layer)?.planned(first),
+        (_, Some(second)) => broadcast(first, second),
+        (_, None) if call.args.len() + call.kwargs.len() > 1 => Ok(first.clone()),
+        _ => Err("an operation lacks a tensor".into()),
+    }
 }
 
 /// Two tensors, or a tensor and a number.
@@ -117,19 +143,29 @@ struct Mean {
     keeps: bool,
 }
 
+impl Mean {
+    fn places(&self, rank: usize) -> Result<Vec<usize>, String> {
+        let axes = self.axes.iter().map(|&axis| axis_of(rank, axis));
+        axes.collect()
+    }
+
+    fn planned(&self, input: &[usize]) -> Result<Shape, String> {
+        let axes = self.places(input.len())?;
+        let sizes = input.iter().enumerate();
+        let kept = sizes.filter(|(i, _)| self.keeps || !axes.contains(i));
+        let kept = kept.map(|(i, &size)| if axes.contains(&i) { 1 } else { size });
+        Ok(kept.collect())
+    }
+}
+
 impl Layer for Mean {
     fn call(&self, inputs: &[Flow], _: &Extra) -> Result<Vec<Flow>, String> {
         let mut x = super::one(inputs)?.x.clone();
-        let rank = x.rank();
-        let axes = self.axes.iter().map(|&axis| x.axis(axis));
-        let axes = axes.collect::<Result<Vec<usize>, String>>()?;
-        for &axis in &axes {
+        let planned = self.planned(&x.shape())?;
+        for axis in self.places(x.rank())? {
             x = each!(x, t => t.mean_dim(axis));
         }
-        let shape = x.shape();
-        let kept = (0..rank).filter(|i| self.keeps || !axes.contains(i));
-        let kept: Vec<usize> = kept.map(|i| shape[i]).collect();
-        Ok(vec![Flow::of(x.reshape(&kept)?)])
+        Ok(vec![Flow::of(x.reshape(&planned)?)])
     }
 }
 

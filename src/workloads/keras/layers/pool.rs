@@ -5,6 +5,7 @@ use ::burn::tensor::ops::{AvgPoolOptions, MaxPoolOptions};
 
 use super::conv::{Padding, channels_last, channels_second};
 use super::{Config, Extra, Layer, one};
+use crate::workloads::keras::plan::{Budget, Shape};
 use crate::workloads::keras::value::{Flow, Value};
 
 /// `MaxPooling1D`, `MaxPooling2D`, `AveragePooling1D` and `AveragePooling2D`.
@@ -36,6 +37,55 @@ impl Pool {
     }
 }
 
+/// Windows along an axis.
+struct Windows {
+    padding: (usize, usize),
+    size: usize,
+    count: usize,
+}
+
+impl Pool {
+    /// # Errors
+    /// If a window is larger than what it moves over.
+    fn windows(&self, axis: usize, n: usize) -> Result<Windows, String> {
+        let (size, stride) = (self.size[axis], self.stride[axis]);
+        let (before, after) = self.padding.fitted(axis, n, size, stride)?;
+        let count = (n + before + after - size) / stride + 1;
+        // Cells that lie outside for every window count for nothing: a window of a million cells
+        // over ten is one of nineteen.
+        let last = (count - 1) * stride;
+        let left = before.saturating_sub(last);
+        let right = (size - before).saturating_sub(n);
+        let right = right.min(after);
+        Ok(Windows {
+            padding: (before - left, after - right),
+            size: size - left - right,
+            count,
+        })
+    }
+
+    /// The shape that it makes of one.
+    ///
+    /// # Errors
+    /// If its windows do not fit, or look at too many cells.
+    pub(super) fn planned(&self, input: &[usize], budget: &mut Budget) -> Result<Shape, String> {
+        if input.len() != self.rank {
+            return Err(format!("its input has the shape {input:?}"));
+        }
+        let (mut padded, mut output) = (input.to_vec(), input.to_vec());
+        let mut cells = 1;
+        for (axis, i) in (1..).zip(4 - self.rank..2) {
+            let windows = self.windows(i, input[axis])?;
+            padded[axis] += windows.padding.0 + windows.padding.1;
+            output[axis] = windows.count;
+            cells *= windows.size;
+        }
+        budget.tensor(&padded)?;
+        budget.windows(&output, cells)?;
+        Ok(output)
+    }
+}
+
 impl Layer for Pool {
     fn call(&self, inputs: &[Flow], _: &Extra) -> Result<Vec<Flow>, String> {
         let x = &one(inputs)?.x;
@@ -44,19 +94,12 @@ impl Layer for Pool {
         }
         let (t, is_sequence) = channels_second(x)?;
         let [_, _, height, width] = t.dims();
-        let mut padding = [(0, 0); 2];
-        for (i, n) in [height, width].into_iter().enumerate() {
-            padding[i] = self.padding.around(n.max(1), self.size[i], self.stride[i]);
-            if n == 0 || n + padding[i].0 + padding[i].1 < self.size[i] {
-                return Err(format!(
-                    "its window spans {} cells, and its input has {n}",
-                    self.size[i]
-                ));
-            }
-        }
+        let [rows, columns] = [self.windows(0, height)?, self.windows(1, width)?];
+        let padding = [rows.padding, columns.padding];
+        let kernel_size = [rows.size, columns.size];
         let y = if self.is_max {
             let options = MaxPoolOptions {
-                kernel_size: self.size,
+                kernel_size,
                 stride: self.stride,
                 padding,
                 dilation: [1, 1],
@@ -66,7 +109,7 @@ impl Layer for Pool {
         } else {
             // Only real cells count.
             let options = AvgPoolOptions {
-                kernel_size: self.size,
+                kernel_size,
                 stride: self.stride,
                 padding,
                 count_include_pad: false,
@@ -96,13 +139,25 @@ impl Global {
     }
 }
 
+impl Global {
+    /// The shape that it makes of one.
+    ///
+    /// # Errors
+    /// If its input is of another rank.
+    pub(super) fn planned(&self, input: &[usize]) -> Result<Shape, String> {
+        if input.len() != self.rank {
+            return Err(format!("its input has the shape {input:?}"));
+        }
+        let ones = vec![1; if self.keeps_axes { self.rank - 2 } else { 0 }];
+        Ok([&input[..1], &ones[..], &input[self.rank - 1..]].concat())
+    }
+}
+
 impl Layer for Global {
     fn call(&self, inputs: &[Flow], _: &Extra) -> Result<Vec<Flow>, String> {
         let input = one(inputs)?;
         let shape = input.x.shape();
-        if shape.len() != self.rank {
-            return Err(format!("its input has the shape {shape:?}"));
-        }
+        let planned = self.planned(&shape)?;
         let (batch, channels) = (shape[0], shape[self.rank - 1]);
         let cells: usize = shape[1..self.rank - 1].iter().product();
         let Value::R3(t) = input.x.clone().reshape(&[batch, cells, channels])? else {
@@ -118,11 +173,6 @@ impl Layer for Global {
             _ if self.is_max => t.max_dim(1),
             _ => t.mean_dim(1),
         };
-        let ones = vec![1; self.rank - 2];
-        let shape = match self.keeps_axes {
-            true => [&[batch], &ones[..], &[channels]].concat(),
-            false => vec![batch, channels],
-        };
-        Ok(vec![Flow::of(Value::R3(y).reshape(&shape)?)])
+        Ok(vec![Flow::of(Value::R3(y).reshape(&planned)?)])
     }
 }

@@ -22,6 +22,15 @@ enum Kind {
     },
 }
 
+/// Products that a step of a class computes side by side.
+pub(super) fn gates(class: &str) -> usize {
+    match class {
+        "LSTM" => 4,
+        "GRU" => 3,
+        _ => 1,
+    }
+}
+
 /// `SimpleRNN`, `LSTM` and `GRU`.
 pub(super) struct Recurrent {
     kind: Kind,
@@ -51,12 +60,7 @@ impl Recurrent {
             vars.checked(config.refuse(key, &no))?;
         }
         let units = vars.checked(config.size("units"))?;
-        let gates = match class {
-            "LSTM" => 4,
-            "GRU" => 3,
-            _ => 1,
-        };
-        let width = Some(gates * units);
+        let width = Some(gates(class) * units);
         let kernel = vars.matrix("kernel", [None, width])?;
         let recurrent = vars.matrix("recurrent_kernel", [Some(units), width])?;
         let use_bias = config.flag("use_bias", true);
@@ -221,8 +225,8 @@ impl Layer for Recurrent {
 }
 
 /// The layer that a configuration wraps: its class and its own configuration.
-fn inner<'a>(
-    config: &'a Config<'_>,
+pub(super) fn inner<'a>(
+    config: &Config<'a>,
     key: &str,
 ) -> Result<(&'a str, &'a Map<String, Json>), String> {
     let layer = config
@@ -326,21 +330,30 @@ impl TimeDistributed {
     }
 }
 
+/// The steps of all items as a batch.
+///
+/// # Errors
+/// If there are no steps.
+pub(super) fn each_step(shape: &[usize]) -> Result<Vec<usize>, String> {
+    match shape {
+        [batch, steps, rest @ ..] if !rest.is_empty() => {
+            Ok([&[batch.saturating_mul(*steps)], rest].concat())
+        }
+        _ => Err(format!("its input has the shape {shape:?}, without steps")),
+    }
+}
+
 impl Layer for TimeDistributed {
     fn call(&self, inputs: &[Flow], extra: &Extra) -> Result<Vec<Flow>, String> {
         let input = one(inputs)?;
         let shape = input.x.shape();
-        if shape.len() < 3 {
-            return Err(format!("its input has the shape {shape:?}, without steps"));
-        }
-        let (batch, steps) = (shape[0], shape[1]);
-        let each_step = [&[batch * steps], &shape[2..]].concat();
+        let each_step = each_step(&shape)?;
         let flows = self
             .0
             .call(&[Flow::of(input.x.clone().reshape(&each_step)?)], extra)?;
         let y = one(&flows)?.x.clone();
         let inner = y.shape();
-        let y = y.reshape(&[&[batch, steps], &inner[1..]].concat())?;
+        let y = y.reshape(&[&shape[..2], &inner[1..]].concat())?;
         Ok(keeping_mask(input, y))
     }
 }

@@ -1,13 +1,14 @@
 //! Layers that move values and compute none.
 
-use ::burn::tensor::Tensor;
 use ::burn::tensor::ops::PadMode;
+use ::burn::tensor::{Int, Tensor, TensorData};
 use serde_json::Value as Json;
 
 use super::{Config, Extra, Layer, one};
+use crate::workloads::keras::plan::Shape;
 use crate::workloads::keras::value::{Flow, Value};
 
-pub(super) fn build(class: &str, config: &Config<'_>) -> Result<Box<dyn Layer>, String> {
+pub(super) fn build(class: &str, config: &Config<'_>) -> Result<Box<dyn Moves>, String> {
     Ok(match class {
         "Flatten" => {
             config.channels_last()?;
@@ -16,32 +17,33 @@ pub(super) fn build(class: &str, config: &Config<'_>) -> Result<Box<dyn Layer>, 
         "Reshape" => Box::new(Reshape::build(config)?),
         "Permute" => Box::new(Permute::build(config)?),
         "RepeatVector" => Box::new(RepeatVector(config.size("n")?)),
-        "ZeroPadding2D" => {
-            config.channels_last()?;
-            Box::new(ZeroPadding(edges(config, "padding", 1)?))
-        }
-        "Cropping2D" => {
-            config.channels_last()?;
-            Box::new(Cropping(edges(config, "cropping", 0)?))
-        }
-        "UpSampling2D" => Box::new(UpSampling::build(config)?),
-        other => {
-            return Err(format!(
-                "the class `{}` is not supported",
-                other.escape_debug()
-            ));
-        }
+        _ => Box::new(Cells::build(class, config)?),
     })
+}
+
+/// A layer whose weights are none: its configuration tells all.
+pub(super) trait Moves: Layer {
+    /// The shape that it makes of one.
+    ///
+    /// # Errors
+    /// If it cannot: in words, without the layer's name.
+    fn planned(&self, input: &[usize]) -> Result<Shape, String>;
 }
 
 struct Flatten;
 
+impl Moves for Flatten {
+    fn planned(&self, input: &[usize]) -> Result<Shape, String> {
+        let rest = input.iter().skip(1).product();
+        Ok(vec![input.first().copied().unwrap_or(1), rest])
+    }
+}
+
 impl Layer for Flatten {
     fn call(&self, inputs: &[Flow], _: &Extra) -> Result<Vec<Flow>, String> {
         let x = one(inputs)?.x.clone();
-        let shape = x.shape();
-        let rest = shape[1..].iter().product();
-        Ok(vec![Flow::of(x.reshape(&[shape[0], rest])?)])
+        let shape = self.planned(&x.shape())?;
+        Ok(vec![Flow::of(x.reshape(&shape)?)])
     }
 }
 
@@ -62,11 +64,9 @@ impl Reshape {
     }
 }
 
-impl Layer for Reshape {
-    fn call(&self, inputs: &[Flow], _: &Extra) -> Result<Vec<Flow>, String> {
-        let x = one(inputs)?.x.clone();
-        let shape = x.shape();
-        let whole: usize = shape[1..].iter().product();
+impl Moves for Reshape {
+    fn planned(&self, input: &[usize]) -> Result<Shape, String> {
+        let whole: usize = input.iter().skip(1).product();
         let mut known = self.0.iter().filter(|&&s| s >= 0);
         let known = known.try_fold(1_usize, |n, &s| n.checked_mul(s as usize));
         let known = known.ok_or("its `target_shape` is too large")?;
@@ -75,9 +75,19 @@ impl Layer for Reshape {
             s => s as usize,
         };
         let sizes: Vec<usize> = self.0.iter().map(size).collect();
-        Ok(vec![Flow::of(
-            x.reshape(&[&shape[..1], &sizes[..]].concat())?,
-        )])
+        let made = sizes.iter().try_fold(1_usize, |n, &s| n.checked_mul(s));
+        if made != Some(whole) {
+            return Err(format!("{input:?} cannot be reshaped to {:?}", self.0));
+        }
+        Ok([&input[..1], &sizes[..]].concat())
+    }
+}
+
+impl Layer for Reshape {
+    fn call(&self, inputs: &[Flow], _: &Extra) -> Result<Vec<Flow>, String> {
+        let x = one(inputs)?.x.clone();
+        let shape = self.planned(&x.shape())?;
+        Ok(vec![Flow::of(x.reshape(&shape)?)])
     }
 }
 
@@ -94,6 +104,18 @@ impl Permute {
     }
 }
 
+impl Moves for Permute {
+    fn planned(&self, input: &[usize]) -> Result<Shape, String> {
+        let axes = [&[0], &self.0[..]].concat();
+        let mut sorted = axes.clone();
+        sorted.sort_unstable();
+        if !sorted.into_iter().eq(0..input.len()) {
+            return Err(format!("{axes:?} is no order of {} axes", input.len()));
+        }
+        Ok(axes.into_iter().map(|axis| input[axis]).collect())
+    }
+}
+
 impl Layer for Permute {
     fn call(&self, inputs: &[Flow], _: &Extra) -> Result<Vec<Flow>, String> {
         let axes = [&[0], &self.0[..]].concat();
@@ -102,6 +124,15 @@ impl Layer for Permute {
 }
 
 struct RepeatVector(usize);
+
+impl Moves for RepeatVector {
+    fn planned(&self, input: &[usize]) -> Result<Shape, String> {
+        match input {
+            &[batch, features] => Ok(vec![batch, self.0, features]),
+            _ => Err(format!("its input has the shape {input:?}")),
+        }
+    }
+}
 
 impl Layer for RepeatVector {
     fn call(&self, inputs: &[Flow], _: &Extra) -> Result<Vec<Flow>, String> {
@@ -115,8 +146,14 @@ impl Layer for RepeatVector {
     }
 }
 
-/// Cells above, below, left and right: from a number, two, or two pairs.
-fn edges(config: &Config<'_>, key: &str, default: usize) -> Result<[(usize, usize); 2], String> {
+/// Cells before and after each axis: from a number, or for each axis a number or a pair; for
+/// sequences from a number or a pair.
+fn edges(
+    config: &Config<'_>,
+    is_sequence: bool,
+    key: &str,
+    default: usize,
+) -> Result<[(usize, usize); 2], String> {
     let size = |v: &Json| v.as_u64().filter(|&v| v < 1 << 20).map(|v| v as usize);
     let pair = |v: &Json| match v {
         Json::Array(ends) => match &ends[..] {
@@ -126,7 +163,9 @@ fn edges(config: &Config<'_>, key: &str, default: usize) -> Result<[(usize, usiz
         one => size(one).map(|s| (s, s)),
     };
     let edges = match config.get(key) {
+        None if is_sequence => Some([(0, 0), (default, default)]),
         None => Some([(default, default); 2]),
+        Some(steps) if is_sequence => pair(steps).map(|p| [(0, 0), p]),
         Some(Json::Array(axes)) => match &axes[..] {
             [height, width] => pair(height).zip(pair(width)).map(|(h, w)| [h, w]),
             _ => None,
@@ -136,94 +175,140 @@ fn edges(config: &Config<'_>, key: &str, default: usize) -> Result<[(usize, usiz
     edges.ok_or_else(|| format!("its `{key}` is no number of cells"))
 }
 
-fn image(flow: &Flow) -> Result<Tensor<4>, String> {
-    match &flow.x {
-        Value::R4(t) => Ok(t.clone()),
-        other => Err(format!("its input has the shape {:?}", other.shape())),
-    }
+/// `ZeroPadding`, `Cropping` and `UpSampling`, `1D` and `2D`.
+struct Cells {
+    is_sequence: bool,
+    change: Change,
 }
 
-struct ZeroPadding([(usize, usize); 2]);
-
-impl Layer for ZeroPadding {
-    fn call(&self, inputs: &[Flow], _: &Extra) -> Result<Vec<Flow>, String> {
-        let t = image(one(inputs)?)?;
-        let [height, width] = self.0;
-        let padded = t.pad([(0, 0), height, width, (0, 0)], PadMode::Constant(0.0));
-        Ok(vec![Flow::of(Value::R4(padded))])
-    }
+/// What happens to the height and the width of an image; a sequence has the height 1.
+enum Change {
+    Pad([(usize, usize); 2]),
+    Crop([(usize, usize); 2]),
+    Repeat([usize; 2]),
+    /// What lies between cells is interpolated.
+    Interpolate([usize; 2]),
 }
 
-struct Cropping([(usize, usize); 2]);
-
-impl Layer for Cropping {
-    fn call(&self, inputs: &[Flow], _: &Extra) -> Result<Vec<Flow>, String> {
-        let mut t = image(one(inputs)?)?;
-        for (i, (before, after)) in self.0.into_iter().enumerate() {
-            let n = t.dims()[1 + i];
-            let left = n.checked_sub(before + after).filter(|&left| left > 0);
-            let left = left.ok_or_else(|| format!("it crops {} of {n} cells", before + after))?;
-            t = t.narrow(1 + i, before, left);
-        }
-        Ok(vec![Flow::of(Value::R4(t))])
-    }
-}
-
-/// Each cell repeated, or what lies between cells interpolated.
-struct UpSampling {
-    times: [usize; 2],
-    is_linear: bool,
-}
-
-impl UpSampling {
-    fn build(config: &Config<'_>) -> Result<Self, String> {
+impl Cells {
+    fn build(class: &str, config: &Config<'_>) -> Result<Self, String> {
         config.channels_last()?;
-        let how = config.text("interpolation", "nearest");
-        if !matches!(how.as_str(), "nearest" | "bilinear") {
-            let how = how.escape_debug();
-            return Err(format!("its `interpolation` of `{how}` is not supported"));
-        }
+        let is_sequence = class.ends_with("1D");
+        let change = match class {
+            "ZeroPadding1D" | "ZeroPadding2D" => {
+                Change::Pad(edges(config, is_sequence, "padding", 1)?)
+            }
+            "Cropping1D" => Change::Crop(edges(config, true, "cropping", 1)?),
+            "Cropping2D" => Change::Crop(edges(config, false, "cropping", 0)?),
+            "UpSampling1D" | "UpSampling2D" => {
+                let times = config.image_sizes(is_sequence, "size", Some(2))?;
+                match config.text("interpolation", "nearest").as_str() {
+                    "nearest" => Change::Repeat(times),
+                    "bilinear" => Change::Interpolate(times),
+                    other => {
+                        let how = other.escape_debug();
+                        return Err(format!("its `interpolation` of `{how}` is not supported"));
+                    }
+                }
+            }
+            other => {
+                return Err(format!(
+                    "the class `{}` is not supported",
+                    other.escape_debug()
+                ));
+            }
+        };
         Ok(Self {
-            times: config.sizes("size", Some(2))?,
-            is_linear: how == "bilinear",
+            is_sequence,
+            change,
         })
     }
 }
 
-impl Layer for UpSampling {
-    fn call(&self, inputs: &[Flow], _: &Extra) -> Result<Vec<Flow>, String> {
-        let mut t = image(one(inputs)?)?;
-        for (i, times) in self.times.into_iter().enumerate() {
-            t = if self.is_linear {
-                between(t, 1 + i, times)
-            } else {
-                let [batch, height, width, channels] = t.dims();
-                // A new axis behind the cells, as long as each is repeated.
-                let spread = t.unsqueeze_dim::<5>(2 + i).repeat_dim(2 + i, times);
-                let mut shape = [batch, height, width, channels];
-                shape[1 + i] *= times;
-                spread.reshape(shape)
+impl Moves for Cells {
+    fn planned(&self, input: &[usize]) -> Result<Shape, String> {
+        let rank = if self.is_sequence { 3 } else { 4 };
+        if input.len() != rank {
+            return Err(format!("its input has the shape {input:?}"));
+        }
+        let mut shape = input.to_vec();
+        for (axis, i) in (1..).zip(4 - rank..2) {
+            let n = input[axis];
+            shape[axis] = match &self.change {
+                Change::Pad(edges) => n + edges[i].0 + edges[i].1,
+                Change::Crop(edges) => {
+                    let cut = edges[i].0 + edges[i].1;
+                    let left = n.checked_sub(cut).filter(|&left| left > 0);
+                    left.ok_or_else(|| format!("it crops {cut} of {n} cells"))?
+                }
+                Change::Repeat(times) | Change::Interpolate(times) => n.saturating_mul(times[i]),
             };
         }
-        Ok(vec![Flow::of(Value::R4(t))])
+        Ok(shape)
+    }
+}
+
+impl Layer for Cells {
+    fn call(&self, inputs: &[Flow], _: &Extra) -> Result<Vec<Flow>, String> {
+        let x = &one(inputs)?.x;
+        let planned = self.planned(&x.shape())?;
+        let mut t = match x {
+            Value::R4(t) => t.clone(),
+            Value::R3(t) => t.clone().unsqueeze_dim::<4>(1),
+            other => return Err(format!("its input has the shape {:?}", other.shape())),
+        };
+        t = match &self.change {
+            &Change::Pad([height, width]) => {
+                let padded = [(0, 0), height, width, (0, 0)];
+                t.pad(padded, PadMode::Constant(0.0))
+            }
+            Change::Crop(edges) => {
+                for (i, (before, after)) in edges.iter().enumerate() {
+                    let left = t.dims()[1 + i] - before - after;
+                    t = t.narrow(1 + i, *before, left);
+                }
+                t
+            }
+            Change::Repeat(times) => {
+                for (i, &times) in times.iter().enumerate() {
+                    let mut shape = t.dims();
+                    shape[1 + i] *= times;
+                    // A new axis behind the cells, as long as each is repeated.
+                    let spread = t.unsqueeze_dim::<5>(2 + i).repeat_dim(2 + i, times);
+                    t = spread.reshape(shape);
+                }
+                t
+            }
+            Change::Interpolate(times) => {
+                for (i, &times) in times.iter().enumerate() {
+                    t = between(t, 1 + i, times);
+                }
+                t
+            }
+        };
+        Ok(vec![Flow::of(Value::R4(t).reshape(&planned)?)])
     }
 }
 
 /// Linear interpolation along an axis, the centres of cells being half a cell from their edges.
 fn between(t: Tensor<4>, axis: usize, times: usize) -> Tensor<4> {
     let n = t.dims()[axis];
-    let at = |i: usize| (i as f32 + 0.5) / times as f32 - 0.5;
-    let mut parts = Vec::with_capacity(n * times);
-    for i in 0..n * times {
-        let position = at(i).clamp(0.0, (n - 1) as f32);
-        let low = position.floor() as usize;
-        let high = (low + 1).min(n - 1);
-        let share = position - low as f32;
-        let (a, b) = (
-            t.clone().narrow(axis, low, 1),
-            t.clone().narrow(axis, high, 1),
-        );
-        parts.push(a * (1.0 - share) + b * share);
+    let count = n * times;
+    let (mut low, mut high, mut shares) = (Vec::new(), Vec::new(), Vec::new());
+    for i in 0..count {
+        let position = (i as f32 + 0.5) / times as f32 - 0.5;
+        let position = position.clamp(0.0, (n - 1) as f32);
+        low.push(position.floor() as i64);
+        high.push((position.floor() as i64 + 1).min(n as i64 - 1));
+        shares.push(position.fract());
     }
-    Tensor::cat(parts, axis)
+    let device = t.device();
+    let cells = |all: Vec<i64>| {
+        let places = Tensor::<1, Int>::from_data(TensorData::new(all, [count]), &device);
+        t.clone().select(axis, places)
+    };
+    let mut shape = [1; 4];
+    shape[axis] = count;
+    let share = Tensor::<1>::from_data(TensorData::new(shares, [count]), &device).reshape(shape);
+    cells(low) * (share.clone().neg() + 1.0) + cells(high) * share
 }
