@@ -102,6 +102,9 @@ impl TensorRef {
     }
 }
 
+/// Most layers of a model: the largest known have a thousand.
+const MOST_LAYERS: usize = 20_000;
+
 /// Names that layers without a name of their own would be confused by.
 pub(super) const INPUT: &str = "InputLayer";
 
@@ -110,24 +113,27 @@ impl ModelSpec {
     ///
     /// # Errors
     /// If it is not that of a Sequential or a Functional model, or lacks what it needs.
-    pub(super) fn of(path: &Path, config: &Value) -> Result<Self, Error> {
-        Self::parse(config, "model")
+    pub(super) fn of(path: &Path, mut config: Value) -> Result<Self, Error> {
+        Self::parse(&mut config, "model")
             .map_err(|what| wrong(path, format!("the configuration: {what}")))
     }
 
-    fn parse(value: &Value, place: &str) -> Result<Self, String> {
-        let class = text(value, "class_name", place)?;
+    fn parse(value: &mut Value, place: &str) -> Result<Self, String> {
+        let class = text(value, "class_name", place)?.to_owned();
         let config = value
-            .get("config")
-            .and_then(Value::as_object)
+            .get_mut("config")
+            .and_then(Value::as_object_mut)
             .ok_or_else(|| format!("`{place}` has no config"))?;
         let name = config.get("name").and_then(Value::as_str);
         let name = name.unwrap_or(place).to_owned();
-        let layers = config
-            .get("layers")
-            .and_then(Value::as_array)
-            .ok_or_else(|| format!("`{name}` has no list of layers"))?;
-        match class {
+        // Taken, so that a configuration is in memory once.
+        let Some(Value::Array(layers)) = config.remove("layers") else {
+            return Err(format!("`{name}` has no list of layers"));
+        };
+        if layers.len() > MOST_LAYERS {
+            return Err(format!("`{name}` has more than {MOST_LAYERS} layers"));
+        }
+        match class.as_str() {
             "Sequential" => Self::sequential(name, layers),
             "Functional" | "Model" => Self::functional(name, layers, config),
             other => Err(format!(
@@ -137,9 +143,9 @@ impl ModelSpec {
         }
     }
 
-    fn sequential(name: String, layers: &[Value]) -> Result<Self, String> {
+    fn sequential(name: String, layers: Vec<Value>) -> Result<Self, String> {
         let mut parsed = Vec::new();
-        for (i, layer) in layers.iter().enumerate() {
+        for (i, layer) in layers.into_iter().enumerate() {
             parsed.push(LayerSpec::parse(layer, &format!("layer {i} of {name}"))?);
         }
         if parsed.first().is_none_or(|l| l.class != INPUT) {
@@ -182,19 +188,19 @@ impl ModelSpec {
 
     fn functional(
         name: String,
-        layers: &[Value],
+        layers: Vec<Value>,
         config: &Map<String, Value>,
     ) -> Result<Self, String> {
         let mut parsed = Vec::new();
-        for (i, layer) in layers.iter().enumerate() {
-            parsed.push(LayerSpec::parse(layer, &format!("layer {i} of {name}"))?);
-        }
-        // A nested model has a call of its own, before those of the model that it is in. Keras 2
-        // counts it in every reference, Keras 3 in those of the ends, and not for Sequential models.
         let is_keras_2 = layers.iter().any(|layer| {
             let first = layer.get("inbound_nodes").and_then(|nodes| nodes.get(0));
             first.is_some_and(Value::is_array)
         });
+        for (i, layer) in layers.into_iter().enumerate() {
+            parsed.push(LayerSpec::parse(layer, &format!("layer {i} of {name}"))?);
+        }
+        // A nested model has a call of its own, before those of the model that it is in. Keras 2
+        // counts it in every reference, Keras 3 in those of the ends, and not for Sequential models.
         let counted: BTreeSet<String> = parsed
             .iter()
             .filter(|l| l.model.is_some() && (is_keras_2 || l.class != "Sequential"))
@@ -288,9 +294,9 @@ fn text<'a>(value: &'a Value, key: &str, place: &str) -> Result<&'a str, String>
 }
 
 impl LayerSpec {
-    fn parse(value: &Value, place: &str) -> Result<Self, String> {
-        let class = text(value, "class_name", place)?.to_owned();
-        let config = value.get("config").and_then(Value::as_object).cloned();
+    fn parse(mut value: Value, place: &str) -> Result<Self, String> {
+        let class = text(&value, "class_name", place)?.to_owned();
+        let config = value.get("config").and_then(Value::as_object);
         let config = config.ok_or_else(|| format!("{place} has no config"))?;
         let own = config.get("name").and_then(Value::as_str);
         let name = own.or_else(|| value.get("name").and_then(Value::as_str));
@@ -312,10 +318,7 @@ impl LayerSpec {
             calls
         };
         let is_model = matches!(class.as_str(), "Sequential" | "Functional" | "Model");
-        let model = match is_model && config.contains_key("layers") {
-            true => Some(Box::new(ModelSpec::parse(value, &name)?)),
-            false => None,
-        };
+        let is_model = is_model && config.contains_key("layers");
         let module = value.get("module").and_then(Value::as_str).unwrap_or("");
         // In a legacy file the module is left out; then an operation has its tensors apart, where
         // a layer that merges has one list of them.
@@ -328,6 +331,14 @@ impl LayerSpec {
                 class.as_str(),
                 "NotEqual" | "Divide" | "TrueDivide" | "Mean"
             );
+        let model = match is_model {
+            true => Some(Box::new(ModelSpec::parse(&mut value, &name)?)),
+            false => None,
+        };
+        let config = match value.get_mut("config").map(Value::take) {
+            Some(Value::Object(config)) => config,
+            _ => Map::new(),
+        };
         Ok(Self {
             name,
             class,
@@ -432,7 +443,7 @@ mod tests {
             {"class_name": "Dense", "config": {"name": "d", "batch_input_shape": [null, 3]}},
             {"class_name": "Dense", "config": {"name": "e"}},
         ]}});
-        let model = ModelSpec::of(Path::new("m"), &config).unwrap();
+        let model = ModelSpec::of(Path::new("m"), config).unwrap();
         let names: Vec<&str> = model.layers.iter().map(|l| &*l.name).collect();
         assert_eq!(names, ["s_input", "d", "e"]);
         assert_eq!(model.layers[0].config["batch_shape"], json!([null, 3]));
@@ -458,7 +469,7 @@ mod tests {
                 "two layers have the name `d`",
             ),
         ] {
-            let error = ModelSpec::of(Path::new("m.keras"), &config).unwrap_err();
+            let error = ModelSpec::of(Path::new("m.keras"), config).unwrap_err();
             let error = error.to_string();
             assert!(
                 error.starts_with("m.keras: ") && error.contains(says),

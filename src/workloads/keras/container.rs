@@ -4,6 +4,7 @@
 //! Neither is kept in memory: the HDF5 reader reads what it is asked for from the file, in the
 //! archive through a window onto the member, which Keras stores uncompressed.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
@@ -11,13 +12,20 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use hdf5_pure::{AttrValue, FormatError, Source};
-use serde_json::Value;
+use serde::Deserializer;
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::config::ModelSpec;
 use crate::error::Error;
 
 /// Most bytes of a configuration: the largest known are half a megabyte.
 const MOST_CONFIG: u64 = 16 << 20;
+/// Most bytes that its values may take in memory: the largest known take a third of that.
+const MOST_PARSED: usize = 40 << 20;
+/// About what a value takes, with its place in what holds it.
+const VALUE: usize = 64;
+/// About what an object takes besides: the map is made in nodes.
+const OBJECT: usize = 640;
 
 /// `\x89HDF\r\n\x1a\n` (HDF5 File Format Specification, "Superblock").
 const HDF5: [u8; 8] = [0x89, b'H', b'D', b'F', 0x0d, 0x0a, 0x1a, 0x0a];
@@ -27,8 +35,8 @@ const ZIP: [u8; 4] = *b"PK\x03\x04";
 /// An opened file: what the model is, and where its weights are.
 pub(super) struct Container {
     pub(super) path: PathBuf,
-    /// The model's configuration, as Keras wrote it.
-    pub(super) config: Value,
+    /// The model that the configuration describes.
+    pub(super) spec: ModelSpec,
     pub(super) weights: hdf5_pure::File,
     pub(super) format: Format,
     is_keras_2: bool,
@@ -100,7 +108,7 @@ impl Container {
         let version = attributes.get("keras_version").and_then(self::text);
         Ok(Self {
             path: path.into(),
-            config: parse(path, "model_config", &text)?,
+            spec: parse(path, "model_config", &text)?,
             weights,
             format: Format::Legacy,
             is_keras_2: version.is_some_and(|v| v.starts_with("2.")),
@@ -134,11 +142,11 @@ impl Container {
             ));
         }
         let mut metadata = String::new();
-        // Without it the file is taken to be of today's version.
-        if let Ok(member) = zip.by_name("metadata.json") {
-            let _ = member.take(1 << 16).read_to_string(&mut metadata);
-        }
-        let metadata: Option<Value> = serde_json::from_str(&metadata).ok();
+        const METADATA: &str = "metadata.json";
+        let member = zip.by_name(METADATA).map_err(|e| missing(METADATA, e))?;
+        let read = member.take(1 << 16).read_to_string(&mut metadata);
+        read.map_err(|e| missing(METADATA, e.into()))?;
+        let metadata: Option<serde_json::Value> = serde_json::from_str(&metadata).ok();
         let version = metadata
             .as_ref()
             .and_then(|m| m.get("keras_version")?.as_str());
@@ -155,7 +163,7 @@ impl Container {
         drop(member);
         Ok(Self {
             path: path.into(),
-            config: parse(path, CONFIG, &text)?,
+            spec: parse(path, CONFIG, &text)?,
             weights: open_hdf5(path, WEIGHTS, file, start, size)?,
             format: Format::Archive,
             is_keras_2: version.is_some_and(|v| v.starts_with("2.")),
@@ -228,9 +236,88 @@ impl Source for Window {
     }
 }
 
-/// JSON with bounded depth: the parser refuses what is nested more than 128 deep.
-fn parse(path: &Path, place: &str, text: &str) -> Result<Value, Error> {
-    serde_json::from_str(text).map_err(|e| wrong(path, format!("`{place}` is not JSON: {e}")))
+/// The model of a configuration. What its values take is summed up before any is kept, and the parser refuses
+/// what is nested more than 128 deep.
+fn parse(path: &Path, place: &str, text: &str) -> Result<ModelSpec, Error> {
+    let broken = |e| wrong(path, format!("`{place}` is not JSON: {e}"));
+    let left = Cell::new(MOST_PARSED);
+    let mut parser = serde_json::Deserializer::from_str(text);
+    let counted = Countdown(&left).deserialize(&mut parser);
+    if left.get() == 0 {
+        let what =
+            format!("`{place}` has too many values: they take more than {MOST_PARSED} bytes");
+        return Err(wrong(path, what));
+    }
+    counted.map_err(broken)?;
+    ModelSpec::of(path, serde_json::from_str(text).map_err(broken)?)
+}
+
+/// Counts down what values of JSON would take, keeping none, and fails at 0.
+#[derive(Clone, Copy)]
+struct Countdown<'a>(&'a Cell<usize>);
+
+impl Countdown<'_> {
+    fn take<E: serde::de::Error>(self, bytes: usize) -> Result<(), E> {
+        self.0.set(self.0.get().saturating_sub(bytes));
+        match self.0.get() {
+            0 => Err(E::custom("too many values")),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Countdown<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
+        self.take::<D::Error>(VALUE)?;
+        from.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Countdown<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut all: A) -> Result<(), A::Error> {
+        while all.next_element_seed(self)?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut all: A) -> Result<(), A::Error> {
+        self.take::<A::Error>(OBJECT)?;
+        while all.next_key::<IgnoredAny>()?.is_some() {
+            all.next_value_seed(self)?;
+        }
+        Ok(())
+    }
 }
 
 /// The text of an attribute, in whichever way it is stored.
@@ -276,11 +363,6 @@ impl Container {
     /// Written by Keras 2, which gives some names another meaning.
     pub(super) fn is_keras_2(&self) -> bool {
         self.is_keras_2
-    }
-
-    /// The model that the configuration describes.
-    pub(super) fn spec(&self) -> Result<ModelSpec, Error> {
-        ModelSpec::of(&self.path, &self.config)
     }
 
     /// An error about this file.

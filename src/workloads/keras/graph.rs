@@ -39,11 +39,8 @@ impl Graph {
     ///
     /// # Errors
     /// If a weight is missing or of another shape.
-    pub(super) fn load(
-        container: &Container,
-        spec: &ModelSpec,
-        device: &Device,
-    ) -> Result<Self, Error> {
+    pub(super) fn load(container: &Container, device: &Device) -> Result<Self, Error> {
+        let spec = &container.spec;
         let finder = Finder::new(container, device);
         let mut vars = finder.of_model(spec)?.into_iter();
         Self::build(container, spec, &mut vars)

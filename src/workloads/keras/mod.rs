@@ -89,11 +89,11 @@ struct KerasFile {
 impl KerasFile {
     fn new(path: &Path, settings: &Settings) -> Result<Self, Error> {
         let container = Container::open(path)?;
-        let spec = container.spec()?;
-        graph::refuse_unsupported(&container, &spec)?;
-        let shapes = graph::input_shapes(&container, &spec)?;
+        let spec = &container.spec;
+        graph::refuse_unsupported(&container, spec)?;
+        let shapes = graph::input_shapes(&container, spec)?;
         let plan = |shapes: &[Vec<usize>]| {
-            let planned = plan::check(&spec, container.is_keras_2(), shapes);
+            let planned = plan::check(spec, container.is_keras_2(), shapes);
             planned.map_err(|what| container.wrong(what))
         };
         let inputs = if settings.inputs.is_empty() {
@@ -160,7 +160,7 @@ impl KerasFile {
     fn open(&self) -> Result<Loaded, Error> {
         let container = Container::open(&self.path)?;
         Ok(Loaded {
-            graph: Graph::load(&container, &container.spec()?, &self.device)?,
+            graph: Graph::load(&container, &self.device)?,
             device: self.device.clone(),
             inputs: self.inputs.clone(),
             expected: self.expected.clone(),
