@@ -251,6 +251,13 @@ impl ModelSpec {
         })
     }
 
+    /// Whether a layer computes in a type of two bytes.
+    pub(super) fn is_half(&self) -> bool {
+        let layers = self.all_layers();
+        let mut types = layers.iter().filter_map(|layer| layer.dtype());
+        types.any(|dtype| dtype.ends_with("float16"))
+    }
+
     /// This model's layers and those of the models in it.
     pub(super) fn all_layers(&self) -> Vec<&LayerSpec> {
         let mut all = Vec::new();
@@ -294,6 +301,13 @@ fn text<'a>(value: &'a Value, key: &str, place: &str) -> Result<&'a str, String>
 }
 
 impl LayerSpec {
+    /// The name of the type, or of the policy, that it computes in.
+    pub(super) fn dtype(&self) -> Option<&str> {
+        let dtype = self.config.get("dtype")?;
+        let policy = || dtype.get("config")?.get("name")?.as_str();
+        dtype.as_str().or_else(policy)
+    }
+
     fn parse(mut value: Value, place: &str) -> Result<Self, String> {
         let class = text(&value, "class_name", place)?.to_owned();
         let config = value.get("config").and_then(Value::as_object);
@@ -329,7 +343,18 @@ impl LayerSpec {
             || (module.is_empty() && is_merge && apart)
             || matches!(
                 class.as_str(),
-                "NotEqual" | "Divide" | "TrueDivide" | "Mean"
+                "NotEqual"
+                    | "Divide"
+                    | "TrueDivide"
+                    | "Mean"
+                    | "LogicalOr"
+                    | "LogicalAnd"
+                    | "Negative"
+                    | "Absolute"
+                    | "Exp"
+                    | "Log"
+                    | "Sqrt"
+                    | "Square"
             );
         let model = match is_model {
             true => Some(Box::new(ModelSpec::parse(&mut value, &name)?)),

@@ -177,32 +177,61 @@ impl Node {
 /// If a class is not known, or a layer is called with a tensor that it would not look at.
 pub(super) fn refuse_unsupported(container: &Container, spec: &ModelSpec) -> Result<(), Error> {
     for layer in spec.all_layers() {
-        if !layers::is_supported(layer) {
-            let what = if layer.is_operation {
-                "the operation"
-            } else {
-                "the class"
+        if let Some(class) = layers::unsupported(layer) {
+            let what = match (layer.is_operation, class == layer.class) {
+                (true, _) => "is of the operation",
+                (_, true) => "is of the class",
+                _ => "wraps one of the class",
             };
             return Err(container
                 .wrong(format!(
-                    "layer `{}` is of {what} `{}`, which is not supported",
+                    "layer `{}` {what} `{}`, which is not supported",
                     layer.name.escape_debug(),
-                    layer.class.escape_debug()
+                    class.escape_debug()
                 ))
                 .hint(format!("supported are: {}", SUPPORTED.join(", "))));
         }
     }
+    for layer in spec.all_layers() {
+        if let Some(dtype) = layer.dtype().filter(|dtype| !DTYPES.contains(dtype)) {
+            return Err(container.wrong(format!(
+                "layer `{}`: its `dtype` of `{}` is not supported",
+                layer.name.escape_debug(),
+                dtype.escape_debug()
+            )));
+        }
+    }
     refuse_unread(spec).map_err(|what| container.wrong(what))
 }
+
+/// Types that a layer may compute in or hand on. Everything is computed in `f32`.
+const DTYPES: &[&str] = &[
+    "bfloat16",
+    "bool",
+    "float16",
+    "float32",
+    "float64",
+    "int16",
+    "int32",
+    "int64",
+    "int8",
+    "mixed_bfloat16",
+    "mixed_float16",
+    "uint16",
+    "uint32",
+    "uint64",
+    "uint8",
+];
 
 /// Refuses tensors that a layer is called with by name and that it would not look at, such as a
 /// recurrent layer's `initial_state`: what it predicts would be wrong.
 fn refuse_unread(spec: &ModelSpec) -> Result<(), String> {
     for layer in &spec.layers {
         for (name, arg) in layer.calls.iter().flat_map(|call| &call.kwargs) {
-            let is_read = match arg {
-                Arg::Tensor(_) => layers::reads(layer, name),
-                _ => arg.tensors().is_empty(),
+            let is_list = matches!(arg, Arg::List(_)) && name != "initial_state";
+            let is_read = match arg.tensors().is_empty() {
+                true => true,
+                false => layers::reads(layer, name) && !is_list,
             };
             if !is_read {
                 return Err(format!(

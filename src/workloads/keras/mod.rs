@@ -97,6 +97,12 @@ impl KerasFile {
             planned.map_err(|what| container.wrong(what))
         };
         let inputs = if settings.inputs.is_empty() {
+            if settings.expect.is_some() {
+                return Err(Error::usage(
+                    "--expect needs --input: what a model predicts for an input that is made is \
+                     not known",
+                ));
+            }
             let batch = settings.batch.unwrap_or(BATCH);
             if !(1..=MOST_BATCH).contains(&batch) {
                 return Err(Error::usage(format!(
@@ -164,6 +170,7 @@ impl KerasFile {
             device: self.device.clone(),
             inputs: self.inputs.clone(),
             expected: self.expected.clone(),
+            is_half: container.spec.is_half(),
         })
     }
 
@@ -224,6 +231,8 @@ struct Loaded {
     device: Device,
     inputs: Vec<Array>,
     expected: Option<Vec<Array>>,
+    /// Keras computes a part of it in a type of two bytes.
+    is_half: bool,
 }
 
 impl Model for Loaded {
@@ -234,17 +243,22 @@ impl Model for Loaded {
             flows.push(Flow::of(value));
         }
         let outputs = self.graph.predict(&flows)?;
-        let (mut prediction, mut shapes) = (Vec::new(), Vec::new());
+        let mut made = Vec::new();
         for output in outputs {
-            shapes.push(output.x.shape());
-            prediction.extend(output.x.to_vec()?);
+            made.push(Array {
+                shape: output.x.shape(),
+                values: output.x.to_vec()?,
+            });
         }
         if let Some(expected) = &self.expected {
-            let values: Vec<f32> = expected.iter().flat_map(|a| a.values.clone()).collect();
-            compare(&prediction, &values)?;
-            compare_shapes(&shapes, expected)?;
+            compare_all(&made, expected).map_err(|what| match self.is_half {
+                true => format!(
+                    "{what}; Keras computes this model in half precision, which rounds more"
+                ),
+                false => what,
+            })?;
         }
-        Ok(prediction)
+        Ok(made.into_iter().flat_map(|array| array.values).collect())
     }
 }
 
@@ -271,17 +285,37 @@ fn compare(output: &[f32], expected: &[f32]) -> Result<(), String> {
     }
 }
 
+/// Compares outputs with what is expected of each, or with all values in a row.
+fn compare_all(outputs: &[Array], expected: &[Array]) -> Result<(), String> {
+    let counts = |arrays: &[Array]| arrays.iter().map(|a| a.values.len()).collect::<Vec<_>>();
+    if outputs.len() < 2 || counts(outputs) != counts(expected) {
+        let all = |arrays: &[Array]| {
+            arrays
+                .iter()
+                .flat_map(|a| a.values.clone())
+                .collect::<Vec<_>>()
+        };
+        compare(&all(outputs), &all(expected))?;
+        return compare_shapes(outputs, expected);
+    }
+    for (n, (output, expected)) in outputs.iter().zip(expected).enumerate() {
+        let same = compare(&output.values, &expected.values);
+        same.map_err(|what| format!("output {n} of {}: {what}", outputs.len()))?;
+    }
+    compare_shapes(outputs, expected)
+}
+
 /// Compares the shapes of outputs with those that are expected. An array of one axis may hold all
 /// values in a row.
-fn compare_shapes(outputs: &[Vec<usize>], expected: &[Array]) -> Result<(), String> {
+fn compare_shapes(outputs: &[Array], expected: &[Array]) -> Result<(), String> {
     if expected.len() != outputs.len() {
         return Ok(());
     }
-    let differs = |(o, e): &(&Vec<usize>, &Array)| e.shape.len() > 1 && **o != e.shape;
+    let differs = |(o, e): &(&Array, &Array)| e.shape.len() > 1 && o.shape != e.shape;
     match outputs.iter().zip(expected).find(differs) {
         Some((output, expected)) => Err(format!(
-            "the output has the shape {output:?}, and {:?} is expected",
-            expected.shape
+            "the output has the shape {:?}, and {:?} is expected",
+            output.shape, expected.shape
         )),
         None => Ok(()),
     }

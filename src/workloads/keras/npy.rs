@@ -5,6 +5,7 @@ use std::io::{Read, Seek};
 use std::path::Path;
 
 use super::container::wrong;
+use super::weights::half;
 use crate::error::Error;
 
 /// Most values of an array.
@@ -103,9 +104,11 @@ fn read(mut from: impl Read) -> Result<Array, String> {
     let header = String::from_utf8_lossy(&header);
     let kind = between(&header, "'descr': '", "'").ok_or("has no `descr`")?;
     let is_fortran = between(&header, "'fortran_order': ", ",").ok_or("has no `fortran_order`")?;
-    if is_fortran.trim() != "False" {
-        return Err("is in Fortran order; save `numpy.ascontiguousarray` of it".into());
-    }
+    let is_fortran = match is_fortran.trim() {
+        "False" => false,
+        "True" => true,
+        other => return Err(format!("has the order `{}`", other.escape_debug())),
+    };
     let shape = between(&header, "'shape': (", ")").ok_or("has no `shape`")?;
     let sizes = shape.split(',').map(str::trim).filter(|s| !s.is_empty());
     let shape: Vec<usize> = sizes
@@ -113,8 +116,30 @@ fn read(mut from: impl Read) -> Result<Array, String> {
         .collect::<Result<_, _>>()?;
     let count = shape.iter().try_fold(1_usize, |n, &d| n.checked_mul(d));
     let count = count.filter(|&n| n <= MOST_VALUES).ok_or("is too large")?;
-    let values = values(kind, count, from)?;
+    let mut values = values(kind, count, from)?;
+    if is_fortran {
+        values = in_c_order(&values, &shape);
+    }
     Ok(Array { values, shape })
+}
+
+/// Values whose first axis changes fastest, as those whose last does.
+fn in_c_order(values: &[f32], shape: &[usize]) -> Vec<f32> {
+    let steps = shape.iter().scan(1, |step, &size| {
+        let now = *step;
+        *step *= size;
+        Some(now)
+    });
+    let steps: Vec<usize> = steps.collect();
+    let value = |mut at: usize| {
+        let mut place = 0;
+        for (&size, step) in shape.iter().zip(&steps).rev() {
+            place += at % size * step;
+            at /= size;
+        }
+        values[place]
+    };
+    (0..values.len()).map(value).collect()
 }
 
 fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
@@ -125,21 +150,25 @@ fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
 /// Reads so many numbers of a type of NumPy.
 fn values(kind: &str, count: usize, mut from: impl Read) -> Result<Vec<f32>, String> {
     let (order, kind) = kind.split_at_checked(1).ok_or("has no type")?;
-    if order == ">" {
-        return Err("has its bytes in the other order".into());
-    }
     let mut values = Vec::new();
     macro_rules! of {
-        ($number:ty) => {{
+        ($number:ty) => {
+            of!($number, |n| n as f32)
+        };
+        ($number:ty, $of:expr) => {{
             let mut bytes = [0; size_of::<$number>()];
             for _ in 0..count {
                 from.read_exact(&mut bytes)
                     .map_err(|_| "is cut off".to_owned())?;
-                values.push(<$number>::from_le_bytes(bytes) as f32);
+                if order == ">" {
+                    bytes.reverse();
+                }
+                values.push($of(<$number>::from_le_bytes(bytes)));
             }
         }};
     }
     match kind {
+        "f2" => of!(u16, half),
         "f4" => of!(f32),
         "f8" => of!(f64),
         "i1" => of!(i8),
@@ -183,6 +212,18 @@ mod tests {
         assert_eq!((array.values, array.shape), (vec![200.0], vec![]));
     }
 
+    #[test]
+    fn half_precision_and_other_orders_are_read() {
+        let array = read(&npy("<f2", "(2,)", &[0x00, 0x3c, 0x00, 0xc0])[..]).unwrap();
+        assert_eq!(array.values, [1.0, -2.0]);
+        let array = read(&npy(">i2", "(1,)", &[1, 2])[..]).unwrap();
+        assert_eq!(array.values, [258.0]);
+        let bytes = npy("|u1", "(2, 3)", &[0, 3, 1, 4, 2, 5]);
+        let text = String::from_utf8_lossy(&bytes[10..]).replace("False", "True ");
+        let array = read(&[&bytes[..10], text.as_bytes()].concat()[..]).unwrap();
+        assert_eq!(array.values, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+    }
+
     fn npz() -> std::path::PathBuf {
         use std::io::Write;
         let path = std::env::temp_dir().join(format!("afterdrop-{}.npz", std::process::id()));
@@ -216,7 +257,6 @@ mod tests {
             (npy("<f4", "(2,)", &[0; 4]), "cut off"),
             (npy("<U4", "(2,)", &[0; 32]), "no numbers"),
             (npy("<f4", "(99999999, 99999999)", &[]), "too large"),
-            (npy(">f4", "(1,)", &[0; 4]), "other order"),
         ] {
             let error = read(&bytes[..]).unwrap_err();
             assert!(error.contains(says), "{error}");

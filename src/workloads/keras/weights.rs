@@ -208,7 +208,7 @@ fn bfloat(bits: u16) -> f32 {
 }
 
 /// IEEE 754 half precision to single.
-fn half(bits: u16) -> f32 {
+pub(super) fn half(bits: u16) -> f32 {
     let sign = if bits >> 15 == 1 { -1.0 } else { 1.0 };
     let (exponent, fraction) = ((bits >> 10) & 0x1f, f32::from(bits & 0x3ff));
     sign * match exponent {

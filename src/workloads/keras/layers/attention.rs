@@ -180,8 +180,13 @@ impl Layer for MultiHead {
             let blocked = allowed.bool_not().repeat_dim(1, self.heads);
             scores = scores.mask_fill(blocked, f32::MIN / 2.0);
         }
-        let mixed = softmax(scores, 3).matmul(v).permute([0, 2, 1, 3]);
+        let shares = softmax(scores, 3);
+        let mixed = shares.clone().matmul(v).permute([0, 2, 1, 3]);
         let mixed = mixed.reshape([batch, queries, self.heads * self.value_width]);
-        Ok(keeping_mask(query, Value::R3(self.output.run(mixed)?)))
+        let mut flows = keeping_mask(query, Value::R3(self.output.run(mixed)?));
+        if extra.is_set("return_attention_scores") {
+            flows.push(Flow::of(Value::R4(shares)));
+        }
+        Ok(flows)
     }
 }

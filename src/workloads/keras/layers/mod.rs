@@ -186,8 +186,16 @@ const ONLY_WHEN_TRAINED: &[&str] = &[
     "Dropout",
     "GaussianDropout",
     "GaussianNoise",
+    "Identity",
+    "RandomBrightness",
+    "RandomContrast",
+    "RandomFlip",
+    "RandomRotation",
+    "RandomTranslation",
+    "RandomZoom",
     "SpatialDropout1D",
     "SpatialDropout2D",
+    "SpatialDropout3D",
 ];
 
 /// All layers that can be read, for the message that refuses another.
@@ -242,21 +250,21 @@ pub(super) const SUPPORTED: &[&str] = &[
     "ZeroPadding2D",
 ];
 
-/// Whether a layer or operation of this kind can be read.
-pub(super) fn is_supported(layer: &LayerSpec) -> bool {
+/// The class that keeps a layer or operation from being read, its own or that of a layer which it
+/// wraps; `None` if it can be.
+pub(super) fn unsupported(layer: &LayerSpec) -> Option<&str> {
+    let own = layer.class.as_str();
     if layer.is_operation {
-        return operation::is_supported(layer);
+        return (!operation::is_supported(layer)).then_some(own);
     }
-    let class = layer.class.as_str();
-    let known = SUPPORTED.contains(&class) || ONLY_WHEN_TRAINED.contains(&class);
-    // What wraps another is as good as that.
-    let inner = ["layer", "backward_layer"]
-        .iter()
-        .filter_map(|key| layer.config.get(*key));
-    known
-        && inner
-            .filter_map(|l| l.get("class_name")?.as_str())
-            .all(|class| SUPPORTED.contains(&class) || ONLY_WHEN_TRAINED.contains(&class))
+    let inner = ["layer", "backward_layer"].map(|key| layer.config.get(key));
+    let inner = inner.into_iter().flatten();
+    let classes = inner.filter_map(|l| l.get("class_name")?.as_str());
+    let is_known = |class: &&str| SUPPORTED.contains(class) || ONLY_WHEN_TRAINED.contains(class);
+    [own]
+        .into_iter()
+        .chain(classes)
+        .find(|class| !is_known(class))
 }
 
 /// Whether a layer looks at a tensor that it is called with by this name.
@@ -266,6 +274,10 @@ pub(super) fn reads(layer: &LayerSpec, name: &str) -> bool {
         "query" | "value" | "key" | "attention_mask" | "query_mask" | "value_mask" | "key_mask" => {
             layer.class == "MultiHeadAttention"
         }
+        "initial_state" => matches!(
+            layer.class.as_str(),
+            "SimpleRNN" | "LSTM" | "GRU" | "Bidirectional"
+        ),
         "y" => layer.is_operation,
         _ => false,
     }

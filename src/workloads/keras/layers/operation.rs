@@ -1,5 +1,7 @@
 //! Operations between tensors in a Functional model, such as `a + b` or `x * 0.5`.
 
+use ::burn::tensor::Tensor;
+
 use super::{Extra, Layer};
 use crate::workloads::keras::config::{Arg, Call, LayerSpec};
 use crate::workloads::keras::plan::Shape;
@@ -15,8 +17,40 @@ enum Operation {
     /// 1 where either, or both, are not 0.
     Or,
     And,
+    Unary(Unary),
     /// Over some axes, which may be kept with size 1.
     Mean,
+}
+
+/// What is done to each element.
+#[derive(Clone, Copy)]
+enum Unary {
+    Negative,
+    Absolute,
+    Exp,
+    Log,
+    Sqrt,
+    Square,
+}
+
+impl Unary {
+    fn of<const D: usize>(self, t: Tensor<D>) -> Tensor<D> {
+        match self {
+            Self::Negative => t.neg(),
+            Self::Absolute => t.abs(),
+            Self::Exp => t.exp(),
+            Self::Log => t.log(),
+            Self::Sqrt => t.sqrt(),
+            Self::Square => t.clone() * t,
+        }
+    }
+}
+
+impl Layer for Unary {
+    fn call(&self, inputs: &[Flow], _: &Extra) -> Result<Vec<Flow>, String> {
+        let x = super::one(inputs)?.x.clone();
+        Ok(vec![Flow::of(each!(x, t => self.of(t)))])
+    }
 }
 
 /// The operation of a node, by Keras 3's class or by the function that Keras 2 names.
@@ -36,6 +70,12 @@ fn operation(layer: &LayerSpec) -> Option<Operation> {
         "NotEqual" | "not_equal" => Operation::Differs,
         "LogicalOr" | "logical_or" => Operation::Or,
         "LogicalAnd" | "logical_and" => Operation::And,
+        "Negative" | "negative" | "neg" => Operation::Unary(Unary::Negative),
+        "Absolute" | "Abs" | "abs" => Operation::Unary(Unary::Absolute),
+        "Exp" | "exp" => Operation::Unary(Unary::Exp),
+        "Log" | "log" => Operation::Unary(Unary::Log),
+        "Sqrt" | "sqrt" => Operation::Unary(Unary::Sqrt),
+        "Square" | "square" => Operation::Unary(Unary::Square),
         "Mean" => Operation::Mean,
         _ => return None,
     })
@@ -53,6 +93,9 @@ pub(super) fn build(layer: &LayerSpec) -> Result<Box<dyn Layer>, String> {
     })?;
     if let Operation::Mean = operation {
         return Ok(Box::new(mean(layer)?));
+    }
+    if let Operation::Unary(unary) = operation {
+        return Ok(Box::new(unary));
     }
     Ok(Box::new(Pair(operation)))
 }
@@ -86,6 +129,7 @@ pub(super) fn planned(
     let second = given.args.get(1).or(named.map(|(_, shape)| shape));
     match (operation(layer), second) {
         (Some(Operation::Mean), _) => mean(layer)?.planned(first),
+        (Some(Operation::Unary(_)), _) => Ok(first.clone()),
         (_, Some(second)) => broadcast(first, second),
         (_, None) if call.args.len() + call.kwargs.len() > 1 => Ok(first.clone()),
         _ => Err("an operation lacks a tensor".into()),

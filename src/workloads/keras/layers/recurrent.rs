@@ -1,6 +1,6 @@
 //! Recurrent layers, and what wraps layers over time.
 
-use ::burn::tensor::{Tensor, activation::sigmoid};
+use ::burn::tensor::{Device, Tensor, activation::sigmoid};
 use serde_json::{Map, Value as Json};
 
 use super::activation::Activation;
@@ -146,9 +146,44 @@ impl Recurrent {
     }
 }
 
-impl Layer for Recurrent {
-    fn call(&self, inputs: &[Flow], _: &Extra) -> Result<Vec<Flow>, String> {
-        let input = one(inputs)?;
+/// The states that a call begins with; none if they are zero.
+fn initial(extra: &Extra) -> Vec<Value> {
+    let given = extra
+        .tensors
+        .iter()
+        .filter(|(name, _)| name == "initial_state");
+    given.map(|(_, flow)| flow.x.clone()).collect()
+}
+
+impl Recurrent {
+    fn states(
+        &self,
+        given: &[Value],
+        batch: usize,
+        device: &Device,
+    ) -> Result<Vec<Tensor<2>>, String> {
+        let count = if let Kind::Lstm = self.kind { 2 } else { 1 };
+        let shape = [batch, self.units];
+        if given.is_empty() {
+            return Ok(vec![Tensor::zeros(shape, device); count]);
+        }
+        let state = |value: &Value| match value {
+            Value::R2(t) if t.dims() == shape => Ok(t.clone()),
+            other => Err(format!(
+                "its `initial_state` has the shape {:?}, and its states have {shape:?}",
+                other.shape()
+            )),
+        };
+        match given.len() == count {
+            true => given.iter().map(state).collect(),
+            false => Err(format!(
+                "it has {count} states, and its `initial_state` {}",
+                given.len()
+            )),
+        }
+    }
+
+    fn run(&self, input: &Flow, initial: &[Value]) -> Result<Vec<Flow>, String> {
         let Value::R3(x) = &input.x else {
             let shape = input.x.shape();
             return Err(format!(
@@ -170,11 +205,7 @@ impl Layer for Recurrent {
         }
         let width = all.dims()[1];
         let all = all.reshape([batch, steps, width]);
-        let zeros = || Tensor::<2>::zeros([batch, self.units], &x.device());
-        let mut states = match self.kind {
-            Kind::Lstm => vec![zeros(), zeros()],
-            _ => vec![zeros()],
-        };
+        let mut states = self.states(initial, batch, &x.device())?;
         let (mut outputs, mut last) = (Vec::new(), None);
         for i in 0..steps {
             let step = if self.backwards { steps - 1 - i } else { i };
@@ -221,6 +252,12 @@ impl Layer for Recurrent {
             flows.extend(states.into_iter().map(|s| Flow::of(Value::R2(s))));
         }
         Ok(flows)
+    }
+}
+
+impl Layer for Recurrent {
+    fn call(&self, inputs: &[Flow], extra: &Extra) -> Result<Vec<Flow>, String> {
+        self.run(one(inputs)?, &initial(extra))
     }
 }
 
@@ -283,8 +320,11 @@ impl Bidirectional {
 
 impl Layer for Bidirectional {
     fn call(&self, inputs: &[Flow], extra: &Extra) -> Result<Vec<Flow>, String> {
-        let mut there = self.forward.call(inputs, extra)?;
-        let mut back = self.backward.call(inputs, extra)?;
+        let input = one(inputs)?;
+        let initial = initial(extra);
+        let (first, second) = initial.split_at(initial.len() / 2);
+        let mut there = self.forward.run(input, first)?;
+        let mut back = self.backward.run(input, second)?;
         if there.is_empty() || back.is_empty() {
             return Err("its layers give nothing".into());
         }
