@@ -1,4 +1,5 @@
-//! Any bytes as a Keras file: read as HDF5 and as an archive, the model built, never run.
+//! Any bytes as a Keras file: read as HDF5 and as an archive, the run planned, the model built, and
+//! run where it is small.
 //!
 //! ```console
 //! $ fuzz/run keras          # seeds from the fixtures, then cargo +nightly fuzz

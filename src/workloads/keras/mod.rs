@@ -72,10 +72,21 @@ fn check(path: &Path, settings: &Settings) -> Result<Vec<String>, Error> {
     Ok(options)
 }
 
-/// Reads a file and builds its model, without running it: for the fuzz target.
+/// Most elements of all tensors of a model that is run to be tried.
+const SMALL: usize = 1 << 18;
+
+/// Reads a file, plans a run, builds its model, and runs it if it is small: for the fuzz target.
 pub(crate) fn build(path: &Path) -> Result<(), String> {
-    let file = KerasFile::new(path, &Settings::default()).map_err(|e| e.to_string())?;
-    file.open().map(drop).map_err(|e| e.to_string())
+    let one = Settings {
+        batch: Some(1),
+        ..Settings::default()
+    };
+    let file = KerasFile::new(path, &one).map_err(|e| e.to_string())?;
+    let mut model = file.open().map_err(|e| e.to_string())?;
+    match file.elements {
+        0..SMALL => model.infer().map(drop).map_err(|e| e.to_string()),
+        _ => Ok(()),
+    }
 }
 
 /// A file, and what it is run on.
@@ -84,6 +95,8 @@ struct KerasFile {
     device: Device,
     inputs: Vec<Array>,
     expected: Option<Vec<Array>>,
+    /// Elements of all tensors of a run, and cells that its pooling looks at.
+    elements: usize,
 }
 
 impl KerasFile {
@@ -96,6 +109,7 @@ impl KerasFile {
             let planned = plan::check(spec, container.is_keras_2(), shapes);
             planned.map_err(|what| container.wrong(what))
         };
+        let elements;
         let inputs = if settings.inputs.is_empty() {
             if settings.expect.is_some() {
                 return Err(Error::usage(
@@ -112,7 +126,7 @@ impl KerasFile {
             let dims = shapes.iter();
             let dims = dims.map(|shape| made_shape(&container, shape, batch as usize));
             let dims = dims.collect::<Result<Vec<_>, _>>()?;
-            plan(&dims)?;
+            elements = plan(&dims)?;
             let made = shapes.iter().zip(dims);
             made.map(|(shape, dims)| made_input(shape, dims)).collect()
         } else {
@@ -144,7 +158,7 @@ impl KerasFile {
                 shape.takes(array).map_err(|what| container.wrong(what))?;
             }
             let dims: Vec<Vec<usize>> = arrays.iter().map(|a| a.shape.clone()).collect();
-            plan(&dims)?;
+            elements = plan(&dims)?;
             arrays
         };
         let expected = match &settings.expect {
@@ -159,6 +173,7 @@ impl KerasFile {
             device: super::models::place(settings)?.device(),
             inputs,
             expected,
+            elements,
         })
     }
 

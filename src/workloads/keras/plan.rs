@@ -87,19 +87,21 @@ impl Budget {
     }
 }
 
-/// Plans a run on inputs of these shapes.
+/// Plans a run on inputs of these shapes. Gives the elements of all its tensors and the cells that
+/// its pooling looks at.
 ///
 /// # Errors
 /// If an output would be empty, or the run would ask for more than any known model does: the layer
 /// is named.
-pub(super) fn check(spec: &ModelSpec, is_keras_2: bool, inputs: &[Shape]) -> Result<(), String> {
+pub(super) fn check(spec: &ModelSpec, is_keras_2: bool, inputs: &[Shape]) -> Result<usize, String> {
     let mut budget = Budget::new();
     for (input, shape) in spec.inputs.iter().zip(inputs) {
         let name = input.layer.escape_debug();
         let fits = budget.tensor(shape);
         fits.map_err(|what| format!("layer `{name}` of the class `InputLayer`: {what}"))?;
     }
-    outputs(spec, is_keras_2, inputs, &mut budget).map(drop)
+    outputs(spec, is_keras_2, inputs, &mut budget)?;
+    Ok((MOST_IN_ALL - budget.elements) + (MOST_CELLS - budget.cells))
 }
 
 fn outputs(
