@@ -77,7 +77,7 @@ fn every_layer_predicts_what_keras_predicted() {
             }
         }
     }
-    assert!(models >= 25, "{models}");
+    assert!(models >= 36, "{models}");
 }
 
 #[test]
@@ -194,6 +194,11 @@ fn bad_inputs_are_one_line() {
             "lenet/model.h5",
             &["--input", input][..],
             "its input has the shape",
+        ),
+        (
+            "mlp/model.h5",
+            &["--expect", input][..],
+            "--expect needs --input",
         ),
         (
             "transformer/model.h5",

@@ -278,7 +278,7 @@ pub(super) fn broadcast(a: &[usize], b: &[usize]) -> Result<Vec<usize>, String> 
     let rank = a.len().max(b.len());
     let pairs = widened(a, rank).into_iter().zip(widened(b, rank));
     let size =
-        |(x, y): (usize, usize)| (x == y || x == 1 || y == 1).then(|| if x == 1 { y } else { x });
+        |(x, y): (usize, usize)| (x == y || x == 1 || y == 1).then_some(if x == 1 { y } else { x });
     let sizes: Option<Vec<usize>> = pairs.map(size).collect();
     sizes.ok_or_else(|| format!("tensors of the shapes {a:?} and {b:?} do not fit"))
 }

@@ -230,6 +230,7 @@ pub(super) const SUPPORTED: &[&str] = &[
     "MaxPooling1D",
     "MaxPooling2D",
     "Maximum",
+    "Minimum",
     "MultiHeadAttention",
     "Multiply",
     "Normalization",
