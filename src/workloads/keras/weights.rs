@@ -94,7 +94,11 @@ impl Vars<'_> {
         };
         self.taken += 1;
         let dataset = self.container.weights.dataset(&path);
-        let dataset = dataset.map_err(|e| self.wrong(format!("the weight `{path}`: {e}")))?;
+        let dataset = dataset.map_err(|e| {
+            self.wrong(format!(
+                "the weight `{path}` is missing, or a link that leads nowhere or to itself: {e}"
+            ))
+        })?;
         let shape = dataset.shape();
         let shape = shape.map_err(|e| self.wrong(format!("the weight `{path}`: {e}")))?;
         let fits = shape.len() == expected.len()

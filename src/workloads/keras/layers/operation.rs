@@ -159,7 +159,7 @@ impl Layer for Pair {
                 }
                 None => inputs
                     .next()
-                    .ok_or("an operation lacks a tensor")?
+                    .ok_or("an operation lacks a tensor: constant arrays are not supported")?
                     .x
                     .clone(),
             });

@@ -146,13 +146,19 @@ impl Recurrent {
     }
 }
 
-/// The states that a call begins with; none if they are zero.
-fn initial(extra: &Extra) -> Vec<Value> {
-    let given = extra
-        .tensors
-        .iter()
-        .filter(|(name, _)| name == "initial_state");
-    given.map(|(_, flow)| flow.x.clone()).collect()
+/// The input of a call, and the states that it begins with, none if they are zero: by name, or behind
+/// the input, as Keras 2 writes them.
+fn input_and_states<'a>(
+    inputs: &'a [Flow],
+    extra: &Extra,
+) -> Result<(&'a Flow, Vec<Value>), String> {
+    let (input, behind) = inputs
+        .split_first()
+        .ok_or("it is called without an input")?;
+    let named = extra.tensors.iter();
+    let named = named.filter(|(name, _)| name == "initial_state");
+    let states = behind.iter().chain(named.map(|(_, flow)| flow));
+    Ok((input, states.map(|flow| flow.x.clone()).collect()))
 }
 
 impl Recurrent {
@@ -257,7 +263,8 @@ impl Recurrent {
 
 impl Layer for Recurrent {
     fn call(&self, inputs: &[Flow], extra: &Extra) -> Result<Vec<Flow>, String> {
-        self.run(one(inputs)?, &initial(extra))
+        let (input, states) = input_and_states(inputs, extra)?;
+        self.run(input, &states)
     }
 }
 
@@ -320,9 +327,8 @@ impl Bidirectional {
 
 impl Layer for Bidirectional {
     fn call(&self, inputs: &[Flow], extra: &Extra) -> Result<Vec<Flow>, String> {
-        let input = one(inputs)?;
-        let initial = initial(extra);
-        let (first, second) = initial.split_at(initial.len() / 2);
+        let (input, states) = input_and_states(inputs, extra)?;
+        let (first, second) = states.split_at(states.len() / 2);
         let mut there = self.forward.run(input, first)?;
         let mut back = self.backward.run(input, second)?;
         if there.is_empty() || back.is_empty() {
