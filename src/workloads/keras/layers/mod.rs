@@ -13,6 +13,7 @@ pub(super) mod activation;
 mod attention;
 mod conv;
 mod dense;
+mod masking;
 mod merge;
 mod norm;
 pub(super) mod operation;
@@ -227,6 +228,7 @@ pub(super) const SUPPORTED: &[&str] = &[
     "LSTM",
     "LayerNormalization",
     "LeakyReLU",
+    "Masking",
     "MaxPooling1D",
     "MaxPooling2D",
     "Maximum",
@@ -348,6 +350,7 @@ pub(super) fn build(
         "Activation" | "ReLU" | "LeakyReLU" | "ELU" | "Softmax" => {
             Box::new(vars.checked(activation::Activated::build(class, config))?)
         }
+        "Masking" => Box::new(masking::Masking::build(config)),
         "PReLU" => Box::new(activation::PRelu::build(vars)?),
         "Conv1D" | "Conv2D" | "DepthwiseConv2D" | "SeparableConv2D" => {
             Box::new(conv::Conv::build(class, config, vars)?)
