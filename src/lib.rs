@@ -150,7 +150,7 @@ pub mod bench {
         (n, judged.verdict, judged.settled)
     }
 
-    /// Reads a Keras file and builds its model, without running it.
+    /// Reads a Keras file, plans and builds its model, and runs it if it is small.
     #[cfg(feature = "keras")]
     pub fn read_keras(path: &std::path::Path) -> Result<(), String> {
         crate::workloads::keras::build(path)
