@@ -53,7 +53,8 @@
 //! frees look like one until the sweep. No finite run can tell them apart by their curve. So the
 //! rule has a stated *horizon*, 64 cycles after the warm-up unless told otherwise: what still grows
 //! beyond it is called a leak, and what stops or is swept within it never is. Growth by whole
-//! models is called after eight generations. Where the numbers allow two answers the verdict is
+//! models (nine tenths of what a load leaves live, kept in every cycle) is called after eight
+//! generations. What comes ever more seldom, as where a cache is asked for keys at random, is waited for. Where the numbers allow two answers the verdict is
 //! `undecided`, with the number of cycles that would settle it.
 //!
 //! # What it is not for

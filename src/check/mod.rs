@@ -120,7 +120,7 @@ impl Check {
         self
     }
 
-    /// Ends the run once every site is settled, as the command does by default: after eight cycles
+    /// Ends the run once every site is settled, as the command does by default: after nine cycles
     /// behind the warm-up if nothing stays at all, and after three horizons at the latest, or after
     /// [`Check::cycles`]. It is quicker, and does not see what begins later.
     pub fn auto(mut self) -> Self {
