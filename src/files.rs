@@ -52,4 +52,14 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"whole");
         fs::remove_file(&path).unwrap();
     }
+
+    #[test]
+    fn where_nothing_can_be_written_there_is_no_room() {
+        let folder = std::env::temp_dir();
+        check_room(&folder).unwrap();
+        assert!(!folder.join(".room").exists());
+        let nowhere = folder.join("afterdrop-files-nowhere");
+        let refused = check_room(&nowhere).unwrap_err().to_string();
+        assert!(refused.contains("afterdrop-files-nowhere"), "{refused}");
+    }
 }

@@ -432,11 +432,9 @@ fn warnings(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::cycle::Phase;
-    use crate::journal::{Boundary, Row, Start, VERSION};
+    use crate::journal::{Boundary, Row};
 
     fn row(site: u32, birth: u32, bytes: u64, blocks: u64) -> Row {
         Row {
@@ -449,39 +447,14 @@ mod tests {
     }
 
     fn journal(cycles: u32, census: impl Fn(u32) -> Vec<Row>) -> Journal {
-        Journal {
-            start: Start {
-                version: VERSION,
-                workload: "made".into(),
-                heap: HeapKind::System,
-                strategy: Strategy::Fresh,
-                cycles,
-                warmup: 3,
-                auto: false,
-                pid: 1,
-                by_cfi: false,
+        Journal::made(cycles, |cycle| Boundary {
+            counts: Counts {
+                cycle,
+                quiet: true,
+                ..Counts::default()
             },
-            code: Vec::new(),
-            sites: BTreeMap::new(),
-            boundaries: (1..=cycles)
-                .map(|cycle| Boundary {
-                    counts: Counts {
-                        cycle,
-                        quiet: true,
-                        ..Counts::default()
-                    },
-                    census: census(cycle),
-                })
-                .collect(),
-            witness: None,
-            threads: Vec::new(),
-            purge: None,
-            end: Some(crate::journal::End {
-                failure: None,
-                early: None,
-            }),
-            tail_cut: false,
-        }
+            census: census(cycle),
+        })
     }
 
     fn made(journal: &Journal) -> Report {

@@ -145,6 +145,37 @@ impl Journal {
 }
 
 #[cfg(test)]
+impl Journal {
+    /// A journal of a whole run with a warm-up of three cycles, made up.
+    pub(crate) fn made(cycles: u32, boundary: impl Fn(u32) -> Boundary<Vec<Row>>) -> Self {
+        Self {
+            start: Start {
+                version: super::VERSION,
+                workload: "made".into(),
+                heap: crate::cycle::HeapKind::System,
+                strategy: crate::cycle::Strategy::Fresh,
+                cycles,
+                warmup: 3,
+                auto: false,
+                pid: 1,
+                by_cfi: false,
+            },
+            code: Vec::new(),
+            sites: BTreeMap::new(),
+            boundaries: (1..=cycles).map(boundary).collect(),
+            witness: None,
+            threads: Vec::new(),
+            purge: None,
+            end: Some(End {
+                failure: None,
+                early: None,
+            }),
+            tail_cut: false,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use std::path::Path;
 
