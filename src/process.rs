@@ -121,17 +121,29 @@ pub struct Part {
     pub series: Vec<u64>,
 }
 
+/// A part's level at the baseline, and at the boundaries after it.
+struct Level {
+    before: u64,
+    series: Vec<u64>,
+}
+
+impl Level {
+    fn judged(&self, terms: Terms) -> Judgement {
+        verdict::judge_level(self.before, &self.series, terms)
+    }
+}
+
 /// Judges the parts of the process, as far as the run has got.
 pub(crate) fn judge(journal: &Journal, terms: Terms) -> Vec<(Grows, Vec<u64>, Judgement)> {
-    let counts: Vec<&Counts> = journal
-        .boundaries
-        .iter()
-        .map(|b| &b.counts)
-        .filter(|c| c.cycle > journal.start.warmup)
-        .collect();
+    let counts = || journal.boundaries.iter().map(|b| &b.counts);
+    let warmup = journal.start.warmup;
+    let baseline = counts().find(|c| c.cycle == warmup);
+    let counts: Vec<&Counts> = counts().filter(|c| c.cycle > warmup).collect();
     let series = |level: &dyn Fn(&Counts, &Memory) -> Option<u64>| {
-        let levels = counts.iter().map(|c| level(c, c.memory.as_ref()?));
-        levels.collect::<Option<Vec<u64>>>()
+        let of = |c: &Counts| level(c, c.memory.as_ref()?);
+        let series = counts.iter().map(|c| of(c)).collect::<Option<Vec<u64>>>()?;
+        let before = baseline.and_then(of).or(series.first().copied())?;
+        Some(Level { before, series })
     };
     let heap = journal.start.heap;
     let parts = [
@@ -147,14 +159,14 @@ pub(crate) fn judge(journal: &Journal, terms: Terms) -> Vec<(Grows, Vec<u64>, Ju
     let threads = counts.iter().map(|c| c.threads).max().unwrap_or(1);
     let mut judged: Vec<(Grows, Vec<u64>, Judgement)> = Vec::new();
     for (what, series) in parts {
-        let Some(series) = series else { continue };
+        let Some(level) = series else { continue };
         let least = match what {
             Grows::CHeap => THREAD_CACHE * threads.max(1),
             Grows::ResidentMemory => PAGED_IN,
             _ => 0,
         };
-        let judgement = believed_beyond(least, verdict::judge_level(&series, terms), &series);
-        judged.push((what, series, judgement));
+        let judgement = believed_beyond(least, level.judged(terms), &level.series);
+        judged.push((what, level.series, judgement));
     }
     if let Some(touched) = series(&|c, m| touched(c, m)) {
         doubt(&mut judged, &touched, terms);
@@ -265,19 +277,19 @@ fn touched(counts: &Counts, memory: &Memory) -> Option<u64> {
 
 /// Doubts that resident memory does not grow where what is touched does: that may be the
 /// allocator's pages, until there are more than it has.
-fn doubt(judged: &mut [(Grows, Vec<u64>, Judgement)], touched: &[u64], terms: Terms) {
+fn doubt(judged: &mut [(Grows, Vec<u64>, Judgement)], touched: &Level, terms: Terms) {
     let found = judged
         .iter_mut()
         .find(|(what, ..)| *what == Grows::ResidentMemory);
     let Some((_, series, judgement)) = found else {
         return;
     };
-    if judgement.verdict.is_growth() || grown(touched) <= PAGED_IN / 2 {
+    if judgement.verdict.is_growth() || grown(&touched.series) <= PAGED_IN / 2 {
         return;
     }
-    let doubtful = verdict::judge_level(touched, terms);
+    let doubtful = touched.judged(terms);
     if doubtful.verdict.is_growth() {
-        *series = touched.to_vec();
+        series.clone_from(&touched.series);
         *judgement = doubtful.too_little(2 * terms.horizon);
         judgement.evidence.rule = Rule::Open;
     }

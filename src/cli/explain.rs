@@ -14,9 +14,8 @@ pub(super) struct Args {
     report: PathBuf,
 
     /// Which site: its number in the report, or a part of its function, file or fingerprint; or which
-    /// part of the process: threads, file-descriptors, c-heap, mapped-memory or resident-memory
-    /// [default: all that leak, grow or are undecided, else the first site]
-    #[arg(verbatim_doc_comment)]
+    /// part of the process: threads, file-descriptors, c-heap, mapped-memory or resident-memory [default:
+    /// all that leak, grow or are undecided, else the first site]
     site: Option<String>,
 }
 

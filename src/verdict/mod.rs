@@ -340,10 +340,12 @@ fn growing_floor(series: &Series, terms: Terms) -> Rises {
     if grows(&steps) { steps } else { floor }
 }
 
-/// Judges a quantity of which only the level is known, such as what C code holds.
-pub(crate) fn judge_level(level: &[u64], terms: Terms) -> Judgement {
+/// Judges a quantity of which only the level is known, such as what C code holds, at the boundaries
+/// after the baseline; `before` is its level there.
+pub(crate) fn judge_level(before: u64, level: &[u64], terms: Terms) -> Judgement {
+    let lowest = level.iter().copied().fold(before, u64::min);
     let series = Series {
-        bytes: level.to_vec(),
+        bytes: level.iter().map(|&l| l - lowest).collect(),
         blocks: vec![0; level.len()],
         living: vec![0; level.len()],
         ..Series::default()
