@@ -338,23 +338,34 @@ impl LayerSpec {
         // a layer that merges has one list of them.
         let apart = calls.first().is_some_and(|c| c.args.len() > 1);
         let is_merge = matches!(class.as_str(), "Add" | "Subtract" | "Multiply");
-        let is_operation = module.contains(".ops.")
+        // What joins tensors is called like the layer of that name.
+        let is_operation = (module.contains(".ops.") && class != "Concatenate")
             || matches!(class.as_str(), "TFOpLambda" | "SlicingOpLambda")
             || (module.is_empty() && is_merge && apart)
             || matches!(
                 class.as_str(),
                 "NotEqual"
+                    | "Equal"
                     | "Divide"
                     | "TrueDivide"
+                    | "Power"
                     | "Mean"
+                    | "Any"
+                    | "ExpandDims"
+                    | "ZerosLike"
+                    | "OnesLike"
                     | "LogicalOr"
                     | "LogicalAnd"
+                    | "LogicalNot"
                     | "Negative"
                     | "Absolute"
                     | "Exp"
                     | "Log"
                     | "Sqrt"
                     | "Square"
+                    | "Relu"
+                    | "Sigmoid"
+                    | "Tanh"
             );
         let model = match is_model {
             true => Some(Box::new(ModelSpec::parse(&mut value, &name)?)),

@@ -122,16 +122,12 @@ impl Node {
         tensors: Vec<(String, Flow)>,
     ) -> Result<Vec<Flow>, String> {
         let mut extra = Extra {
-            constants: layers::operation::numbers(&called.args),
+            constants: layers::operation::constants(called),
             tensors,
             ..Extra::default()
         };
         for (name, arg) in &called.kwargs {
             if let Arg::Value(value) = arg {
-                if let (Some(number), true) = (value.as_f64(), matches!(name.as_str(), "y" | "x2"))
-                {
-                    extra.constants.push((1, number));
-                }
                 extra.values.push((name.clone(), value.clone()));
             }
         }

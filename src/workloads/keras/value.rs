@@ -292,6 +292,7 @@ pub(super) enum Binary {
     Divide,
     Maximum,
     Minimum,
+    Power,
 }
 
 impl Binary {
@@ -303,6 +304,7 @@ impl Binary {
             Self::Divide => x / y,
             Self::Maximum => x.max_pair(y),
             Self::Minimum => x.min_pair(y),
+            Self::Power => x.powf(y),
         }
     }
 }

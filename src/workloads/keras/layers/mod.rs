@@ -38,8 +38,8 @@ pub(super) struct Extra {
     pub(super) tensors: Vec<(String, Flow)>,
     /// Plain values by name.
     pub(super) values: Vec<(String, Json)>,
-    /// Plain values among the arguments of an operation, with their place.
-    pub(super) constants: Vec<(usize, f64)>,
+    /// Numbers and arrays among the arguments of an operation, with their place.
+    pub(super) constants: Vec<(usize, operation::Constant)>,
 }
 
 impl Extra {
