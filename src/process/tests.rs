@@ -1,0 +1,176 @@
+//! Parts of the process that grow, from made-up boundaries.
+
+use super::*;
+use crate::journal::{Boundary, CHeap, JemallocBytes};
+use crate::smaps::Resident;
+
+const CYCLES: u32 = 90;
+const HORIZON: u32 = 64;
+
+/// What grows in a run whose boundaries differ by this from one in which nothing does. The
+/// number is that of the cycle.
+fn process_of(change: impl Fn(u64, &mut Counts)) -> Process {
+    let journal = Journal::made(CYCLES, |cycle| {
+        let mut counts = Counts {
+            cycle,
+            live_bytes: 1 << 20,
+            threads: 2,
+            jemalloc: Some(JemallocBytes {
+                allocated: 1 << 20,
+                active: 2 << 20,
+                metadata: 1 << 20,
+                resident: 4 << 20,
+                mapped: 8 << 20,
+                retained: 0,
+            }),
+            memory: Some(Memory {
+                resident: Resident {
+                    total: 10 << 20,
+                    anonymous: 3 << 20,
+                    files: 2 << 20,
+                    mapped: 20 << 20,
+                    ..Resident::default()
+                },
+                c_heap: Some(CHeap::default()),
+                chunks: 0,
+                descriptors: 5,
+            }),
+            ..Counts::default()
+        };
+        change(u64::from(cycle), &mut counts);
+        Boundary {
+            counts,
+            census: Vec::new(),
+        }
+    });
+    process(&journal, Terms::fixed(HORIZON))
+}
+
+fn memory(counts: &mut Counts) -> &mut Memory {
+    counts.memory.as_mut().expect("there is one")
+}
+
+#[test]
+fn nothing_grows_where_all_stays_as_it_is() {
+    let process = process_of(|_, _| ());
+    assert_eq!(
+        (process.grows, process.verdict),
+        (Grows::None, Verdict::WarmUp)
+    );
+    assert_eq!(process.parts.len(), 5);
+    assert_eq!(process.doubts().count(), 0);
+}
+
+#[test]
+fn c_code_leaks_once_it_holds_more_than_caches_may_keep() {
+    let leak = |bytes: u64| {
+        move |cycle: u64, counts: &mut Counts| {
+            let c = memory(counts).c_heap.as_mut().expect("there is one");
+            c.in_use = 1_000 + bytes * cycle;
+            c.system = c.in_use;
+        }
+    };
+    // Two threads may keep 473,088 bytes.
+    let much = process_of(leak(6_000));
+    assert_eq!((much.grows, much.verdict), (Grows::CHeap, Verdict::Leak));
+    assert_eq!(much.parts[2].per_cycle, Some(6_000.0));
+    let little = process_of(leak(5_000));
+    assert_eq!(
+        (little.grows, little.verdict),
+        (Grows::CHeap, Verdict::Undecided)
+    );
+    let needed = little.parts[2]
+        .evidence
+        .more_cycles
+        .expect("it can be told");
+    assert!((5..=10).contains(&needed), "{needed}");
+    assert!(
+        little.sentence.contains("more cycles would tell"),
+        "{}",
+        little.sentence
+    );
+    assert_eq!(little.doubts().count(), 0, "it is said once");
+}
+
+#[test]
+fn what_the_systems_allocator_caches_of_rusts_blocks_is_a_doubt_and_no_verdict() {
+    let process = process_of(|cycle, counts| {
+        counts.jemalloc = None;
+        let c = memory(counts).c_heap.as_mut().expect("there is one");
+        c.in_use = (8 << 20) + 2_048 * cycle;
+        c.system = c.in_use;
+    });
+    assert_eq!(
+        (process.grows, process.verdict),
+        (Grows::None, Verdict::WarmUp)
+    );
+    assert_eq!(process.doubts().count(), 1);
+}
+
+#[test]
+fn c_code_that_is_restless_is_a_doubt_and_no_verdict() {
+    let process = process_of(|cycle, counts| {
+        let c = memory(counts).c_heap.as_mut().expect("there is one");
+        c.in_use = 1_000 * [0, 0, 0, 1, 2, 3].get(cycle as usize / 15).unwrap_or(&4);
+        c.system = c.in_use;
+    });
+    assert_eq!(
+        (process.grows, process.verdict),
+        (Grows::None, Verdict::WarmUp)
+    );
+    assert_eq!(process.doubts().count(), 1);
+}
+
+#[test]
+fn a_thread_that_stays_explains_the_stack_that_is_mapped_for_it() {
+    let with_stacks = |cycle: u64, counts: &mut Counts| {
+        counts.threads = 2 + cycle;
+        memory(counts).resident.mapped += cycle * (2 << 20);
+    };
+    let process = process_of(with_stacks);
+    assert_eq!(
+        (process.grows, process.verdict),
+        (Grows::Threads, Verdict::Leak)
+    );
+    assert_eq!(process.parts[0].per_cycle, Some(1.0));
+    assert!(process.parts.iter().all(|p| p.what != Grows::MappedMemory));
+    let without_threads = process_of(|cycle, counts| {
+        with_stacks(cycle, counts);
+        counts.threads = 2;
+    });
+    assert_eq!(without_threads.grows, Grows::MappedMemory);
+}
+
+#[test]
+fn pages_that_nothing_explains_are_the_last_resort() {
+    // The allocator believes to have 4 MiB; 3 are resident.
+    let touched = |bytes: u64| {
+        move |cycle: u64, counts: &mut Counts| {
+            memory(counts).resident.anonymous += bytes * cycle;
+        }
+    };
+    let much = process_of(touched(1 << 20));
+    assert_eq!(
+        (much.grows, much.verdict),
+        (Grows::ResidentMemory, Verdict::Leak)
+    );
+    // Hidden behind what the allocator believes to have: a doubt.
+    let little = process_of(touched(8 << 10));
+    assert_eq!(
+        (little.grows, little.verdict),
+        (Grows::None, Verdict::WarmUp)
+    );
+    assert_eq!(little.doubts().count(), 1);
+    // Blocks that grow explain it.
+    let blocks = process_of(|cycle, counts| {
+        touched(1 << 20)(cycle, counts);
+        counts.live_bytes += cycle << 20;
+    });
+    assert_eq!((blocks.grows, blocks.doubts().count()), (Grows::None, 0));
+}
+
+#[test]
+fn what_the_kernel_does_not_tell_is_not_judged() {
+    let process = process_of(|_, counts| counts.memory = None);
+    assert_eq!((process.grows, process.parts.len()), (Grows::None, 0));
+}
