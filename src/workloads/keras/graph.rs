@@ -32,6 +32,8 @@ struct Node {
 enum Runs {
     Layer(Box<dyn Layer>),
     Model(Box<Graph>),
+    /// For each step of its input.
+    EachStep(Box<Graph>),
 }
 
 impl Graph {
@@ -54,7 +56,13 @@ impl Graph {
         let mut nodes = Vec::new();
         for layer in &spec.layers {
             let runs = match &layer.model {
-                Some(model) => Runs::Model(Box::new(Self::build(container, model, vars)?)),
+                Some(model) => {
+                    let model = Box::new(Self::build(container, model, vars)?);
+                    match layer.is_each_step() {
+                        true => Runs::EachStep(model),
+                        false => Runs::Model(model),
+                    }
+                }
                 None => {
                     let mut vars = vars.next().ok_or_else(|| {
                         container.wrong(format!("layer `{}` has no place", layer.name))
@@ -163,6 +171,9 @@ impl Node {
         match &self.runs {
             Runs::Layer(layer) => layer.call(&flows, &extra),
             Runs::Model(model) => model.predict(&flows),
+            Runs::EachStep(model) => {
+                layers::recurrent::over_steps(&flows, |step| model.predict(&[step]))
+            }
         }
     }
 }

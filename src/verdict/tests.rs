@@ -1,0 +1,314 @@
+//! What the classifier says of sites of known truth.
+
+use super::*;
+
+use super::synthetic::Life;
+
+fn series(n: u32, lives: impl IntoIterator<Item = Life>) -> Series {
+    synthetic::series(n, &lives.into_iter().collect::<Vec<_>>())
+}
+
+fn verdict(n: u32, lives: impl IntoIterator<Item = Life>) -> Verdict {
+    judge(&series(n, lives), Terms::fixed(DEFAULT_HORIZON)).verdict
+}
+
+const DEFAULT_N: u32 = DEFAULT_HORIZON + DEFAULT_MARGIN;
+
+#[test]
+fn a_block_every_cycle_is_a_leak_past_the_horizon_and_growing_before() {
+    let leak = |n| {
+        judge(
+            &series(n, (1..=n).map(|k| (k, None, 100))),
+            Terms::fixed(64),
+        )
+    };
+    assert_eq!(leak(64 + CONFIRMED).verdict, Verdict::Growing);
+    assert_eq!(leak(65 + CONFIRMED).verdict, Verdict::Leak);
+    let j = leak(DEFAULT_N);
+    assert_eq!(j.bytes_per_cycle.unwrap().value, 100.0);
+    assert_eq!(j.blocks_per_cycle.unwrap().value, 1.0);
+    assert!(
+        j.reason.contains("more than 80 entries, 8.00 kB"),
+        "{}",
+        j.reason
+    );
+}
+
+#[test]
+fn a_slow_leak_is_a_leak_within_three_horizons() {
+    for every in [2, 3, 5, 10] {
+        let slow = |n: u32| {
+            (1..=n)
+                .filter(move |k| k % every == 0)
+                .map(|k| (k, None, 9))
+        };
+        assert_eq!(
+            verdict(3 * 64, slow(3 * 64)),
+            Verdict::Leak,
+            "every {every}"
+        );
+    }
+    assert_eq!(
+        verdict(
+            DEFAULT_N,
+            (1..=80).filter(|k| k % 3 == 0).map(|k| (k, None, 9))
+        ),
+        Verdict::Leak
+    );
+}
+
+#[test]
+fn a_cache_that_fills_within_the_horizon_is_never_a_leak() {
+    for capacity in 1..=64 {
+        for n in FEWEST_CYCLES..=200 {
+            let filled = (1..=capacity).map(|k| (k, None, 10));
+            let found = verdict(n, filled);
+            assert_ne!(found, Verdict::Leak, "capacity {capacity}, {n} cycles");
+            if n >= 2 * capacity + FEWEST_QUIET {
+                assert_eq!(found, Verdict::Cache, "capacity {capacity}, {n} cycles");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_bounded_cache_is_a_cache_and_a_replaced_buffer_is_churn() {
+    for capacity in 1..=30 {
+        let lru = (1..=DEFAULT_N).map(|k| (k, Some(k + capacity), 10));
+        let expected = if capacity < CACHE_GENERATIONS {
+            Verdict::Churn
+        } else {
+            Verdict::Cache
+        };
+        assert_eq!(verdict(DEFAULT_N, lru), expected, "capacity {capacity}");
+    }
+}
+
+#[test]
+fn sweeps_within_the_horizon_are_churn_at_any_length() {
+    for period in 2..=40_u32 {
+        for n in 2 * period + 1..=200 {
+            let swept = (1..=n).map(|k| (k, Some(k.next_multiple_of(period)), 10));
+            let found = verdict(n, swept);
+            assert!(!found.is_growth(), "period {period}, {n} cycles: {found}");
+        }
+    }
+}
+
+#[test]
+fn a_leak_under_churn_at_the_same_site_is_a_leak_of_its_own_bytes() {
+    let mut state = 7_u64;
+    let mut random = move |below: u64| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (state >> 33) % below
+    };
+    let mut blocks = Vec::new();
+    for k in 1..=DEFAULT_N {
+        blocks.push((k, None, 16));
+        for _ in 0..5 {
+            blocks.push((k, Some(k + random(4) as u32), random(10_000_000)));
+        }
+    }
+    let j = judge(&series(DEFAULT_N, blocks), Terms::fixed(64));
+    assert_eq!(j.verdict, Verdict::Leak, "{}", j.reason);
+    assert_eq!(j.bytes_per_cycle.unwrap().value, 16.0);
+}
+
+#[test]
+fn a_block_that_grows_by_realloc_is_a_leak() {
+    // Born anew in each cycle, 64 bytes longer.
+    let grown = (1..=DEFAULT_N).map(|k| (k, Some(k + 1), 64 * u64::from(k)));
+    let j = judge(&series(DEFAULT_N, grown), Terms::fixed(64));
+    assert_eq!(j.verdict, Verdict::Leak, "{}", j.reason);
+    assert_eq!(j.bytes_per_cycle.unwrap().value, 64.0);
+}
+
+#[test]
+fn a_doubling_buffer_is_not_called_a_leak_nor_clean_while_it_may_go_on() {
+    let doubling = (0..7).map(|i| (1 << i, Some(2 << i), 100 << i));
+    let found = verdict(DEFAULT_N, doubling);
+    assert!(found != Verdict::Leak, "{found}");
+}
+
+/// A container that takes `bytes` a cycle and doubles when it is full, up to cycle `stops`.
+fn doubling(n: u32, bytes: u64, stops: u32) -> Vec<Life> {
+    let mut lives: Vec<Life> = Vec::new();
+    let mut capacity = 0;
+    // Three cycles of warm-up came before.
+    for k in -2..=(n.min(stops) as i32) {
+        let held = (k + 3) as u64 * bytes;
+        if held > capacity {
+            capacity = held.max(2 * capacity);
+            if let Some(last) = lives.last_mut() {
+                last.1 = Some(k.max(1) as u32);
+            }
+            lives.push((k.max(0) as u32, None, capacity));
+        }
+    }
+    lives
+}
+
+#[test]
+fn a_container_that_grows_for_ever_is_a_leak_past_the_horizon_and_never_clean() {
+    for bytes in [100, 8000, 8192] {
+        for n in (15..400).step_by(7) {
+            let found = verdict(n, doubling(n, bytes, u32::MAX));
+            assert!(
+                found >= Verdict::Undecided,
+                "{n} cycles of {bytes} B: {found}"
+            );
+        }
+        let lives = doubling(192, bytes, u32::MAX);
+        let (n, j) = synthetic::judged_until_settled(192, &lives, 64, 0);
+        assert_eq!(j.verdict, Verdict::Leak, "{}", j.reason);
+        assert!(n <= 144, "{n} cycles");
+    }
+}
+
+#[test]
+fn a_container_that_stops_growing_within_the_horizon_is_no_leak() {
+    for stops in 1..=64 {
+        for n in (8..300).step_by(11) {
+            assert_ne!(verdict(n, doubling(n, 1000, stops)), Verdict::Leak);
+        }
+        let settled = verdict(300, doubling(300, 1000, stops));
+        assert!(
+            settled < Verdict::Undecided,
+            "stopped at {stops}: {settled}"
+        );
+    }
+}
+
+#[test]
+fn a_thread_that_frees_a_little_late_is_churn() {
+    // 864 bytes for ever, and now and then a megabyte that is gone at the next boundary.
+    let late = [5, 9, 30, 31, 77, DEFAULT_N].map(|k| (k, Some(k + 1), 1_049_068));
+    assert_eq!(verdict(DEFAULT_N, late), Verdict::Churn);
+}
+
+#[test]
+fn random_lives_are_hardly_ever_growth() {
+    let mut state = 3_u64;
+    let mut alarms = Vec::new();
+    for _ in 0..500 {
+        let blocks: Vec<_> = (1..=DEFAULT_N)
+            .map(|k| {
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                let uniform = ((state >> 33) as f64 + 1.0) / (1_u64 << 31) as f64;
+                (k, Some(k + 1 + (-10.0 * uniform.ln()) as u32), 10)
+            })
+            .collect();
+        let j = judge(&series(DEFAULT_N, blocks), Terms::fixed(64));
+        if j.verdict.is_growth() {
+            alarms.push(j.reason);
+        }
+    }
+    assert!(alarms.is_empty(), "{alarms:?}");
+}
+
+#[test]
+fn a_block_that_is_replaced_now_and_then_is_churn_at_any_moment() {
+    // Born in the warm-up, replaced in cycle 75: the life of the first one tells.
+    let mut replaced = series(DEFAULT_N, [(75, None, 5)]);
+    replaced.earlier_life = 75;
+    assert_eq!(judge(&replaced, Terms::fixed(64)).verdict, Verdict::Churn);
+}
+
+#[test]
+fn the_first_of_something_that_comes_and_goes_is_no_leak() {
+    // A cache that was filled by cycle 60, and something young in the last.
+    let cache = [1, 2, 31, 60].map(|k| (k, None, 640));
+    let young = [(69, Some(71), 1)];
+    assert_ne!(verdict(69, cache.into_iter().chain(young)), Verdict::Leak);
+}
+
+#[test]
+fn one_late_initialisation_is_a_cache_once_it_is_quiet() {
+    assert_eq!(verdict(DEFAULT_N, [(40, None, 5)]), Verdict::Cache);
+    assert_eq!(verdict(DEFAULT_N, [(78, None, 5)]), Verdict::Undecided);
+}
+
+#[test]
+fn nothing_after_the_baseline_is_warm_up() {
+    assert_eq!(verdict(DEFAULT_N, []), Verdict::WarmUp);
+}
+
+#[test]
+fn too_few_cycles_are_undecided_and_say_how_many() {
+    let j = judge(&series(4, (1..=4).map(|k| (k, None, 1))), Terms::fixed(64));
+    assert_eq!(j.verdict, Verdict::Undecided);
+    assert!(j.reason.contains("at least 5"), "{}", j.reason);
+}
+
+#[test]
+fn whole_models_are_a_leak_before_the_horizon() {
+    let kept = |n: u32, bytes, from_load| {
+        let made = series(n, (1..=n).map(|k| (k, None, bytes)));
+        judge(&Series { from_load, ..made }, Terms::fixed(64))
+    };
+    let model = |n, bytes| kept(n, bytes, true);
+    let mut few = [model(7, 1000), model(7, 1000)];
+    judge_together(&mut few, 2000);
+    assert_eq!(few[0].verdict, Verdict::Growing);
+    let mut enough = [model(8, 1300), model(8, 500)];
+    judge_together(&mut enough, 2000);
+    assert!(enough.iter().all(|j| j.verdict == Verdict::Leak));
+    let mut half = [model(8, 1300), model(8, 499)];
+    judge_together(&mut half, 2000);
+    assert!(half.iter().all(|j| j.verdict == Verdict::Growing));
+    // As large as a model, but made of requests.
+    let mut cached = [kept(8, 2000, false)];
+    judge_together(&mut cached, 2000);
+    assert_eq!(cached[0].verdict, Verdict::Growing);
+}
+
+#[test]
+fn a_container_that_quadruples_is_waited_for() {
+    // Full in the cycles 5 and 17: the next time would be cycle 65.
+    let lives = [(5, Some(17), 400), (17, Some(65), 1600), (65, None, 6400)];
+    assert_eq!(verdict(50, lives), Verdict::Undecided);
+    assert_eq!(verdict(140, [lives[0], (17, None, 1600)]), Verdict::Cache);
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig {
+        cases: 300,
+        // The same cases each time: a failure repeats.
+        rng_seed: proptest::test_runner::RngSeed::Fixed(1),
+        ..Default::default()
+    })]
+
+    #[test]
+    fn any_blocks_get_a_verdict_with_a_reason(
+        n in 0_u32..120,
+        blocks in proptest::collection::vec((1_u32..120, 1_u32..200, 0_u64..1 << 40), 0..60),
+    ) {
+        let blocks = blocks.into_iter().map(|(born, life, bytes)| {
+            (born, (life < 120).then_some(born + life), bytes)
+        });
+        let j = judge(&series(n, blocks), Terms::fixed(DEFAULT_HORIZON));
+        proptest::prop_assert!(!j.reason.is_empty());
+    }
+
+    #[test]
+    fn what_is_filled_within_the_horizon_is_no_leak_in_whatever_order_it_filled(
+        births in proptest::collection::btree_set(1_u32..=DEFAULT_HORIZON, 1..64),
+        noise in proptest::collection::vec((1_u32..200, 1_u32..4, 1_u64..1 << 30), 0..100),
+        n in 10_u32..200,
+    ) {
+        let cache = births.into_iter().map(|k| (k, None, 640));
+        let churn = noise.into_iter().map(|(k, life, bytes)| (k, Some(k + life), bytes));
+        let found = verdict(n, cache.chain(churn));
+        proptest::prop_assert_ne!(found, Verdict::Leak);
+    }
+}
+
+#[test]
+fn the_worst_verdict_is_the_greatest() {
+    assert_eq!(Verdict::ALL.iter().max(), Some(&Verdict::Leak));
+    assert!(Verdict::ALL.is_sorted());
+}
