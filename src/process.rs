@@ -127,7 +127,19 @@ struct Level {
     series: Vec<u64>,
 }
 
+/// What is added to a difference, so that it cannot fall below 0 and lose its growth there.
+const ABOVE_ZERO: u64 = 1 << 40;
+
 impl Level {
+    /// Takes [`ABOVE_ZERO`] off again, or as much of it as leaves nothing below 0.
+    fn lowered(mut self) -> Self {
+        let lowest = self.series.iter().copied().fold(self.before, u64::min);
+        let base = lowest.min(ABOVE_ZERO);
+        self.before -= base;
+        self.series.iter_mut().for_each(|level| *level -= base);
+        self
+    }
+
     fn judged(&self, terms: Terms) -> Judgement {
         verdict::judge_level(self.before, &self.series, terms)
     }
@@ -150,7 +162,10 @@ pub(crate) fn judge(journal: &Journal, terms: Terms) -> Vec<(Grows, Vec<u64>, Ju
         (Grows::Threads, series(&|c, _| Some(c.threads))),
         (Grows::FileDescriptors, series(&|_, m| Some(m.descriptors))),
         (Grows::CHeap, series(&|c, m| c_code(c, m, heap))),
-        (Grows::MappedMemory, series(&|c, m| by_hand(c, m, heap))),
+        (
+            Grows::MappedMemory,
+            series(&|c, m| by_hand(c, m, heap)).map(Level::lowered),
+        ),
         (
             Grows::ResidentMemory,
             series(&|c, m| unexplained(c, m, heap)),
@@ -175,7 +190,7 @@ pub(crate) fn judge(journal: &Journal, terms: Terms) -> Vec<(Grows, Vec<u64>, Ju
         }
         judged.push((what, level.series, judgement));
     }
-    if let Some(touched) = series(&|c, m| touched(c, m)) {
+    if let Some(touched) = series(&|c, m| touched(c, m)).map(Level::lowered) {
         doubt(&mut judged, &touched, terms);
     }
     // The last resort. Where blocks grow, huge pages and the kernel's own counting make the
@@ -252,9 +267,11 @@ fn c_code(counts: &Counts, memory: &Memory, heap: HeapKind) -> Option<u64> {
 fn by_hand(counts: &Counts, memory: &Memory, heap: HeapKind) -> Option<u64> {
     let c_mapped = memory.c_heap.unwrap_or_default().mapped;
     let mapped = memory.resident.mapped.saturating_sub(c_mapped);
+    // The kernel may join the allocator's memory to the C heap's or a file's, where it is not
+    // counted: then it is more than what is mapped.
     match (counts.jemalloc, beneath(heap, memory)) {
-        (Some(j), _) => Some(mapped.saturating_sub(j.mapped + j.retained)),
-        (None, Beneath::CHeap) => Some(mapped),
+        (Some(j), _) => (ABOVE_ZERO + mapped).checked_sub(j.mapped + j.retained),
+        (None, Beneath::CHeap) => Some(ABOVE_ZERO + mapped),
         (None, Beneath::Another) => None,
     }
 }
@@ -276,10 +293,9 @@ fn unexplained(counts: &Counts, memory: &Memory, heap: HeapKind) -> Option<u64> 
 /// All anonymous memory that is resident, as a level beside what jemalloc believes to be: it holds
 /// pages that were never touched for resident, and growth of other memory may hide behind them.
 fn touched(counts: &Counts, memory: &Memory) -> Option<u64> {
-    const LEVEL: u64 = 1 << 40;
     let j = counts.jemalloc?;
     let c_mapped = memory.c_heap.unwrap_or_default().mapped;
-    (LEVEL + memory.resident.anonymous).checked_sub(j.resident + c_mapped)
+    (ABOVE_ZERO + memory.resident.anonymous).checked_sub(j.resident + c_mapped)
 }
 
 /// Doubts that resident memory does not grow where what is touched does: that may be the

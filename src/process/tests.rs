@@ -174,3 +174,19 @@ fn what_the_kernel_does_not_tell_is_not_judged() {
     let process = process_of(|_, counts| counts.memory = None);
     assert_eq!((process.grows, process.parts.len()), (Grows::None, 0));
 }
+
+#[test]
+fn growth_is_seen_where_the_allocator_has_more_than_is_counted_as_mapped() {
+    // A part of the allocator's memory was joined to a file's.
+    let process = process_of(|cycle, counts| {
+        memory(counts).resident.mapped = (3 << 20) + 4_096 * cycle;
+    });
+    assert_eq!(
+        (process.grows, process.verdict),
+        (Grows::MappedMemory, Verdict::Leak)
+    );
+    let part = process.parts.iter().find(|p| p.what == process.grows);
+    let part = part.expect("it was judged");
+    assert_eq!(part.per_cycle, Some(4_096.0));
+    assert!(part.series[0] <= 4_096, "{:?}", part.series);
+}
