@@ -55,6 +55,31 @@ fn sweep(n: u32, period: u32, offset: u32) -> Vec<Life> {
         .collect()
 }
 
+/// A sweep of some period within the horizon, which began at some time.
+fn some_sweep(n: u32, r: &mut Random) -> Vec<Life> {
+    let period = 2 + r.below(u64::from(HORIZON) - 2) as u32;
+    sweep(n, period, r.below(u64::from(period)) as u32)
+}
+
+/// A cache that takes one entry a cycle until it holds so many, at most the horizon.
+fn filling(bytes: u64, r: &mut Random) -> Vec<Life> {
+    let size = 1 + r.below(u64::from(HORIZON)) as u32;
+    (1..=size).map(|k| (k, None, bytes)).collect()
+}
+
+/// One entry a cycle, each of which lives for as many cycles, at most so many.
+fn evicting(n: u32, most: u64, bytes: u64, r: &mut Random) -> Vec<Life> {
+    let size = 1 + r.below(most) as u32;
+    (1..=n).map(|k| (k, Some(k + size), bytes)).collect()
+}
+
+/// A cache that is asked for one of so many keys in each cycle, as long as anybody asks.
+fn random_keys(asked: u32, keys: u64, r: &mut Random) -> Vec<Life> {
+    let mut seen = std::collections::BTreeSet::new();
+    let new = (1..=asked).filter(|_| seen.insert(r.below(keys)));
+    new.map(|k| (k, None, 640)).collect()
+}
+
 const KINDS: &[Kind] = &[
     Kind {
         name: "leak every cycle",
@@ -121,31 +146,23 @@ const KINDS: &[Kind] = &[
     Kind {
         name: "cache, one a cycle",
         truth: Truth::Bounded,
-        blocks: |_, r| {
-            let size = 1 + r.below(u64::from(HORIZON)) as u32;
-            (1..=size).map(|k| (k, None, 640)).collect()
-        },
+        blocks: |_, r| filling(640, r),
         loaded: 0,
     },
     Kind {
         name: "cache, keys at random",
         truth: Truth::Bounded,
         blocks: |_, r| {
-            // Each cycle asks for one of so many keys; the last new one comes within the horizon.
+            // The last new one comes within the horizon.
             let keys = 2 + r.below(20);
-            let mut seen = std::collections::BTreeSet::new();
-            let asked = (1..=HORIZON).filter(|_| seen.insert(r.below(keys)));
-            asked.map(|k| (k, None, 640)).collect()
+            random_keys(HORIZON, keys, r)
         },
         loaded: 0,
     },
     Kind {
         name: "cache, oldest evicted",
         truth: Truth::Bounded,
-        blocks: |n, r| {
-            let size = 1 + r.below(40) as u32;
-            (1..=n).map(|k| (k, Some(k + size), 700)).collect()
-        },
+        blocks: |n, r| evicting(n, 40, 700, r),
         loaded: 0,
     },
     Kind {
@@ -171,19 +188,13 @@ const KINDS: &[Kind] = &[
     Kind {
         name: "sweep within the horizon",
         truth: Truth::Bounded,
-        blocks: |n, r| {
-            let period = 2 + r.below(u64::from(HORIZON) - 2) as u32;
-            sweep(n, period, r.below(u64::from(period)) as u32)
-        },
+        blocks: some_sweep,
         loaded: 0,
     },
     Kind {
         name: "backlog of 1 to 6",
         truth: Truth::Bounded,
-        blocks: |n, r| {
-            let depth = 1 + r.below(6) as u32;
-            (1..=n).map(|k| (k, Some(k + depth), 1 << 20)).collect()
-        },
+        blocks: |n, r| evicting(n, 6, MODEL, r),
         loaded: 0,
     },
     Kind {
@@ -247,37 +258,25 @@ const KINDS: &[Kind] = &[
     Kind {
         name: "cache beside a small model",
         truth: Truth::Bounded,
-        blocks: |_, r| {
-            let size = 1 + r.below(u64::from(HORIZON)) as u32;
-            (1..=size).map(|k| (k, None, 8 * MODEL)).collect()
-        },
+        blocks: |_, r| filling(8 * MODEL, r),
         loaded: 9 * MODEL,
     },
     Kind {
         name: "evicting beside a small model",
         truth: Truth::Bounded,
-        blocks: |n, r| {
-            let size = 1 + r.below(40) as u32;
-            (1..=n).map(|k| (k, Some(k + size), 8 * MODEL)).collect()
-        },
+        blocks: |n, r| evicting(n, 40, 8 * MODEL, r),
         loaded: 9 * MODEL,
     },
     Kind {
         name: "sweep beside a small model",
         truth: Truth::Bounded,
-        blocks: |n, r| {
-            let period = 2 + r.below(u64::from(HORIZON) - 2) as u32;
-            sweep(n, period, r.below(u64::from(period)) as u32)
-        },
+        blocks: some_sweep,
         loaded: 1012,
     },
     Kind {
         name: "backlog of 1 to 6 models",
         truth: Truth::Bounded,
-        blocks: |n, r| {
-            let depth = 1 + r.below(6) as u32;
-            (1..=n).map(|k| (k, Some(k + depth), MODEL)).collect()
-        },
+        blocks: |n, r| evicting(n, 6, MODEL, r),
         loaded: MODEL,
     },
     Kind {
@@ -285,9 +284,7 @@ const KINDS: &[Kind] = &[
         truth: Truth::Beyond(5),
         blocks: |n, r| {
             let keys = 20 + r.below(41);
-            let mut seen = std::collections::BTreeSet::new();
-            let asked = (1..=n).filter(|_| seen.insert(r.below(keys)));
-            asked.map(|k| (k, None, 640)).collect()
+            random_keys(n, keys, r)
         },
         loaded: 0,
     },
@@ -296,9 +293,7 @@ const KINDS: &[Kind] = &[
         truth: Truth::Beyond(100),
         blocks: |n, r| {
             let keys = 61 + r.below(140);
-            let mut seen = std::collections::BTreeSet::new();
-            let asked = (1..=n).filter(|_| seen.insert(r.below(keys)));
-            asked.map(|k| (k, None, 640)).collect()
+            random_keys(n, keys, r)
         },
         loaded: 0,
     },

@@ -36,6 +36,7 @@ pub(crate) fn check_room(folder: &Path) -> Result<(), Error> {
     let _ = std::fs::remove_file(&probe);
     written.map_err(|e| Error::io("write in", folder, e))
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;

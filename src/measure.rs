@@ -143,7 +143,9 @@ impl<W: FnMut(Progress<'_>)> Observer<W> {
         let Some(last) = journal.boundaries.last().map(|b| b.counts) else {
             return Ok(());
         };
-        if waits(journal, last.cycle, self.horizon) && last.cycle > self.answered {
+        let after_warmup = last.cycle.saturating_sub(journal.start.warmup);
+        let waits = journal.start.auto && verdict::is_look(after_warmup, self.horizon);
+        if waits && last.cycle > self.answered {
             self.answered = last.cycle;
             self.folding.catch_up(journal);
             let mut judgements =
@@ -163,7 +165,6 @@ impl<W: FnMut(Progress<'_>)> Observer<W> {
             let worst: Option<&Judgement> = open().max_by_key(|j| j.verdict);
             self.open = Some(open().count());
             self.why = worst.map(|j| j.reason.clone());
-            let after_warmup = last.cycle.saturating_sub(journal.start.warmup);
             let answer = match verdict::may_end(after_warmup, judgements.iter()) {
                 true => cycle::STOP,
                 false => cycle::GO_ON,
@@ -179,12 +180,6 @@ impl<W: FnMut(Progress<'_>)> Observer<W> {
         });
         Ok(())
     }
-}
-
-/// Whether the child waits for an answer after this cycle.
-fn waits(journal: &Journal, cycle: u32, horizon: u32) -> bool {
-    let after_warmup = cycle.saturating_sub(journal.start.warmup);
-    journal.start.auto && verdict::is_look(after_warmup, horizon)
 }
 
 /// dhat's file, compared with the ledger and made ready for its viewer.

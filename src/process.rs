@@ -86,9 +86,7 @@ impl Grows {
             Self::FileDescriptors => "growth in file descriptors",
         }
     }
-}
 
-impl Grows {
     /// How a report's JSON and a command line name it.
     #[cfg_attr(not(feature = "cli"), allow(dead_code))]
     pub(crate) const fn key(self) -> &'static str {
@@ -172,22 +170,27 @@ pub(crate) fn judge(journal: &Journal, terms: Terms) -> Vec<(Grows, Vec<u64>, Ju
         ),
     ];
     let threads = counts.iter().map(|c| c.threads).max().unwrap_or(1);
+    let c_code_alone = counts.iter().any(|c| c.jemalloc.is_some());
     let mut judged: Vec<(Grows, Vec<u64>, Judgement)> = Vec::new();
     for (what, series) in parts {
         let Some(level) = series else { continue };
-        let least = match what {
-            Grows::CHeap => THREAD_CACHE * threads.max(1),
-            Grows::ResidentMemory => PAGED_IN,
-            _ => 0,
+        let judgement = level.judged(terms);
+        let judgement = match what {
+            Grows::CHeap => {
+                let least = THREAD_CACHE * threads.max(1);
+                match missing(least, &judgement, &level.series) {
+                    Some(more) if c_code_alone => judgement.too_little(more),
+                    // Rust's own freed blocks are in those caches, and fill them for long.
+                    Some(more) => judgement.doubtful(more),
+                    None => judgement,
+                }
+            }
+            Grows::ResidentMemory => match missing(PAGED_IN, &judgement, &level.series) {
+                Some(more) => judgement.too_little(more),
+                None => judgement,
+            },
+            _ => judgement,
         };
-        let mut judgement = believed_beyond(least, level.judged(terms), &level.series);
-        if what == Grows::CHeap && counts.iter().all(|c| c.jemalloc.is_none()) {
-            // Rust's own freed blocks are in those caches, and fill them for long.
-            judgement.evidence.rule = match judgement.evidence.rule {
-                Rule::TooLittle => Rule::Open,
-                rule => rule,
-            };
-        }
         judged.push((what, level.series, judgement));
     }
     if let Some(touched) = series(&|c, m| touched(c, m)).map(Level::lowered) {
@@ -234,15 +237,15 @@ fn grown(series: &[u64]) -> u64 {
 }
 
 /// Growth of a part counts once it is more than so many bytes; until then it may be what the system
-/// keeps.
-fn believed_beyond(least: u64, judgement: Judgement, series: &[u64]) -> Judgement {
+/// keeps. Cycles until it would be more, where it grows and is not yet.
+fn missing(least: u64, judgement: &Judgement, series: &[u64]) -> Option<u32> {
     let grown = grown(series);
     if !judgement.verdict.is_growth() || grown > least {
-        return judgement;
+        return None;
     }
     let rate = grown as f64 / series.len() as f64;
     let more = (least - grown) as f64 / rate.max(1.0);
-    judgement.too_little((more.min(1e6)) as u32 + 1)
+    Some(more.min(1e6) as u32 + 1)
 }
 
 /// What is left of the C heap beside Rust's blocks is known to so many bytes.
@@ -310,11 +313,10 @@ fn doubt(judged: &mut [(Grows, Vec<u64>, Judgement)], touched: &Level, terms: Te
     if judgement.verdict.is_growth() || grown(&touched.series) <= PAGED_IN / 2 {
         return;
     }
-    let doubtful = touched.judged(terms);
-    if doubtful.verdict.is_growth() {
+    let judged = touched.judged(terms);
+    if judged.verdict.is_growth() {
         series.clone_from(&touched.series);
-        *judgement = doubtful.too_little(2 * terms.horizon);
-        judgement.evidence.rule = Rule::Open;
+        *judgement = judged.doubtful(2 * terms.horizon);
     }
 }
 

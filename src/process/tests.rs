@@ -50,6 +50,20 @@ fn memory(counts: &mut Counts) -> &mut Memory {
     counts.memory.as_mut().expect("there is one")
 }
 
+/// C code has allocated so many bytes, all that it took from the system.
+fn c_code_holds(counts: &mut Counts, bytes: u64) {
+    let c = memory(counts).c_heap.as_mut().expect("there is one");
+    (c.in_use, c.system) = (bytes, bytes);
+}
+
+fn is_a_doubt_and_no_verdict(process: &Process) {
+    assert_eq!(
+        (process.grows, process.verdict),
+        (Grows::None, Verdict::WarmUp)
+    );
+    assert_eq!(process.doubts().count(), 1);
+}
+
 #[test]
 fn nothing_grows_where_all_stays_as_it_is() {
     let process = process_of(|_, _| ());
@@ -64,11 +78,7 @@ fn nothing_grows_where_all_stays_as_it_is() {
 #[test]
 fn c_code_leaks_once_it_holds_more_than_caches_may_keep() {
     let leak = |bytes: u64| {
-        move |cycle: u64, counts: &mut Counts| {
-            let c = memory(counts).c_heap.as_mut().expect("there is one");
-            c.in_use = 1_000 + bytes * cycle;
-            c.system = c.in_use;
-        }
+        move |cycle: u64, counts: &mut Counts| c_code_holds(counts, 1_000 + bytes * cycle)
     };
     // Two threads may keep 473,088 bytes.
     let much = process_of(leak(6_000));
@@ -94,31 +104,18 @@ fn c_code_leaks_once_it_holds_more_than_caches_may_keep() {
 
 #[test]
 fn what_the_systems_allocator_caches_of_rusts_blocks_is_a_doubt_and_no_verdict() {
-    let process = process_of(|cycle, counts| {
+    is_a_doubt_and_no_verdict(&process_of(|cycle, counts| {
         counts.jemalloc = None;
-        let c = memory(counts).c_heap.as_mut().expect("there is one");
-        c.in_use = (8 << 20) + 2_048 * cycle;
-        c.system = c.in_use;
-    });
-    assert_eq!(
-        (process.grows, process.verdict),
-        (Grows::None, Verdict::WarmUp)
-    );
-    assert_eq!(process.doubts().count(), 1);
+        c_code_holds(counts, (8 << 20) + 2_048 * cycle);
+    }));
 }
 
 #[test]
 fn c_code_that_is_restless_is_a_doubt_and_no_verdict() {
-    let process = process_of(|cycle, counts| {
-        let c = memory(counts).c_heap.as_mut().expect("there is one");
-        c.in_use = 1_000 * [0, 0, 0, 1, 2, 3].get(cycle as usize / 15).unwrap_or(&4);
-        c.system = c.in_use;
-    });
-    assert_eq!(
-        (process.grows, process.verdict),
-        (Grows::None, Verdict::WarmUp)
-    );
-    assert_eq!(process.doubts().count(), 1);
+    is_a_doubt_and_no_verdict(&process_of(|cycle, counts| {
+        let steps = [0, 0, 0, 1, 2, 3];
+        c_code_holds(counts, 1_000 * steps.get(cycle as usize / 15).unwrap_or(&4));
+    }));
 }
 
 #[test]
@@ -156,11 +153,7 @@ fn pages_that_nothing_explains_are_the_last_resort() {
     );
     // Hidden behind what the allocator believes to have: a doubt.
     let little = process_of(touched(8 << 10));
-    assert_eq!(
-        (little.grows, little.verdict),
-        (Grows::None, Verdict::WarmUp)
-    );
-    assert_eq!(little.doubts().count(), 1);
+    is_a_doubt_and_no_verdict(&little);
     // Blocks that grow explain it.
     let blocks = process_of(|cycle, counts| {
         touched(1 << 20)(cycle, counts);

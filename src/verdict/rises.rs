@@ -447,12 +447,20 @@ impl Judgement {
     /// the horizon that is reason enough to doubt the run, if it rose all the time.
     pub(crate) fn too_little(mut self, more: u32) -> Self {
         let dense = self.evidence.rises.len() as u32 * SPARSEST >= self.evidence.span;
-        self.evidence.rule = match self.verdict {
+        let rule = match self.verdict {
             Verdict::Leak if dense => Rule::TooLittle,
             _ => Rule::Open,
         };
+        self = self.doubtful(more);
+        self.evidence.rule = rule;
+        self
+    }
+
+    /// The same figures, and no verdict for so many cycles more.
+    pub(crate) fn doubtful(mut self, more: u32) -> Self {
         self.verdict = Verdict::Undecided;
         self.settled = false;
+        self.evidence.rule = Rule::Open;
         self.after(more)
     }
 
