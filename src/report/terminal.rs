@@ -178,13 +178,13 @@ impl Page {
             let _ = write!(title, ": {}", report.process.grows.name());
         }
         if let Some(rate) = report.bytes_per_cycle.filter(|&rate| rate != 0.0) {
-            let verb = match (report.ended.is_complete(), report.verdict) {
-                (false, _) => "; grew by",
-                (true, RunVerdict::Leak) if by_process => "; leaks",
-                (true, RunVerdict::Leak) => " leaks",
-                (true, _) => " grows by",
+            let (apart, verb) = match (report.ended.is_complete(), report.verdict) {
+                (false, _) => (true, "grew by"),
+                (true, RunVerdict::Leak) => (by_process, "leaks"),
+                (true, _) => (by_process, "grows by"),
             };
-            let _ = write!(title, "{verb} {} per cycle", bytes(rate));
+            let apart = if apart { ";" } else { "" };
+            let _ = write!(title, "{apart} {verb} {} per cycle", bytes(rate));
         }
         self.styled(&title, BOLD);
         self.text.push('\n');
