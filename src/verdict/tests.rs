@@ -72,6 +72,25 @@ fn a_cache_that_fills_within_the_horizon_is_never_a_leak() {
 }
 
 #[test]
+fn a_cache_that_is_asked_for_keys_at_random_is_waited_for() {
+    for keys in [20, 30, 40] {
+        for seed in 0..20 {
+            let mut random = crate::random::Random::new(seed);
+            let mut seen = std::collections::BTreeSet::new();
+            let new = (1..=192).filter(|_| seen.insert(random.below(keys)));
+            let lives: Vec<Life> = new.map(|k| (k, None, 640)).collect();
+            let (n, j) = synthetic::judged_until_settled(192, &lives, 64, 0);
+            assert_ne!(
+                j.verdict,
+                Verdict::Leak,
+                "{keys} keys, seed {seed}, {n} cycles: {}",
+                j.reason
+            );
+        }
+    }
+}
+
+#[test]
 fn a_bounded_cache_is_a_cache_and_a_replaced_buffer_is_churn() {
     for capacity in 1..=30 {
         let lru = (1..=DEFAULT_N).map(|k| (k, Some(k + capacity), 10));
