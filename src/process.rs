@@ -187,6 +187,13 @@ pub(crate) fn judge(journal: &Journal, terms: Terms) -> Vec<(Grows, Vec<u64>, Ju
             }
             Grows::ResidentMemory => match missing(PAGED_IN, &judgement, &level.series) {
                 Some(more) => judgement.too_little(more),
+                // Some pages now and then, and no steady growth.
+                None if judgement.evidence.rule != Rule::TooFewCycles
+                    && !judgement.settled
+                    && grown(&level.series) <= PAGED_IN / 2 =>
+                {
+                    judgement.noise()
+                }
                 None => judgement,
             },
             _ => judgement,

@@ -10,7 +10,11 @@ const HORIZON: u32 = 64;
 /// What grows in a run whose boundaries differ by this from one in which nothing does. The
 /// number is that of the cycle.
 fn process_of(change: impl Fn(u64, &mut Counts)) -> Process {
-    let journal = Journal::made(CYCLES, |cycle| {
+    process(&journal_of(CYCLES, change), Terms::fixed(HORIZON))
+}
+
+fn journal_of(cycles: u32, change: impl Fn(u64, &mut Counts)) -> Journal {
+    Journal::made(cycles, |cycle| {
         let mut counts = Counts {
             cycle,
             live_bytes: 1 << 20,
@@ -42,8 +46,7 @@ fn process_of(change: impl Fn(u64, &mut Counts)) -> Process {
             counts,
             census: Vec::new(),
         }
-    });
-    process(&journal, Terms::fixed(HORIZON))
+    })
 }
 
 fn memory(counts: &mut Counts) -> &mut Memory {
@@ -182,4 +185,22 @@ fn growth_is_seen_where_the_allocator_has_more_than_is_counted_as_mapped() {
     let part = part.expect("it was judged");
     assert_eq!(part.per_cycle, Some(4_096.0));
     assert!(part.series[0] <= 4_096, "{:?}", part.series);
+}
+
+#[test]
+fn some_pages_of_a_library_hold_nobody_up() {
+    let paged_in = |cycle: u64, counts: &mut Counts| {
+        let pages = [0, 0, 0, 0, 1, 3, 8, 8, 8].get(cycle as usize);
+        memory(counts).resident.files += 4_096 * pages.unwrap_or(&9);
+    };
+    let resident = |cycles: u32| {
+        let judged = judge(&journal_of(cycles, paged_in), Terms::fixed(HORIZON));
+        let part = judged.into_iter().find(|p| p.0 == Grows::ResidentMemory);
+        part.expect("it is judged").2
+    };
+    for cycles in 12..40 {
+        let judged = resident(cycles);
+        assert!(judged.settled, "{cycles}: {:?}", judged.evidence);
+        assert!(judged.verdict < Verdict::Undecided, "{cycles}");
+    }
 }

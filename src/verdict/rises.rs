@@ -464,6 +464,16 @@ impl Judgement {
         self.after(more)
     }
 
+    /// The same figures, which are those of noise.
+    pub(crate) fn noise(mut self) -> Self {
+        self.verdict = Verdict::Churn;
+        self.settled = true;
+        self.evidence.rule = Rule::Young;
+        self.evidence.more_cycles = None;
+        (self.bytes_per_cycle, self.blocks_per_cycle) = (Some(FLAT), Some(FLAT));
+        self
+    }
+
     /// It would be told after so many cycles more.
     pub(super) fn after(mut self, more: u32) -> Self {
         self.evidence.more_cycles = Some(more);
