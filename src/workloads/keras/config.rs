@@ -27,7 +27,7 @@ pub(super) struct LayerSpec {
     pub(super) class: String,
     pub(super) config: Map<String, Value>,
     pub(super) calls: Vec<Call>,
-    /// The model that this layer is, or that it applies to each step, if there is one.
+    /// The model that this layer is, if it is one.
     pub(super) model: Option<Box<ModelSpec>>,
     /// An operation between tensors, such as `a + b`, and no layer.
     pub(super) is_operation: bool,
@@ -107,9 +107,6 @@ const MOST_LAYERS: usize = 20_000;
 
 /// Names that layers without a name of their own would be confused by.
 pub(super) const INPUT: &str = "InputLayer";
-
-/// The class that applies a layer or a model to each step.
-const EACH_STEP: &str = "TimeDistributed";
 
 impl ModelSpec {
     /// Reads the configuration of a whole file.
@@ -206,8 +203,7 @@ impl ModelSpec {
         // counts it in every reference, Keras 3 in those of the ends, and not for Sequential models.
         let counted: BTreeSet<String> = parsed
             .iter()
-            .filter(|l| l.model.is_some() && !l.is_each_step())
-            .filter(|l| is_keras_2 || l.class != "Sequential")
+            .filter(|l| l.model.is_some() && (is_keras_2 || l.class != "Sequential"))
             .map(|l| l.name.clone())
             .collect();
         let uncount = |tensor: &mut TensorRef| {
@@ -312,11 +308,6 @@ impl LayerSpec {
         dtype.as_str().or_else(policy)
     }
 
-    /// Whether it applies another, which may be a model, to each step of its input.
-    pub(super) fn is_each_step(&self) -> bool {
-        self.class == EACH_STEP
-    }
-
     fn parse(mut value: Value, place: &str) -> Result<Self, String> {
         let class = text(&value, "class_name", place)?.to_owned();
         let config = value.get("config").and_then(Value::as_object);
@@ -340,47 +331,34 @@ impl LayerSpec {
         } else {
             calls
         };
-        let is_model = is_model(&class, config);
+        let is_model = matches!(class.as_str(), "Sequential" | "Functional" | "Model");
+        let is_model = is_model && config.contains_key("layers");
         let module = value.get("module").and_then(Value::as_str).unwrap_or("");
         // In a legacy file the module is left out; then an operation has its tensors apart, where
         // a layer that merges has one list of them.
         let apart = calls.first().is_some_and(|c| c.args.len() > 1);
         let is_merge = matches!(class.as_str(), "Add" | "Subtract" | "Multiply");
-        // What joins tensors is called like the layer of that name.
-        let is_operation = (module.contains(".ops.") && class != "Concatenate")
+        let is_operation = module.contains(".ops.")
             || matches!(class.as_str(), "TFOpLambda" | "SlicingOpLambda")
             || (module.is_empty() && is_merge && apart)
             || matches!(
                 class.as_str(),
                 "NotEqual"
-                    | "Equal"
                     | "Divide"
                     | "TrueDivide"
-                    | "Power"
                     | "Mean"
-                    | "Any"
-                    | "ExpandDims"
-                    | "ZerosLike"
-                    | "OnesLike"
                     | "LogicalOr"
                     | "LogicalAnd"
-                    | "LogicalNot"
                     | "Negative"
                     | "Absolute"
                     | "Exp"
                     | "Log"
                     | "Sqrt"
                     | "Square"
-                    | "Relu"
-                    | "Sigmoid"
-                    | "Tanh"
             );
-        let model = match value.pointer_mut("/config/layer") {
-            _ if is_model => Some(Box::new(ModelSpec::parse(&mut value, &name)?)),
-            Some(inner) if class == EACH_STEP && wraps_model(inner) => {
-                Some(Box::new(ModelSpec::parse(inner, &name)?))
-            }
-            _ => None,
+        let model = match is_model {
+            true => Some(Box::new(ModelSpec::parse(&mut value, &name)?)),
+            false => None,
         };
         let config = match value.get_mut("config").map(Value::take) {
             Some(Value::Object(config)) => config,
@@ -395,20 +373,6 @@ impl LayerSpec {
             is_operation,
         })
     }
-}
-
-/// Whether a layer of this class and configuration is a model of layers.
-fn is_model(class: &str, config: &Map<String, Value>) -> bool {
-    matches!(class, "Sequential" | "Functional" | "Model") && config.contains_key("layers")
-}
-
-/// The same of a layer that another one wraps.
-fn wraps_model(inner: &Value) -> bool {
-    let class = inner.get("class_name").and_then(Value::as_str);
-    let config = inner.get("config").and_then(Value::as_object);
-    class
-        .zip(config)
-        .is_some_and(|(class, config)| is_model(class, config))
 }
 
 /// A call, as Keras 3 (`{"args": …, "kwargs": …}`) or as Keras 2 writes it

@@ -32,8 +32,6 @@ struct Node {
 enum Runs {
     Layer(Box<dyn Layer>),
     Model(Box<Graph>),
-    /// For each step of its input.
-    EachStep(Box<Graph>),
 }
 
 impl Graph {
@@ -56,13 +54,7 @@ impl Graph {
         let mut nodes = Vec::new();
         for layer in &spec.layers {
             let runs = match &layer.model {
-                Some(model) => {
-                    let model = Box::new(Self::build(container, model, vars)?);
-                    match layer.is_each_step() {
-                        true => Runs::EachStep(model),
-                        false => Runs::Model(model),
-                    }
-                }
+                Some(model) => Runs::Model(Box::new(Self::build(container, model, vars)?)),
                 None => {
                     let mut vars = vars.next().ok_or_else(|| {
                         container.wrong(format!("layer `{}` has no place", layer.name))
@@ -130,12 +122,16 @@ impl Node {
         tensors: Vec<(String, Flow)>,
     ) -> Result<Vec<Flow>, String> {
         let mut extra = Extra {
-            constants: layers::operation::constants(called),
+            constants: layers::operation::numbers(&called.args),
             tensors,
             ..Extra::default()
         };
         for (name, arg) in &called.kwargs {
             if let Arg::Value(value) = arg {
+                if let (Some(number), true) = (value.as_f64(), matches!(name.as_str(), "y" | "x2"))
+                {
+                    extra.constants.push((1, number));
+                }
                 extra.values.push((name.clone(), value.clone()));
             }
         }
@@ -171,9 +167,6 @@ impl Node {
         match &self.runs {
             Runs::Layer(layer) => layer.call(&flows, &extra),
             Runs::Model(model) => model.predict(&flows),
-            Runs::EachStep(model) => {
-                layers::recurrent::over_steps(&flows, |step| model.predict(&[step]))
-            }
         }
     }
 }

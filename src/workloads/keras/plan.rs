@@ -122,15 +122,6 @@ fn outputs(
     spec.wiring.run(inputs, calls, |(layer, _), called, given| {
         let layer = &spec.layers[layer];
         let made = budget.calls(1).and_then(|()| match &layer.model {
-            Some(model) if layer.is_each_step() => {
-                let first = given.args.first().ok_or("it is called without inputs")?;
-                let step = layers::recurrent::each_step(first)?;
-                let made = outputs(model, is_keras_2, &[step], budget)?;
-                let joined = made.iter().map(|inner| [&first[..2], &inner[1..]].concat());
-                let joined: Vec<Shape> = joined.collect();
-                joined.iter().try_for_each(|shape| budget.tensor(shape))?;
-                Ok(joined)
-            }
             Some(model) => outputs(model, is_keras_2, &given.args, budget),
             None => {
                 let config = Config {

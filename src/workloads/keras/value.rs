@@ -292,7 +292,6 @@ pub(super) enum Binary {
     Divide,
     Maximum,
     Minimum,
-    Power,
 }
 
 impl Binary {
@@ -304,7 +303,6 @@ impl Binary {
             Self::Divide => x / y,
             Self::Maximum => x.max_pair(y),
             Self::Minimum => x.min_pair(y),
-            Self::Power => x.powf(y),
         }
     }
 }

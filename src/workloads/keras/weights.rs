@@ -286,11 +286,7 @@ impl<'a> Finder<'a> {
             let name = format!("{place}{}", layer.name);
             match &layer.model {
                 Some(model) => {
-                    let folder = match layer.is_each_step() {
-                        true => format!("{path}/layer/"),
-                        false => format!("{path}/"),
-                    };
-                    self.in_archive(model, &folder, &format!("{name}/"), found)?;
+                    self.in_archive(model, &format!("{path}/"), &format!("{name}/"), found)?;
                 }
                 None => {
                     let mut paths = Vec::new();

@@ -63,34 +63,13 @@ impl Layer for Merge {
                 Value::concat(inputs.iter().map(|f| f.x.clone()).collect(), axis)?
             }
         };
-        let mask = match self.how {
-            How::Concatenate(axis) => joined_mask(inputs, first.x.axis(axis)?),
-            // A step of a sum counts if it does in any input, and all must say so.
-            _ => {
-                let masks = inputs.iter().filter_map(|flow| flow.mask.clone());
-                let all = inputs.iter().all(|flow| flow.mask.is_some());
-                masks.reduce(Tensor::bool_or).filter(|_| all)
-            }
-        };
+        // A step of a sum counts if it does in any input, one of joined tensors if it does in all;
+        // and all must say so.
+        let masks = inputs.iter().filter_map(|flow| flow.mask.clone());
+        let all = inputs.iter().all(|flow| flow.mask.is_some());
+        let joined = matches!(self.how, How::Concatenate(_));
+        let both = |a: Tensor<2, Bool>, b| if joined { a.bool_and(b) } else { a.bool_or(b) };
+        let mask = masks.reduce(both).filter(|_| all);
         Ok(vec![Flow { x, mask }])
-    }
-}
-
-/// Which steps of joined tensors count: along the steps, those of each; along another axis, those
-/// that count in all. Where an input does not say, all of its steps do.
-fn joined_mask(inputs: &[Flow], axis: usize) -> Option<Tensor<2, Bool>> {
-    let masked = inputs.iter().find_map(|flow| flow.mask.as_ref())?;
-    let device = masked.device();
-    let of = |flow: &Flow| {
-        let &[batch, steps, ..] = &flow.x.shape()[..] else {
-            return None;
-        };
-        let all = || Tensor::<2>::zeros([batch, steps], &device).equal_elem(0.0);
-        Some(flow.mask.clone().unwrap_or_else(all))
-    };
-    let masks: Vec<Tensor<2, Bool>> = inputs.iter().map(of).collect::<Option<_>>()?;
-    match axis {
-        1 => Some(Tensor::cat(masks, 1)),
-        _ => masks.into_iter().reduce(Tensor::bool_and),
     }
 }

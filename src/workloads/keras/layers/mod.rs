@@ -19,7 +19,7 @@ mod norm;
 pub(super) mod operation;
 pub(super) mod plan;
 mod pool;
-pub(super) mod recurrent;
+mod recurrent;
 mod shape;
 
 /// A layer with its weights.
@@ -38,8 +38,8 @@ pub(super) struct Extra {
     pub(super) tensors: Vec<(String, Flow)>,
     /// Plain values by name.
     pub(super) values: Vec<(String, Json)>,
-    /// Numbers and arrays among the arguments of an operation, with their place.
-    pub(super) constants: Vec<(usize, operation::Constant)>,
+    /// Plain values among the arguments of an operation, with their place.
+    pub(super) constants: Vec<(usize, f64)>,
 }
 
 impl Extra {

@@ -380,7 +380,7 @@ impl TimeDistributed {
 ///
 /// # Errors
 /// If there are no steps.
-pub(in crate::workloads::keras) fn each_step(shape: &[usize]) -> Result<Vec<usize>, String> {
+pub(super) fn each_step(shape: &[usize]) -> Result<Vec<usize>, String> {
     match shape {
         [batch, steps, rest @ ..] if !rest.is_empty() => {
             Ok([&[batch.saturating_mul(*steps)], rest].concat())
@@ -391,24 +391,15 @@ pub(in crate::workloads::keras) fn each_step(shape: &[usize]) -> Result<Vec<usiz
 
 impl Layer for TimeDistributed {
     fn call(&self, inputs: &[Flow], extra: &Extra) -> Result<Vec<Flow>, String> {
-        over_steps(inputs, |step| self.0.call(&[step], extra))
+        let input = one(inputs)?;
+        let shape = input.x.shape();
+        let each_step = each_step(&shape)?;
+        let flows = self
+            .0
+            .call(&[Flow::of(input.x.clone().reshape(&each_step)?)], extra)?;
+        let y = one(&flows)?.x.clone();
+        let inner = y.shape();
+        let y = y.reshape(&[&shape[..2], &inner[1..]].concat())?;
+        Ok(keeping_mask(input, y))
     }
-}
-
-/// Runs something on the steps of all items, and puts what comes out in their places.
-///
-/// # Errors
-/// If there is not one input with steps, or what is run fails.
-pub(in crate::workloads::keras) fn over_steps(
-    inputs: &[Flow],
-    run: impl FnOnce(Flow) -> Result<Vec<Flow>, String>,
-) -> Result<Vec<Flow>, String> {
-    let input = one(inputs)?;
-    let shape = input.x.shape();
-    let steps = input.x.clone().reshape(&each_step(&shape)?)?;
-    let flows = run(Flow::of(steps))?;
-    let y = one(&flows)?.x.clone();
-    let inner = y.shape();
-    let y = y.reshape(&[&shape[..2], &inner[1..]].concat())?;
-    Ok(keeping_mask(input, y))
 }
