@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::container::wrong;
+use super::npy::Array;
 use super::wiring::Wiring;
 use crate::error::Error;
 
@@ -52,6 +53,8 @@ impl Call {
 pub(super) enum Arg {
     Tensor(TensorRef),
     List(Vec<Arg>),
+    /// An array that was written into the call.
+    Constant(Arc<Array>),
     Value(Value),
 }
 
@@ -61,7 +64,7 @@ impl Arg {
         match self {
             Self::Tensor(tensor) => vec![tensor],
             Self::List(args) => args.iter().flat_map(Self::tensors).collect(),
-            Self::Value(_) => Vec::new(),
+            Self::Constant(_) | Self::Value(_) => Vec::new(),
         }
     }
 
@@ -69,7 +72,16 @@ impl Arg {
         match self {
             Self::Tensor(tensor) => visit(tensor),
             Self::List(args) => args.iter_mut().for_each(|arg| arg.each_tensor(visit)),
-            Self::Value(_) => {}
+            Self::Constant(_) | Self::Value(_) => {}
+        }
+    }
+
+    /// Whether there is an array in it.
+    pub(super) fn has_constant(&self) -> bool {
+        match self {
+            Self::Constant(_) => true,
+            Self::List(args) => args.iter().any(Self::has_constant),
+            Self::Tensor(_) | Self::Value(_) => false,
         }
     }
 }
@@ -334,28 +346,12 @@ impl LayerSpec {
         let is_model = matches!(class.as_str(), "Sequential" | "Functional" | "Model");
         let is_model = is_model && config.contains_key("layers");
         let module = value.get("module").and_then(Value::as_str).unwrap_or("");
-        // In a legacy file the module is left out; then an operation has its tensors apart, where
-        // a layer that merges has one list of them.
-        let apart = calls.first().is_some_and(|c| c.args.len() > 1);
-        let is_merge = matches!(class.as_str(), "Add" | "Subtract" | "Multiply");
+        // In a legacy file the module is left out; then an operation lacks what all layers have.
+        let has_calls = value.get("inbound_nodes").and_then(|nodes| nodes.get(0));
+        let is_bare = module.is_empty() && class != INPUT && !config.contains_key("trainable");
         let is_operation = module.contains(".ops.")
             || matches!(class.as_str(), "TFOpLambda" | "SlicingOpLambda")
-            || (module.is_empty() && is_merge && apart)
-            || matches!(
-                class.as_str(),
-                "NotEqual"
-                    | "Divide"
-                    | "TrueDivide"
-                    | "Mean"
-                    | "LogicalOr"
-                    | "LogicalAnd"
-                    | "Negative"
-                    | "Absolute"
-                    | "Exp"
-                    | "Log"
-                    | "Sqrt"
-                    | "Square"
-            );
+            || (is_bare && has_calls.is_some_and(Value::is_object));
         let model = match is_model {
             true => Some(Box::new(ModelSpec::parse(&mut value, &name)?)),
             false => None,
@@ -392,12 +388,19 @@ fn call(node: &Value) -> Option<Call> {
     }
     let inputs = node.as_array()?;
     // A single input of Keras 2 may stand without its list.
-    let inputs: Vec<&Value> = match TensorRef::of(node) {
-        Some(_) => vec![node],
-        None => inputs.iter().collect(),
+    let inputs: Vec<&Value> = match inputs.first() {
+        Some(Value::String(_)) => vec![node],
+        _ => inputs.iter().collect(),
     };
-    let refs: Option<Vec<TensorRef>> = inputs.iter().map(|i| TensorRef::of(i)).collect();
-    let mut tensors: Vec<Arg> = refs?.into_iter().map(Arg::Tensor).collect();
+    // In place of a tensor there may be a number: `["_CONSTANT_VALUE", -1, 2.0, {…}]`.
+    let input = |input: &&Value| match TensorRef::of(input) {
+        Some(tensor) => Some(Arg::Tensor(tensor)),
+        None if input.get(0)?.as_str()? == "_CONSTANT_VALUE" => {
+            Some(Arg::Value(input.get(2)?.clone()))
+        }
+        None => None,
+    };
+    let mut tensors = inputs.iter().map(input).collect::<Option<Vec<Arg>>>()?;
     let kwargs = inputs
         .first()
         .and_then(|i| i.as_array()?.get(3)?.as_object().cloned());
@@ -417,10 +420,42 @@ fn call(node: &Value) -> Option<Call> {
 }
 
 fn keras_2_arg(value: &Value) -> Arg {
-    match TensorRef::of(value) {
-        Some(tensor) => Arg::Tensor(tensor),
-        None => Arg::Value(value.clone()),
+    if let Some(tensor) = TensorRef::of(value) {
+        return Arg::Tensor(tensor);
     }
+    Arg::Value(value.clone())
+}
+
+/// The numbers of nested lists, each of a level as long as the others; a single one has one axis.
+pub(super) fn array(value: &Value) -> Option<Array> {
+    fn fill(value: &Value, sizes: &[usize], values: &mut Vec<f32>) -> Option<()> {
+        match (value, sizes) {
+            (Value::Array(parts), [size, inner @ ..]) if parts.len() == *size => {
+                parts.iter().try_for_each(|part| fill(part, inner, values))
+            }
+            (Value::Bool(is_set), []) => {
+                values.push(f32::from(u8::from(*is_set)));
+                Some(())
+            }
+            (number, []) => {
+                values.push(number.as_f64()? as f32);
+                Some(())
+            }
+            _ => None,
+        }
+    }
+    let mut shape = Vec::new();
+    let mut first = value;
+    while let Value::Array(parts) = first {
+        shape.push(parts.len());
+        first = parts.first()?;
+    }
+    let mut values = Vec::new();
+    fill(value, &shape, &mut values)?;
+    if shape.is_empty() {
+        shape.push(1);
+    }
+    Some(Array { shape, values })
 }
 
 fn arg(value: &Value) -> Arg {
@@ -430,6 +465,11 @@ fn arg(value: &Value) -> Arg {
         if let Some(tensor) = history.and_then(TensorRef::of) {
             return Arg::Tensor(tensor);
         }
+    }
+    if matches!(class, Some("__numpy__" | "__tensor__"))
+        && let Some(array) = value.get("config").and_then(|c| array(c.get("value")?))
+    {
+        return Arg::Constant(Arc::new(array));
     }
     match value {
         Value::Array(parts) if parts.iter().any(Value::is_object) => {

@@ -8,11 +8,12 @@ use ::burn::tensor::Device;
 
 use super::config::{Arg, Call, LayerSpec, ModelSpec};
 use super::container::Container;
+use super::layers::operation::Operation;
 use super::layers::{self, Config, Extra, Layer, SUPPORTED};
 use super::npy::Array;
 use super::value::{Flow, Value};
 use super::weights::{Finder, Vars};
-use super::wiring::{Wiring, tensors};
+use super::wiring::{Given, Wiring, tensors};
 use crate::error::Error;
 
 /// A loaded model.
@@ -31,6 +32,8 @@ struct Node {
 /// What a call runs.
 enum Runs {
     Layer(Box<dyn Layer>),
+    /// One for each call.
+    Operation(Vec<Operation>),
     Model(Box<Graph>),
 }
 
@@ -59,9 +62,9 @@ impl Graph {
                     let mut vars = vars.next().ok_or_else(|| {
                         container.wrong(format!("layer `{}` has no place", layer.name))
                     })?;
-                    let built = Self::layer(container, layer, &mut vars)?;
+                    let built = Runs::of(container, layer, &mut vars)?;
                     vars.finish()?;
-                    Runs::Layer(built)
+                    built
                 }
             };
             nodes.push(Node {
@@ -75,21 +78,6 @@ impl Graph {
             nodes,
             wiring: Arc::clone(&spec.wiring),
         })
-    }
-
-    fn layer(
-        container: &Container,
-        layer: &LayerSpec,
-        vars: &mut Vars<'_>,
-    ) -> Result<Box<dyn Layer>, Error> {
-        if layer.is_operation {
-            return layers::build_operation(layer, vars);
-        }
-        let config = Config {
-            map: &layer.config,
-            is_keras_2: container.is_keras_2(),
-        };
-        layers::build(&layer.class, &config, vars)
     }
 
     /// Runs the model.
@@ -106,69 +94,80 @@ impl Graph {
             ));
         }
         let calls = |node: usize| &self.nodes[node].calls[..];
-        self.wiring.run(inputs, calls, |(node, _), called, given| {
-            let node = &self.nodes[node];
-            let result = node.call(called, given.args, given.named);
-            result.map_err(|what| format!("layer `{}`: {what}", node.name))
-        })
+        self.wiring
+            .run(inputs, calls, |(node, number), called, given| {
+                let node = &self.nodes[node];
+                let result = node.runs.call(number, called, given);
+                result.map_err(|what| format!("layer `{}`: {what}", node.name))
+            })
     }
 }
 
-impl Node {
-    fn call(
-        &self,
-        called: &Call,
-        mut flows: Vec<Flow>,
-        tensors: Vec<(String, Flow)>,
-    ) -> Result<Vec<Flow>, String> {
-        let mut extra = Extra {
-            constants: layers::operation::numbers(&called.args),
-            tensors,
-            ..Extra::default()
+impl Runs {
+    fn of(container: &Container, layer: &LayerSpec, vars: &mut Vars<'_>) -> Result<Self, Error> {
+        if layer.is_operation {
+            let calls = layer.calls.iter();
+            let calls: Result<Vec<Operation>, String> =
+                calls.map(|call| Operation::of(layer, call)).collect();
+            return vars.checked(calls).map(Self::Operation);
+        }
+        let config = Config {
+            map: &layer.config,
+            is_keras_2: container.is_keras_2(),
         };
-        for (name, arg) in &called.kwargs {
-            if let Arg::Value(value) = arg {
-                if let (Some(number), true) = (value.as_f64(), matches!(name.as_str(), "y" | "x2"))
-                {
-                    extra.constants.push((1, number));
-                }
-                extra.values.push((name.clone(), value.clone()));
+        layers::build(&layer.class, &config, vars).map(Self::Layer)
+    }
+
+    fn call(&self, number: usize, called: &Call, given: Given<Flow>) -> Result<Vec<Flow>, String> {
+        match self {
+            Self::Operation(calls) => calls[number].run(called, &given),
+            Self::Layer(layer) => {
+                let (flows, extra) = inputs(called, given)?;
+                layer.call(&flows, &extra)
             }
-        }
-        // An operation of Keras 2 may have its second tensor by name.
-        if let (1, Some(second)) = (flows.len(), extra.tensor("y").cloned()) {
-            flows.push(second);
-        }
-        // A mask that an operation has made comes as a tensor of zeros and ones.
-        for (place, names) in [&["mask", "query_mask"][..], &["value_mask"], &["key_mask"]]
-            .into_iter()
-            .enumerate()
-        {
-            let given = names.iter().find_map(|name| extra.tensor(name));
-            match (given.map(|flow| &flow.x), flows.get_mut(place)) {
-                (None, _) => {}
-                (Some(Value::R2(mask)), Some(flow)) => {
-                    flow.mask = Some(mask.clone().not_equal_elem(0.0));
-                }
-                (Some(mask), _) => {
-                    let shape = mask.shape();
-                    return Err(format!("a mask of the shape {shape:?} is not supported"));
-                }
-            }
-        }
-        for flow in &flows {
-            let (mask, shape) = (flow.mask.as_ref().map(|m| m.dims()), flow.x.shape());
-            if mask.is_some_and(|mask| !shape.starts_with(&mask)) {
-                return Err(format!(
-                    "a mask of the shape {mask:?} is not one of an input of the shape {shape:?}"
-                ));
-            }
-        }
-        match &self.runs {
-            Runs::Layer(layer) => layer.call(&flows, &extra),
-            Runs::Model(model) => model.predict(&flows),
+            Self::Model(model) => model.predict(&inputs(called, given)?.0),
         }
     }
+}
+
+/// What a layer is called with: its inputs, with the masks that the call has for them, and the rest.
+fn inputs(called: &Call, given: Given<Flow>) -> Result<(Vec<Flow>, Extra), String> {
+    let mut flows = given.args;
+    let mut extra = Extra {
+        tensors: given.named,
+        ..Extra::default()
+    };
+    for (name, arg) in &called.kwargs {
+        if let Arg::Value(value) = arg {
+            extra.values.push((name.clone(), value.clone()));
+        }
+    }
+    // A mask that an operation has made comes as a tensor of zeros and ones.
+    for (place, names) in [&["mask", "query_mask"][..], &["value_mask"], &["key_mask"]]
+        .into_iter()
+        .enumerate()
+    {
+        let given = names.iter().find_map(|name| extra.tensor(name));
+        match (given.map(|flow| &flow.x), flows.get_mut(place)) {
+            (None, _) => {}
+            (Some(Value::R2(mask)), Some(flow)) => {
+                flow.mask = Some(mask.clone().not_equal_elem(0.0));
+            }
+            (Some(mask), _) => {
+                let shape = mask.shape();
+                return Err(format!("a mask of the shape {shape:?} is not supported"));
+            }
+        }
+    }
+    for flow in &flows {
+        let (mask, shape) = (flow.mask.as_ref().map(|m| m.dims()), flow.x.shape());
+        if mask.is_some_and(|mask| !shape.starts_with(&mask)) {
+            return Err(format!(
+                "a mask of the shape {mask:?} is not one of an input of the shape {shape:?}"
+            ));
+        }
+    }
+    Ok((flows, extra))
 }
 
 /// Refuses layers that cannot be run, before any weight is read.
@@ -223,10 +222,21 @@ const DTYPES: &[&str] = &[
     "uint8",
 ];
 
-/// Refuses tensors that a layer is called with by name and that it would not look at, such as a
-/// recurrent layer's `initial_state`: what it predicts would be wrong.
+/// Refuses what a layer is called with and that it would not look at, tensors by name and arrays:
+/// what it predicts would be wrong.
 fn refuse_unread(spec: &ModelSpec) -> Result<(), String> {
     for layer in &spec.layers {
+        let named = layer.calls.iter().flat_map(|call| &call.kwargs);
+        let args = layer.calls.iter().flat_map(|call| &call.args);
+        let mut all = args.chain(named.map(|(_, arg)| arg));
+        if !layer.is_operation && all.any(Arg::has_constant) {
+            return Err(format!(
+                "layer `{}`: its class `{}` is called with an array that is written into the \
+                 configuration, which is not supported",
+                layer.name.escape_debug(),
+                layer.class.escape_debug()
+            ));
+        }
         for (name, arg) in layer.calls.iter().flat_map(|call| &call.kwargs) {
             let is_list = matches!(arg, Arg::List(_)) && name != "initial_state";
             let is_read = match arg.tensors().is_empty() {

@@ -338,7 +338,7 @@ fn a_mask_for_softmax_is_refused() {
         json!({"class_name": "InputLayer", "config": {"name": name, "batch_shape": [null, 4]},
                "inbound_nodes": []})
     };
-    let softmax = json!({"class_name": "Softmax", "config": {"name": "s"},
+    let softmax = json!({"class_name": "Softmax", "config": {"name": "s", "trainable": true},
         "inbound_nodes": [{"args": [tensor("a")], "kwargs": {"mask": tensor("b")}}]});
     let config = json!({"class_name": "Functional", "config": {"name": "m",
         "layers": [input("a"), input("b"), softmax],

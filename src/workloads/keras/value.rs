@@ -292,6 +292,15 @@ pub(super) enum Binary {
     Divide,
     Maximum,
     Minimum,
+    Power,
+    /// 1 where it holds, else 0, as all that follow.
+    Equal,
+    NotEqual,
+    Greater,
+    Less,
+    /// Of what is not 0.
+    Or,
+    And,
 }
 
 impl Binary {
@@ -303,6 +312,16 @@ impl Binary {
             Self::Divide => x / y,
             Self::Maximum => x.max_pair(y),
             Self::Minimum => x.min_pair(y),
+            Self::Power => x.powf(y),
+            Self::Equal => x.equal(y).float(),
+            Self::NotEqual => x.not_equal(y).float(),
+            Self::Greater => x.greater(y).float(),
+            Self::Less => x.lower(y).float(),
+            Self::Or => x.not_equal_elem(0.0).bool_or(y.not_equal_elem(0.0)).float(),
+            Self::And => x
+                .not_equal_elem(0.0)
+                .bool_and(y.not_equal_elem(0.0))
+                .float(),
         }
     }
 }

@@ -4,11 +4,13 @@ use ::burn::tensor::{Bool, Tensor};
 use serde_json::Value as Json;
 
 use super::{Config, Extra, Layer};
-use crate::workloads::keras::value::{Binary, Flow, Value, each};
+use crate::workloads::keras::value::{Binary, Flow, Value, axis_of, each};
 
 /// `Add`, `Subtract`, `Multiply`, `Average`, `Maximum`, `Minimum` and `Concatenate`.
 pub(super) struct Merge {
     how: How,
+    /// A step counts if it does in all inputs, as Keras 2 has it, and not in any.
+    needs_all: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -33,7 +35,43 @@ impl Merge {
                 How::Concatenate(axis.ok_or("its `axis` is no axis")?)
             }
         };
-        Ok(Self { how })
+        Ok(Self {
+            how,
+            needs_all: config.is_keras_2,
+        })
+    }
+}
+
+impl Merge {
+    /// The steps that count.
+    fn mask(&self, inputs: &[Flow]) -> Result<Option<Tensor<2, Bool>>, String> {
+        let both = match self.needs_all {
+            true => Tensor::bool_and,
+            false => Tensor::bool_or,
+        };
+        let How::Concatenate(axis) = self.how else {
+            let masks = inputs.iter().filter_map(|flow| flow.mask.clone());
+            let masks: Vec<Tensor<2, Bool>> = masks.collect();
+            // For Keras 3 all steps count where one input does not tell; Keras 2 asks the others.
+            let tells = self.needs_all || masks.len() == inputs.len();
+            return Ok(masks.into_iter().filter(|_| tells).reduce(both));
+        };
+        let is_masked = inputs.iter().any(|flow| flow.mask.is_some());
+        let mut masks = Vec::new();
+        for flow in inputs.iter().filter(|_| is_masked) {
+            let Value::R3(x) = &flow.x else {
+                return Ok(None);
+            };
+            let [batch, steps, _] = x.dims();
+            let all = || Tensor::<2>::ones([batch, steps], &x.device()).equal_elem(1.0);
+            masks.push(flow.mask.clone().unwrap_or_else(all));
+        }
+        Ok(match axis_of(3, axis)? {
+            _ if !is_masked => None,
+            1 => Some(Tensor::cat(masks, 1)),
+            2 => masks.into_iter().reduce(both),
+            _ => Some(Tensor::cat(masks, 0)),
+        })
     }
 }
 
@@ -63,13 +101,7 @@ impl Layer for Merge {
                 Value::concat(inputs.iter().map(|f| f.x.clone()).collect(), axis)?
             }
         };
-        // A step of a sum counts if it does in any input, one of joined tensors if it does in all;
-        // and all must say so.
-        let masks = inputs.iter().filter_map(|flow| flow.mask.clone());
-        let all = inputs.iter().all(|flow| flow.mask.is_some());
-        let joined = matches!(self.how, How::Concatenate(_));
-        let both = |a: Tensor<2, Bool>, b| if joined { a.bool_and(b) } else { a.bool_or(b) };
-        let mask = masks.reduce(both).filter(|_| all);
+        let mask = self.mask(inputs)?;
         Ok(vec![Flow { x, mask }])
     }
 }

@@ -13,6 +13,7 @@ pub(super) mod activation;
 mod attention;
 mod conv;
 mod dense;
+mod items;
 mod masking;
 mod merge;
 mod norm;
@@ -38,8 +39,6 @@ pub(super) struct Extra {
     pub(super) tensors: Vec<(String, Flow)>,
     /// Plain values by name.
     pub(super) values: Vec<(String, Json)>,
-    /// Plain values among the arguments of an operation, with their place.
-    pub(super) constants: Vec<(usize, f64)>,
 }
 
 impl Extra {
@@ -272,6 +271,9 @@ pub(super) fn unsupported(layer: &LayerSpec) -> Option<&str> {
 
 /// Whether a layer looks at a tensor that it is called with by this name.
 pub(super) fn reads(layer: &LayerSpec, name: &str) -> bool {
+    if layer.is_operation {
+        return operation::is_operand(name);
+    }
     match name {
         "mask" => layer.class != "Softmax",
         "query" | "value" | "key" | "attention_mask" | "query_mask" | "value_mask" | "key_mask" => {
@@ -281,7 +283,6 @@ pub(super) fn reads(layer: &LayerSpec, name: &str) -> bool {
             layer.class.as_str(),
             "SimpleRNN" | "LSTM" | "GRU" | "Bidirectional"
         ),
-        "y" => layer.is_operation,
         _ => false,
     }
 }
@@ -377,14 +378,6 @@ pub(super) fn build(
         _ => vars.checked(shape::build(class, config))?,
     };
     Ok(built)
-}
-
-/// Builds an operation between tensors.
-///
-/// # Errors
-/// If it is not one that can be read.
-pub(super) fn build_operation(layer: &LayerSpec, vars: &Vars<'_>) -> Result<Box<dyn Layer>, Error> {
-    vars.checked(operation::build(layer))
 }
 
 /// Hands on what it gets.

@@ -22,7 +22,8 @@ pub(in crate::workloads::keras) fn outputs(
     budget: &mut Budget,
 ) -> Result<Vec<Shape>, String> {
     if layer.is_operation {
-        return operation::planned(layer, call, given).map(|shape| vec![shape]);
+        let operation = operation::Operation::of(layer, call)?;
+        return operation.planned(call, given).map(|shape| vec![shape]);
     }
     match layer.class.as_str() {
         "MultiHeadAttention" => attention(config, call, given, budget),
@@ -42,7 +43,10 @@ fn of_class(
             let shape = |all: Shape, next: &Shape| broadcast(&all, next);
             inputs[1..].iter().try_fold(first.clone(), shape)?
         }
-        "Concatenate" => concatenated(config, inputs)?,
+        "Concatenate" => {
+            let axis = config.get("axis").map_or(Some(-1), Json::as_i64);
+            joined(axis.ok_or("its `axis` is no axis")?, inputs)?
+        }
         "Dense" => with_last(first, config.size("units")?),
         "Embedding" => [&first[..], &[config.size("output_dim")?]].concat(),
         "Conv1D" | "Conv2D" | "DepthwiseConv2D" | "SeparableConv2D" => {
@@ -85,12 +89,16 @@ fn with_last(shape: &[usize], size: usize) -> Shape {
     shape
 }
 
-fn concatenated(config: &Config<'_>, inputs: &[Shape]) -> Result<Shape, String> {
-    let axis = config.get("axis").map_or(Some(-1), Json::as_i64);
-    let mut all = inputs[0].clone();
+/// The shape of tensors put one behind the other along an axis.
+///
+/// # Errors
+/// If their other sizes differ.
+pub(super) fn joined(axis: i64, inputs: &[Shape]) -> Result<Shape, String> {
+    let (first, rest) = inputs.split_first().ok_or("it is called without inputs")?;
+    let mut all = first.clone();
     let rank = all.len();
-    let axis = axis_of(rank, axis.ok_or("its `axis` is no axis")?)?;
-    for next in &inputs[1..] {
+    let axis = axis_of(rank, axis)?;
+    for next in rest {
         let same = |i: usize| i == axis || next[i] == all[i];
         if next.len() != rank || !(0..rank).all(same) {
             return Err(format!(
