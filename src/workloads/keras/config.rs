@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::call::{Arg, Call, TensorRef, call};
 use super::container::wrong;
-use super::npy::Array;
 use super::wiring::Wiring;
 use crate::error::Error;
 
@@ -28,94 +28,17 @@ pub(super) struct LayerSpec {
     pub(super) class: String,
     pub(super) config: Map<String, Value>,
     pub(super) calls: Vec<Call>,
-    /// The model that this layer is, if it is one.
+    /// The model that this layer is, or that it runs on each step, if there is one.
     pub(super) model: Option<Box<ModelSpec>>,
     /// An operation between tensors, such as `a + b`, and no layer.
     pub(super) is_operation: bool,
 }
 
-/// One call of a layer.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Call {
-    pub(super) args: Vec<Arg>,
-    pub(super) kwargs: Vec<(String, Arg)>,
-}
-
-impl Call {
-    /// Whether it is called with a plain `true` by this name.
-    pub(super) fn is_set(&self, name: &str) -> bool {
-        let value = self.kwargs.iter().find(|(n, _)| n == name);
-        matches!(value, Some((_, Arg::Value(value))) if value.as_bool() == Some(true))
-    }
-}
-
-#[derive(Clone, Debug)]
-pub(super) enum Arg {
-    Tensor(TensorRef),
-    List(Vec<Arg>),
-    /// An array that was written into the call.
-    Constant(Arc<Array>),
-    Value(Value),
-}
-
-impl Arg {
-    /// The tensors in it, lists in their order.
-    pub(super) fn tensors(&self) -> Vec<&TensorRef> {
-        match self {
-            Self::Tensor(tensor) => vec![tensor],
-            Self::List(args) => args.iter().flat_map(Self::tensors).collect(),
-            Self::Constant(_) | Self::Value(_) => Vec::new(),
-        }
-    }
-
-    fn each_tensor(&mut self, visit: &impl Fn(&mut TensorRef)) {
-        match self {
-            Self::Tensor(tensor) => visit(tensor),
-            Self::List(args) => args.iter_mut().for_each(|arg| arg.each_tensor(visit)),
-            Self::Constant(_) | Self::Value(_) => {}
-        }
-    }
-
-    /// Whether there is an array in it.
-    pub(super) fn has_constant(&self) -> bool {
-        match self {
-            Self::Constant(_) => true,
-            Self::List(args) => args.iter().any(Self::has_constant),
-            Self::Tensor(_) | Self::Value(_) => false,
-        }
-    }
-}
-
-/// An output of a call of a layer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct TensorRef {
-    pub(super) layer: String,
-    pub(super) node: usize,
-    pub(super) tensor: usize,
-}
-
-impl TensorRef {
-    fn first_of(layer: &str) -> Self {
-        Self {
-            layer: layer.into(),
-            node: 0,
-            tensor: 0,
-        }
-    }
-
-    /// `["name", node, tensor, …]`.
-    fn of(value: &Value) -> Option<Self> {
-        let parts = value.as_array()?;
-        Some(Self {
-            layer: parts.first()?.as_str()?.into(),
-            node: usize::try_from(parts.get(1)?.as_u64()?).ok()?,
-            tensor: usize::try_from(parts.get(2)?.as_u64()?).ok()?,
-        })
-    }
-}
-
 /// Most layers of a model: the largest known have a thousand.
 const MOST_LAYERS: usize = 20_000;
+
+/// What runs a layer or a model on each step.
+const EACH_STEP: &str = "TimeDistributed";
 
 /// Names that layers without a name of their own would be confused by.
 pub(super) const INPUT: &str = "InputLayer";
@@ -215,7 +138,8 @@ impl ModelSpec {
         // counts it in every reference, Keras 3 in those of the ends, and not for Sequential models.
         let counted: BTreeSet<String> = parsed
             .iter()
-            .filter(|l| l.model.is_some() && (is_keras_2 || l.class != "Sequential"))
+            .filter(|l| l.model.is_some() && !l.is_each_step())
+            .filter(|l| is_keras_2 || l.class != "Sequential")
             .map(|l| l.name.clone())
             .collect();
         let uncount = |tensor: &mut TensorRef| {
@@ -283,6 +207,10 @@ impl ModelSpec {
     }
 }
 
+fn is_model(class: &str) -> bool {
+    matches!(class, "Sequential" | "Functional" | "Model")
+}
+
 fn unique(layers: Vec<LayerSpec>) -> Result<Vec<LayerSpec>, String> {
     let mut seen = BTreeSet::new();
     for layer in &layers {
@@ -320,6 +248,11 @@ impl LayerSpec {
         dtype.as_str().or_else(policy)
     }
 
+    /// Whether it runs its layer or model on each step.
+    pub(super) fn is_each_step(&self) -> bool {
+        self.class == EACH_STEP
+    }
+
     fn parse(mut value: Value, place: &str) -> Result<Self, String> {
         let class = text(&value, "class_name", place)?.to_owned();
         let config = value.get("config").and_then(Value::as_object);
@@ -343,8 +276,10 @@ impl LayerSpec {
         } else {
             calls
         };
-        let is_model = matches!(class.as_str(), "Sequential" | "Functional" | "Model");
-        let is_model = is_model && config.contains_key("layers");
+        let is_model = self::is_model(&class) && config.contains_key("layers");
+        let inner = config.get("layer").and_then(|l| l.get("class_name"));
+        let wraps_model =
+            class == EACH_STEP && inner.and_then(Value::as_str).is_some_and(self::is_model);
         let module = value.get("module").and_then(Value::as_str).unwrap_or("");
         // In a legacy file the module is left out; then an operation lacks what all layers have.
         let has_calls = value.get("inbound_nodes").and_then(|nodes| nodes.get(0));
@@ -352,10 +287,12 @@ impl LayerSpec {
         let is_operation = module.contains(".ops.")
             || matches!(class.as_str(), "TFOpLambda" | "SlicingOpLambda")
             || (is_bare && has_calls.is_some_and(Value::is_object));
-        let model = match is_model {
-            true => Some(Box::new(ModelSpec::parse(&mut value, &name)?)),
-            false => None,
+        let model = match value.get_mut("config").and_then(|c| c.get_mut("layer")) {
+            _ if is_model => Some(ModelSpec::parse(&mut value, &name)?),
+            Some(inner) if wraps_model => Some(ModelSpec::parse(inner, &name)?),
+            _ => None,
         };
+        let model = model.map(Box::new);
         let config = match value.get_mut("config").map(Value::take) {
             Some(Value::Object(config)) => config,
             _ => Map::new(),
@@ -371,136 +308,10 @@ impl LayerSpec {
     }
 }
 
-/// A call, as Keras 3 (`{"args": …, "kwargs": …}`) or as Keras 2 writes it
-/// (`[["name", node, tensor, {…}], …]`).
-fn call(node: &Value) -> Option<Call> {
-    if let Some(node) = node.as_object() {
-        let args = node.get("args")?.as_array()?.iter().map(arg).collect();
-        let none = Map::new();
-        let kwargs = node
-            .get("kwargs")
-            .and_then(Value::as_object)
-            .unwrap_or(&none);
-        return Some(Call {
-            args,
-            kwargs: kwargs.iter().map(|(k, v)| (k.clone(), arg(v))).collect(),
-        });
-    }
-    let inputs = node.as_array()?;
-    // A single input of Keras 2 may stand without its list.
-    let inputs: Vec<&Value> = match inputs.first() {
-        Some(Value::String(_)) => vec![node],
-        _ => inputs.iter().collect(),
-    };
-    // In place of a tensor there may be a number: `["_CONSTANT_VALUE", -1, 2.0, {…}]`.
-    let input = |input: &&Value| match TensorRef::of(input) {
-        Some(tensor) => Some(Arg::Tensor(tensor)),
-        None if input.get(0)?.as_str()? == "_CONSTANT_VALUE" => {
-            Some(Arg::Value(input.get(2)?.clone()))
-        }
-        None => None,
-    };
-    let mut tensors = inputs.iter().map(input).collect::<Option<Vec<Arg>>>()?;
-    let kwargs = inputs
-        .first()
-        .and_then(|i| i.as_array()?.get(3)?.as_object().cloned());
-    let args = match tensors.len() {
-        0 => Vec::new(),
-        1 => vec![tensors.remove(0)],
-        _ => vec![Arg::List(tensors)],
-    };
-    Some(Call {
-        args,
-        kwargs: kwargs
-            .unwrap_or_default()
-            .iter()
-            .map(|(k, v)| (k.clone(), keras_2_arg(v)))
-            .collect(),
-    })
-}
-
-fn keras_2_arg(value: &Value) -> Arg {
-    if let Some(tensor) = TensorRef::of(value) {
-        return Arg::Tensor(tensor);
-    }
-    Arg::Value(value.clone())
-}
-
-/// The numbers of nested lists, each of a level as long as the others; a single one has one axis.
-pub(super) fn array(value: &Value) -> Option<Array> {
-    fn fill(value: &Value, sizes: &[usize], values: &mut Vec<f32>) -> Option<()> {
-        match (value, sizes) {
-            (Value::Array(parts), [size, inner @ ..]) if parts.len() == *size => {
-                parts.iter().try_for_each(|part| fill(part, inner, values))
-            }
-            (Value::Bool(is_set), []) => {
-                values.push(f32::from(u8::from(*is_set)));
-                Some(())
-            }
-            (number, []) => {
-                values.push(number.as_f64()? as f32);
-                Some(())
-            }
-            _ => None,
-        }
-    }
-    let mut shape = Vec::new();
-    let mut first = value;
-    while let Value::Array(parts) = first {
-        shape.push(parts.len());
-        first = parts.first()?;
-    }
-    let mut values = Vec::new();
-    fill(value, &shape, &mut values)?;
-    if shape.is_empty() {
-        shape.push(1);
-    }
-    Some(Array { shape, values })
-}
-
-fn arg(value: &Value) -> Arg {
-    let class = value.get("class_name").and_then(Value::as_str);
-    if class == Some("__keras_tensor__") {
-        let history = value.get("config").and_then(|c| c.get("keras_history"));
-        if let Some(tensor) = history.and_then(TensorRef::of) {
-            return Arg::Tensor(tensor);
-        }
-    }
-    if matches!(class, Some("__numpy__" | "__tensor__"))
-        && let Some(array) = value.get("config").and_then(|c| array(c.get("value")?))
-    {
-        return Arg::Constant(Arc::new(array));
-    }
-    match value {
-        Value::Array(parts) if parts.iter().any(Value::is_object) => {
-            Arg::List(parts.iter().map(arg).collect())
-        }
-        other => Arg::Value(other.clone()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
-
-    #[test]
-    fn calls_of_both_versions_are_read() {
-        let tensor = |name: &str| {
-            json!({"class_name": "__keras_tensor__",
-                   "config": {"shape": [null, 4], "keras_history": [name, 0, 0]}})
-        };
-        let three = json!({"args": [[tensor("a"), tensor("b")]], "kwargs": {"training": false}});
-        let three = call(&three).unwrap();
-        assert!(matches!(&three.args[..], [Arg::List(list)] if list.len() == 2));
-        assert!(matches!(&three.kwargs[..], [(name, Arg::Value(_))] if name == "training"));
-        let two = json!([["a", 0, 0, {"value": ["b", 1, 0]}]]);
-        let two = call(&two).unwrap();
-        assert!(matches!(&two.args[..], [Arg::Tensor(t)] if t.layer == "a"));
-        assert!(matches!(&two.kwargs[..], [(_, Arg::Tensor(t))] if t.node == 1));
-        assert!(call(&json!("nonsense")).is_none());
-        assert!(call(&json!([["a"]])).is_none());
-    }
 
     #[test]
     fn a_sequential_model_is_a_chain() {

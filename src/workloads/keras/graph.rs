@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use ::burn::tensor::Device;
 
-use super::config::{Arg, Call, LayerSpec, ModelSpec};
+use super::call::{Arg, Call};
+use super::config::{LayerSpec, ModelSpec};
 use super::container::Container;
 use super::layers::operation::Operation;
+use super::layers::recurrent::TimeDistributed;
 use super::layers::{self, Config, Extra, Layer, SUPPORTED};
 use super::npy::Array;
 use super::value::{Flow, Value};
@@ -35,6 +37,7 @@ enum Runs {
     /// One for each call.
     Operation(Vec<Operation>),
     Model(Box<Graph>),
+    EachStep(TimeDistributed<Graph>),
 }
 
 impl Graph {
@@ -57,7 +60,13 @@ impl Graph {
         let mut nodes = Vec::new();
         for layer in &spec.layers {
             let runs = match &layer.model {
-                Some(model) => Runs::Model(Box::new(Self::build(container, model, vars)?)),
+                Some(model) => {
+                    let model = Self::build(container, model, vars)?;
+                    match layer.is_each_step() {
+                        true => Runs::EachStep(TimeDistributed(model)),
+                        false => Runs::Model(Box::new(model)),
+                    }
+                }
                 None => {
                     let mut vars = vars.next().ok_or_else(|| {
                         container.wrong(format!("layer `{}` has no place", layer.name))
@@ -126,6 +135,10 @@ impl Runs {
                 layer.call(&flows, &extra)
             }
             Self::Model(model) => model.predict(&inputs(called, given)?.0),
+            Self::EachStep(wrapper) => {
+                let (flows, _) = inputs(called, given)?;
+                wrapper.run(&flows, |model, step| model.predict(step))
+            }
         }
     }
 }

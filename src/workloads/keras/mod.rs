@@ -10,6 +10,7 @@ use crate::cycle::{Failure, Model, Prediction, Workload};
 use crate::error::Error;
 use crate::random::Random;
 
+mod call;
 mod config;
 mod container;
 mod graph;

@@ -2,7 +2,7 @@
 //! configuration alone: before a weight is read, an input made or anything run.
 
 use super::config::ModelSpec;
-use super::layers::{self, Config};
+use super::layers::{self, Config, recurrent};
 
 /// Most elements of one tensor, the batch included: 1 GiB of `f32`.
 pub(super) const MOST_ELEMENTS: usize = 1 << 28;
@@ -122,6 +122,12 @@ fn outputs(
     spec.wiring.run(inputs, calls, |(layer, _), called, given| {
         let layer = &spec.layers[layer];
         let made = budget.calls(1).and_then(|()| match &layer.model {
+            Some(model) if layer.is_each_step() => {
+                let input = given.args.first().ok_or("it is called without inputs")?;
+                let step = recurrent::each_step(input)?;
+                let made = outputs(model, is_keras_2, &[step], budget)?;
+                Ok(vec![recurrent::all_steps(input, &made)?])
+            }
             Some(model) => outputs(model, is_keras_2, &given.args, budget),
             None => {
                 let config = Config {

@@ -286,7 +286,9 @@ impl<'a> Finder<'a> {
             let name = format!("{place}{}", layer.name);
             match &layer.model {
                 Some(model) => {
-                    self.in_archive(model, &format!("{path}/"), &format!("{name}/"), found)?;
+                    let part = if layer.is_each_step() { "/layer" } else { "" };
+                    let folder = format!("{path}{part}/");
+                    self.in_archive(model, &folder, &format!("{name}/"), found)?;
                 }
                 None => {
                     let mut paths = Vec::new();

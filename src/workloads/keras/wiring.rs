@@ -3,7 +3,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::config::{Arg, Call, LayerSpec, TensorRef};
+use super::call::{Arg, Call, TensorRef};
+use super::config::LayerSpec;
 
 /// A call of a layer: the layer's place among those of its model, and which of its calls.
 pub(super) type Place = (usize, usize);

@@ -2,7 +2,7 @@
 
 use serde_json::Value as Json;
 
-use crate::workloads::keras::config::{Arg, Call};
+use crate::workloads::keras::call::{Arg, Call};
 use crate::workloads::keras::plan::Shape;
 use crate::workloads::keras::value::{Value, axis_of, each};
 

@@ -20,7 +20,7 @@ mod norm;
 pub(super) mod operation;
 pub(super) mod plan;
 mod pool;
-mod recurrent;
+pub(super) mod recurrent;
 mod shape;
 
 /// A layer with its weights.

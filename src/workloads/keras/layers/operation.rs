@@ -6,7 +6,8 @@ use serde_json::Value as Json;
 
 use super::items::Items;
 use super::plan::joined;
-use crate::workloads::keras::config::{self, Arg, Call, LayerSpec};
+use crate::workloads::keras::call::{self, Arg, Call};
+use crate::workloads::keras::config::LayerSpec;
 use crate::workloads::keras::npy::Array;
 use crate::workloads::keras::plan::Shape;
 use crate::workloads::keras::value::{Binary, Flow, Value, axis_of, broadcast, each};
@@ -326,7 +327,7 @@ pub(super) fn is_operand(name: &str) -> bool {
 fn array(arg: &Arg) -> Result<Array, String> {
     let array = match arg {
         Arg::Constant(array) => Some(Array::clone(array)),
-        Arg::Value(value) => config::array(value),
+        Arg::Value(value) => call::array(value),
         Arg::Tensor(_) | Arg::List(_) => None,
     };
     array.ok_or_else(|| "one of its arguments is neither a tensor nor numbers".into())

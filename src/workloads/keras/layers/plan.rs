@@ -5,7 +5,8 @@ use serde_json::Value as Json;
 use super::activation::Activation;
 use super::conv::Padding;
 use super::{Config, operation, pool, recurrent, shape};
-use crate::workloads::keras::config::{Call, LayerSpec};
+use crate::workloads::keras::call::Call;
+use crate::workloads::keras::config::LayerSpec;
 use crate::workloads::keras::plan::{Budget, Shape};
 use crate::workloads::keras::value::{axis_of, broadcast};
 use crate::workloads::keras::wiring::Given;
@@ -68,8 +69,7 @@ fn of_class(
             let each_step = recurrent::each_step(first)?;
             let made = of_class(class, &own, &[each_step], budget)
                 .map_err(|what| format!("its `{}`: {what}", class.escape_debug()))?;
-            let inner = made.first().ok_or("its layer gives nothing")?;
-            [&first[..2], &inner[1..]].concat()
+            recurrent::all_steps(first, &made)?
         }
         "Flatten" | "Reshape" | "Permute" | "RepeatVector" | "ZeroPadding1D" | "ZeroPadding2D"
         | "Cropping1D" | "Cropping2D" | "UpSampling1D" | "UpSampling2D" => {

@@ -362,10 +362,10 @@ impl Layer for Bidirectional {
     }
 }
 
-/// A layer applied to each step.
-pub(super) struct TimeDistributed(Box<dyn Layer>);
+/// A layer or a model applied to each step.
+pub(in crate::workloads::keras) struct TimeDistributed<T>(pub(in crate::workloads::keras) T);
 
-impl TimeDistributed {
+impl TimeDistributed<Box<dyn Layer>> {
     pub(super) fn build(config: &Config<'_>, vars: &mut Vars<'_>) -> Result<Self, Error> {
         let (class, own) = vars.checked(inner(config, "layer"))?;
         let own = Config {
@@ -380,7 +380,7 @@ impl TimeDistributed {
 ///
 /// # Errors
 /// If there are no steps.
-pub(super) fn each_step(shape: &[usize]) -> Result<Vec<usize>, String> {
+pub(in crate::workloads::keras) fn each_step(shape: &[usize]) -> Result<Vec<usize>, String> {
     match shape {
         [batch, steps, rest @ ..] if !rest.is_empty() => {
             Ok([&[batch.saturating_mul(*steps)], rest].concat())
@@ -389,17 +389,46 @@ pub(super) fn each_step(shape: &[usize]) -> Result<Vec<usize>, String> {
     }
 }
 
-impl Layer for TimeDistributed {
-    fn call(&self, inputs: &[Flow], extra: &Extra) -> Result<Vec<Flow>, String> {
+/// The shape of what is made of each step, with the items and their steps apart again.
+///
+/// # Errors
+/// If nothing is made.
+pub(in crate::workloads::keras) fn all_steps(
+    input: &[usize],
+    made: &[Vec<usize>],
+) -> Result<Vec<usize>, String> {
+    match made {
+        [one] if !one.is_empty() => Ok([&input[..2], &one[1..]].concat()),
+        _ => Err(format!(
+            "what it runs on each step gives {} outputs, and one is supported",
+            made.len()
+        )),
+    }
+}
+
+impl<T> TimeDistributed<T> {
+    /// Runs what it wraps on all steps at once.
+    ///
+    /// # Errors
+    /// If the input has no steps, or what it wraps gives more than one output.
+    pub(in crate::workloads::keras) fn run(
+        &self,
+        inputs: &[Flow],
+        call: impl Fn(&T, &[Flow]) -> Result<Vec<Flow>, String>,
+    ) -> Result<Vec<Flow>, String> {
         let input = one(inputs)?;
         let shape = input.x.shape();
-        let each_step = each_step(&shape)?;
-        let flows = self
-            .0
-            .call(&[Flow::of(input.x.clone().reshape(&each_step)?)], extra)?;
-        let y = one(&flows)?.x.clone();
-        let inner = y.shape();
-        let y = y.reshape(&[&shape[..2], &inner[1..]].concat())?;
+        let each_step = input.x.clone().reshape(&each_step(&shape)?)?;
+        let flows = call(&self.0, &[Flow::of(each_step)])?;
+        let made: Vec<Vec<usize>> = flows.iter().map(|flow| flow.x.shape()).collect();
+        let whole = all_steps(&shape, &made)?;
+        let y = one(&flows)?.x.clone().reshape(&whole)?;
         Ok(keeping_mask(input, y))
+    }
+}
+
+impl Layer for TimeDistributed<Box<dyn Layer>> {
+    fn call(&self, inputs: &[Flow], extra: &Extra) -> Result<Vec<Flow>, String> {
+        self.run(inputs, |layer, step| layer.call(step, extra))
     }
 }
