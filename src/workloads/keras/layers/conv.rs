@@ -76,14 +76,6 @@ impl Padding {
             false => Ok((before, after)),
         }
     }
-
-    /// Cells along an axis of what a transposed convolution makes.
-    pub(super) fn transposed(self, n: usize, kernel: usize, stride: usize) -> usize {
-        match self {
-            Self::Same => n * stride,
-            _ => n * stride + kernel.saturating_sub(stride),
-        }
-    }
 }
 
 /// An image or a sequence as `[batch, channels, height, width]`; a sequence has the height 1.
@@ -145,7 +137,7 @@ impl Step {
     }
 }
 
-/// `Conv1D`, `Conv2D`, `DepthwiseConv2D` and `SeparableConv2D`.
+/// `Conv1D`, `DepthwiseConv1D`, `SeparableConv1D`, and those of images.
 pub(super) struct Conv {
     steps: Vec<Step>,
     activation: Activation,
@@ -162,7 +154,7 @@ impl Conv {
         let padding = vars.checked(Padding::of(config))?;
         let activation = vars.checked(Activation::of(config, "activation", "linear"))?;
         let groups = vars.checked(config.size_or("groups", 1))?;
-        let is_1d = class == "Conv1D";
+        let is_1d = class.ends_with("1D");
         let pair = |key: &str, default: Option<usize>| config.image_sizes(is_1d, key, default);
         let [height, width] = vars.checked(pair("kernel_size", None))?;
         let stride = vars.checked(pair("strides", Some(1)))?;
@@ -194,20 +186,20 @@ impl Conv {
             _ => {
                 let times = vars.checked(config.size_or("depth_multiplier", 1))?;
                 let shape = [Some(height), Some(width), None, Some(times)];
-                let kernel = vars.next("depthwise_kernel", &shape)?;
+                let kernel = vars.next("depthwise_kernel", &shape[usize::from(is_1d)..])?;
                 let kernel = vars.checked(image_kernel(kernel))?;
                 let [_, _, channels, _] = kernel.dims();
                 let outer = channels * times;
                 let kernel = kernel
                     .permute([2, 3, 0, 1])
                     .reshape([outer, 1, height, width]);
-                if class == "DepthwiseConv2D" {
+                if class.starts_with("Depthwise") {
                     let bias = vars.vector_if(use_bias, "bias", Some(outer))?;
                     vec![step(kernel, bias, channels)]
                 } else {
                     let filters = vars.checked(config.size("filters"))?;
                     let shape = [Some(1), Some(1), Some(outer), Some(filters)];
-                    let points = vars.next("pointwise_kernel", &shape)?;
+                    let points = vars.next("pointwise_kernel", &shape[usize::from(is_1d)..])?;
                     let points = vars.checked(image_kernel(points))?.permute([3, 2, 0, 1]);
                     let bias = vars.vector_if(use_bias, "bias", Some(filters))?;
                     let first = step(kernel, None, channels);
@@ -253,32 +245,88 @@ impl Layer for Conv {
     }
 }
 
+/// How the cells of a transposed convolution reach the cells of what it makes.
+pub(super) struct Reach {
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    dilation: [usize; 2],
+    padding: Padding,
+    /// Cells more than those that each output certainly has; `None` if Keras chooses.
+    more: [Option<usize>; 2],
+}
+
+impl Reach {
+    pub(super) fn of(config: &Config<'_>) -> Result<Self, String> {
+        let cells = |v: &Json| v.as_u64().filter(|&v| v < 1 << 20).map(|v| v as usize);
+        let more = match config.get("output_padding") {
+            None => Some([None; 2]),
+            Some(Json::Array(each)) => match &each[..] {
+                [height, width] => cells(height)
+                    .zip(cells(width))
+                    .map(|(h, w)| [Some(h), Some(w)]),
+                _ => None,
+            },
+            Some(both) => cells(both).map(|n| [Some(n); 2]),
+        };
+        Ok(Self {
+            kernel: config.sizes("kernel_size", None)?,
+            stride: config.sizes("strides", Some(1))?,
+            dilation: config.sizes("dilation_rate", Some(1))?,
+            padding: Padding::of(config)?,
+            more: more.ok_or("its `output_padding` is not 2 sizes")?,
+        })
+    }
+
+    /// Cells that `n` cells of an axis of the input reach, and those of them, or more, that come out.
+    ///
+    /// # Errors
+    /// If no input of `n` cells is made of what would come out, which TensorFlow refuses, too.
+    pub(super) fn cells(&self, i: usize, n: usize) -> Result<(usize, usize), String> {
+        let stride = self.stride[i];
+        let span = (self.kernel[i] - 1) * self.dilation[i] + 1;
+        let between = n.saturating_sub(1) * stride;
+        let out = match (self.padding, self.more[i]) {
+            (Padding::Same, None) => n * stride,
+            (Padding::Same, Some(more)) => between + span % 2 + more,
+            (_, None) => between + span.max(stride),
+            (_, Some(more)) => between + span + more,
+        };
+        let steps = match self.padding {
+            Padding::Same => out.div_ceil(stride),
+            _ => (out + 1).saturating_sub(span).div_ceil(stride),
+        };
+        match steps == n {
+            true => Ok((between + span, out)),
+            false => Err(format!(
+                "with its `output_padding` {n} cells would become {out}, which its stride of \
+                 {stride} does not allow"
+            )),
+        }
+    }
+}
+
 /// `Conv2DTranspose`.
 pub(super) struct Transposed {
     /// `[in, out, height, width]`.
     kernel: Tensor<4>,
     bias: Option<Tensor<1>>,
-    stride: [usize; 2],
-    padding: Padding,
+    reach: Reach,
     activation: Activation,
 }
 
 impl Transposed {
     pub(super) fn build(config: &Config<'_>, vars: &mut Vars<'_>) -> Result<Self, Error> {
         vars.checked(config.channels_last())?;
-        vars.checked(config.refuse("output_padding", &[]))?;
-        let once = [Json::from(1), Json::from(vec![1, 1])];
-        vars.checked(config.refuse("dilation_rate", &once))?;
+        let reach = vars.checked(Reach::of(config))?;
         let filters = vars.checked(config.size("filters"))?;
-        let [height, width] = vars.checked(config.sizes("kernel_size", None))?;
+        let [height, width] = reach.kernel;
         let shape = [Some(height), Some(width), Some(filters), None];
         let kernel = vars.next("kernel", &shape)?;
         let kernel = vars.checked(image_kernel(kernel))?.permute([3, 2, 0, 1]);
         Ok(Self {
             kernel,
             bias: vars.vector_if(config.flag("use_bias", true), "bias", Some(filters))?,
-            stride: vars.checked(config.sizes("strides", Some(1)))?,
-            padding: vars.checked(Padding::of(config))?,
+            reach,
             activation: vars.checked(Activation::of(config, "activation", "linear"))?,
         })
     }
@@ -291,26 +339,23 @@ impl Layer for Transposed {
             return Err(format!("its input has the shape {:?}", x.shape()));
         };
         let [_, channels, height, width] = t.dims();
-        let [takes, _, kernel_height, kernel_width] = self.kernel.dims();
+        let [takes, ..] = self.kernel.dims();
         if channels != takes {
             return Err(format!(
                 "its kernel takes {takes} channels, and its input has {channels}"
             ));
         }
         let options = ConvTransposeOptions {
-            stride: self.stride,
+            stride: self.reach.stride,
             padding: [0, 0],
             padding_out: [0, 0],
-            dilation: [1, 1],
+            dilation: self.reach.dilation,
             groups: 1,
         };
         // The whole of it; Keras keeps a part, or adds cells that only the bias reaches.
         let mut y = module::conv_transpose2d(t, self.kernel.clone(), None, options);
-        let kernels = [kernel_height, kernel_width];
         for (i, n) in [height, width].into_iter().enumerate() {
-            let (kernel, stride) = (kernels[i], self.stride[i]);
-            let wanted = self.padding.transposed(n, kernel, stride);
-            let has = y.dims()[2 + i];
+            let (has, wanted) = self.reach.cells(i, n)?;
             if has > wanted {
                 y = y.narrow(2 + i, (has - wanted) / 2, wanted);
             } else if has < wanted {

@@ -214,6 +214,7 @@ pub(super) const SUPPORTED: &[&str] = &[
     "Cropping1D",
     "Cropping2D",
     "Dense",
+    "DepthwiseConv1D",
     "DepthwiseConv2D",
     "ELU",
     "Embedding",
@@ -241,6 +242,7 @@ pub(super) const SUPPORTED: &[&str] = &[
     "RepeatVector",
     "Rescaling",
     "Reshape",
+    "SeparableConv1D",
     "SeparableConv2D",
     "SimpleRNN",
     "Softmax",
@@ -308,8 +310,9 @@ pub(super) fn counts(layer: &LayerSpec) -> Counts {
     let bias = flag("use_bias", true);
     let (trained, fixed) = match layer.class.as_str() {
         _ if layer.is_operation => (0, 0),
-        "Dense" | "Conv1D" | "Conv2D" | "Conv2DTranspose" | "DepthwiseConv2D" => (1 + bias, 0),
-        "SeparableConv2D" | "SimpleRNN" | "LSTM" | "GRU" => (2 + bias, 0),
+        "Dense" | "Conv1D" | "Conv2D" | "Conv2DTranspose" | "DepthwiseConv1D"
+        | "DepthwiseConv2D" => (1 + bias, 0),
+        "SeparableConv1D" | "SeparableConv2D" | "SimpleRNN" | "LSTM" | "GRU" => (2 + bias, 0),
         "BatchNormalization" => (flag("center", true) + flag("scale", true), 2),
         "LayerNormalization" => (flag("center", true) + flag("scale", true), 0),
         "Embedding" | "PReLU" => (1, 0),
@@ -353,9 +356,8 @@ pub(super) fn build(
         }
         "Masking" => Box::new(masking::Masking::build(config)),
         "PReLU" => Box::new(activation::PRelu::build(vars)?),
-        "Conv1D" | "Conv2D" | "DepthwiseConv2D" | "SeparableConv2D" => {
-            Box::new(conv::Conv::build(class, config, vars)?)
-        }
+        "Conv1D" | "Conv2D" | "DepthwiseConv1D" | "DepthwiseConv2D" | "SeparableConv1D"
+        | "SeparableConv2D" => Box::new(conv::Conv::build(class, config, vars)?),
         "Conv2DTranspose" => Box::new(conv::Transposed::build(config, vars)?),
         "MaxPooling1D" | "MaxPooling2D" | "AveragePooling1D" | "AveragePooling2D" => {
             Box::new(vars.checked(pool::Pool::build(class, config))?)

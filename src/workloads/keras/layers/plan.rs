@@ -3,7 +3,7 @@
 use serde_json::Value as Json;
 
 use super::activation::Activation;
-use super::conv::Padding;
+use super::conv::{Padding, Reach};
 use super::{Config, operation, pool, recurrent, shape};
 use crate::workloads::keras::call::Call;
 use crate::workloads::keras::config::LayerSpec;
@@ -50,9 +50,8 @@ fn of_class(
         }
         "Dense" => with_last(first, config.size("units")?),
         "Embedding" => [&first[..], &[config.size("output_dim")?]].concat(),
-        "Conv1D" | "Conv2D" | "DepthwiseConv2D" | "SeparableConv2D" => {
-            convolved(class, config, first, budget)?
-        }
+        "Conv1D" | "Conv2D" | "DepthwiseConv1D" | "DepthwiseConv2D" | "SeparableConv1D"
+        | "SeparableConv2D" => convolved(class, config, first, budget)?,
         "Conv2DTranspose" => transposed(config, first, budget)?,
         "MaxPooling1D" | "MaxPooling2D" | "AveragePooling1D" | "AveragePooling2D" => {
             pool::Pool::build(class, config)?.planned(first, budget)?
@@ -116,7 +115,7 @@ fn convolved(
     input: &[usize],
     budget: &mut Budget,
 ) -> Result<Shape, String> {
-    let is_1d = class == "Conv1D";
+    let is_1d = class.ends_with("1D");
     let rank = if is_1d { 3 } else { 4 };
     if input.len() != rank {
         return Err(format!("its input has the shape {input:?}"));
@@ -138,8 +137,8 @@ fn convolved(
     let channels = input[rank - 1];
     let times = config.size_or("depth_multiplier", 1)?;
     let filters = match class {
-        "DepthwiseConv2D" => channels.saturating_mul(times),
-        "SeparableConv2D" => {
+        "DepthwiseConv1D" | "DepthwiseConv2D" => channels.saturating_mul(times),
+        "SeparableConv1D" | "SeparableConv2D" => {
             budget.tensor(&with_last(&output, channels.saturating_mul(times)))?;
             config.size("filters")?
         }
@@ -152,16 +151,12 @@ fn transposed(config: &Config<'_>, input: &[usize], budget: &mut Budget) -> Resu
     if input.len() != 4 {
         return Err(format!("its input has the shape {input:?}"));
     }
-    let padding = Padding::of(config)?;
-    let kernel = config.sizes::<2>("kernel_size", None)?;
-    let stride = config.sizes::<2>("strides", Some(1))?;
+    let reach = Reach::of(config)?;
     let filters = config.size("filters")?;
     let mut whole = with_last(input, filters);
     let mut output = whole.clone();
     for i in 0..2 {
-        let n = input[1 + i];
-        whole[1 + i] = n.saturating_sub(1) * stride[i] + kernel[i];
-        output[1 + i] = padding.transposed(n, kernel[i], stride[i]);
+        (whole[1 + i], output[1 + i]) = reach.cells(i, input[1 + i])?;
     }
     budget.tensor(&whole)?;
     Ok(output)
