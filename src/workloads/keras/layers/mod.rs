@@ -224,6 +224,7 @@ pub(super) const SUPPORTED: &[&str] = &[
     "GlobalAveragePooling2D",
     "GlobalMaxPooling1D",
     "GlobalMaxPooling2D",
+    "GroupNormalization",
     "InputLayer",
     "LSTM",
     "LayerNormalization",
@@ -248,6 +249,7 @@ pub(super) const SUPPORTED: &[&str] = &[
     "Softmax",
     "Subtract",
     "TimeDistributed",
+    "UnitNormalization",
     "UpSampling1D",
     "UpSampling2D",
     "ZeroPadding1D",
@@ -314,7 +316,9 @@ pub(super) fn counts(layer: &LayerSpec) -> Counts {
         | "DepthwiseConv2D" => (1 + bias, 0),
         "SeparableConv1D" | "SeparableConv2D" | "SimpleRNN" | "LSTM" | "GRU" => (2 + bias, 0),
         "BatchNormalization" => (flag("center", true) + flag("scale", true), 2),
-        "LayerNormalization" => (flag("center", true) + flag("scale", true), 0),
+        "LayerNormalization" | "GroupNormalization" => {
+            (flag("center", true) + flag("scale", true), 0)
+        }
         "Embedding" | "PReLU" => (1, 0),
         "MultiHeadAttention" => (4 * (1 + bias), 0),
         "Normalization" => (0, 3),
@@ -368,6 +372,8 @@ pub(super) fn build(
         | "GlobalAveragePooling2D" => Box::new(vars.checked(pool::Global::build(class, config))?),
         "BatchNormalization" => Box::new(norm::Batch::build(config, vars)?),
         "LayerNormalization" => Box::new(norm::LayerNorm::build(config, vars)?),
+        "GroupNormalization" => Box::new(norm::GroupNorm::build(config, vars)?),
+        "UnitNormalization" => Box::new(vars.checked(norm::UnitNorm::build(config))?),
         "Normalization" => Box::new(norm::Normalize::build(config, vars)?),
         "Rescaling" => Box::new(vars.checked(norm::Rescale::build(config))?),
         "SimpleRNN" | "LSTM" | "GRU" => Box::new(recurrent::Recurrent::build(class, config, vars)?),

@@ -28,6 +28,16 @@ fn single_axis(config: &Config<'_>) -> Result<i64, String> {
     }
 }
 
+/// The axes of a configuration, of which there may be several.
+fn axes(config: &Config<'_>) -> Result<Vec<i64>, String> {
+    let axes = match config.get("axis") {
+        None => Some(vec![-1]),
+        Some(Json::Array(axes)) => axes.iter().map(Json::as_i64).collect(),
+        Some(axis) => axis.as_i64().map(|axis| vec![axis]),
+    };
+    axes.ok_or_else(|| "its `axis` is no axis".into())
+}
+
 /// The weights `gamma` and `beta` of a layer, those that it has.
 fn gamma_and_beta(
     config: &Config<'_>,
@@ -90,23 +100,39 @@ impl Layer for Batch {
     }
 }
 
-/// `LayerNormalization` over the last axis.
+/// By the mean and the variance of a tensor along some axes.
+fn standardized(x: Value, axes: &[usize], epsilon: f64) -> Value {
+    each!(x, t => {
+        let mean = axes.iter().fold(t.clone(), |t, &axis| t.mean_dim(axis));
+        let centered = t - mean;
+        let squares = centered.clone().powi_scalar(2);
+        let variance = axes.iter().fold(squares, |t, &axis| t.mean_dim(axis));
+        centered / (variance + epsilon).sqrt()
+    })
+}
+
+/// `LayerNormalization`.
 pub(super) struct LayerNorm {
-    gamma: Option<Tensor<1>>,
-    beta: Option<Tensor<1>>,
-    axis: i64,
+    /// Of the sizes of the axes that are normalized.
+    gamma: Option<Value>,
+    beta: Option<Value>,
+    axes: Vec<i64>,
     epsilon: f64,
 }
 
 impl LayerNorm {
     pub(super) fn build(config: &Config<'_>, vars: &mut Vars<'_>) -> Result<Self, Error> {
-        let axis = vars.checked(single_axis(config))?;
+        let axes = vars.checked(axes(config))?;
         vars.checked(config.refuse("rms_scaling", &[Json::from(false)]))?;
-        let (gamma, beta) = gamma_and_beta(config, vars)?;
+        let sizes = vec![None; axes.len()];
+        let mut next = |key: &str, name: &str| match config.flag(key, true) {
+            true => vars.next(name, &sizes).map(Some),
+            false => Ok(None),
+        };
         Ok(Self {
-            gamma,
-            beta,
-            axis,
+            gamma: next("scale", "gamma")?,
+            beta: next("center", "beta")?,
+            axes,
             epsilon: config.number("epsilon", 1e-3),
         })
     }
@@ -115,29 +141,108 @@ impl LayerNorm {
 impl Layer for LayerNorm {
     fn call(&self, inputs: &[Flow], _: &Extra) -> Result<Vec<Flow>, String> {
         let input = one(inputs)?;
-        let rank = input.x.rank();
-        if input.x.axis(self.axis)? != rank - 1 {
-            return Err("only the last axis can be normalized".into());
+        let shape = input.x.shape();
+        let places = self.axes.iter().map(|&axis| input.x.axis(axis));
+        let places = places.collect::<Result<Vec<usize>, String>>()?;
+        if !places.is_sorted_by(|a, b| a < b) {
+            return Err("its `axis` is not in the order of its input's axes".into());
         }
-        let normal = each!(input.x.clone(), t => {
-            let centered = t.clone() - t.mean_dim(rank - 1);
-            let variance = centered.clone().powi_scalar(2).mean_dim(rank - 1);
-            centered / (variance + self.epsilon).sqrt()
-        });
-        let mut y = normal;
-        for (vector, op) in [(&self.gamma, Binary::Multiply), (&self.beta, Binary::Add)] {
-            let Some(vector) = vector else { continue };
-            let size = vector.dims()[0];
-            if y.last() != size {
-                let shape = y.shape();
-                return Err(format!(
-                    "it has {size} scales, and its input has the shape {shape:?}"
-                ));
+        let mut sizes = vec![1; shape.len()];
+        for &axis in &places {
+            sizes[axis] = shape[axis];
+        }
+        let mut y = standardized(input.x.clone(), &places, self.epsilon);
+        for (scales, op) in [(&self.gamma, Binary::Multiply), (&self.beta, Binary::Add)] {
+            if let Some(scales) = scales {
+                let scales = scales.clone().reshape(&sizes).map_err(|_| {
+                    format!(
+                        "it has scales of {:?}, and its input has the shape {shape:?}",
+                        scales.shape()
+                    )
+                })?;
+                y = y.with(scales, op)?;
             }
-            y = y.with(along(vector.clone(), rank - 1, rank)?, op)?;
         }
         Ok(keeping_mask(input, y))
     }
+}
+
+/// `GroupNormalization`: of the channels of a group and all cells of an item.
+pub(super) struct GroupNorm {
+    groups: i64,
+    gamma: Option<Tensor<1>>,
+    beta: Option<Tensor<1>>,
+    epsilon: f64,
+}
+
+impl GroupNorm {
+    pub(super) fn build(config: &Config<'_>, vars: &mut Vars<'_>) -> Result<Self, Error> {
+        vars.checked(config.refuse("axis", &[Json::from(-1), Json::from(vec![-1])]))?;
+        let groups = config.get("groups").map_or(Some(32), Json::as_i64);
+        let groups = groups.filter(|&groups| groups == -1 || groups > 0);
+        let groups = groups.ok_or_else(|| "its `groups` is no number of groups".to_owned());
+        let groups = vars.checked(groups)?;
+        let (gamma, beta) = gamma_and_beta(config, vars)?;
+        Ok(Self {
+            groups,
+            gamma,
+            beta,
+            epsilon: config.number("epsilon", 1e-3),
+        })
+    }
+}
+
+impl Layer for GroupNorm {
+    fn call(&self, inputs: &[Flow], _: &Extra) -> Result<Vec<Flow>, String> {
+        let input = one(inputs)?;
+        let shape = input.x.shape();
+        let [batch, cells @ .., channels] = &shape[..] else {
+            return Err(format!("its input has the shape {shape:?}"));
+        };
+        // As many as channels, if it is -1.
+        let groups = usize::try_from(self.groups).unwrap_or(*channels);
+        if !channels.is_multiple_of(groups) {
+            return Err(format!("{channels} channels are not {groups} groups"));
+        }
+        let cells = cells.iter().product();
+        let grouped = [*batch, cells, groups, channels / groups];
+        let x = input.x.clone().reshape(&grouped)?;
+        let mut y = standardized(x, &[1, 3], self.epsilon).reshape(&shape)?;
+        for (vector, op) in [(&self.gamma, Binary::Multiply), (&self.beta, Binary::Add)] {
+            if let Some(vector) = vector {
+                y = y.onto(along(vector.clone(), shape.len() - 1, shape.len())?, op)?;
+            }
+        }
+        Ok(keeping_mask(input, y))
+    }
+}
+
+/// `UnitNormalization`: to a length of 1 along some axes.
+pub(super) struct UnitNorm(Vec<i64>);
+
+impl UnitNorm {
+    pub(super) fn build(config: &Config<'_>) -> Result<Self, String> {
+        axes(config).map(Self)
+    }
+}
+
+impl Layer for UnitNorm {
+    fn call(&self, inputs: &[Flow], _: &Extra) -> Result<Vec<Flow>, String> {
+        let input = one(inputs)?;
+        let places = self.0.iter().map(|&axis| input.x.axis(axis));
+        let places = places.collect::<Result<Vec<usize>, String>>()?;
+        let y = unit(input.x.clone(), &places);
+        Ok(keeping_mask(input, y))
+    }
+}
+
+/// A tensor divided by its length along some axes; one of length 0 stays.
+pub(super) fn unit(x: Value, axes: &[usize]) -> Value {
+    each!(x, t => {
+        let squares = t.clone() * t.clone();
+        let sum = axes.iter().fold(squares, |t, &axis| t.sum_dim(axis));
+        t / sum.clamp_min(1e-12).sqrt()
+    })
 }
 
 /// `Normalization`: by a mean and a variance that were learnt or given.
