@@ -13,6 +13,7 @@ pub(super) mod activation;
 mod attention;
 mod conv;
 mod dense;
+mod dot;
 mod items;
 mod masking;
 mod merge;
@@ -202,6 +203,7 @@ const ONLY_WHEN_TRAINED: &[&str] = &[
 pub(super) const SUPPORTED: &[&str] = &[
     "Activation",
     "Add",
+    "Attention",
     "Average",
     "AveragePooling1D",
     "AveragePooling2D",
@@ -216,6 +218,7 @@ pub(super) const SUPPORTED: &[&str] = &[
     "Dense",
     "DepthwiseConv1D",
     "DepthwiseConv2D",
+    "Dot",
     "ELU",
     "Embedding",
     "Flatten",
@@ -320,6 +323,7 @@ pub(super) fn counts(layer: &LayerSpec) -> Counts {
             (flag("center", true) + flag("scale", true), 0)
         }
         "Embedding" | "PReLU" => (1, 0),
+        "Attention" => (flag("use_scale", false), 0),
         "MultiHeadAttention" => (4 * (1 + bias), 0),
         "Normalization" => (0, 3),
         "Bidirectional" | "TimeDistributed" => {
@@ -358,6 +362,8 @@ pub(super) fn build(
         "Activation" | "ReLU" | "LeakyReLU" | "ELU" | "Softmax" => {
             Box::new(vars.checked(activation::Activated::build(class, config))?)
         }
+        "Dot" => Box::new(vars.checked(dot::Dot::build(config))?),
+        "Attention" => Box::new(dot::Attention::build(config, vars)?),
         "Masking" => Box::new(masking::Masking::build(config)),
         "PReLU" => Box::new(activation::PRelu::build(vars)?),
         "Conv1D" | "Conv2D" | "DepthwiseConv1D" | "DepthwiseConv2D" | "SeparableConv1D"

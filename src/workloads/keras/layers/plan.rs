@@ -4,7 +4,7 @@ use serde_json::Value as Json;
 
 use super::activation::Activation;
 use super::conv::{Padding, Reach};
-use super::{Config, operation, pool, recurrent, shape};
+use super::{Config, dot, operation, pool, recurrent, shape};
 use crate::workloads::keras::call::Call;
 use crate::workloads::keras::config::LayerSpec;
 use crate::workloads::keras::plan::{Budget, Shape};
@@ -27,6 +27,14 @@ pub(in crate::workloads::keras) fn outputs(
         return operation.planned(call, given).map(|shape| vec![shape]);
     }
     match layer.class.as_str() {
+        "Attention" => {
+            let [made, scores] = dot::Attention::planned(&given.args)?;
+            budget.tensor(&scores)?;
+            Ok(match call.is_set("return_attention_scores") {
+                true => vec![made, scores],
+                false => vec![made],
+            })
+        }
         "MultiHeadAttention" => attention(config, call, given, budget),
         class => of_class(class, config, &given.args, budget),
     }
@@ -49,6 +57,7 @@ fn of_class(
             joined(axis.ok_or("its `axis` is no axis")?, inputs)?
         }
         "Dense" => with_last(first, config.size("units")?),
+        "Dot" => dot::Dot::build(config)?.planned(inputs)?,
         "Embedding" => [&first[..], &[config.size("output_dim")?]].concat(),
         "Conv1D" | "Conv2D" | "DepthwiseConv1D" | "DepthwiseConv2D" | "SeparableConv1D"
         | "SeparableConv2D" => convolved(class, config, first, budget)?,
