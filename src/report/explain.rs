@@ -111,6 +111,9 @@ fn rule(e: &Evidence, horizon: u32, look: Look) -> String {
     let what = match e.rises_by {
         RisesBy::Generations => "a generation that outlives all that died came to stay",
         RisesBy::Floor => "all that followed was more than any before",
+        RisesBy::Troughs => {
+            "what a stretch of the longest life held at least was more than any before"
+        }
     };
     let rises = match e.rises.len() {
         0 => "never".to_owned(),

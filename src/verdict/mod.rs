@@ -220,6 +220,9 @@ pub enum RisesBy {
     Generations,
     /// All live bytes that follow are more than all that were before: a block that grows.
     Floor,
+    /// The least live bytes of a stretch as long as the longest life are more than those of any
+    /// before: what is kept is copied now and then.
+    Troughs,
 }
 
 /// The figures behind a verdict. Cycles are counted from the baseline on.
@@ -268,13 +271,6 @@ pub(crate) struct Judgement {
     every_cycle: Option<u64>,
 }
 
-/// Growth that was shown not to be there.
-const FLAT: Slope = Slope {
-    value: 0.0,
-    low: 0.0,
-    high: 0.0,
-};
-
 /// Judges one site by its own series.
 pub(crate) fn judge(series: &Series, terms: Terms) -> Judgement {
     let by_generations = Rises::of_generations(series, terms);
@@ -307,11 +303,20 @@ pub(crate) fn judge(series: &Series, terms: Terms) -> Judgement {
         .judge()
         .filter(|j| j.verdict.is_growth() || (floor.count() >= 3 && generations.is_none()));
     let grows = |j: &Option<Judgement>| j.as_ref().is_some_and(|j| j.verdict.is_growth());
-    if !grows(&generations)
-        && !grows(&by_floor)
-        && let Some(judged) = Rises::judge_growth_by_factors(series, terms)
-    {
-        return judged;
+    let troughs = TROUGHS.map(|lives| Rises::of_troughs(series, lives, terms));
+    if !grows(&generations) && !grows(&by_floor) {
+        // While something may be coming to stay, that decides.
+        let waits = generations
+            .as_ref()
+            .is_some_and(|j| j.verdict == Verdict::Undecided);
+        let by_troughs = troughs.iter().filter_map(Rises::judge);
+        let by_troughs = by_troughs.filter(|j| !waits && j.verdict.is_growth());
+        let other = by_troughs
+            .max_by_key(|j| j.verdict)
+            .or_else(|| Rises::judge_growth_by_factors(series, terms));
+        if let Some(judged) = other {
+            return judged;
+        }
     }
     match (generations, by_floor) {
         (Some(g), Some(f)) if f.verdict.is_growth() && f.verdict > g.verdict => f,
@@ -325,7 +330,7 @@ pub(crate) fn judge(series: &Series, terms: Terms) -> Judgement {
             }
         }
         (None, Some(f)) if f.verdict != Verdict::Cache => f,
-        (None, _) => turnover(series, &by_generations),
+        (None, _) => turnover(series, &by_generations, &troughs),
     }
 }
 
@@ -368,13 +373,21 @@ pub(crate) fn judge_level(before: u64, level: &[u64], terms: Terms) -> Judgement
 /// Lives as long as a third of the run or more are seen too seldom to be told from a stay.
 const LIVES_OF_A_RUN: u32 = 3;
 
+/// Stretches of which the troughs are looked at, in times of one that sees all of a life: of the
+/// longer ones there are fewer, but what comes and goes at random hides fewer of their troughs.
+const TROUGHS: [u32; 2] = [1, 2];
+
+/// Chance below which troughs that rise keep a run from being called clean, and from ending.
+const RISING: f64 = 0.005;
+const MAY_RISE: f64 = 0.05;
+
 /// Nothing stays: a cache that replaces, or churn.
-fn turnover(series: &Series, rises: &Rises) -> Judgement {
+fn turnover(series: &Series, rises: &Rises, troughs: &[Rises; TROUGHS.len()]) -> Judgement {
     let longest = series.longest_life();
     let half = &series.living[series.living.len() / 2..];
     let fewest = half.iter().copied().min().unwrap_or(0);
     let most = half.iter().copied().max().unwrap_or(0);
-    let needed = LIVES_OF_A_RUN * longest;
+    let needed = LIVES_OF_A_RUN * (longest + 1);
     let short = series.boundaries() < needed;
     if short && most as usize >= FEWEST_RISES && rises::is_rising(half) {
         let more = needed - series.boundaries();
@@ -395,6 +408,25 @@ fn turnover(series: &Series, rises: &Rises) -> Judgement {
             .so(Verdict::Undecided, Rule::Open, reason.into())
             .after(FEWEST_QUIET);
     }
+    if rises.is_sign() {
+        let more = rises.quiet_needed() + longest;
+        let reason = format!(
+            "{} generations have outlived all that died, of which one lived for {longest} cycles: \
+             {more} more cycles would tell whether they stay",
+            rises.count()
+        );
+        return rises.so(Verdict::Undecided, Rule::Open, reason).after(more);
+    }
+    if let Some(rising) = troughs.iter().find(|t| t.may_go_on(RISING)) {
+        let more = (longest + 1) * FEWEST_RISES as u32;
+        let reason = format!(
+            "no generation lives longer than {longest} cycles, but what is held at least rises: \
+             {more} more cycles would tell whether it goes on"
+        );
+        return rising
+            .so(Verdict::Undecided, Rule::Open, reason)
+            .after(more);
+    }
     let judged = if fewest >= CACHE_GENERATIONS {
         let reason =
             format!("each new entry replaces an old one: never more than {most} generations alive");
@@ -403,8 +435,13 @@ fn turnover(series: &Series, rises: &Rises) -> Judgement {
         let reason = format!("no generation lives longer than {} cycles", longest.max(1));
         rises.so(Verdict::Churn, Rule::Young, reason)
     };
+    let (bytes_per_cycle, blocks_per_cycle) = troughs[0].slopes();
+    let rise = !troughs[0].can_be_told() || troughs.iter().any(|t| t.may_go_on(MAY_RISE));
+    let is_over = rises.count() == 0 || rises.is_over();
     Judgement {
-        settled: !short && !floor_rises && (rises.count() == 0 || rises.is_over()),
+        settled: !short && !floor_rises && !rise && is_over,
+        bytes_per_cycle,
+        blocks_per_cycle,
         ..judged
     }
 }

@@ -1,8 +1,6 @@
 //! When something came to stay at a site, and what the rhythm of it proves.
 
-use super::{
-    CONFIRMED, Evidence, FEWEST_QUIET, FEWEST_RISES, FLAT, Generation, Judgement, PATIENCE,
-};
+use super::{CONFIRMED, Evidence, FEWEST_QUIET, FEWEST_RISES, Generation, Judgement, PATIENCE};
 use super::{RisesBy, Rule, Series, Terms, Verdict};
 use crate::report::bytes as rounded;
 use crate::statistics::{self, Slope};
@@ -13,6 +11,15 @@ const DOUBT: f64 = 0.05;
 
 /// Cycles of which one, at least, has a step of the floor, where only steps are looked at.
 const SPARSEST: u32 = 4;
+
+/// Fewest rises that are a sign of growth, if not yet a proof.
+const FEWEST_SIGNS: usize = 3;
+
+/// Fewest stretches, each one longer than the longest life, after which anything is clean.
+const FEWEST_STRETCHES: usize = 3;
+
+/// Fewest stretches of which some may be all noise.
+const FEWEST_STEPPED: usize = 12;
 
 /// Least factor by which a container grows, with some allowance (`Vec` and the hash maps double),
 /// and how many such steps in a row are looked at.
@@ -76,7 +83,97 @@ impl Rises {
 
     /// By the floor of live bytes: a rise is where all that follows is above all that was.
     pub(super) fn of_floor(series: &Series, terms: Terms) -> Self {
-        Self::at_floor(series, terms, above_all_before(series), &series.bytes)
+        Self::at_floor(
+            series,
+            terms,
+            above_all_before(&series.bytes),
+            &series.bytes,
+        )
+    }
+
+    /// By troughs: what a stretch of so many times the longest life held at least, where that is
+    /// more than any stretch before. What is kept may be copied now and then, so that none of it ever
+    /// grows old, with room to spare that hides the floor; each stretch still sees all of such a
+    /// turn.
+    ///
+    /// Where some stretches are all noise, steps of the troughs' floor count, if half of the
+    /// stretches have one all the time.
+    pub(super) fn of_troughs(series: &Series, lives: u32, terms: Terms) -> Self {
+        let stretch = lives * (series.longest_life() + 1);
+        let (troughs, lead) = troughs(&series.bytes, stretch as usize);
+        let m = troughs.len();
+        let steps = floor_steps(&troughs);
+        let in_quarter = |q: usize| {
+            let places = m * q / 4 + 1..=m * (q + 1) / 4;
+            let steps = steps.iter().filter(|&&k| places.contains(&(k as usize)));
+            2 * steps.count() >= places.count()
+        };
+        let nth = match m >= FEWEST_STEPPED && (0..4).all(in_quarter) {
+            true => steps,
+            false => above_all_before(&troughs),
+        };
+        let n = series.boundaries();
+        Self {
+            quiet: n - nth.last().map_or(0, |&nth| lead + nth * stretch),
+            // It grew between the lowest boundary of the stretch before and that of this one.
+            at: nth
+                .iter()
+                .map(|&nth| lead + 1 + nth.saturating_sub(2) * stretch)
+                .collect(),
+            level: troughs,
+            bytes: lowest_of_last(&series.bytes, stretch as usize),
+            blocks: lowest_of_last(&series.blocks, stretch as usize),
+            boundaries: n,
+            certain: n,
+            by: RisesBy::Troughs,
+            longest_life: series.longest_life(),
+            terms,
+        }
+    }
+
+    /// Whether there are more rises than the one or two that chance leaves, and they have not
+    /// stopped.
+    pub(super) fn is_sign(&self) -> bool {
+        self.count() >= FEWEST_SIGNS && !self.has_stopped()
+    }
+
+    /// Whether the level rises by more than chance alone would have it, to the end.
+    pub(super) fn may_go_on(&self, significance: f64) -> bool {
+        let m = self.level.len();
+        let chance = |of: &[u64]| statistics::rise_by_chance(of);
+        if m >= 2 * FEWEST_RISES {
+            let all_rise = chance(&self.level) < significance / 10.0;
+            let half_rises = chance(&self.level[m / 2..]) < significance;
+            let late = self.at.iter().filter(|&&k| 2 * k > self.boundaries);
+            let keeps_on = late.count() >= FEWEST_SIGNS && !self.has_stopped();
+            return keeps_on || (all_rise && half_rises);
+        }
+        // Of so few it is a sign if all are in order, as one in m! orders is.
+        let in_order: f64 = (1..=m).map(|k| 1.0 / k as f64).product();
+        (self.level.is_sorted_by(|a, b| a < b) && in_order < significance)
+            || (!self.has_stopped() && chance(&self.level) < significance)
+    }
+
+    /// Whether there is enough of the level to say that it does not rise: it stayed as it was to the
+    /// byte, or was as low again later, or there are enough stretches for a test.
+    pub(super) fn can_be_told(&self) -> bool {
+        let m = self.level.len();
+        let (first, second) = self.level.split_at(m / 2);
+        let stayed = m >= FEWEST_STRETCHES && self.level[m - 1] == self.level[m - 2];
+        let returned = m >= 2 * FEWEST_STRETCHES && second.iter().min() <= first.iter().min();
+        stayed || returned || m >= 2 * FEWEST_RISES
+    }
+
+    /// Growth of the troughs per cycle in their second half; `None` if there are too few.
+    pub(super) fn slopes(&self) -> (Option<Slope>, Option<Slope>) {
+        let stretch = self.longest_life as usize + 1;
+        // One of each stretch: neighbours see the same cells.
+        let half = |of: &[u64]| {
+            let mut ends: Vec<u64> = of.iter().rev().step_by(stretch).copied().collect();
+            ends.reverse();
+            calm(&ends[ends.len() / 2..], stretch)
+        };
+        (half(&self.bytes), half(&self.blocks))
     }
 
     /// What a container does that is grown by a factor: few rises, each of the floor by at least
@@ -86,7 +183,7 @@ impl Rises {
     pub(super) fn judge_growth_by_factors(series: &Series, terms: Terms) -> Option<Judgement> {
         let rises = Self {
             // The life of the block before tells nothing of how long this one stays.
-            at: above_all_before(series),
+            at: above_all_before(&series.bytes),
             bytes: floor_of(&series.bytes),
             blocks: series.blocks.clone(),
             ..Self::of_floor(series, terms)
@@ -137,11 +234,8 @@ impl Rises {
     /// steps, ever denser to the end; they count only where there is one in [`SPARSEST`] cycles
     /// all the time.
     pub(super) fn of_dense_steps(series: &Series, terms: Terms) -> Self {
-        let at = floor_steps(series);
-        let lowest: Vec<u64> = (1..=series.bytes.len())
-            .map(|end| &series.bytes[end.saturating_sub(SPARSEST as usize)..end])
-            .map(|last| last.iter().copied().min().unwrap_or(0))
-            .collect();
+        let at = floor_steps(&series.bytes);
+        let lowest = lowest_of_last(&series.bytes, SPARSEST as usize);
         let mut rises = Self::at_floor(series, terms, at, &lowest);
         let quarter = |n: u32| {
             let from = rises.first() + rises.span() * n / 4;
@@ -204,7 +298,12 @@ impl Rises {
     /// The same up to the last rise that was confirmed.
     fn confirmed_span(&self) -> u32 {
         let old_enough = |&&k: &&u32| k + CONFIRMED <= self.boundaries;
-        let last = self.at.iter().rev().find(old_enough);
+        let unconfirmed = match self.by {
+            // Noise may lift one trough, or two in a row, above all before.
+            RisesBy::Troughs => CONFIRMED as usize - 1,
+            RisesBy::Generations | RisesBy::Floor => 0,
+        };
+        let last = self.at.iter().rev().skip(unconfirmed).find(old_enough);
         last.map_or(0, |last| last - self.first())
     }
 
@@ -214,11 +313,13 @@ impl Rises {
         gaps.max().unwrap_or(1)
     }
 
-    /// Quiet cycles after which filling counts as over: as many as the filling took, and twice
-    /// the longest wait for an entry.
-    fn quiet_needed(&self) -> u32 {
+    /// Quiet cycles after which filling counts as over: as many as the filling took, twice the
+    /// longest wait for an entry, and as many as the longest life, which tells how slow the rhythm
+    /// of the site is.
+    pub(super) fn quiet_needed(&self) -> u32 {
         (self.span() + 1)
             .max(2 * self.longest_gap() + 1)
+            .max(self.longest_life)
             .max(FEWEST_QUIET)
     }
 
@@ -261,7 +362,12 @@ impl Rises {
     }
 
     fn is_believed(&self) -> bool {
-        self.chance() < self.terms.significance()
+        let asked = match self.by {
+            // Bytes that come and go at random are in order now and then, as no generations are.
+            RisesBy::Troughs => self.terms.significance() / 10.0,
+            RisesBy::Generations | RisesBy::Floor => self.terms.significance(),
+        };
+        self.chance() < asked
     }
 
     /// Probability that chance alone makes the level rise as it does in its second half.
@@ -315,13 +421,15 @@ impl Rises {
 
     /// A verdict with the figures of these rises. It is settled unless it says that it may change.
     pub(super) fn so(&self, verdict: Verdict, rule: Rule, reason: String) -> Judgement {
-        let flat = (verdict < Verdict::Undecided).then_some(FLAT);
+        // Where it has stopped, the growth since then.
+        let since = self.last().saturating_sub(1) as usize;
+        let rest = |of: &[u64]| calm(of.get(since..)?, 1).filter(|_| verdict < Verdict::Undecided);
         Judgement {
             verdict,
             reason,
             settled: !matches!(verdict, Verdict::Growing | Verdict::Undecided),
-            bytes_per_cycle: flat,
-            blocks_per_cycle: flat,
+            bytes_per_cycle: rest(&self.bytes),
+            blocks_per_cycle: rest(&self.blocks),
             evidence: Evidence {
                 rule,
                 rises_by: self.by,
@@ -346,6 +454,11 @@ impl Rises {
         match self.by {
             RisesBy::Generations => format!("{n} generations came to stay"),
             RisesBy::Floor => format!("it grew for good {n} times"),
+            RisesBy::Troughs => format!(
+                "what is held is copied or replaced within {} cycles, and was {n} times more than \
+                 ever before",
+                self.longest_life
+            ),
         }
     }
 
@@ -356,7 +469,7 @@ impl Rises {
     fn why_leak(&self) -> String {
         let entries = match self.by {
             RisesBy::Generations => format!("{} entries, ", self.at.len()),
-            RisesBy::Floor => String::new(),
+            RisesBy::Floor | RisesBy::Troughs => String::new(),
         };
         format!(
             "{}, the last time in cycle {} after the warm-up, and nothing went: past the horizon \
@@ -410,22 +523,60 @@ fn floor_of(level: &[u64]) -> Vec<u64> {
     floor
 }
 
-/// Boundaries from which on all live bytes are more than any before.
-fn above_all_before(series: &Series) -> Vec<u32> {
+/// Of each boundary the lowest level of so many up to it.
+fn lowest_of_last(level: &[u64], many: usize) -> Vec<u64> {
+    (1..=level.len())
+        .map(|end| &level[end.saturating_sub(many)..end])
+        .map(|last| last.iter().copied().min().unwrap_or(0))
+        .collect()
+}
+
+/// The lowest levels of stretches of so many boundaries, the last of which ends with the run; and
+/// how many boundaries are left over in front.
+fn troughs(level: &[u64], stretch: usize) -> (Vec<u64>, u32) {
+    let lead = level.len() % stretch;
+    let stretches = level[lead..].chunks(stretch);
+    let lowest = stretches.map(|s| s.iter().copied().min().unwrap_or(0));
+    (lowest.collect(), lead as u32)
+}
+
+/// The slope per cycle of what does not grow, of which every so manyth cycle is given: 0, if that
+/// is within its interval. `None` if it differs and is too short for an interval.
+fn calm(level: &[u64], every: usize) -> Option<Slope> {
+    let differs = level.windows(2).any(|w| w[0] != w[1]);
+    if differs && level.len() < FEWEST_RISES {
+        return None;
+    }
+    let slope = statistics::theil_sen(level).unwrap_or(Slope {
+        value: 0.0,
+        low: 0.0,
+        high: 0.0,
+    });
+    let is_flat = slope.low <= 0.0 && slope.high >= 0.0;
+    let per_cycle = |of: f64| of / every as f64;
+    Some(Slope {
+        value: if is_flat { 0.0 } else { per_cycle(slope.value) },
+        low: per_cycle(slope.low),
+        high: per_cycle(slope.high),
+    })
+}
+
+/// Where all that follows is more than anything before, counted from 1.
+fn above_all_before(level: &[u64]) -> Vec<u32> {
     let mut at = Vec::new();
     let mut highest = 0;
-    for (k, (floor, &bytes)) in (1..).zip(floor_of(&series.bytes).into_iter().zip(&series.bytes)) {
+    for (k, (floor, &value)) in (1..).zip(floor_of(level).into_iter().zip(level)) {
         if floor > highest {
             at.push(k);
         }
-        highest = highest.max(bytes);
+        highest = highest.max(value);
     }
     at
 }
 
 /// Boundaries at which the floor is higher than before.
-fn floor_steps(series: &Series) -> Vec<u32> {
-    let floor = floor_of(&series.bytes);
+fn floor_steps(level: &[u64]) -> Vec<u32> {
+    let floor = floor_of(level);
     let steps = (1..floor.len()).filter(|&k| floor[k] > floor[k - 1]);
     steps.map(|k| k as u32 + 1).collect()
 }
@@ -433,7 +584,7 @@ fn floor_steps(series: &Series) -> Vec<u32> {
 /// Whether the floor has more steps than a level that comes and goes leaves: of n values in random
 /// order about ln n are lower than all that follow.
 pub(super) fn floor_may_rise(series: &Series) -> bool {
-    2 * floor_steps(series).len() > series.bytes.len()
+    2 * floor_steps(&series.bytes).len() > series.bytes.len()
 }
 
 /// Whether there is reason to doubt that a count stays as it is.
@@ -470,7 +621,6 @@ impl Judgement {
         self.settled = true;
         self.evidence.rule = Rule::Young;
         self.evidence.more_cycles = None;
-        (self.bytes_per_cycle, self.blocks_per_cycle) = (Some(FLAT), Some(FLAT));
         self
     }
 

@@ -331,3 +331,88 @@ fn the_worst_verdict_is_the_greatest() {
     assert_eq!(Verdict::ALL.iter().max(), Some(&Verdict::Leak));
     assert!(Verdict::ALL.is_sorted());
 }
+
+/// A log that grows by 500 bytes a cycle in a buffer that doubles, and is shrunk to what it holds
+/// every so manyth cycle, up to a number of cycles.
+fn shrunk(n: u32, every: u32, until: u32) -> Vec<Life> {
+    let (mut held, mut room, mut born) = (0, 0, 1);
+    let mut lives = Vec::new();
+    for k in 1..=n {
+        held += if k <= until { 500 } else { 0 };
+        let grown = if held > room { 2 * held } else { room };
+        let now = if k % every == 0 { held } else { grown };
+        if now != room || k % every == 0 {
+            lives.push((born, Some(k), room));
+            (room, born) = (now, k);
+        }
+    }
+    lives.push((born, None, room));
+    lives
+}
+
+#[test]
+fn what_is_copied_now_and_then_is_a_leak_though_none_of_it_grows_old() {
+    for every in 2..=12 {
+        let judged = judge(&series(192, shrunk(192, every, 192)), Terms::fixed(64));
+        assert_eq!(
+            judged.verdict,
+            Verdict::Leak,
+            "every {every}: {}",
+            judged.reason
+        );
+        let rate = judged.bytes_per_cycle.unwrap();
+        assert!(
+            rate.low <= 500.0 && 500.0 <= rate.high,
+            "every {every}: {rate:?}"
+        );
+        let (n, judged) = synthetic::judged_until_settled(192, &shrunk(192, every, 192), 64, 0);
+        assert_eq!(judged.verdict, Verdict::Leak, "every {every}, after {n}");
+    }
+}
+
+#[test]
+fn what_is_copied_now_and_then_and_stops_within_the_horizon_is_none() {
+    for every in 2..=12 {
+        for until in [10, 30, 60] {
+            for n in [80, 120, 192] {
+                let found = judge(&series(n, shrunk(n, every, until)), Terms::fixed(64));
+                assert_ne!(
+                    found.verdict,
+                    Verdict::Leak,
+                    "every {every} until {until}, {n} cycles: {}",
+                    found.reason
+                );
+            }
+            let (_, found) =
+                synthetic::judged_until_settled(192, &shrunk(192, every, until), 64, 0);
+            assert!(found.verdict < Verdict::Undecided, "{}", found.reason);
+        }
+    }
+}
+
+#[test]
+fn nothing_is_clean_while_what_it_holds_rises() {
+    for every in [3, 4, 10] {
+        for n in FEWEST_CYCLES..=192 {
+            let terms = Terms::at(n, 64);
+            let judged = judge(&series(n, shrunk(n, every, n)), terms);
+            assert!(
+                judged.verdict >= Verdict::Undecided || !judged.settled,
+                "every {every}, {n} cycles: {}",
+                judged.reason
+            );
+        }
+    }
+}
+
+#[test]
+fn what_does_not_grow_has_a_slope_that_was_measured() {
+    // A buffer that is replaced in each cycle, of a size at random: about 0, within some bounds.
+    let mut random = crate::random::Random::new(5);
+    let buffer = (1..=80).map(|k| (k, Some(k + 1), 1000 + random.below(1000)));
+    let judged = judge(&series(80, buffer.collect::<Vec<_>>()), Terms::fixed(64));
+    assert_eq!(judged.verdict, Verdict::Churn);
+    let slope = judged.bytes_per_cycle.unwrap();
+    assert_eq!(slope.value, 0.0);
+    assert!(slope.low < 0.0 && slope.high > 0.0, "{slope:?}");
+}
