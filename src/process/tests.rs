@@ -204,3 +204,18 @@ fn some_pages_of_a_library_hold_nobody_up() {
         assert!(judged.verdict < Verdict::Undecided, "{cycles}");
     }
 }
+
+#[test]
+fn a_second_step_of_what_c_code_holds_keeps_a_run_from_ending() {
+    let settled = |steps: &'static [u64]| {
+        let journal = journal_of(12, |cycle, counts| {
+            let taken = steps.iter().filter(|&&at| at <= cycle).count() as u64;
+            c_code_holds(counts, 20_000 * taken);
+        });
+        let judged = judge(&journal, Terms::at(9, HORIZON));
+        let c_code = judged.into_iter().find(|(what, ..)| *what == Grows::CHeap);
+        c_code.expect("it is judged").2.settled
+    };
+    assert!(settled(&[]) && settled(&[5]));
+    assert!(!settled(&[5, 10]));
+}

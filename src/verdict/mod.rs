@@ -366,7 +366,10 @@ pub(crate) fn judge_level(before: u64, level: &[u64], terms: Terms) -> Judgement
     match rises.judge() {
         // One or two steps are what noise leaves.
         Some(judged) if rises.count() >= 3 => judged,
-        _ => rises.so(Verdict::Churn, Rule::Young, "it does not rise".into()),
+        _ => Judgement {
+            settled: rises.count() < 2 || rises.has_stopped(),
+            ..rises.so(Verdict::Churn, Rule::Young, "it does not rise".into())
+        },
     }
 }
 
