@@ -40,6 +40,20 @@ pub(crate) struct Measured {
     pub(crate) unwritten: Option<Error>,
 }
 
+impl Measured {
+    /// The report, if all files beside it are there.
+    ///
+    /// # Errors
+    /// The one that kept a file from being written; as that of a failed run if the run failed.
+    pub(crate) fn check_written(self) -> Result<Report, Error> {
+        match self.unwritten {
+            None => Ok(self.report),
+            Some(error) if self.report.ended.is_complete() => Err(error),
+            Some(error) => Err(Error::child(error.to_string())),
+        }
+    }
+}
+
 /// How far a run is.
 #[cfg_attr(
     not(feature = "cli"),

@@ -104,6 +104,9 @@ pub(crate) fn report(journal: &Journal, mut folding: Folding, with: Circumstance
         );
     }
     warnings.extend(process.doubts());
+    if run == RunVerdict::Undecided && ended.is_complete() {
+        warnings.extend(gave_up(journal, &process));
+    }
     warnings.extend(known);
     Report {
         schema: SCHEMA.into(),
@@ -337,6 +340,24 @@ fn summary(
         }
         RunVerdict::Clean => format!("nothing grows, seen over {looked}"),
     }
+}
+
+/// Why a run that ends by itself has ended before all was told.
+fn gave_up(journal: &Journal, process: &Process) -> Option<String> {
+    let (reached, most) = (journal.boundaries.len() as u32, journal.start.cycles);
+    if !journal.start.auto || reached >= most {
+        return None;
+    }
+    let open = process
+        .parts
+        .iter()
+        .filter(|p| p.verdict == Verdict::Undecided);
+    let more = open.filter_map(|p| p.evidence.more_cycles).max()?;
+    let enough = u64::from(reached) + u64::from(more);
+    Some(format!(
+        "the run ended after {reached} of at most {most} cycles, because the rest would not have \
+         told more: about --cycles {enough} would"
+    ))
 }
 
 fn warnings(

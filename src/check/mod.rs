@@ -12,7 +12,7 @@ use crate::cycle::{self as cycles, Body, Failure, HeapKind, Plan, Strategies, St
 use crate::error::Error;
 use crate::heap;
 use crate::limits::{Budget, Limits};
-use crate::measure::{self, Measured, Request};
+use crate::measure::{self, Request};
 use crate::report::{self, Report, printable, terminal};
 use crate::verdict;
 
@@ -337,14 +337,7 @@ impl Check {
             config,
         };
         match measure::measure(request, &AtomicBool::new(false), |_| {}) {
-            Ok(Measured {
-                report,
-                unwritten: None,
-            }) => Ok((report, folder)),
-            Ok(Measured {
-                unwritten: Some(error),
-                ..
-            }) => Err(error),
+            Ok(measured) => measured.check_written().map(|report| (report, folder)),
             // It ended as if all were well.
             Err(error) if error.is_not_begun() => Err(did_not_begin(&test.name, &folder)),
             Err(error) => Err(error),

@@ -70,6 +70,14 @@ fn file(path: &Path) -> Result<PathBuf, Error> {
 
 type Chosen<'a> = (Vec<(usize, &'a Site)>, Vec<&'a Part>);
 
+/// Whether a part of the process is called so: `c-heap`, `heap` or `growth in the C heap`.
+fn is_called(part: &Part, which: &str) -> bool {
+    let which = which.to_lowercase();
+    [part.what.key(), part.what.name()]
+        .iter()
+        .any(|name| name.to_lowercase().contains(&which))
+}
+
 /// The sites that are meant, with their numbers, and the parts of the process.
 fn choose<'a>(report: &'a Report, which: Option<&str>) -> Result<Chosen<'a>, Error> {
     let mut sites: Vec<(usize, &Site)> = (1..).zip(&report.sites).collect();
@@ -89,7 +97,7 @@ fn choose<'a>(report: &'a Report, which: Option<&str>) -> Result<Chosen<'a>, Err
         s.function.contains(which) || s.location().contains(which) || s.fingerprint == which
     };
     sites.retain(|&(n, s)| by_number.map_or_else(|| names(s), |number| n == number));
-    parts.retain(|p| p.what.key() == which);
+    parts.retain(|p| by_number.is_none() && is_called(p, which));
     if sites.is_empty() && parts.is_empty() {
         let keys: Vec<&str> = report.process.parts.iter().map(|p| p.what.key()).collect();
         return Err(Error::usage(format!(

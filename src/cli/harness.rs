@@ -179,10 +179,7 @@ fn measure(entry: &Entry) -> Result<(Outcome, String), Error> {
         config,
     };
     let measured = measure::measure(request, &AtomicBool::new(false), |_| {})?;
-    if let Some(error) = measured.unwritten {
-        return Err(error);
-    }
-    let report = measured.report;
+    let report = measured.check_written()?;
     let outcome = Outcome::of(report.verdict, report.ended.is_complete());
     let page = terminal::render(
         &report,

@@ -160,11 +160,8 @@ fn measure(args: &Args, entry: &Entry) -> Result<Outcome, Error> {
     let measured = measure::measure(request, &interrupted, |how_far| progress.show(how_far))?;
     drop(progress);
     out.keep();
-    let report = measured.report;
-    show(args, &report, &out)?;
-    if let Some(error) = measured.unwritten {
-        return Err(error);
-    }
+    show(args, &measured.report, &out)?;
+    let report = measured.check_written()?;
     Ok(Outcome::of(report.verdict, report.ended.is_complete()))
 }
 

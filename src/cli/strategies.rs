@@ -163,12 +163,24 @@ pub(super) fn run(args: &Args, workloads: &[Entry]) -> Result<Outcome, Error> {
         let measured = measure::measure(request, &interrupted, |how_far| bar.show(how_far));
         drop(bar);
         out.keep();
-        let report = measured.map_err(|e| e.hint(format!("it was the run {}", run.name())))?;
-        if let Some(error) = report.unwritten {
-            return Err(error);
-        }
-        rows.push(Row::of(&report.report, run.size(), run.precision(), facts));
-        if report.report.ended.how == crate::child::How::Interrupted {
+        let measured = match measured {
+            Ok(measured) => measured,
+            // A limit may be less than a process needs to begin: that is an answer, too.
+            Err(e) if e.is_child() && args.memory_limit.is_some() => {
+                let why = e.to_string();
+                rows.push(Row::not_begun(
+                    run.strategy,
+                    run.size(),
+                    run.precision(),
+                    &why,
+                ));
+                continue;
+            }
+            Err(e) => return Err(e.hint(format!("it was the run {}", run.name()))),
+        };
+        let report = measured.check_written()?;
+        rows.push(Row::of(&report, run.size(), run.precision(), facts));
+        if report.ended.how == crate::child::How::Interrupted {
             break;
         }
     }

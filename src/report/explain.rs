@@ -216,7 +216,7 @@ fn otherwise(verdict: Verdict, e: &Evidence) -> String {
              --horizon (up to {}) makes it a leak now",
             e.span.max(1)
         ),
-        (Verdict::Undecided, _) => format!("{more} more cycles would tell"),
+        (Verdict::Undecided, _) => format!("it takes at least {more} more cycles to tell"),
         (Verdict::Cache, Rule::Stopped) => format!(
             "it would be growing if something had come to stay within the last {} cycles",
             e.quiet_needed

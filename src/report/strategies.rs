@@ -108,6 +108,30 @@ impl Row {
     }
 }
 
+impl Row {
+    /// The row of a run that reached no boundary under the limit that it was given.
+    #[cfg_attr(not(feature = "cli"), allow(dead_code))]
+    pub(crate) fn not_begun(strategy: Strategy, size: u32, precision: &str, why: &str) -> Self {
+        Self {
+            strategy,
+            size,
+            precision: precision.into(),
+            verdict: RunVerdict::Undecided,
+            complete: false,
+            died: Some((0, one_line(why))),
+            bytes_per_cycle: None,
+            peak_live_bytes: 0,
+            peak_resident_bytes: None,
+            end_resident_bytes: None,
+            seconds_per_cycle: 0.0,
+            allocations_per_cycle: 0,
+            loaded_bytes: 0,
+            load_peak_bytes: 0,
+            model: None,
+        }
+    }
+}
+
 impl Comparison {
     /// The comparison as JSON, indented.
     pub fn to_json(&self) -> String {
@@ -145,7 +169,11 @@ pub fn render(comparison: &Comparison, look: Look) -> String {
         text += &table(&strategy_columns(comparison, &rows), look);
         for row in rows {
             if let Some((cycle, why)) = &row.died {
-                let _ = writeln!(text, "  {} died in cycle {cycle}: {why}", row.strategy);
+                let when = match cycle {
+                    0 => "before its first cycle".to_owned(),
+                    n => format!("in cycle {n}"),
+                };
+                let _ = writeln!(text, "  {} died {when}: {why}", row.strategy);
             }
         }
     }
@@ -198,15 +226,16 @@ fn strategy_columns(comparison: &Comparison, rows: &[&Row]) -> Vec<Column> {
         column("at the end", rows, |r| {
             optional(r.end_resident_bytes.map(|b| b as f64))
         }),
-        column("ms/cycle", rows, |r| {
-            format!("{:.2}", r.seconds_per_cycle * 1e3)
+        column("ms/cycle", rows, |r| match r.seconds_per_cycle > 0.0 {
+            true => format!("{:.2}", r.seconds_per_cycle * 1e3),
+            false => String::new(),
         }),
         column("blocks/cycle", rows, |r| exact(r.allocations_per_cycle)),
     ];
     if comparison.memory_limit.is_some() {
         columns.push(column("survived", rows, |r| match &r.died {
             None => "yes".into(),
-            Some((cycle, _)) => format!("{} cycles", cycle - 1),
+            Some((cycle, _)) => format!("{} cycles", cycle.saturating_sub(1)),
         }));
     }
     columns
@@ -267,8 +296,9 @@ fn precision_columns(rows: &[&Row]) -> Vec<Column> {
         }),
         column("peak loading", rows, |r| bytes(r.load_peak_bytes as f64)),
         column("live serving", rows, |r| bytes(r.loaded_bytes as f64)),
-        column("ms/cycle", rows, |r| {
-            format!("{:.2}", r.seconds_per_cycle * 1e3)
+        column("ms/cycle", rows, |r| match r.seconds_per_cycle > 0.0 {
+            true => format!("{:.2}", r.seconds_per_cycle * 1e3),
+            false => String::new(),
         }),
         column("error", rows, |r| {
             let error = r.model.map(|m| m.error);

@@ -251,7 +251,7 @@ pub struct Evidence {
     pub significance: f64,
     /// How often the run was looked at; 0 if its length was fixed beforehand.
     pub look: u32,
-    /// Further cycles that would tell, where it cannot be told yet.
+    /// Further cycles that it takes at least, where it cannot be told yet.
     pub more_cycles: Option<u32>,
 }
 
@@ -396,7 +396,7 @@ fn turnover(series: &Series, rises: &Rises, troughs: &[Rises; TROUGHS.len()]) ->
         let more = needed - series.boundaries();
         let reason = format!(
             "{most} generations are alive, ever more, but one lived for {longest} cycles before it \
-             died: {more} more cycles would tell whether the rest stays"
+             died: it takes at least {more} more cycles to tell whether the rest stays"
         );
         return Judgement {
             settled: false,
@@ -405,7 +405,7 @@ fn turnover(series: &Series, rises: &Rises, troughs: &[Rises; TROUGHS.len()]) ->
     }
     let floor_rises = rises::floor_may_rise(series);
     if floor_rises && series.boundaries() >= 2 * FEWEST_QUIET {
-        let reason = "blocks are replaced, and what they hold at least rises: more cycles would tell \
+        let reason = "blocks are replaced, and what they hold at least rises: only more cycles tell \
                       whether it goes on";
         return rises
             .so(Verdict::Undecided, Rule::Open, reason.into())
@@ -415,7 +415,7 @@ fn turnover(series: &Series, rises: &Rises, troughs: &[Rises; TROUGHS.len()]) ->
         let more = rises.quiet_needed() + longest;
         let reason = format!(
             "{} generations have outlived all that died, of which one lived for {longest} cycles: \
-             {more} more cycles would tell whether they stay",
+             it takes at least {more} more cycles to tell whether they stay",
             rises.count()
         );
         return rises.so(Verdict::Undecided, Rule::Open, reason).after(more);
@@ -424,7 +424,7 @@ fn turnover(series: &Series, rises: &Rises, troughs: &[Rises; TROUGHS.len()]) ->
         let more = (longest + 1) * FEWEST_RISES as u32;
         let reason = format!(
             "no generation lives longer than {longest} cycles, but what is held at least rises: \
-             {more} more cycles would tell whether it goes on"
+             it takes at least {more} more cycles to tell whether it goes on"
         );
         return rising
             .so(Verdict::Undecided, Rule::Open, reason)

@@ -507,7 +507,7 @@ impl Rises {
         };
         format!(
             "{}{slower}, the last time {} cycles ago: not enough to tell growth from a cache; \
-             {more} more cycles would",
+             that takes at least {more} more cycles",
             self.history(),
             self.quiet
         )
@@ -543,15 +543,17 @@ fn troughs(level: &[u64], stretch: usize) -> (Vec<u64>, u32) {
 /// The slope per cycle of what does not grow, of which every so manyth cycle is given: 0, if that
 /// is within its interval. `None` if it differs and is too short for an interval.
 fn calm(level: &[u64], every: usize) -> Option<Slope> {
-    let differs = level.windows(2).any(|w| w[0] != w[1]);
-    if differs && level.len() < FEWEST_RISES {
+    if level.windows(2).all(|w| w[0] == w[1]) {
+        return Some(Slope {
+            value: 0.0,
+            low: 0.0,
+            high: 0.0,
+        });
+    }
+    if level.len() < FEWEST_RISES {
         return None;
     }
-    let slope = statistics::theil_sen(level).unwrap_or(Slope {
-        value: 0.0,
-        low: 0.0,
-        high: 0.0,
-    });
+    let slope = statistics::theil_sen(level)?;
     let is_flat = slope.low <= 0.0 && slope.high >= 0.0;
     let per_cycle = |of: f64| of / every as f64;
     Some(Slope {
