@@ -303,18 +303,19 @@ pub(crate) fn judge(series: &Series, terms: Terms) -> Judgement {
         .judge()
         .filter(|j| j.verdict.is_growth() || (floor.count() >= 3 && generations.is_none()));
     let grows = |j: &Option<Judgement>| j.as_ref().is_some_and(|j| j.verdict.is_growth());
-    let troughs = TROUGHS.map(|lives| Rises::of_troughs(series, lives, terms));
+    let troughs = || TROUGHS.map(|lives| Rises::of_troughs(series, lives, terms));
     if !grows(&generations) && !grows(&by_floor) {
-        // While something may be coming to stay, that decides.
-        let waits = generations
-            .as_ref()
-            .is_some_and(|j| j.verdict == Verdict::Undecided);
-        let by_troughs = troughs.iter().filter_map(Rises::judge);
-        let by_troughs = by_troughs.filter(|j| !waits && j.verdict.is_growth());
-        let other = by_troughs
-            .max_by_key(|j| j.verdict)
-            .or_else(|| Rises::judge_growth_by_factors(series, terms));
-        if let Some(judged) = other {
+        // While something may be coming to stay, that decides; and where nothing died, all does.
+        let waits = |j: &Judgement| j.verdict == Verdict::Undecided;
+        let is_told = series.longest_life() == 0 || generations.as_ref().is_some_and(waits);
+        let by_troughs = (!is_told).then(|| {
+            let judged = troughs().into_iter().filter_map(|t| t.judge());
+            judged
+                .filter(|j| j.verdict.is_growth())
+                .max_by_key(|j| j.verdict)
+        });
+        let by_factors = || Rises::judge_growth_by_factors(series, terms);
+        if let Some(judged) = by_troughs.flatten().or_else(by_factors) {
             return judged;
         }
     }
@@ -330,7 +331,7 @@ pub(crate) fn judge(series: &Series, terms: Terms) -> Judgement {
             }
         }
         (None, Some(f)) if f.verdict != Verdict::Cache => f,
-        (None, _) => turnover(series, &by_generations, &troughs),
+        (None, _) => turnover(series, &by_generations, &troughs()),
     }
 }
 
