@@ -48,7 +48,7 @@ pub fn render(report: &Report, index: usize, site: &Site, look: Look) -> String 
             rate(high)
         );
     }
-    text += &rule(&site.evidence, report.horizon, look);
+    text += &rule(&site.evidence, report.horizon, true, look);
     text += "\nwhat would have changed it\n";
     text += &folded(&otherwise(site.verdict, &site.evidence), 2, look);
     stacks(site, look, &mut text);
@@ -72,7 +72,7 @@ pub fn render_part(report: &Report, part: &Part, look: Look) -> String {
     if let Some(slope) = part.per_cycle {
         let _ = writeln!(text, "  growth (Theil-Sen): {} {unit} a cycle", rate(slope));
     }
-    text += &rule(&part.evidence, report.horizon, look);
+    text += &rule(&part.evidence, report.horizon, false, look);
     text += "\nwhat would have changed it\n";
     text += &folded(&otherwise(part.verdict, &part.evidence), 2, look);
     text
@@ -97,7 +97,8 @@ fn chart(what: &str, series: &[u64], unit: &str, report: &Report) -> String {
     text
 }
 
-fn rule(e: &Evidence, horizon: u32, look: Look) -> String {
+/// Of a part of the process only its level is known, and no lives.
+fn rule(e: &Evidence, horizon: u32, has_lives: bool, look: Look) -> String {
     let mut text = String::from("\nthe figures that decide\n");
     let mut line = |label: &str, value: &str| {
         let folded = folded(value, LABEL, look);
@@ -142,10 +143,12 @@ fn rule(e: &Evidence, horizon: u32, look: Look) -> String {
             ),
         );
     }
-    line(
-        "longest life",
-        &format!("{} cycles, of what died", e.longest_life),
-    );
+    if has_lives {
+        line(
+            "longest life",
+            &format!("{} cycles, of what died", e.longest_life),
+        );
+    }
     let looks = match e.look {
         0 => "the run's length was fixed beforehand".to_owned(),
         n => format!("this is look {n}, and all looks together spend no more than 0.01"),
@@ -164,7 +167,8 @@ fn rule(e: &Evidence, horizon: u32, look: Look) -> String {
         Rule::NotYet => "rises go on, and the horizon is not reached",
         Rule::Stopped => "rises stopped, for as long as they took",
         Rule::Replaced => "each new generation replaces an old one",
-        Rule::Young => "generations die young",
+        Rule::Young if has_lives => "generations die young",
+        Rule::Young => "it does not rise",
         Rule::BeforeBaseline => "nothing was born after the warm-up",
         Rule::TooFewCycles => "fewer cycles than any rule needs",
         Rule::TooLittle => "it grows, but by no more than what the system itself may keep",
