@@ -3,7 +3,7 @@
 //! Runs in the measured process and lives in mappings of its own. What it hands on is the
 //! difference to the boundary before, because most survivors stay as they are.
 
-use crate::heap::{self, Birth, Block, MappedVec, NoMemory, SiteId};
+use crate::heap::{self, Birth, Lived, MappedVec, NoMemory, SiteId};
 use crate::journal::Row;
 
 /// One slot of the table; free while `blocks` is 0.
@@ -120,9 +120,10 @@ impl Census {
     pub(crate) fn take(&mut self) -> Result<(), NoMemory> {
         let mut result = Ok(());
         self.begin()?;
-        heap::for_each_block(|block| {
+        self.chunks = heap::totals().chunks;
+        heap::for_each_lived(|lived| {
             if result.is_ok() {
-                result = self.count(&block);
+                result = self.count(&lived);
             }
         });
         result?;
@@ -133,24 +134,22 @@ impl Census {
         std::mem::swap(&mut self.now, &mut self.before);
         self.now.clear()?;
         self.setup = (0, 0);
-        self.chunks = 0;
         Ok(())
     }
 
-    fn count(&mut self, block: &Block) -> Result<(), NoMemory> {
-        let Birth { cycle, phase } = block.birth;
-        self.chunks += heap::c_heap::chunk(block.size);
+    fn count(&mut self, lived: &Lived) -> Result<(), NoMemory> {
+        let Birth { cycle, phase } = lived.birth;
         if cycle == 0 {
-            self.setup.0 += block.size as u64;
-            self.setup.1 += 1;
+            self.setup.0 += lived.bytes;
+            self.setup.1 += lived.blocks;
             return Ok(());
         }
         self.now.add(&Row {
-            site: block.site,
+            site: lived.site,
             birth: cycle,
             phase,
-            bytes: block.size as u64,
-            blocks: 1,
+            bytes: lived.bytes,
+            blocks: lived.blocks,
         })
     }
 
@@ -194,16 +193,16 @@ mod tests {
     use super::*;
     use std::collections::BTreeMap;
 
-    fn block(site: SiteId, cycle: u32, size: usize) -> Block {
-        Block {
-            address: 8,
-            size,
+    fn block(site: SiteId, cycle: u32, size: u64) -> Lived {
+        Lived {
             site,
             birth: Birth { cycle, phase: 2 },
+            bytes: size,
+            blocks: 1,
         }
     }
 
-    fn take(census: &mut Census, blocks: &[Block]) -> Vec<(u32, u32, u64, u64)> {
+    fn take(census: &mut Census, blocks: &[Lived]) -> Vec<(u32, u32, u64, u64)> {
         census.begin().unwrap();
         for b in blocks {
             census.count(b).unwrap();
@@ -241,12 +240,12 @@ mod tests {
         let mut census = Census::new();
         let mut state: BTreeMap<(u32, u32), (u64, u64)> = BTreeMap::new();
         for boundary in 1..30_u32 {
-            let blocks: Vec<Block> = (0..4000_u32)
+            let blocks: Vec<Lived> = (0..4000_u32)
                 .map(|i| {
                     block(
                         i % 700 + 1,
                         boundary - i % boundary,
-                        (i * boundary) as usize % 97,
+                        u64::from(i * boundary) % 97,
                     )
                 })
                 .collect();
@@ -260,7 +259,7 @@ mod tests {
             let mut truth: BTreeMap<(u32, u32), (u64, u64)> = BTreeMap::new();
             for b in &blocks {
                 let e = truth.entry((b.site, b.birth.cycle)).or_default();
-                e.0 += b.size as u64;
+                e.0 += b.bytes;
                 e.1 += 1;
             }
             assert_eq!(state, truth, "boundary {boundary}");

@@ -7,10 +7,18 @@
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::path::Path;
 
-use super::ledger::Block;
-use super::{Backend, LEDGER, ORIGINS};
+use super::Backend;
+use super::address_map::{AddressMap, Block};
+use super::ledger::Birth;
+use super::sites::SiteId;
 
 pub(super) static ALLOCATOR: dhat::Alloc = dhat::Alloc;
+
+/// All live blocks, as the ledger has them.
+static KNOWN: AddressMap = AddressMap::new();
+
+/// Of each block that dhat knows by an earlier `realloc` the first one.
+static ORIGINS: AddressMap = AddressMap::new();
 
 /// The last cycle before the window: blocks born in it or earlier are unknown to dhat.
 static WINDOW_AFTER: AtomicU32 = AtomicU32::new(u32::MAX);
@@ -38,23 +46,47 @@ impl Drop for Window {
     }
 }
 
-/// Takes out what the block at `address` was before it was reallocated.
+/// A block and, if it was reallocated, what it was first.
+pub(super) type Taken = (Block, Option<Block>);
+
+/// Keeps a block that the ledger has recorded in a row of this site and birth.
 #[inline]
-pub(super) fn take_origin(address: usize) -> Option<Block> {
-    if WINDOW_AFTER.load(Relaxed) == u32::MAX {
+pub(super) fn record(state: u8, address: usize, size: usize, (site, birth): (SiteId, u32)) {
+    if Backend::of_state(state) == Backend::Dhat {
+        KNOWN.insert(&Block {
+            address,
+            size,
+            site,
+            birth: Birth::unpacked(birth),
+        });
+    }
+}
+
+/// Takes a block out that is about to be freed or reallocated.
+#[inline]
+pub(super) fn take(state: u8, address: usize) -> Option<Taken> {
+    if Backend::of_state(state) != Backend::Dhat {
         return None;
     }
-    ORIGINS.remove(address)
+    let block = KNOWN.remove(address)?;
+    Some((block, ORIGINS.remove(address)))
+}
+
+/// Puts back what [`take`] took out.
+#[inline]
+pub(super) fn put_back(taken: Option<Taken>) {
+    let Some((block, origin)) = taken else { return };
+    KNOWN.insert(&block);
+    if let Some(origin) = origin {
+        ORIGINS.insert(&origin);
+    }
 }
 
 /// After a successful `realloc`: remembers under the new address what dhat still takes the block
-/// for. `old` is the block as the ledger had it and, if it was reallocated before, its origin.
+/// for.
 #[inline]
-pub(super) fn keep_origin(state: u8, old: Option<(Block, Option<Block>)>, new: usize) {
-    if Backend::of_state(state) != Backend::Dhat {
-        return;
-    }
-    let Some((block, origin)) = old else { return };
+pub(super) fn keep_origin(taken: Option<Taken>, new: usize) {
+    let Some((block, origin)) = taken else { return };
     let first = origin.unwrap_or(block);
     // A block from before the window is new to dhat at its first `realloc` inside it.
     if first.birth.cycle > WINDOW_AFTER.load(Relaxed) {
@@ -68,7 +100,7 @@ pub(super) fn keep_origin(state: u8, old: Option<(Block, Option<Block>)>, new: u
 /// Visits every live block that dhat knows, with the site that dhat has it under.
 pub(crate) fn for_each_known_block(mut visit: impl FnMut(Block)) {
     let window_after = WINDOW_AFTER.load(Relaxed);
-    LEDGER.for_each(|block| {
+    KNOWN.for_each(|block| {
         if block.birth.cycle > window_after {
             // Taken out and put back: the table has no plain look-up, and this happens once.
             let origin = ORIGINS.remove(block.address);

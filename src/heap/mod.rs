@@ -7,6 +7,8 @@ use core::alloc::{GlobalAlloc, Layout};
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::alloc::System;
 
+#[cfg(feature = "dhat")]
+mod address_map;
 pub(crate) mod c_heap;
 #[cfg(target_arch = "x86_64")]
 mod cfi;
@@ -16,19 +18,23 @@ pub(crate) mod dhat;
 pub(crate) mod jemalloc;
 mod ledger;
 mod mapped;
+mod rows;
 mod sites;
 mod spin;
 mod stacks;
+mod table;
 mod thread;
 mod unwind;
 
-pub(crate) use ledger::{Birth, Block, MAX_CYCLE, Totals};
+pub(crate) use ledger::{Birth, Lived, MAX_CYCLE};
 pub(crate) use mapped::{MappedVec, NoMemory, mapped_bytes};
+pub(crate) use rows::Totals;
 pub(crate) use sites::{NO_SITE, SiteId};
 pub(crate) use stacks::each as stacks;
 pub(crate) use thread::pause;
 
 use ledger::Ledger;
+use rows::RowId;
 use sites::Sites;
 use thread::{Busy, Thread};
 use unwind::Registers;
@@ -39,10 +45,6 @@ pub(crate) const ENV_HEAP: &core::ffi::CStr = c"AFTERDROP_HEAP";
 
 static LEDGER: Ledger = Ledger::new();
 static SITES: Sites = Sites::new();
-
-/// First site of each block that dhat knows by an earlier `realloc`: see [`dhat`].
-#[cfg(feature = "dhat")]
-static ORIGINS: Ledger = Ledger::new();
 
 /// The running cycle and phase: `cycle << 3 | phase`.
 static NOW: AtomicU32 = AtomicU32::new(0);
@@ -206,7 +208,7 @@ impl<A: GlobalAlloc> Heap<A> {
             // SAFETY: the caller's promise, passed on.
             let at = unsafe { self.backend_alloc(state, layout, zeroed) };
             if !at.is_null() {
-                record(thread, at as usize, layout.size(), here);
+                record(thread, state, at as usize, layout.size(), here);
             }
             thread::stop_clock(clock);
             at
@@ -223,24 +225,28 @@ impl<A: GlobalAlloc> Heap<A> {
     #[inline(never)]
     unsafe fn measured_dealloc(&self, state: u8, at: *mut u8, layout: Layout) {
         let state = decided(state);
-        if state & RECORDING != 0 {
-            // Forget first: once freed, another thread may get this address and record it, and a
-            // late forget would erase that thread's block.
-            let recorded = thread::enter(|thread| {
-                let clock = thread.clock();
-                forget(thread, at as usize);
-                // SAFETY: the caller's promise, passed on. Inside the guard, because dhat
-                // allocates and frees for itself.
-                unsafe { self.backend_dealloc(state, at, layout) };
-                thread::stop_clock(clock);
-            });
-            match recorded {
-                Ok(()) => return,
-                Err(busy) => count_unseen(state, busy),
-            }
+        if state & RECORDING == 0 {
+            // SAFETY: the caller's promise, passed on.
+            return unsafe { self.backend_dealloc(state, at, layout) };
         }
-        // SAFETY: the caller's promise, passed on.
-        unsafe { self.backend_dealloc(state, at, layout) }
+        // Forget first: once freed, another thread may get this address and record it, and a
+        // late forget would erase that thread's block.
+        let row = LEDGER.take(at as usize);
+        let recorded = thread::enter(|thread| {
+            let clock = thread.clock();
+            #[cfg(feature = "dhat")]
+            dhat::take(state, at as usize);
+            end(thread, state, row, layout.size());
+            // SAFETY: the caller's promise, passed on. Inside the guard, because dhat
+            // allocates and frees for itself.
+            unsafe { self.backend_dealloc(state, at, layout) };
+            thread::stop_clock(clock);
+        });
+        if recorded.is_err() {
+            LEDGER.end_stray(row, layout.size(), chunk(state, layout.size()));
+            // SAFETY: the caller's promise, passed on.
+            unsafe { self.backend_dealloc(state, at, layout) }
+        }
     }
 
     /// # Safety
@@ -259,21 +265,24 @@ impl<A: GlobalAlloc> Heap<A> {
             return unsafe { self.backend_realloc(state, at, layout, new_size) };
         }
         let here = unwind::registers();
+        // Forget first, as in `measured_dealloc`; it is counted until it is known to have ended.
+        let row = LEDGER.take(at as usize);
         let recorded = thread::enter(|thread| {
             let clock = thread.clock();
-            // Forget first, as in `measured_dealloc`.
-            let old = forget(thread, at as usize);
+            #[cfg(feature = "dhat")]
+            let known = dhat::take(state, at as usize);
             // SAFETY: the caller's promise, passed on.
             let new = unsafe { self.backend_realloc(state, at, layout, new_size) };
-            match old {
-                _ if !new.is_null() => {
-                    record(thread, new as usize, new_size, here);
-                    #[cfg(feature = "dhat")]
-                    dhat::keep_origin(state, old, new as usize);
-                }
+            if new.is_null() {
                 // It failed, and the old block lives on as it was.
-                Some(old) => restore(thread, &old.0),
-                None => {}
+                LEDGER.put_back(at as usize, row);
+                #[cfg(feature = "dhat")]
+                dhat::put_back(known);
+            } else {
+                end(thread, state, row, layout.size());
+                record(thread, state, new as usize, new_size, here);
+                #[cfg(feature = "dhat")]
+                dhat::keep_origin(known, new as usize);
             }
             thread::stop_clock(clock);
             new
@@ -285,8 +294,11 @@ impl<A: GlobalAlloc> Heap<A> {
             unsafe {
                 let new_layout = Layout::from_size_align_unchecked(new_size, layout.align());
                 let new = self.backend_alloc(beneath(state), new_layout, false);
-                if !new.is_null() {
+                if new.is_null() {
+                    LEDGER.put_back(at as usize, row);
+                } else {
                     core::ptr::copy_nonoverlapping(at, new, layout.size().min(new_size));
+                    LEDGER.end_stray(row, layout.size(), chunk(state, layout.size()));
                     self.backend_dealloc(state, at, layout);
                 }
                 new
@@ -358,35 +370,51 @@ impl<A: GlobalAlloc> Heap<A> {
     }
 }
 
+/// Counts a block that was allocated.
 #[inline]
-fn record(thread: &Thread, address: usize, size: usize, here: Registers) {
-    let block = Block {
-        address,
-        size,
-        site: thread.site(&SITES, here),
-        birth: now(),
+fn record(thread: &Thread, state: u8, address: usize, size: usize, here: Registers) {
+    let birth = NOW.load(Relaxed);
+    let Some(book) = thread.book(&LEDGER) else {
+        return count_refused();
     };
-    restore(thread, &block);
+    match thread.row(&LEDGER, book, &SITES, birth, here) {
+        Some(row) => {
+            LEDGER.insert(book, row, address, size, chunk(state, size));
+            #[cfg(feature = "dhat")]
+            dhat::record(state, address, size, LEDGER.rows.key(row));
+            thread.live(size as i64);
+        }
+        None => book.refuse(size),
+    }
 }
 
+/// Counts a block that was freed.
 #[inline]
-fn restore(thread: &Thread, block: &Block) {
-    LEDGER.insert(block);
-    thread.live(block.size as i64);
+fn end(thread: &Thread, state: u8, row: RowId, size: usize) {
+    let Some(book) = thread.book(&LEDGER) else {
+        return LEDGER.end_stray(row, size, chunk(state, size));
+    };
+    LEDGER.end(book, row, size, chunk(state, size));
+    if row != rows::NO_ROW {
+        thread.live(-(size as i64));
+    }
 }
 
-/// A block and, under dhat, what it was before it was reallocated.
-type Forgotten = (Block, Option<Block>);
-
+/// What a block takes in the C library's heap, if it is there.
 #[inline]
-fn forget(thread: &Thread, address: usize) -> Option<Forgotten> {
-    let block = LEDGER.remove(address)?;
-    thread.live(-(block.size as i64));
-    #[cfg(feature = "dhat")]
-    let origin = dhat::take_origin(address);
-    #[cfg(not(feature = "dhat"))]
-    let origin = None;
-    Some((block, origin))
+fn chunk(state: u8, size: usize) -> u64 {
+    match Backend::of_state(state) {
+        Backend::Jemalloc => 0,
+        _ => c_heap::chunk(size),
+    }
+}
+
+/// Blocks of threads for which there was no book.
+static REFUSED: AtomicU64 = AtomicU64::new(0);
+
+#[cold]
+fn count_refused() {
+    REFUSED.fetch_add(1, Relaxed);
 }
 
 #[cold]
@@ -438,6 +466,7 @@ fn decide() -> u8 {
     if state & RECORDING != 0 {
         // SAFETY: the handler is a plain function that only stores to an atomic.
         unsafe { libc::pthread_atfork(None, None, Some(stop_recording_after_fork)) };
+        thread::close_books_of_threads_that_end();
     }
     state
 }
@@ -452,17 +481,9 @@ extern "C" fn stop_recording_after_fork() {
     STATE.store(backend as u8, Relaxed);
 }
 
-fn now() -> Birth {
-    let now = NOW.load(Relaxed);
-    Birth {
-        cycle: now >> 3,
-        phase: (now & 7) as u8,
-    }
-}
-
 /// Sets the birth of the blocks allocated from now on, by any thread.
 pub(crate) fn set_now(birth: Birth) {
-    NOW.store(birth.cycle << 3 | u32::from(birth.phase), Relaxed);
+    NOW.store(birth.packed(), Relaxed);
 }
 
 /// Whether a [`Heap`] is this process's global allocator, found out by allocating once.
@@ -499,11 +520,13 @@ pub(crate) fn choose_unwinder() -> Unwinder {
 
 /// Sums over all live blocks and all calls so far.
 pub(crate) fn totals() -> Totals {
-    LEDGER.totals()
+    let mut totals = LEDGER.totals();
+    totals.refused += REFUSED.load(Relaxed);
+    totals
 }
 
-/// Visits every live block; see [`Ledger::for_each`].
-pub(crate) fn for_each_block(visit: impl FnMut(Block)) {
+/// Visits all live blocks by site and birth; see [`Ledger::for_each`].
+pub(crate) fn for_each_lived(visit: impl FnMut(Lived)) {
     LEDGER.for_each(visit);
 }
 

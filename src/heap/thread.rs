@@ -6,17 +6,33 @@
 
 use core::cell::{Cell, UnsafeCell};
 use core::sync::atomic::{
-    AtomicI64, AtomicU64,
+    AtomicI64, AtomicU32, AtomicU64,
     Ordering::{Relaxed, SeqCst},
     compiler_fence,
 };
 
+use super::ledger::Ledger;
+use super::rows::{Book, NO_ROW, RowId};
 use super::sites::{NO_SITE, SiteId, Sites};
 use super::stacks;
-use super::unwind::{Bounds, Registers, Remembered, Unwinder, unwinder};
+use super::unwind::{Bounds, Registers, Remembered, Unwinder, Walk, unwinder};
 
-/// Entries of a thread's site cache; a power of two.
-const MEMO: usize = 128;
+/// Entries of a thread's cache of sites; a power of two.
+const MEMO: usize = 256;
+
+/// What was met lately: the hash of a stack, its site, and the row that blocks of it were counted in.
+#[derive(Clone, Copy)]
+struct Met {
+    hash: u64,
+    site: SiteId,
+    row: RowId,
+}
+
+const NOTHING: Met = Met {
+    hash: 0,
+    site: NO_SITE,
+    row: NO_ROW,
+};
 
 /// A thread's live bytes are added to the process's in steps of this many bytes, so that threads
 /// do not fight over one counter. The peak is exact to this much for each running thread.
@@ -49,8 +65,9 @@ pub(super) struct Thread {
     bounds: Cell<Bounds>,
     live_step: Cell<i64>,
     calls: Cell<u32>,
+    book: Cell<Option<&'static Book>>,
     stack: UnsafeCell<Remembered>,
-    memo: UnsafeCell<[(u64, SiteId); MEMO]>,
+    memo: UnsafeCell<[Met; MEMO]>,
 }
 
 thread_local! {
@@ -60,8 +77,9 @@ thread_local! {
             bounds: Cell::new(Bounds::UNKNOWN),
             live_step: Cell::new(0),
             calls: Cell::new(0),
+            book: Cell::new(None),
             stack: UnsafeCell::new(Remembered::new()),
-            memo: UnsafeCell::new([(0, NO_SITE); MEMO]),
+            memo: UnsafeCell::new([NOTHING; MEMO]),
         }
     };
 }
@@ -98,35 +116,103 @@ impl Drop for Paused {
     }
 }
 
-impl Thread {
-    /// The site of the stack on top of which the registers were read.
-    pub(super) fn site(&self, sites: &Sites, here: Registers) -> SiteId {
-        if self.bounds.get() == Bounds::UNKNOWN {
-            let bounds = Bounds::of_this_thread();
-            self.bounds.set(bounds);
-            stacks::remember(bounds);
+/// The key whose destructor runs when a thread ends; [`NO_KEY`] if there is none.
+static KEY: AtomicU32 = AtomicU32::new(NO_KEY);
+const NO_KEY: u32 = u32::MAX;
+
+/// Makes the books of threads that end known; before the first of them is opened.
+pub(super) fn close_books_of_threads_that_end() {
+    let mut key = 0;
+    // SAFETY: fills a local; the destructor is a plain function that lives for ever.
+    if unsafe { libc::pthread_key_create(&mut key, Some(close_book)) } == 0 {
+        KEY.store(key, Relaxed);
+    }
+}
+
+/// Runs when a thread ends. If it allocates later on, in another destructor, it opens a book again,
+/// and this runs again.
+unsafe extern "C" fn close_book(_: *mut libc::c_void) {
+    // Inside the guard: a signal handler on this thread must not want the lock that it takes.
+    let _ = enter(|thread| {
+        if let Some(book) = thread.book.take() {
+            super::LEDGER.rows.close(book);
+            // Its rows are another thread's from now on.
+            // SAFETY: as in `row`.
+            unsafe { *thread.memo.get() = [NOTHING; MEMO] };
         }
+    });
+}
+
+impl Thread {
+    /// Where this thread counts; `None` if there was no room for it.
+    #[inline]
+    pub(super) fn book(&self, ledger: &'static Ledger) -> Option<&'static Book> {
+        match self.book.get() {
+            Some(book) => Some(book),
+            None => self.open_book(ledger),
+        }
+    }
+
+    #[cold]
+    fn open_book(&self, ledger: &'static Ledger) -> Option<&'static Book> {
+        let book = ledger.rows.open()?;
+        self.book.set(Some(book));
+        let key = KEY.load(Relaxed);
+        if key != NO_KEY {
+            let not_null = core::ptr::from_ref(book).cast();
+            // SAFETY: the key was made, and any value but null makes its destructor run. It may
+            // call the C library's allocator, never Rust's.
+            unsafe { libc::pthread_setspecific(key, not_null) };
+        }
+        Some(book)
+    }
+
+    /// The row of blocks that are allocated now by the stack on top of which the registers were
+    /// read; `None` if there is no room for one.
+    #[inline]
+    pub(super) fn row(
+        &self,
+        ledger: &Ledger,
+        book: &Book,
+        sites: &Sites,
+        birth: u32,
+        here: Registers,
+    ) -> Option<RowId> {
         // SAFETY: a thread's state is reached only by that thread and, because of `busy`, by one
         // hook at a time (tests: `a_hook_is_not_entered_twice`).
         let (stack, memo) = unsafe { (&mut *self.stack.get(), &mut *self.memo.get()) };
-        let bounds = self.bounds.get();
-        let walk = match unwinder() {
+        let walk = self.walk(stack, here);
+        let met = &mut memo[walk.hash as usize % MEMO];
+        if met.hash != walk.hash {
+            let site = match sites.find(walk.hash) {
+                _ if walk.hash == 0 => NO_SITE,
+                Some(site) => site,
+                None => sites.intern(walk.hash, walk.cut, stack.stack()),
+            };
+            *met = Met {
+                hash: walk.hash,
+                site,
+                row: NO_ROW,
+            };
+        }
+        if met.row == NO_ROW || !ledger.rows.is(met.row, met.site, birth) {
+            met.row = ledger.rows.begin(book, met.site, birth)?;
+        }
+        Some(met.row)
+    }
+
+    #[inline]
+    fn walk(&self, stack: &mut Remembered, here: Registers) -> Walk {
+        let mut bounds = self.bounds.get();
+        if bounds == Bounds::UNKNOWN {
+            bounds = Bounds::of_this_thread();
+            self.bounds.set(bounds);
+            stacks::remember(bounds);
+        }
+        match unwinder() {
             Unwinder::FramePointers => stack.walk(here.bp, bounds.reader(here.bp)),
             Unwinder::Cfi => stack.walk_by_cfi(here, bounds.reader(here.sp)),
-        };
-        if walk.hash == 0 {
-            return NO_SITE;
         }
-        let slot = &mut memo[walk.hash as usize % MEMO];
-        if slot.0 == walk.hash {
-            return slot.1;
-        }
-        let site = match sites.find(walk.hash) {
-            Some(site) => site,
-            None => sites.intern(walk.hash, walk.cut, stack.stack()),
-        };
-        *slot = (walk.hash, site);
-        site
     }
 
     /// Adds to the live bytes that the peak is taken from.
@@ -211,14 +297,33 @@ mod tests {
     }
 
     #[test]
-    fn the_same_place_is_the_same_site() {
+    fn the_same_place_is_the_same_row_in_a_phase() {
         static SITES: Sites = Sites::new();
+        static LEDGER: Ledger = Ledger::new();
         #[inline(never)]
-        fn here() -> SiteId {
-            enter(|t| t.site(&SITES, crate::heap::unwind::registers())).unwrap()
+        fn here(birth: u32) -> RowId {
+            enter(|t| {
+                let book = LEDGER.rows.open().unwrap();
+                let row = t.row(
+                    &LEDGER,
+                    book,
+                    &SITES,
+                    birth,
+                    crate::heap::unwind::registers(),
+                );
+                // Not empty, so that it is not used for another.
+                LEDGER.rows.count(book, row.unwrap(), 1, 1);
+                LEDGER.rows.close(book);
+                row.unwrap()
+            })
+            .unwrap()
         }
-        let ids: Vec<_> = (0..3).map(|_| here()).collect();
-        assert!(ids[0] == ids[1] && ids[1] == ids[2] && ids[0] != NO_SITE);
-        assert_ne!(ids[0], here());
+        let ids: Vec<_> = (0..3).map(|_| here(8)).collect();
+        assert!(ids[0] == ids[1] && ids[1] == ids[2]);
+        let site = |row| LEDGER.rows.key(row).0;
+        let other = here(8);
+        assert_ne!(site(ids[0]), site(other));
+        let ids: Vec<_> = [8, 9].into_iter().map(here).collect();
+        assert!(ids[0] != ids[1] && site(ids[0]) == site(ids[1]) && site(ids[0]) != NO_SITE);
     }
 }

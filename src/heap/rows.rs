@@ -1,0 +1,520 @@
+//! Live blocks and bytes of each site and birth, counted without a lock.
+//!
+//! A *row* counts the blocks that one thread has allocated at one site in one phase of a cycle. Its
+//! thread counts in it with plain stores; other threads that free such blocks count beside, with
+//! atomic subtraction. So that only its owner ever adds to a row, and one that is empty stays so:
+//! the owner may use it for another site at any time.
+//!
+//! Rows lie in segments, and segments belong to a *book*. A thread has a book of its own for as long
+//! as it runs; then the next new thread goes on in it. What a book has counted is never lost.
+
+use core::sync::atomic::{
+    AtomicI32, AtomicI64, AtomicPtr, AtomicU32, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
+
+use super::mapped::map;
+use super::sites::SiteId;
+use super::spin::Spin;
+
+/// Number of a row; [`NO_ROW`] is none.
+pub(super) type RowId = u32;
+
+pub(super) const NO_ROW: RowId = 0;
+
+const INDEX_BITS: u32 = 7;
+const IN_SEGMENT: u32 = 1 << INDEX_BITS;
+
+/// Segments at most: 16 million rows.
+const SEGMENTS: usize = 1 << 17;
+
+/// Books at most: threads that run at the same time.
+const BOOKS: usize = 1 << 13;
+
+/// Rows that are looked at for an empty one before a new one is taken.
+const LOOKED_AT: u32 = 16;
+
+/// Blocks of one site and birth, allocated by one thread.
+#[repr(C, align(32))]
+struct Row {
+    site: AtomicU32,
+    /// As the heap's clock has it: `cycle << 3 | phase`.
+    birth: AtomicU32,
+    /// Allocated less freed by the owner.
+    own_blocks: AtomicI32,
+    /// Freed by others: 0 or less.
+    other_blocks: AtomicI32,
+    own_bytes: AtomicI64,
+    other_bytes: AtomicI64,
+}
+
+/// Adds to a counter that only this thread writes.
+macro_rules! add {
+    ($counter:expr, $by:expr) => {{
+        let counter = &$counter;
+        counter.store(counter.load(Relaxed).wrapping_add($by), Relaxed)
+    }};
+}
+
+impl Row {
+    fn blocks(&self) -> i32 {
+        // The owner's first: what others have freed since makes it less, never more than it was.
+        let own = self.own_blocks.load(Acquire);
+        own.wrapping_add(self.other_blocks.load(Acquire))
+    }
+
+    fn bytes(&self) -> i64 {
+        let own = self.own_bytes.load(Acquire);
+        own.wrapping_add(self.other_bytes.load(Acquire))
+    }
+
+    /// Makes an empty row of its owner's that of another site or birth.
+    fn begin(&self, site: SiteId, birth: u32) {
+        self.own_blocks.store(0, Relaxed);
+        self.own_bytes.store(0, Relaxed);
+        self.other_blocks.store(0, Relaxed);
+        self.other_bytes.store(0, Relaxed);
+        self.site.store(site, Relaxed);
+        self.birth.store(birth, Release);
+    }
+}
+
+/// Rows that lie together.
+struct Segment {
+    rows: AtomicPtr<Row>,
+    /// Number of the book that they belong to.
+    owner: AtomicU32,
+    /// The next segment of the book; 0 behind the last.
+    next: AtomicU32,
+}
+
+/// Sums of what a thread has done; all of a book's counters are written by its thread alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    pub(crate) live_bytes: u64,
+    pub(crate) live_blocks: u64,
+    /// Blocks ever recorded; a `realloc` records its block anew.
+    pub(crate) allocations: u64,
+    /// Bytes ever recorded.
+    pub(crate) allocated_bytes: u64,
+    /// Bytes that the live blocks would take in the C library's heap, rounding included.
+    pub(crate) chunks: u64,
+    /// Frees of blocks that were not in the ledger: allocated before it ran, or not recorded.
+    pub(crate) unknown_frees: u64,
+    /// Blocks that could not be recorded because the system gave the ledger no memory.
+    pub(crate) refused: u64,
+}
+
+/// Where a thread counts.
+#[repr(align(128))]
+pub(super) struct Book {
+    number: AtomicU32,
+    /// The next free book, while it is free.
+    next_free: AtomicU32,
+    /// The newest of its segments, and how many rows of it are in use.
+    newest: AtomicU32,
+    filled: AtomicU32,
+    /// The row that is looked at next for an empty one.
+    hand: AtomicU32,
+    live_blocks: AtomicI64,
+    live_bytes: AtomicI64,
+    chunks: AtomicI64,
+    allocations: AtomicU64,
+    allocated_bytes: AtomicU64,
+    unknown_frees: AtomicU64,
+    refused: AtomicU64,
+}
+
+impl Book {
+    #[inline]
+    pub(super) fn unknown_free(&self) {
+        add!(self.unknown_frees, 1);
+    }
+
+    /// A block that could not be recorded.
+    #[cold]
+    pub(super) fn refuse(&self, size: usize) {
+        add!(self.allocations, 1);
+        add!(self.allocated_bytes, size as u64);
+        add!(self.refused, 1);
+    }
+}
+
+pub(super) struct Rows {
+    segments: [Segment; SEGMENTS],
+    /// Segments in use, the unused number 0 among them.
+    taken: AtomicU32,
+    books: [AtomicPtr<Book>; BOOKS],
+    /// Books that exist, and the first free one; 0 is none.
+    free_books: Spin<(u32, u32)>,
+    /// Freed by threads that were inside a hook: a signal handler's.
+    stray_blocks: AtomicI64,
+    stray_bytes: AtomicI64,
+    stray_chunks: AtomicI64,
+}
+
+impl Rows {
+    pub(super) const fn new() -> Self {
+        Self {
+            segments: [const {
+                Segment {
+                    rows: AtomicPtr::new(core::ptr::null_mut()),
+                    owner: AtomicU32::new(0),
+                    next: AtomicU32::new(0),
+                }
+            }; SEGMENTS],
+            taken: AtomicU32::new(0),
+            books: [const { AtomicPtr::new(core::ptr::null_mut()) }; BOOKS],
+            free_books: Spin::new((0, 0)),
+            stray_blocks: AtomicI64::new(0),
+            stray_bytes: AtomicI64::new(0),
+            stray_chunks: AtomicI64::new(0),
+        }
+    }
+
+    /// A book for the running thread; `None` if there are too many threads, or no memory.
+    #[cold]
+    pub(super) fn open(&self) -> Option<&Book> {
+        let mut free = self.free_books.lock();
+        let (count, first) = *free;
+        if first != 0 {
+            let book = self.book(first)?;
+            free.1 = book.next_free.load(Relaxed);
+            return Some(book);
+        }
+        let number = count + 1;
+        let slot = self.books.get(number as usize)?;
+        let book: *mut Book = map(size_of::<Book>()).cast();
+        // SAFETY: a mapping of zero bytes, which are a book's counters at 0, or null.
+        let opened = unsafe { book.as_ref()? };
+        opened.number.store(number, Relaxed);
+        slot.store(book, Release);
+        free.0 = number;
+        Some(opened)
+    }
+
+    /// Leaves the book of a thread that ends to the next one.
+    pub(super) fn close(&self, book: &Book) {
+        let mut free = self.free_books.lock();
+        book.next_free.store(free.1, Relaxed);
+        free.1 = book.number.load(Relaxed);
+    }
+
+    fn book(&self, number: u32) -> Option<&Book> {
+        let at = self.books[number as usize].load(Acquire);
+        // SAFETY: a published book is complete, and never unmapped.
+        unsafe { at.as_ref() }
+    }
+
+    #[inline]
+    fn row(&self, id: RowId) -> &Row {
+        let rows = self.segments[(id >> INDEX_BITS) as usize]
+            .rows
+            .load(Acquire);
+        // SAFETY: ids are only given out of published segments, which are never unmapped and have
+        // so many rows.
+        unsafe { &*rows.add((id & (IN_SEGMENT - 1)) as usize) }
+    }
+
+    /// Whether a row still is that of a site and a birth; its owner asks.
+    #[inline]
+    pub(super) fn is(&self, id: RowId, site: SiteId, birth: u32) -> bool {
+        let row = self.row(id);
+        row.site.load(Relaxed) == site && row.birth.load(Relaxed) == birth
+    }
+
+    /// A row of the book for a site and a birth; `None` if there is no room.
+    pub(super) fn begin(&self, book: &Book, site: SiteId, birth: u32) -> Option<RowId> {
+        let id = self.empty(book).or_else(|| self.fresh(book))?;
+        self.row(id).begin(site, birth);
+        Some(id)
+    }
+
+    /// An empty row of the book, if one is found soon.
+    fn empty(&self, book: &Book) -> Option<RowId> {
+        let mut found = None;
+        let mut hand = book.hand.load(Relaxed);
+        for _ in 0..LOOKED_AT {
+            if hand == NO_ROW {
+                hand = self.behind(book, NO_ROW);
+            }
+            if hand == NO_ROW || self.row(hand).blocks() == 0 {
+                found = Some(hand).filter(|&id| id != NO_ROW);
+                break;
+            }
+            hand = self.behind(book, hand);
+        }
+        // The next time the search begins behind it.
+        let next = found.map_or(hand, |id| self.behind(book, id));
+        book.hand.store(next, Relaxed);
+        found
+    }
+
+    /// The row in use behind one, in the order of the book's segments, which is a ring; the first
+    /// behind [`NO_ROW`].
+    fn behind(&self, book: &Book, id: RowId) -> RowId {
+        let newest = book.newest.load(Relaxed);
+        let segment = id >> INDEX_BITS;
+        let end = match segment == newest {
+            true => book.filled.load(Relaxed),
+            false => IN_SEGMENT,
+        };
+        let index = (id & (IN_SEGMENT - 1)) + 1;
+        if id != NO_ROW && index < end {
+            return id + 1;
+        }
+        let next = self.segments[segment as usize].next.load(Relaxed);
+        match (id, next) {
+            (NO_ROW, _) | (_, 0) => newest << INDEX_BITS,
+            (_, next) => next << INDEX_BITS,
+        }
+    }
+
+    /// A row that was never used.
+    fn fresh(&self, book: &Book) -> Option<RowId> {
+        let (newest, filled) = (book.newest.load(Relaxed), book.filled.load(Relaxed));
+        if newest != 0 && filled < IN_SEGMENT {
+            book.filled.store(filled + 1, Relaxed);
+            return Some(newest << INDEX_BITS | filled);
+        }
+        let number = self.taken.fetch_add(1, Relaxed) + 1;
+        let segment = self.segments.get(number as usize)?;
+        let rows: *mut Row = map(size_of::<Row>() * IN_SEGMENT as usize).cast();
+        if rows.is_null() {
+            return None;
+        }
+        segment.owner.store(book.number.load(Relaxed), Relaxed);
+        segment.next.store(newest, Relaxed);
+        segment.rows.store(rows, Release);
+        book.newest.store(number, Relaxed);
+        book.filled.store(1, Relaxed);
+        Some(number << INDEX_BITS)
+    }
+
+    /// Counts a block in a row of the book.
+    #[inline]
+    pub(super) fn count(&self, book: &Book, id: RowId, size: usize, chunk: u64) {
+        let row = self.row(id);
+        add!(row.own_blocks, 1);
+        add!(row.own_bytes, size as i64);
+        add!(book.live_blocks, 1);
+        add!(book.live_bytes, size as i64);
+        add!(book.chunks, chunk as i64);
+        add!(book.allocations, 1);
+        add!(book.allocated_bytes, size as u64);
+    }
+
+    /// Takes a block off its row, whosever that is.
+    #[inline]
+    pub(super) fn discount(&self, book: &Book, id: RowId, size: usize, chunk: u64) {
+        let segment = &self.segments[(id >> INDEX_BITS) as usize];
+        let row = self.row(id);
+        if segment.owner.load(Relaxed) == book.number.load(Relaxed) {
+            add!(row.own_bytes, -(size as i64));
+            add!(row.own_blocks, -1);
+        } else {
+            row.other_bytes.fetch_sub(size as i64, Relaxed);
+            row.other_blocks.fetch_sub(1, Release);
+        }
+        add!(book.live_blocks, -1);
+        add!(book.live_bytes, -(size as i64));
+        add!(book.chunks, -(chunk as i64));
+    }
+
+    /// The same for a thread whose own counters may be half written: a signal handler's.
+    #[cold]
+    pub(super) fn discount_stray(&self, id: RowId, size: usize, chunk: u64) {
+        let row = self.row(id);
+        row.other_bytes.fetch_sub(size as i64, Relaxed);
+        row.other_blocks.fetch_sub(1, Release);
+        self.stray_blocks.fetch_sub(1, Relaxed);
+        self.stray_bytes.fetch_sub(size as i64, Relaxed);
+        self.stray_chunks.fetch_sub(chunk as i64, Relaxed);
+    }
+
+    /// Bytes that a block of a row has on the whole: for one whose free was not seen.
+    #[cold]
+    pub(super) fn mean_size(&self, id: RowId) -> usize {
+        let row = self.row(id);
+        let blocks = i64::from(row.blocks()).max(1);
+        usize::try_from(row.bytes() / blocks).unwrap_or(0)
+    }
+
+    /// The site and the birth of a row.
+    pub(super) fn key(&self, id: RowId) -> (SiteId, u32) {
+        let row = self.row(id);
+        (row.site.load(Relaxed), row.birth.load(Relaxed))
+    }
+
+    pub(super) fn totals(&self) -> Totals {
+        let mut sum = Totals::default();
+        let mut live_blocks = self.stray_blocks.load(Relaxed);
+        let mut live_bytes = self.stray_bytes.load(Relaxed);
+        let mut chunks = self.stray_chunks.load(Relaxed);
+        let books = self.free_books.lock().0;
+        for book in (1..=books).filter_map(|number| self.book(number)) {
+            live_blocks += book.live_blocks.load(Relaxed);
+            live_bytes += book.live_bytes.load(Relaxed);
+            chunks += book.chunks.load(Relaxed);
+            sum.allocations += book.allocations.load(Relaxed);
+            sum.allocated_bytes += book.allocated_bytes.load(Relaxed);
+            sum.unknown_frees += book.unknown_frees.load(Relaxed);
+            sum.refused += book.refused.load(Relaxed);
+        }
+        let positive = |n: i64| u64::try_from(n).unwrap_or(0);
+        sum.live_blocks = positive(live_blocks);
+        sum.live_bytes = positive(live_bytes);
+        sum.chunks = positive(chunks);
+        sum
+    }
+
+    /// Calls `visit` with the site, birth, bytes and blocks of every row that is not empty; several
+    /// may be of the same site and birth. Other threads may allocate meanwhile.
+    pub(super) fn for_each(&self, mut visit: impl FnMut(SiteId, u32, u64, u64)) {
+        let last = self.taken.load(Acquire).min(SEGMENTS as u32 - 1);
+        for number in 1..=last {
+            if self.segments[number as usize].rows.load(Acquire).is_null() {
+                continue;
+            }
+            for index in 0..IN_SEGMENT {
+                let id = number << INDEX_BITS | index;
+                let row = self.row(id);
+                // Begun anew meanwhile: seen once more.
+                for _ in 0..8 {
+                    let before = self.key(id);
+                    let (blocks, bytes) = (row.blocks(), row.bytes());
+                    if self.key(id) != before {
+                        continue;
+                    }
+                    if blocks > 0 {
+                        let bytes = u64::try_from(bytes).unwrap_or(0);
+                        visit(before.0, before.1, bytes, blocks as u64);
+                    }
+                    break;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    type Sums = BTreeMap<(SiteId, u32), (u64, u64)>;
+
+    fn sums(rows: &Rows) -> Sums {
+        let mut sums = Sums::new();
+        rows.for_each(|site, birth, bytes, blocks| {
+            let sum = sums.entry((site, birth)).or_default();
+            *sum = (sum.0 + bytes, sum.1 + blocks);
+        });
+        sums
+    }
+
+    #[test]
+    fn rows_equal_plain_sums_after_any_sequence() {
+        static ROWS: Rows = Rows::new();
+        // Three threads' books, used in turn; blocks are freed through any of them.
+        let books: Vec<&Book> = (0..3).map(|_| ROWS.open().unwrap()).collect();
+        let mut random = crate::random::Random::new(11);
+        let mut live: Vec<(RowId, usize, SiteId, u32)> = Vec::new();
+        let mut known: BTreeMap<(usize, SiteId, u32), RowId> = BTreeMap::new();
+        for step in 0..60_000_u32 {
+            let which = random.below(3) as usize;
+            if random.below(100) < 52 {
+                let (site, birth) = (random.below(200) as SiteId, step / 5_000);
+                let id = match known.get(&(which, site, birth)) {
+                    Some(&id) if ROWS.is(id, site, birth) => id,
+                    _ => ROWS.begin(books[which], site, birth).unwrap(),
+                };
+                known.insert((which, site, birth), id);
+                let size = random.below(5_000) as usize;
+                ROWS.count(books[which], id, size, 16);
+                live.push((id, size, site, birth));
+            } else if !live.is_empty() {
+                let (id, size, ..) = live.swap_remove(random.index(live.len()));
+                match random.below(10) {
+                    0 => ROWS.discount_stray(id, size, 16),
+                    _ => ROWS.discount(books[which], id, size, 16),
+                }
+            }
+        }
+        let mut truth = Sums::new();
+        for &(_, size, site, birth) in &live {
+            let sum = truth.entry((site, birth)).or_default();
+            *sum = (sum.0 + size as u64, sum.1 + 1);
+        }
+        // Not `assert_eq`: they are long.
+        assert!(sums(&ROWS) == truth);
+        let totals = ROWS.totals();
+        assert_eq!(totals.live_blocks, live.len() as u64);
+        assert_eq!(totals.chunks, 16 * live.len() as u64);
+        let bytes: usize = live.iter().map(|l| l.1).sum();
+        assert_eq!(totals.live_bytes, bytes as u64);
+    }
+
+    #[test]
+    fn what_is_empty_is_used_again() {
+        static ROWS: Rows = Rows::new();
+        let book = ROWS.open().unwrap();
+        let mut highest = 0;
+        for birth in 0..10_000 {
+            let id = ROWS.begin(book, 7, birth).unwrap();
+            ROWS.count(book, id, 8, 0);
+            ROWS.discount(book, id, 8, 0);
+            highest = highest.max(id);
+        }
+        assert!(highest < 4 * IN_SEGMENT, "{highest}");
+        assert_eq!(sums(&ROWS), Sums::new());
+    }
+
+    #[test]
+    fn a_book_goes_on_where_its_thread_has_ended() {
+        static ROWS: Rows = Rows::new();
+        let first = ROWS.open().unwrap();
+        let id = ROWS.begin(first, 1, 1).unwrap();
+        ROWS.count(first, id, 100, 0);
+        ROWS.close(first);
+        let second = ROWS.open().unwrap();
+        assert!(std::ptr::eq(first, second));
+        ROWS.discount(second, id, 100, 0);
+        assert_eq!(ROWS.totals().live_blocks, 0);
+        assert!(!std::ptr::eq(second, ROWS.open().unwrap()));
+    }
+
+    #[test]
+    fn threads_free_what_others_have_allocated() {
+        static ROWS: Rows = Rows::new();
+        let (sender, receiver) = std::sync::mpsc::channel::<(RowId, usize)>();
+        std::thread::scope(|scope| {
+            for thread in 0..3_u32 {
+                let sender = sender.clone();
+                scope.spawn(move || {
+                    let book = ROWS.open().unwrap();
+                    for i in 0..20_000_u32 {
+                        let id = ROWS.begin(book, thread, i / 1000).unwrap();
+                        ROWS.count(book, id, 24, 32);
+                        sender.send((id, 24)).unwrap();
+                    }
+                    ROWS.close(book);
+                });
+            }
+            drop(sender);
+            scope.spawn(move || {
+                let book = ROWS.open().unwrap();
+                for (id, size) in receiver {
+                    ROWS.discount(book, id, size, 32);
+                }
+            });
+        });
+        assert_eq!(sums(&ROWS), Sums::new());
+        let totals = ROWS.totals();
+        assert_eq!(
+            (totals.live_blocks, totals.live_bytes, totals.chunks),
+            (0, 0, 0)
+        );
+        assert_eq!(totals.allocations, 60_000);
+    }
+}
