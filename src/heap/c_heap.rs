@@ -52,6 +52,7 @@ const MAPPED_FROM: usize = 128 << 10;
 
 /// Bytes that a block of this size takes in glibc's heap, at most: its chunk, rounded up to whole
 /// pages where it may get a mapping of its own (malloc.c, `request2size`, `sysmalloc_mmap`).
+#[inline]
 pub(crate) fn chunk(size: usize) -> u64 {
     const LEAST: usize = 32;
     const HEADER: usize = 8;

@@ -51,8 +51,9 @@ pub(super) type Taken = (Block, Option<Block>);
 
 /// Keeps a block that the ledger has recorded in a row of this site and birth.
 #[inline]
-pub(super) fn record(state: u8, address: usize, size: usize, (site, birth): (SiteId, u32)) {
+pub(super) fn record(state: u8, address: usize, size: usize, key: impl FnOnce() -> (SiteId, u32)) {
     if Backend::of_state(state) == Backend::Dhat {
+        let (site, birth) = key();
         KNOWN.insert(&Block {
             address,
             size,

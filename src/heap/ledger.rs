@@ -2,7 +2,7 @@
 //!
 //! The size of a block is in no table: whoever frees it says it ([`core::alloc::Layout`]).
 
-use super::rows::{Book, NO_ROW, RowId, Rows, Totals};
+use super::rows::{Book, NO_ROW, OwnRow, RowId, Rows, Totals};
 use super::sites::SiteId;
 use super::table::Table;
 
@@ -58,15 +58,15 @@ impl Ledger {
 
     /// Records a block; `chunk` is what it takes in the C library's heap.
     #[inline]
-    pub(super) fn insert(&self, book: &Book, row: RowId, address: usize, size: usize, chunk: u64) {
-        match self.table.put(address, row) {
+    pub(super) fn insert(&self, book: &Book, row: OwnRow, address: usize, size: usize, chunk: u64) {
+        match self.table.put(address, row.id()) {
             Some(old) => {
                 if old != NO_ROW {
                     // It was freed by nobody that was seen.
                     let size = self.rows.mean_size(old);
                     self.rows.discount_stray(old, size, chunk);
                 }
-                self.rows.count(book, row, size, chunk);
+                row.count(book, size, chunk);
             }
             None => book.refuse(size),
         }

@@ -381,7 +381,7 @@ fn record(thread: &Thread, state: u8, address: usize, size: usize, here: Registe
         Some(row) => {
             LEDGER.insert(book, row, address, size, chunk(state, size));
             #[cfg(feature = "dhat")]
-            dhat::record(state, address, size, LEDGER.rows.key(row));
+            dhat::record(state, address, size, || row.key());
             thread.live(size as i64);
         }
         None => book.refuse(size),

@@ -34,9 +34,17 @@ const BOOKS: usize = 1 << 13;
 /// Rows that are looked at for an empty one before a new one is taken.
 const LOOKED_AT: u32 = 16;
 
+/// Adds to a counter that only this thread writes.
+macro_rules! add {
+    ($counter:expr, $by:expr) => {{
+        let counter = &$counter;
+        counter.store(counter.load(Relaxed).wrapping_add($by), Relaxed)
+    }};
+}
+
 /// Blocks of one site and birth, allocated by one thread.
 #[repr(C, align(32))]
-struct Row {
+pub(super) struct Row {
     site: AtomicU32,
     /// As the heap's clock has it: `cycle << 3 | phase`.
     birth: AtomicU32,
@@ -48,15 +56,12 @@ struct Row {
     other_bytes: AtomicI64,
 }
 
-/// Adds to a counter that only this thread writes.
-macro_rules! add {
-    ($counter:expr, $by:expr) => {{
-        let counter = &$counter;
-        counter.store(counter.load(Relaxed).wrapping_add($by), Relaxed)
-    }};
-}
-
 impl Row {
+    #[inline]
+    fn key(&self) -> (SiteId, u32) {
+        (self.site.load(Relaxed), self.birth.load(Relaxed))
+    }
+
     fn blocks(&self) -> i32 {
         // The owner's first: what others have freed since makes it less, never more than it was.
         let own = self.own_blocks.load(Acquire);
@@ -76,6 +81,42 @@ impl Row {
         self.other_bytes.store(0, Relaxed);
         self.site.store(site, Relaxed);
         self.birth.store(birth, Release);
+    }
+}
+
+/// A row that the running thread may add to: it is its book's.
+#[derive(Clone, Copy)]
+pub(super) struct OwnRow {
+    id: RowId,
+    row: &'static Row,
+}
+
+impl OwnRow {
+    pub(super) fn id(self) -> RowId {
+        self.id
+    }
+
+    /// Whether it still is that of a site and a birth, and was not begun for another.
+    #[inline]
+    pub(super) fn is(self, site: SiteId, birth: u32) -> bool {
+        self.key() == (site, birth)
+    }
+
+    #[inline]
+    pub(super) fn key(self) -> (SiteId, u32) {
+        self.row.key()
+    }
+
+    /// Counts a block of the row's book.
+    #[inline]
+    pub(super) fn count(self, book: &Book, size: usize, chunk: u64) {
+        add!(self.row.own_blocks, 1);
+        add!(self.row.own_bytes, size as i64);
+        add!(book.allocations, 1);
+        add!(book.allocated_bytes, size as u64);
+        if chunk != 0 {
+            add!(book.chunks, chunk as i64);
+        }
     }
 }
 
@@ -116,11 +157,11 @@ pub(super) struct Book {
     filled: AtomicU32,
     /// The row that is looked at next for an empty one.
     hand: AtomicU32,
-    live_blocks: AtomicI64,
-    live_bytes: AtomicI64,
-    chunks: AtomicI64,
     allocations: AtomicU64,
     allocated_bytes: AtomicU64,
+    frees: AtomicU64,
+    freed_bytes: AtomicU64,
+    chunks: AtomicI64,
     unknown_frees: AtomicU64,
     refused: AtomicU64,
 }
@@ -136,6 +177,9 @@ impl Book {
     pub(super) fn refuse(&self, size: usize) {
         add!(self.allocations, 1);
         add!(self.allocated_bytes, size as u64);
+        // It is not live for all that is known.
+        add!(self.frees, 1);
+        add!(self.freed_bytes, size as u64);
         add!(self.refused, 1);
     }
 }
@@ -216,18 +260,12 @@ impl Rows {
         unsafe { &*rows.add((id & (IN_SEGMENT - 1)) as usize) }
     }
 
-    /// Whether a row still is that of a site and a birth; its owner asks.
-    #[inline]
-    pub(super) fn is(&self, id: RowId, site: SiteId, birth: u32) -> bool {
-        let row = self.row(id);
-        row.site.load(Relaxed) == site && row.birth.load(Relaxed) == birth
-    }
-
     /// A row of the book for a site and a birth; `None` if there is no room.
-    pub(super) fn begin(&self, book: &Book, site: SiteId, birth: u32) -> Option<RowId> {
+    pub(super) fn begin(&'static self, book: &Book, site: SiteId, birth: u32) -> Option<OwnRow> {
         let id = self.empty(book).or_else(|| self.fresh(book))?;
-        self.row(id).begin(site, birth);
-        Some(id)
+        let row = self.row(id);
+        row.begin(site, birth);
+        Some(OwnRow { id, row })
     }
 
     /// An empty row of the book, if one is found soon.
@@ -291,19 +329,6 @@ impl Rows {
         Some(number << INDEX_BITS)
     }
 
-    /// Counts a block in a row of the book.
-    #[inline]
-    pub(super) fn count(&self, book: &Book, id: RowId, size: usize, chunk: u64) {
-        let row = self.row(id);
-        add!(row.own_blocks, 1);
-        add!(row.own_bytes, size as i64);
-        add!(book.live_blocks, 1);
-        add!(book.live_bytes, size as i64);
-        add!(book.chunks, chunk as i64);
-        add!(book.allocations, 1);
-        add!(book.allocated_bytes, size as u64);
-    }
-
     /// Takes a block off its row, whosever that is.
     #[inline]
     pub(super) fn discount(&self, book: &Book, id: RowId, size: usize, chunk: u64) {
@@ -316,9 +341,11 @@ impl Rows {
             row.other_bytes.fetch_sub(size as i64, Relaxed);
             row.other_blocks.fetch_sub(1, Release);
         }
-        add!(book.live_blocks, -1);
-        add!(book.live_bytes, -(size as i64));
-        add!(book.chunks, -(chunk as i64));
+        add!(book.frees, 1);
+        add!(book.freed_bytes, size as u64);
+        if chunk != 0 {
+            add!(book.chunks, -(chunk as i64));
+        }
     }
 
     /// The same for a thread whose own counters may be half written: a signal handler's.
@@ -340,12 +367,6 @@ impl Rows {
         usize::try_from(row.bytes() / blocks).unwrap_or(0)
     }
 
-    /// The site and the birth of a row.
-    pub(super) fn key(&self, id: RowId) -> (SiteId, u32) {
-        let row = self.row(id);
-        (row.site.load(Relaxed), row.birth.load(Relaxed))
-    }
-
     pub(super) fn totals(&self) -> Totals {
         let mut sum = Totals::default();
         let mut live_blocks = self.stray_blocks.load(Relaxed);
@@ -353,11 +374,18 @@ impl Rows {
         let mut chunks = self.stray_chunks.load(Relaxed);
         let books = self.free_books.lock().0;
         for book in (1..=books).filter_map(|number| self.book(number)) {
-            live_blocks += book.live_blocks.load(Relaxed);
-            live_bytes += book.live_bytes.load(Relaxed);
+            let [allocations, allocated_bytes, frees, freed_bytes] = [
+                &book.allocations,
+                &book.allocated_bytes,
+                &book.frees,
+                &book.freed_bytes,
+            ]
+            .map(|counter| counter.load(Relaxed));
+            live_blocks += allocations.wrapping_sub(frees) as i64;
+            live_bytes += allocated_bytes.wrapping_sub(freed_bytes) as i64;
             chunks += book.chunks.load(Relaxed);
-            sum.allocations += book.allocations.load(Relaxed);
-            sum.allocated_bytes += book.allocated_bytes.load(Relaxed);
+            sum.allocations += allocations;
+            sum.allocated_bytes += allocated_bytes;
             sum.unknown_frees += book.unknown_frees.load(Relaxed);
             sum.refused += book.refused.load(Relaxed);
         }
@@ -381,9 +409,9 @@ impl Rows {
                 let row = self.row(id);
                 // Begun anew meanwhile: seen once more.
                 for _ in 0..8 {
-                    let before = self.key(id);
+                    let before = row.key();
                     let (blocks, bytes) = (row.blocks(), row.bytes());
-                    if self.key(id) != before {
+                    if row.key() != before {
                         continue;
                     }
                     if blocks > 0 {
@@ -420,19 +448,19 @@ mod tests {
         let books: Vec<&Book> = (0..3).map(|_| ROWS.open().unwrap()).collect();
         let mut random = crate::random::Random::new(11);
         let mut live: Vec<(RowId, usize, SiteId, u32)> = Vec::new();
-        let mut known: BTreeMap<(usize, SiteId, u32), RowId> = BTreeMap::new();
+        let mut known: BTreeMap<(usize, SiteId, u32), OwnRow> = BTreeMap::new();
         for step in 0..60_000_u32 {
             let which = random.below(3) as usize;
             if random.below(100) < 52 {
                 let (site, birth) = (random.below(200) as SiteId, step / 5_000);
-                let id = match known.get(&(which, site, birth)) {
-                    Some(&id) if ROWS.is(id, site, birth) => id,
+                let row = match known.get(&(which, site, birth)) {
+                    Some(&row) if row.is(site, birth) => row,
                     _ => ROWS.begin(books[which], site, birth).unwrap(),
                 };
-                known.insert((which, site, birth), id);
+                known.insert((which, site, birth), row);
                 let size = random.below(5_000) as usize;
-                ROWS.count(books[which], id, size, 16);
-                live.push((id, size, site, birth));
+                row.count(books[which], size, 16);
+                live.push((row.id(), size, site, birth));
             } else if !live.is_empty() {
                 let (id, size, ..) = live.swap_remove(random.index(live.len()));
                 match random.below(10) {
@@ -461,10 +489,10 @@ mod tests {
         let book = ROWS.open().unwrap();
         let mut highest = 0;
         for birth in 0..10_000 {
-            let id = ROWS.begin(book, 7, birth).unwrap();
-            ROWS.count(book, id, 8, 0);
-            ROWS.discount(book, id, 8, 0);
-            highest = highest.max(id);
+            let row = ROWS.begin(book, 7, birth).unwrap();
+            row.count(book, 8, 0);
+            ROWS.discount(book, row.id(), 8, 0);
+            highest = highest.max(row.id());
         }
         assert!(highest < 4 * IN_SEGMENT, "{highest}");
         assert_eq!(sums(&ROWS), Sums::new());
@@ -474,12 +502,12 @@ mod tests {
     fn a_book_goes_on_where_its_thread_has_ended() {
         static ROWS: Rows = Rows::new();
         let first = ROWS.open().unwrap();
-        let id = ROWS.begin(first, 1, 1).unwrap();
-        ROWS.count(first, id, 100, 0);
+        let row = ROWS.begin(first, 1, 1).unwrap();
+        row.count(first, 100, 0);
         ROWS.close(first);
         let second = ROWS.open().unwrap();
         assert!(std::ptr::eq(first, second));
-        ROWS.discount(second, id, 100, 0);
+        ROWS.discount(second, row.id(), 100, 0);
         assert_eq!(ROWS.totals().live_blocks, 0);
         assert!(!std::ptr::eq(second, ROWS.open().unwrap()));
     }
@@ -494,9 +522,9 @@ mod tests {
                 scope.spawn(move || {
                     let book = ROWS.open().unwrap();
                     for i in 0..20_000_u32 {
-                        let id = ROWS.begin(book, thread, i / 1000).unwrap();
-                        ROWS.count(book, id, 24, 32);
-                        sender.send((id, 24)).unwrap();
+                        let row = ROWS.begin(book, thread, i / 1000).unwrap();
+                        row.count(book, 24, 32);
+                        sender.send((row.id(), 24)).unwrap();
                     }
                     ROWS.close(book);
                 });

@@ -12,7 +12,7 @@ use core::sync::atomic::{
 };
 
 use super::ledger::Ledger;
-use super::rows::{Book, NO_ROW, RowId};
+use super::rows::{Book, OwnRow};
 use super::sites::{NO_SITE, SiteId, Sites};
 use super::stacks;
 use super::unwind::{Bounds, Registers, Remembered, Unwinder, Walk, unwinder};
@@ -25,13 +25,13 @@ const MEMO: usize = 256;
 struct Met {
     hash: u64,
     site: SiteId,
-    row: RowId,
+    row: Option<OwnRow>,
 }
 
 const NOTHING: Met = Met {
     hash: 0,
     site: NO_SITE,
-    row: NO_ROW,
+    row: None,
 };
 
 /// A thread's live bytes are added to the process's in steps of this many bytes, so that threads
@@ -85,21 +85,24 @@ thread_local! {
 }
 
 /// Runs `f` unless this thread's calls are not to be recorded now; then says why not.
-#[inline]
+#[inline(always)]
 pub(super) fn enter<R>(f: impl FnOnce(&Thread) -> R) -> Result<R, Busy> {
-    THREAD.with(|thread| {
-        let busy = thread.busy.get();
-        if busy != Busy::No {
-            return Err(busy);
-        }
-        thread.busy.set(Busy::InHook);
-        // A handler on this thread must see the flag before anything that follows is half done.
-        compiler_fence(SeqCst);
-        let result = f(thread);
-        compiler_fence(SeqCst);
-        thread.busy.set(Busy::No);
-        Ok(result)
-    })
+    // Not inside `with`, which the compiler does not inline for a large closure.
+    let thread = THREAD.with(core::ptr::from_ref);
+    // SAFETY: a thread-local without a destructor lives as long as its thread, which this is
+    // (tests: `a_hook_is_not_entered_twice`).
+    let thread = unsafe { &*thread };
+    let busy = thread.busy.get();
+    if busy != Busy::No {
+        return Err(busy);
+    }
+    thread.busy.set(Busy::InHook);
+    // A handler on this thread must see the flag before anything that follows is half done.
+    compiler_fence(SeqCst);
+    let result = f(thread);
+    compiler_fence(SeqCst);
+    thread.busy.set(Busy::No);
+    Ok(result)
 }
 
 /// Keeps this thread's allocations out of the ledger until dropped: for the tool's own work in
@@ -172,33 +175,44 @@ impl Thread {
     #[inline]
     pub(super) fn row(
         &self,
-        ledger: &Ledger,
+        ledger: &'static Ledger,
         book: &Book,
         sites: &Sites,
         birth: u32,
         here: Registers,
-    ) -> Option<RowId> {
+    ) -> Option<OwnRow> {
         // SAFETY: a thread's state is reached only by that thread and, because of `busy`, by one
         // hook at a time (tests: `a_hook_is_not_entered_twice`).
         let (stack, memo) = unsafe { (&mut *self.stack.get(), &mut *self.memo.get()) };
         let walk = self.walk(stack, here);
-        let met = &mut memo[walk.hash as usize % MEMO];
-        if met.hash != walk.hash {
-            let site = match sites.find(walk.hash) {
-                _ if walk.hash == 0 => NO_SITE,
-                Some(site) => site,
-                None => sites.intern(walk.hash, walk.cut, stack.stack()),
-            };
-            *met = Met {
-                hash: walk.hash,
-                site,
-                row: NO_ROW,
-            };
+        let home = walk.hash as usize % MEMO;
+        // In one of two places, so that two stacks that are met in turn do not drive each other out.
+        let mut place = home;
+        if memo[home].hash != walk.hash {
+            place = home ^ 1;
+            if memo[place].hash != walk.hash {
+                let site = match sites.find(walk.hash) {
+                    _ if walk.hash == 0 => NO_SITE,
+                    Some(site) => site,
+                    None => sites.intern(walk.hash, walk.cut, stack.stack()),
+                };
+                memo[place] = memo[home];
+                place = home;
+                memo[home] = Met {
+                    hash: walk.hash,
+                    site,
+                    row: None,
+                };
+            }
         }
-        if met.row == NO_ROW || !ledger.rows.is(met.row, met.site, birth) {
-            met.row = ledger.rows.begin(book, met.site, birth)?;
+        let met = &mut memo[place];
+        match met.row {
+            Some(row) if row.is(met.site, birth) => Some(row),
+            _ => {
+                met.row = ledger.rows.begin(book, met.site, birth);
+                met.row
+            }
         }
-        Some(met.row)
     }
 
     #[inline]
@@ -301,7 +315,7 @@ mod tests {
         static SITES: Sites = Sites::new();
         static LEDGER: Ledger = Ledger::new();
         #[inline(never)]
-        fn here(birth: u32) -> RowId {
+        fn here(birth: u32) -> OwnRow {
             enter(|t| {
                 let book = LEDGER.rows.open().unwrap();
                 let row = t.row(
@@ -312,18 +326,19 @@ mod tests {
                     crate::heap::unwind::registers(),
                 );
                 // Not empty, so that it is not used for another.
-                LEDGER.rows.count(book, row.unwrap(), 1, 1);
+                row.unwrap().count(book, 1, 1);
                 LEDGER.rows.close(book);
                 row.unwrap()
             })
             .unwrap()
         }
         let ids: Vec<_> = (0..3).map(|_| here(8)).collect();
-        assert!(ids[0] == ids[1] && ids[1] == ids[2]);
-        let site = |row| LEDGER.rows.key(row).0;
+        assert!(ids[0].id() == ids[1].id() && ids[1].id() == ids[2].id());
+        let site = |row: &OwnRow| row.key().0;
         let other = here(8);
-        assert_ne!(site(ids[0]), site(other));
+        assert_ne!(site(&ids[0]), site(&other));
         let ids: Vec<_> = [8, 9].into_iter().map(here).collect();
-        assert!(ids[0] != ids[1] && site(ids[0]) == site(ids[1]) && site(ids[0]) != NO_SITE);
+        assert!(ids[0].id() != ids[1].id());
+        assert!(site(&ids[0]) == site(&ids[1]) && site(&ids[0]) != NO_SITE);
     }
 }

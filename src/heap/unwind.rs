@@ -15,7 +15,8 @@ const WORD: usize = size_of::<usize>();
 
 /// One frame of the remembered stack.
 #[derive(Clone, Copy)]
-struct Frame {
+#[repr(C, align(32))]
+pub(crate) struct Frame {
     /// Where the frame's two words are.
     at: usize,
     /// The caller's frame pointer, as read at `at`.
@@ -59,6 +60,26 @@ fn mix(hash: u64, ret: usize) -> u64 {
 /// The two words of a frame: the caller's frame pointer and the return address.
 pub(crate) type Words = (usize, usize);
 
+/// A stack that frames can be read from.
+pub(crate) trait Stack {
+    /// The two words of the frame at an address, or `None` where they must not be read.
+    fn read(&self, at: usize) -> Option<Words>;
+
+    /// Whether all of these frames, the outermost first, still hold the same words.
+    #[inline]
+    fn holds(&self, frames: &[Frame]) -> bool {
+        frames
+            .iter()
+            .all(|f| self.read(f.at) == Some((f.saved, f.ret)))
+    }
+}
+
+impl<F: Fn(usize) -> Option<Words>> Stack for F {
+    fn read(&self, at: usize) -> Option<Words> {
+        self(at)
+    }
+}
+
 impl Remembered {
     pub(crate) const fn new() -> Self {
         const NONE: Frame = Frame {
@@ -85,29 +106,22 @@ impl Remembered {
     /// A frame is only believed if all outer ones are: an outer function may have gone on to
     /// another call and built the same inner frames again.
     #[inline]
-    fn unchanged(&self, innermost: usize, read: &impl Fn(usize) -> Option<Words>) -> usize {
+    fn unchanged(&self, innermost: usize, stack: &impl Stack) -> usize {
         let frames = &self.frames[..=innermost];
-        let mut differs = 0;
-        for f in frames {
-            // Not `==` with an early exit: the loads are independent and overlap.
-            let (saved, ret) = read(f.at).unwrap_or((!f.saved, !f.ret));
-            differs |= (saved ^ f.saved) | (ret ^ f.ret);
-        }
-        if differs == 0 {
+        if stack.holds(frames) {
             return frames.len();
         }
         frames
             .iter()
-            .take_while(|f| read(f.at) == Some((f.saved, f.ret)))
+            .take_while(|f| stack.read(f.at) == Some((f.saved, f.ret)))
             .count()
     }
 
     /// Walks from the frame at `first` outwards; the result is in [`Remembered::stack`].
     ///
-    /// `read` gives the two words of the frame at an address, or `None` where they must not be
-    /// read. The same words always give the same hash, whatever was remembered before.
+    /// The same words always give the same hash, whatever was remembered before.
     #[inline]
-    pub(crate) fn walk(&mut self, first: usize, read: impl Fn(usize) -> Option<Words>) -> Walk {
+    pub(crate) fn walk(&mut self, first: usize, stack: impl Stack) -> Walk {
         if self.cut {
             self.len = 0;
         }
@@ -118,7 +132,7 @@ impl Remembered {
         let mut verified = false;
         let mut kept = 0;
         let mut cut = false;
-        while let Some((saved, ret)) = read(at).filter(|&(_, ret)| ret != 0) {
+        while let Some((saved, ret)) = stack.read(at).filter(|&(_, ret)| ret != 0) {
             // Stacks grow downwards: inner frames have lower addresses.
             while candidates > 0 && self.frames[candidates - 1].at < at {
                 candidates -= 1;
@@ -127,7 +141,7 @@ impl Remembered {
                 let f = self.frames[candidates - 1];
                 if f.at == at && f.saved == saved && f.ret == ret {
                     if !verified {
-                        let same = self.unchanged(candidates - 1, &read);
+                        let same = self.unchanged(candidates - 1, &stack);
                         verified = true;
                         candidates = candidates.min(same);
                     }
@@ -152,7 +166,7 @@ impl Remembered {
             // The attached part no longer fits: walk again without it, so that the frames kept
             // are always the innermost.
             self.len = 0;
-            return self.walk(first, read);
+            return self.walk(first, stack);
         }
         let mut hash = if kept > 0 {
             self.frames[kept - 1].hash
@@ -177,13 +191,9 @@ impl Remembered {
 
     /// The same by call frame information, where the chain of frame pointers is broken.
     #[cfg(target_arch = "x86_64")]
-    pub(super) fn walk_by_cfi(
-        &mut self,
-        start: Registers,
-        read: impl Fn(usize) -> Option<Words>,
-    ) -> Walk {
+    pub(super) fn walk_by_cfi(&mut self, start: Registers, stack: impl Stack) -> Walk {
         let mut found = [0; MAX_FRAMES];
-        let (len, cut) = super::cfi::walk_into(start, |at| Some(read(at)?.0), &mut found);
+        let (len, cut) = super::cfi::walk_into(start, |at| Some(stack.read(at)?.0), &mut found);
         let mut hash = 0;
         for (frame, &ret) in self.frames.iter_mut().zip(found[..len].iter().rev()) {
             hash = mix(hash, ret);
@@ -197,12 +207,8 @@ impl Remembered {
 
     /// Elsewhere only frame pointers are walked.
     #[cfg(not(target_arch = "x86_64"))]
-    pub(super) fn walk_by_cfi(
-        &mut self,
-        start: Registers,
-        read: impl Fn(usize) -> Option<Words>,
-    ) -> Walk {
-        self.walk(start.bp, read)
+    pub(super) fn walk_by_cfi(&mut self, start: Registers, stack: impl Stack) -> Walk {
+        self.walk(start.bp, stack)
     }
 }
 
@@ -283,7 +289,7 @@ pub(super) fn choose() -> Unwinder {
     let bounds = Bounds::of_this_thread();
     let mut by_cfi = [0; MAX_FRAMES];
     let reader = bounds.reader(registers.sp);
-    let (count, _) = cfi::walk_into(registers, |at| Some(reader(at)?.0), &mut by_cfi);
+    let (count, _) = cfi::walk_into(registers, |at| Some(reader.read(at)?.0), &mut by_cfi);
     let mut chain = Remembered::new();
     chain.walk(registers.bp, bounds.reader(registers.bp));
     let equal = chain
@@ -355,25 +361,104 @@ impl Bounds {
     /// Reads the two words of frames between `live`, an address in a live frame, and the stack's
     /// upper end. Reads nothing if `live` is not on this stack (a signal's or a coroutine's own).
     #[inline]
-    pub(crate) fn reader(self, live: usize) -> impl Fn(usize) -> Option<Words> {
+    pub(crate) fn reader(self, live: usize) -> Reader {
         let inside = live >= self.low && self.high.saturating_sub(2 * WORD) >= live;
         let low = if inside { live } else { usize::MAX };
-        // How far above `low` a frame may begin: its two words must fit.
-        let span = self.high.saturating_sub(2 * WORD).saturating_sub(low);
-        move |at| {
-            // One comparison for both ends: an address below `low` wraps to a large distance.
-            if at.wrapping_sub(low) > span || !at.is_multiple_of(WORD) {
-                return None;
-            }
-            // SAFETY: a stack is mapped from its live frames to its upper end, `at` and the two
-            // words behind it are inside, and only this thread writes there
-            // (tests: `nothing_outside_the_bounds_is_read`).
-            Some(unsafe {
-                let words = at as *const usize;
-                (words.read_volatile(), words.add(1).read_volatile())
-            })
+        Reader {
+            low,
+            span: self.high.saturating_sub(2 * WORD).saturating_sub(low),
         }
     }
+}
+
+/// The part of this thread's stack that is live.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reader {
+    low: usize,
+    /// How far above `low` a frame may begin: its two words must fit.
+    span: usize,
+}
+
+impl Reader {
+    #[inline]
+    fn is_inside(&self, at: usize) -> bool {
+        // One comparison for both ends: an address below `low` wraps to a large distance.
+        at.wrapping_sub(self.low) <= self.span && at.is_multiple_of(WORD)
+    }
+}
+
+impl Stack for Reader {
+    #[inline]
+    fn read(&self, at: usize) -> Option<Words> {
+        if !self.is_inside(at) {
+            return None;
+        }
+        // SAFETY: a stack is mapped from its live frames to its upper end, `at` and the two
+        // words behind it are inside, and only this thread writes there
+        // (tests: `nothing_outside_the_bounds_is_read`).
+        Some(unsafe {
+            let words = at as *const usize;
+            (words.read_volatile(), words.add(1).read_volatile())
+        })
+    }
+
+    #[inline]
+    fn holds(&self, frames: &[Frame]) -> bool {
+        let (Some(outermost), Some(innermost)) = (frames.first(), frames.last()) else {
+            return true;
+        };
+        if !self.is_inside(outermost.at) || !self.is_inside(innermost.at) {
+            return false;
+        }
+        // SAFETY: as in `read`: an inner frame is below the outer ones, so that all of them are
+        // between the two that were looked at, and all were found to be aligned when they were
+        // read first (tests: `frames_are_kept_from_the_highest_address_down`).
+        unsafe { hold(frames) }
+    }
+}
+
+/// Whether frames hold the words that are kept of them. No early exit and no check in between: the
+/// loads do not wait for each other.
+///
+/// # Safety
+/// The two words of each may be read.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+unsafe fn hold(frames: &[Frame]) -> bool {
+    use core::arch::x86_64::{
+        __m128i, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_movemask_epi8, _mm_or_si128,
+        _mm_setzero_si128, _mm_xor_si128,
+    };
+    // SAFETY: every x86-64 has SSE2, the caller lets the stack's words be read, and a frame's own
+    // two lie side by side.
+    unsafe {
+        let mut differs = _mm_setzero_si128();
+        for f in frames {
+            let found = _mm_loadu_si128(f.at as *const __m128i);
+            let kept = _mm_loadu_si128((&raw const f.saved).cast());
+            differs = _mm_or_si128(differs, _mm_xor_si128(found, kept));
+        }
+        _mm_movemask_epi8(_mm_cmpeq_epi8(differs, _mm_setzero_si128())) == 0xFFFF
+    }
+}
+
+/// As above, word by word.
+///
+/// # Safety
+/// The two words of each may be read.
+#[cfg(not(target_arch = "x86_64"))]
+#[inline]
+unsafe fn hold(frames: &[Frame]) -> bool {
+    let mut differs = 0;
+    for f in frames {
+        // SAFETY: the caller's promise.
+        let (saved, ret) = unsafe {
+            let words = f.at as *const usize;
+            (words.read_volatile(), words.add(1).read_volatile())
+        };
+        differs |= (saved ^ f.saved) | (ret ^ f.ret);
+    }
+    differs == 0
 }
 
 #[cfg(test)]
@@ -502,6 +587,20 @@ mod tests {
     }
 
     #[test]
+    fn frames_are_kept_from_the_highest_address_down() {
+        let mut r = Remembered::new();
+        let mut random = crate::random::Random::new(9);
+        for _ in 0..300 {
+            let depth = 1 + random.index(40);
+            let calls: Vec<usize> = (0..depth).map(|_| random.index(2)).collect();
+            Made::new(&calls).walk(depth, &mut r);
+            let at: Vec<usize> = r.frames[..r.len].iter().map(|f| f.at).collect();
+            assert!(at.windows(2).all(|w| w[0] > w[1]), "{at:x?}");
+            assert!(at.iter().all(|at| at.is_multiple_of(WORD)));
+        }
+    }
+
+    #[test]
     fn nothing_outside_the_bounds_is_read() {
         let words = [1_usize, 2, 3, 4, 5];
         let start = words.as_ptr() as usize;
@@ -509,7 +608,8 @@ mod tests {
             low: start,
             high: start + 4 * WORD,
         };
-        let read = bounds.reader(start + WORD);
+        let reader = bounds.reader(start + WORD);
+        let read = |at| reader.read(at);
         assert_eq!(read(start + WORD), Some((2, 3)));
         assert_eq!(read(start + 2 * WORD), Some((3, 4)));
         assert_eq!(read(start), None, "below the live frame");
@@ -517,13 +617,17 @@ mod tests {
         assert_eq!(read(start + WORD + 1), None, "not aligned");
         assert_eq!(read(0), None, "null");
         let foreign = bounds.reader(start + 4 * WORD);
-        assert_eq!(foreign(start + WORD), None, "not on this stack");
-        assert_eq!(Bounds::UNKNOWN.reader(start)(start), None);
+        assert_eq!(foreign.read(start + WORD), None, "not on this stack");
+        assert_eq!(Bounds::UNKNOWN.reader(start).read(start), None);
         let tiny = Bounds {
             low: start,
             high: start + WORD,
         };
-        assert_eq!(tiny.reader(start)(start), None, "no room for two words");
+        assert_eq!(
+            tiny.reader(start).read(start),
+            None,
+            "no room for two words"
+        );
     }
 
     #[cfg(target_arch = "x86_64")]
