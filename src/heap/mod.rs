@@ -49,7 +49,7 @@ static SITES: Sites = Sites::new();
 /// The running cycle and phase: `cycle << 3 | phase`.
 static NOW: AtomicU32 = AtomicU32::new(0);
 
-/// Calls made while their thread was inside a hook.
+/// Allocations made while their thread was inside a hook.
 static UNSEEN: AtomicU64 = AtomicU64::new(0);
 
 /// What [`Heap`] does, decided at the first allocation: the low bits are the [`Backend`], the high
@@ -108,8 +108,8 @@ impl Backend {
 /// 1. Every successful `alloc`, `alloc_zeroed` and `realloc` of any thread. A `realloc` ends the
 ///    old block and begins a new one, born now, at the place that grew it, also if the address
 ///    stays the same.
-/// 2. Not recorded, but counted and reported: calls made while the same thread is already inside
-///    a hook (a signal handler that allocates).
+/// 2. Not recorded, but counted and reported: allocations made while the same thread is already
+///    inside a hook (by a signal handler). Frees are seen there, too.
 /// 3. Not seen at all: C code's `malloc`, and memory mapped by hand.
 /// 4. After `fork`, the copy does not record.
 #[derive(Debug)]
@@ -548,7 +548,7 @@ pub(crate) struct OwnCost {
     pub(crate) sites: u64,
     /// Stacks for which there was no room.
     pub(crate) refused_sites: u64,
-    /// Calls made while their thread was inside a hook, and therefore not recorded.
+    /// Allocations made while their thread was inside a hook, and therefore not recorded.
     pub(crate) unseen: u64,
 }
 
