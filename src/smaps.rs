@@ -92,7 +92,7 @@ fn sum(
     // What comes directly behind a file's mapping and has no name is the file's `.bss`, unless the
     // mapping is shared: then it is memory.
     let mut behind_file: Option<(u64, bool)> = None;
-    for_each_mapping(text, |m| {
+    for_each_mapping(text, |m, next| {
         sums.total += m.resident;
         let size = m.end - m.start;
         let is_program = m.name == program;
@@ -114,7 +114,7 @@ fn sum(
                 sums.behind_files += m.resident;
             }
             sums.file(is_program, size)
-        } else if m.no_reserve && m.start.is_multiple_of(ARENA_HEAP) {
+        } else if m.is_arena(next) {
             &mut sums.c_heap
         } else if m.name.starts_with("[v") {
             &mut sums.files
@@ -154,7 +154,11 @@ impl Resident {
     }
 }
 
-fn for_each_mapping<'a>(text: &'a [u8], mut visit: impl FnMut(Mapping<'a>)) {
+/// Visits each mapping with the next one.
+fn for_each_mapping<'a>(
+    text: &'a [u8],
+    mut visit: impl FnMut(Mapping<'a>, Option<&Mapping<'a>>),
+) {
     let mut now: Option<Mapping<'a>> = None;
     for line in text.split(|&b| b == b'\n') {
         let Ok(line) = std::str::from_utf8(line) else {
@@ -162,7 +166,7 @@ fn for_each_mapping<'a>(text: &'a [u8], mut visit: impl FnMut(Mapping<'a>)) {
         };
         if let Some(begun) = MapsLine::of(line).map(Mapping::of) {
             if let Some(mapping) = now.replace(begun) {
-                visit(mapping);
+                visit(mapping, Some(&begun));
             }
         } else if let Some(mapping) = &mut now {
             if let Some(kib) = line.strip_prefix("Rss:") {
@@ -175,11 +179,24 @@ fn for_each_mapping<'a>(text: &'a [u8], mut visit: impl FnMut(Mapping<'a>)) {
         }
     }
     if let Some(mapping) = now {
-        visit(mapping);
+        visit(mapping, None);
     }
 }
 
 impl<'a> Mapping<'a> {
+    /// Whether it is the used part of a heap of one of glibc's arenas. It begins at a multiple of
+    /// its size, which another allocator's mapping may do as well; but what is not used yet fills
+    /// it up to that size, and may not be accessed (arena.c, `new_heap`).
+    fn is_arena(&self, next: Option<&Self>) -> bool {
+        let end = self.start + ARENA_HEAP;
+        let is_filled_up = |next: &Self| {
+            next.start == self.end && !next.accessible && next.name.is_empty() && next.end == end
+        };
+        self.no_reserve
+            && self.start.is_multiple_of(ARENA_HEAP)
+            && (self.end == end || next.is_some_and(is_filled_up))
+    }
+
     /// What the first line says.
     fn of(line: MapsLine<'a>) -> Self {
         Self {
@@ -263,6 +280,12 @@ VmFlags: rd wr
 7f00000-7f10000 r--p 00000000 fe:00 1      /lib/libc.so.6
 Rss:    128 kB
 VmFlags: rd
+c000000-c021000 rw-p 00000000 00:00 0 
+Rss:    32 kB
+VmFlags: rd wr nr
+c021000-10000000 ---p 00000000 00:00 0 
+Rss:    0 kB
+VmFlags: nr
 fff00000-fff10000 rw-p 00000000 00:00 0      [stack]
 Rss:    256 kB
 VmFlags: rd wr gd
@@ -273,17 +296,18 @@ VmFlags: rd ex
         let kib = |n: u64| n * 1024;
         let sums = sum(text.as_bytes(), "/opt/a b/bin", 0x8000, |_| 0);
         let expected = Resident {
-            total: kib(532),
+            total: kib(564),
             tool: kib(16),
             stacks: kib(256),
             c_heap: kib(40),
             program: kib(12),
             files: kib(136),
             behind_files: 0,
-            anonymous: kib(72),
+            // Another allocator's mapping that begins where an arena might, too.
+            anonymous: kib(72 + 32),
             // The library, shared memory and what is behind it, the 1 MiB mapping, and 32 KiB
             // marked as the tool marks its own.
-            mapped: 0x1_0000 + 0x1_0000 + 0x1_0000 + 0x10_0000 + 0x8000,
+            mapped: 0x1_0000 + 0x1_0000 + 0x1_0000 + 0x10_0000 + 0x8000 + 0x2_1000,
         };
         assert_eq!(sums, expected);
         assert_eq!(
