@@ -15,10 +15,23 @@ pub(super) struct Call {
 }
 
 impl Call {
+    /// The plain value that it is called with by this name.
+    pub(super) fn value(&self, name: &str) -> Option<&Value> {
+        match self.kwargs.iter().find(|(n, _)| n == name) {
+            Some((_, Arg::Value(value))) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// Whether it asks its layer to behave as in training.
+    pub(super) fn trains(&self) -> bool {
+        let training = self.value("training");
+        training.is_some_and(|value| value.as_bool() == Some(true) || value.as_f64() > Some(0.0))
+    }
+
     /// Whether it is called with a plain `true` by this name.
     pub(super) fn is_set(&self, name: &str) -> bool {
-        let value = self.kwargs.iter().find(|(n, _)| n == name);
-        matches!(value, Some((_, Arg::Value(value))) if value.as_bool() == Some(true))
+        self.value(name).and_then(Value::as_bool) == Some(true)
     }
 }
 
@@ -26,6 +39,8 @@ impl Call {
 pub(super) enum Arg {
     Tensor(TensorRef),
     List(Vec<Arg>),
+    /// By the names of a model's inputs.
+    Dictionary(Vec<(String, Arg)>),
     /// An array that was written into the call.
     Constant(Arc<Array>),
     Value(Value),
@@ -37,6 +52,7 @@ impl Arg {
         match self {
             Self::Tensor(tensor) => vec![tensor],
             Self::List(args) => args.iter().flat_map(Self::tensors).collect(),
+            Self::Dictionary(args) => args.iter().flat_map(|(_, arg)| arg.tensors()).collect(),
             Self::Constant(_) | Self::Value(_) => Vec::new(),
         }
     }
@@ -45,6 +61,7 @@ impl Arg {
         match self {
             Self::Tensor(tensor) => visit(tensor),
             Self::List(args) => args.iter_mut().for_each(|arg| arg.each_tensor(visit)),
+            Self::Dictionary(args) => args.iter_mut().for_each(|(_, arg)| arg.each_tensor(visit)),
             Self::Constant(_) | Self::Value(_) => {}
         }
     }
@@ -54,6 +71,7 @@ impl Arg {
         match self {
             Self::Constant(_) => true,
             Self::List(args) => args.iter().any(Self::has_constant),
+            Self::Dictionary(args) => args.iter().any(|(_, arg)| arg.has_constant()),
             Self::Tensor(_) | Self::Value(_) => false,
         }
     }
@@ -190,6 +208,9 @@ fn arg(value: &Value) -> Arg {
     match value {
         Value::Array(parts) if parts.iter().any(Value::is_object) => {
             Arg::List(parts.iter().map(arg).collect())
+        }
+        Value::Object(parts) if class.is_none() && parts.values().any(Value::is_object) => {
+            Arg::Dictionary(parts.iter().map(|(k, v)| (k.clone(), arg(v))).collect())
         }
         other => Arg::Value(other.clone()),
     }

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::call::{Arg, Call, TensorRef, call};
 use super::container::wrong;
+use super::signature;
 use super::wiring::Wiring;
 use crate::error::Error;
 
@@ -18,6 +19,8 @@ pub(super) struct ModelSpec {
     pub(super) name: String,
     pub(super) layers: Vec<LayerSpec>,
     pub(super) inputs: Vec<TensorRef>,
+    /// What its inputs are called in a dictionary.
+    input_names: Vec<String>,
     pub(super) wiring: Arc<Wiring>,
 }
 
@@ -168,7 +171,11 @@ impl ModelSpec {
             Ok(ends)
         };
         let (inputs, outputs) = (ends("input_layers")?, ends("output_layers")?);
-        Self::wired(name, unique(parsed)?, inputs, outputs)
+        let mut model = Self::wired(name, unique(parsed)?, inputs, outputs)?;
+        if let Some(Value::Object(keys)) = config.get("input_layers") {
+            model.input_names = keys.keys().cloned().collect();
+        }
+        Ok(model)
     }
 
     fn wired(
@@ -182,6 +189,7 @@ impl ModelSpec {
         Ok(Self {
             name,
             layers,
+            input_names: inputs.iter().map(|input| input.layer.clone()).collect(),
             inputs,
             wiring: Arc::new(wiring),
         })
@@ -293,6 +301,14 @@ impl LayerSpec {
             _ => None,
         };
         let model = model.map(Box::new);
+        let calls = calls.into_iter().map(|call| match &model {
+            _ if is_operation => call,
+            Some(model) => {
+                signature::by_inputs(&model.input_names, signature::sorted(&class, call))
+            }
+            None => signature::sorted(&class, call),
+        });
+        let calls = calls.collect();
         let config = match value.get_mut("config").map(Value::take) {
             Some(Value::Object(config)) => config,
             _ => Map::new(),

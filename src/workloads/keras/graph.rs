@@ -13,7 +13,7 @@ use super::layers::operation::Operation;
 use super::layers::recurrent::TimeDistributed;
 use super::layers::{self, Config, Extra, Layer, SUPPORTED};
 use super::npy::Array;
-use super::value::{Flow, Value};
+use super::value::Flow;
 use super::weights::{Finder, Vars};
 use super::wiring::{Given, Wiring, tensors};
 use crate::error::Error;
@@ -155,25 +155,11 @@ fn inputs(called: &Call, given: Given<Flow>) -> Result<(Vec<Flow>, Extra), Strin
             extra.values.push((name.clone(), value.clone()));
         }
     }
-    // A mask that an operation has made comes as a tensor of zeros and ones.
-    for (place, names) in [&["mask", "query_mask"][..], &["value_mask"], &["key_mask"]]
-        .into_iter()
-        .enumerate()
-    {
-        let given = names.iter().find_map(|name| extra.tensor(name));
-        match (given.map(|flow| &flow.x), flows.get_mut(place)) {
-            (None, _) => {}
-            (Some(Value::R2(mask)), Some(flow)) => {
-                flow.mask = Some(mask.clone().not_equal_elem(0.0));
-            }
-            (Some(mask), _) => {
-                let shape = mask.shape();
-                return Err(format!("a mask of the shape {shape:?} is not supported"));
-            }
-        }
+    if let (Some(mask), Some(first)) = (extra.mask("mask")?, flows.first_mut()) {
+        *first = Flow::masked(first.x.clone(), Some(mask));
     }
     for flow in &flows {
-        let (mask, shape) = (flow.mask.as_ref().map(|m| m.dims()), flow.x.shape());
+        let (mask, shape) = (flow.mask().map(|m| m.dims()), flow.x.shape());
         if mask.is_some_and(|mask| !shape.starts_with(&mask)) {
             return Err(format!(
                 "a mask of the shape {mask:?} is not one of an input of the shape {shape:?}"
@@ -213,7 +199,7 @@ pub(super) fn refuse_unsupported(container: &Container, spec: &ModelSpec) -> Res
             )));
         }
     }
-    refuse_unread(spec).map_err(|what| container.wrong(what))
+    refuse_unread(spec, container.is_keras_2()).map_err(|what| container.wrong(what))
 }
 
 /// Types that a layer may compute in or hand on. Everything is computed in `f32`.
@@ -237,7 +223,7 @@ const DTYPES: &[&str] = &[
 
 /// Refuses what a layer is called with and that it would not look at, tensors by name and arrays:
 /// what it predicts would be wrong.
-fn refuse_unread(spec: &ModelSpec) -> Result<(), String> {
+fn refuse_unread(spec: &ModelSpec, is_keras_2: bool) -> Result<(), String> {
     for layer in &spec.layers {
         let named = layer.calls.iter().flat_map(|call| &call.kwargs);
         let args = layer.calls.iter().flat_map(|call| &call.args);
@@ -250,8 +236,26 @@ fn refuse_unread(spec: &ModelSpec) -> Result<(), String> {
                 layer.class.escape_debug()
             ));
         }
+        if is_keras_2 && layer.calls.iter().any(Call::trains) {
+            return Err(format!(
+                "layer `{}`: its class `{}` is called with `training=True`, which Keras 2 obeys in a \
+                 prediction; this is not supported",
+                layer.name.escape_debug(),
+                layer.class.escape_debug()
+            ));
+        }
+        let mut args = layer.calls.iter().flat_map(|call| &call.args);
+        if args.any(|arg| matches!(arg, Arg::Dictionary(_))) {
+            return Err(format!(
+                "layer `{}`: its class `{}` is called with a dictionary that does not have the names \
+                 of its inputs",
+                layer.name.escape_debug(),
+                layer.class.escape_debug()
+            ));
+        }
         for (name, arg) in layer.calls.iter().flat_map(|call| &call.kwargs) {
-            let is_list = matches!(arg, Arg::List(_)) && name != "initial_state";
+            let is_list =
+                matches!(arg, Arg::List(_) | Arg::Dictionary(_)) && name != "initial_state";
             let is_read = match arg.tensors().is_empty() {
                 true => true,
                 false => layers::reads(layer, name) && !is_list,
@@ -267,7 +271,7 @@ fn refuse_unread(spec: &ModelSpec) -> Result<(), String> {
             }
         }
         if let Some(model) = &layer.model {
-            refuse_unread(model)?;
+            refuse_unread(model, is_keras_2)?;
         }
     }
     Ok(())

@@ -17,6 +17,7 @@ mod graph;
 mod layers;
 mod npy;
 mod plan;
+mod signature;
 #[cfg(test)]
 mod tests;
 mod value;

@@ -9,6 +9,7 @@ use serde_json::{Value as Json, json};
 use super::*;
 
 mod hostile;
+mod meaning;
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))

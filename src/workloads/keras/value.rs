@@ -1,5 +1,8 @@
 //! A tensor whose rank is known only from the file.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use ::burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
 /// A tensor of floats, of rank 1 to 5; the first axis is the batch.
@@ -50,17 +53,37 @@ macro_rules! look {
 }
 pub(super) use look;
 
+/// Which steps of a tensor count, `[batch, steps]`.
+pub(super) type Mask = Tensor<2, Bool>;
+
 /// What goes from layer to layer: a tensor, and which of its steps count.
 #[derive(Clone, Debug)]
 pub(super) struct Flow {
     pub(super) x: Value,
-    /// `[batch, steps]`; `None` if all do.
-    pub(super) mask: Option<Tensor<2, Bool>>,
+    /// `None` if all do. Keras hangs it on the tensor itself: who takes it off takes it from all that
+    /// read the tensor afterwards, so clones share it.
+    mask: Rc<RefCell<Option<Mask>>>,
 }
 
 impl Flow {
     pub(super) fn of(x: Value) -> Self {
-        Self { x, mask: None }
+        Self::masked(x, None)
+    }
+
+    pub(super) fn masked(x: Value, mask: Option<Mask>) -> Self {
+        Self {
+            x,
+            mask: Rc::new(RefCell::new(mask)),
+        }
+    }
+
+    pub(super) fn mask(&self) -> Option<Mask> {
+        self.mask.borrow().clone()
+    }
+
+    /// Takes the mask off the tensor.
+    pub(super) fn unmask(&self) {
+        self.mask.replace(None);
     }
 }
 

@@ -152,9 +152,10 @@ fn order(
     };
     let mut states: HashMap<Place, State> = HashMap::new();
     let mut order = Vec::new();
-    // A stack of its own: a long chain of layers must not overflow the thread's.
+    // A stack of its own: a long chain of layers must not overflow the thread's. What is followed first
+    // is on top.
     let mut stack: Vec<Place> = Vec::new();
-    for output in outputs {
+    for output in outputs.iter().rev() {
         stack.push(known(output)?);
     }
     while let Some(&call) = stack.last() {
@@ -176,7 +177,8 @@ fn order(
             continue;
         }
         let (layer, number) = call;
-        for tensor in tensors(&layers[layer].calls[number]) {
+        let all: Vec<&TensorRef> = tensors(&layers[layer].calls[number]).collect();
+        for tensor in all.into_iter().rev() {
             let needs = known(tensor)?;
             match states.get(&needs) {
                 Some(State::Open) => {
@@ -191,5 +193,39 @@ fn order(
         }
     }
     order.retain(|call| !inputs.contains(call));
-    Ok(order)
+    by_depth(order, |(layer, number)| {
+        let needs = tensors(&layers[layer].calls[number]).map(known);
+        let needs = needs.filter(|place| !matches!(place, Ok(place) if inputs.contains(place)));
+        needs.collect()
+    })
+}
+
+/// The order in which Keras makes the calls, the deepest first (keras/src/ops/function.py,
+/// `map_graph`): what a layer takes off a tensor, later ones do not see. `order` is that in which the
+/// outputs are followed to the inputs, and `needs` the calls that one needs.
+fn by_depth(
+    order: Vec<Place>,
+    needs: impl Fn(Place) -> Result<Vec<Place>, String>,
+) -> Result<Vec<Place>, String> {
+    let mut depths: HashMap<Place, usize> = HashMap::new();
+    let mut of_layers: HashMap<usize, usize> = HashMap::new();
+    let mut seen = Vec::new();
+    for &call in order.iter().rev() {
+        let mut see = |call: Place, least: usize| {
+            let depth = depths.entry(call).or_insert_with(|| {
+                seen.push(call);
+                0
+            });
+            *depth = least.max(*depth);
+            *depth
+        };
+        let of_layer = of_layers.entry(call.0).or_default();
+        let depth = see(call, *of_layer);
+        *of_layer = depth;
+        for needed in needs(call)? {
+            see(needed, depth + 1);
+        }
+    }
+    seen.sort_by_key(|call| std::cmp::Reverse(depths.get(call)));
+    Ok(seen)
 }

@@ -172,12 +172,12 @@ impl Activation {
     }
 }
 
-/// f(x) = max_value for x >= max_value, x for threshold <= x, slope * (x - threshold) below.
+/// f(x) = max_value for x >= max_value, x for threshold < x, slope * (x - threshold) below.
 fn relu<const D: usize>(t: Tensor<D>, most: f64, slope: f64, threshold: f64) -> Tensor<D> {
     if threshold == 0.0 && slope == 0.0 && most.is_infinite() {
         return activation::relu(t);
     }
-    let below = t.clone().lower_elem(threshold);
+    let below = t.clone().lower_equal_elem(threshold);
     let negative = (t.clone() - threshold) * slope;
     let upper = if most.is_finite() {
         t.clamp_max(most)
@@ -240,7 +240,7 @@ impl Activated {
 impl Layer for Activated {
     fn call(&self, inputs: &[Flow], _: &Extra) -> Result<Vec<Flow>, String> {
         let input = one(inputs)?;
-        if self.heeds_mask && input.mask.is_some() {
+        if self.heeds_mask && input.mask().is_some() {
             return Err("a mask for Softmax is not supported".into());
         }
         let y = self.activation.apply(input.x.clone())?;

@@ -1,10 +1,12 @@
 //! Attention with several heads.
 
-use ::burn::tensor::{Bool, Tensor, activation::softmax};
+use ::burn::tensor::{Tensor, activation::softmax};
 use serde_json::Value as Json;
 
-use super::{Config, Extra, Layer, keeping_mask};
+use super::attended::{Attended, allowed};
+use super::{Config, Extra, Layer};
 use crate::error::Error;
+use crate::workloads::keras::plan::{Budget, Shape};
 use crate::workloads::keras::value::{Flow, Value};
 use crate::workloads::keras::weights::Vars;
 
@@ -43,6 +45,10 @@ pub(super) struct MultiHead {
     key: Projection,
     value: Projection,
     output: Projection,
+    attended: Attended,
+    /// What a query may not look at has no share at all, even where it may look at nothing.
+    zeroes_blocked: bool,
+    is_keras_2: bool,
 }
 
 impl MultiHead {
@@ -51,8 +57,7 @@ impl MultiHead {
         vars.checked(config.refuse("use_gate", &no))?;
         vars.checked(config.refuse("sliding_window", &[]))?;
         vars.checked(config.refuse("output_shape", &[]))?;
-        let middle = [Json::from(vec![1]), Json::from(1)];
-        vars.checked(config.refuse("attention_axes", &middle))?;
+        let attended = vars.checked(Attended::of(config))?;
         let heads = vars.checked(config.size("num_heads"))?;
         let key_width = vars.checked(config.size("key_dim"))?;
         let value_width = vars.checked(config.size_or("value_dim", key_width))?;
@@ -89,6 +94,9 @@ impl MultiHead {
                 kernel: vars.checked(matrix(kernel))?,
                 bias,
             },
+            attended,
+            zeroes_blocked: !config.is_keras_2 && config.number("dropout", 0.0) > 0.0,
+            is_keras_2: config.is_keras_2,
         })
     }
 
@@ -114,77 +122,80 @@ fn vector(value: Value) -> Result<Tensor<1>, String> {
     }
 }
 
-/// Whether a query may look at a key, `[batch, 1, queries, keys]`; `None` if all may.
-fn allowed(
-    query: &Flow,
-    value: &Flow,
-    key: &Flow,
-    extra: &Extra,
-    [batch, queries, keys]: [usize; 3],
-) -> Option<Tensor<4, Bool>> {
-    let mut all: Vec<Tensor<4, Bool>> = Vec::new();
-    if let Some(mask) = &query.mask {
-        let rows = mask.clone().reshape([batch, 1, queries, 1]);
-        all.push(rows.repeat_dim(3, keys));
+/// The query, the value and the key of a call; the key is the value if there is none.
+fn roles<T>(inputs: &[T]) -> Result<[&T; 3], String> {
+    match inputs {
+        [query, value] => Ok([query, value, value]),
+        [query, value, key] => Ok([query, value, key]),
+        _ => Err("it is called without a query or a value".into()),
     }
-    for mask in [&value.mask, &key.mask].into_iter().flatten() {
-        let columns = mask.clone().reshape([batch, 1, 1, keys]);
-        all.push(columns.repeat_dim(2, queries));
+}
+
+/// The shapes of the result, and of the scores if they are asked for.
+///
+/// # Errors
+/// If the inputs do not fit, or what is made within is too large.
+pub(super) fn planned(
+    config: &Config<'_>,
+    inputs: &[Shape],
+    gives_scores: bool,
+    budget: &mut Budget,
+) -> Result<Vec<Shape>, String> {
+    let [query, value, key] = roles(inputs)?;
+    let attended = Attended::of(config)?;
+    let fit = attended.fitted(query, value, key)?;
+    let heads = config.size("num_heads")?;
+    let width = config.size("key_dim")?;
+    let width = width.max(config.size_or("value_dim", width)?);
+    let all = heads.checked_mul(width).ok_or("its heads are too wide")?;
+    budget.tensor(&[fit.items, fit.queries, all])?;
+    budget.tensor(&[fit.items, fit.keys, all])?;
+    let scores = vec![fit.items, heads, fit.queries, fit.keys];
+    budget.tensor(&scores)?;
+    if gives_scores && query.len() > 3 {
+        return Err(format!(
+            "the scores of a query of the shape {query:?} are not supported"
+        ));
     }
-    if let Some(Value::R3(mask)) = extra.tensor("attention_mask").map(|flow| &flow.x) {
-        let mask = mask.clone().not_equal_elem(0.0);
-        all.push(mask.unsqueeze_dim::<4>(1));
-    }
-    if extra.is_set("use_causal_mask") {
-        let device = query.x.device();
-        let ones = Tensor::<2>::ones([queries, keys], &device);
-        // The key must not come after the query.
-        let (rows, columns) = (ones.clone().cumsum(0), ones.cumsum(1));
-        let causal = columns.lower_equal(rows).reshape([1, 1, queries, keys]);
-        all.push(causal.repeat_dim(0, batch));
-    }
-    all.into_iter().reduce(|a, b| a.bool_and(b))
+    let mut made = vec![query.clone()];
+    made.extend(gives_scores.then_some(scores));
+    Ok(made)
 }
 
 impl Layer for MultiHead {
     fn call(&self, inputs: &[Flow], extra: &Extra) -> Result<Vec<Flow>, String> {
-        let mut inputs = inputs.iter();
-        let query = inputs.next().or_else(|| extra.tensor("query"));
-        let query = query.ok_or("it is called without a query")?;
-        let value = inputs.next().or_else(|| extra.tensor("value"));
-        let value = value.ok_or("it is called without a value")?;
-        let key = inputs
-            .next()
-            .or_else(|| extra.tensor("key"))
-            .unwrap_or(value);
-        let steps = |flow: &Flow| match &flow.x {
-            Value::R3(t) => Ok(t.clone()),
-            other => Err(format!("an input has the shape {:?}", other.shape())),
-        };
-        let (q, v, k) = (steps(query)?, steps(value)?, steps(key)?);
-        let ([batch, queries, _], [_, keys, _]) = (q.dims(), k.dims());
-        if v.dims()[1] != keys || k.dims()[0] != batch || v.dims()[0] != batch {
-            return Err(format!(
-                "a query of the shape {:?}, a value of {:?} and a key of {:?} do not fit",
-                q.dims(),
-                v.dims(),
-                k.dims()
-            ));
+        let [query, value, key] = roles(inputs)?;
+        let shapes = [query, value, key].map(|flow| flow.x.shape());
+        let fit = self.attended.fitted(&shapes[0], &shapes[1], &shapes[2])?;
+        let query_mask = query.mask();
+        let allowed = allowed(inputs, extra, self.heads, &fit)?;
+        if !self.is_keras_2 {
+            // As Keras 3 does (keras/src/layers/attention/multi_head_attention.py, `call`).
+            inputs.iter().for_each(Flow::unmask);
         }
-        let allowed = allowed(query, value, key, extra, [batch, queries, keys]);
-        let q = self.split(self.query.run(q)?, self.key_width);
-        let k = self.split(self.key.run(k)?, self.key_width);
-        let v = self.split(self.value.run(v)?, self.value_width);
+        let steps = |flow: &Flow| self.attended.folded(flow.x.clone());
+        let q = self.split(self.query.run(steps(query)?)?, self.key_width);
+        let k = self.split(self.key.run(steps(key)?)?, self.key_width);
+        let v = self.split(self.value.run(steps(value)?)?, self.value_width);
+        let gives_scores = extra.is_set("return_attention_scores");
         let mut scores = q.matmul(k.permute([0, 1, 3, 2])) / (self.key_width as f64).sqrt();
-        if let Some(allowed) = allowed {
-            let blocked = allowed.bool_not().repeat_dim(1, self.heads);
+        let blocked = allowed.map(|allowed| allowed.bool_not());
+        if let Some(blocked) = blocked.clone() {
             scores = scores.mask_fill(blocked, f32::MIN / 2.0);
         }
-        let shares = softmax(scores, 3);
+        let mut shares = softmax(scores, 3);
+        if let Some(blocked) = blocked
+            && (self.zeroes_blocked || gives_scores && !self.is_keras_2)
+        {
+            shares = shares.mask_fill(blocked, 0.0);
+        }
         let mixed = shares.clone().matmul(v).permute([0, 2, 1, 3]);
-        let mixed = mixed.reshape([batch, queries, self.heads * self.value_width]);
-        let mut flows = keeping_mask(query, Value::R3(self.output.run(mixed)?));
-        if extra.is_set("return_attention_scores") {
+        let mixed = mixed.reshape([fit.items, fit.queries, self.heads * self.value_width]);
+        let made = self
+            .attended
+            .unfolded(self.output.run(mixed)?, &shapes[0])?;
+        let mut flows = vec![Flow::masked(made, query_mask)];
+        if gives_scores {
             flows.push(Flow::of(Value::R4(shares)));
         }
         Ok(flows)

@@ -87,9 +87,7 @@ impl Layer for Embedding {
             ));
         }
         let mask = self.mask_zero.then(|| tokens.clone().not_equal_elem(0));
-        Ok(vec![Flow {
-            x: Value::R3(module::embedding(self.table.clone(), tokens)),
-            mask,
-        }])
+        let rows = module::embedding(self.table.clone(), tokens);
+        Ok(vec![Flow::masked(Value::R3(rows), mask)])
     }
 }

@@ -157,8 +157,8 @@ impl Layer for Attention {
         if let Some(scale) = &self.scale {
             scores = scores * scale.clone().reshape([1, 1, 1]);
         }
-        if let Some(mask) = &value.mask {
-            let blocked = mask.clone().bool_not().reshape([batch, 1, keys]);
+        if let Some(mask) = value.mask() {
+            let blocked = mask.bool_not().reshape([batch, 1, keys]);
             scores = scores.mask_fill(blocked.repeat_dim(1, queries), -1e9);
         }
         if extra.is_set("use_causal_mask") {
@@ -169,8 +169,8 @@ impl Layer for Attention {
         }
         let shares = softmax(scores, 2);
         let mut mixed = shares.clone().matmul(v.clone());
-        if let Some(mask) = &query.mask {
-            let blocked = mask.clone().bool_not().reshape([batch, queries, 1]);
+        if let Some(mask) = query.mask() {
+            let blocked = mask.bool_not().reshape([batch, queries, 1]);
             let width = mixed.dims()[2];
             mixed = mixed.mask_fill(blocked.repeat_dim(2, width), 0.0);
         }

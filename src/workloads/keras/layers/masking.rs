@@ -28,9 +28,6 @@ impl Layer for Masking {
         let kept = x
             .clone()
             .mask_fill(counts.equal_elem(0.0).repeat_dim(2, x.dims()[2]), 0.0);
-        Ok(vec![Flow {
-            x: Value::R3(kept),
-            mask: Some(mask),
-        }])
+        Ok(vec![Flow::masked(Value::R3(kept), Some(mask))])
     }
 }

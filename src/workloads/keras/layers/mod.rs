@@ -5,11 +5,12 @@
 use serde_json::{Map, Value as Json};
 
 use super::config::LayerSpec;
-use super::value::{Flow, Value};
+use super::value::{Flow, Mask, Value};
 use super::weights::{Counts, Vars};
 use crate::error::Error;
 
 pub(super) mod activation;
+mod attended;
 mod attention;
 mod conv;
 mod dense;
@@ -45,6 +46,21 @@ pub(super) struct Extra {
 impl Extra {
     pub(super) fn tensor(&self, name: &str) -> Option<&Flow> {
         self.tensors.iter().find(|(n, _)| n == name).map(|(_, t)| t)
+    }
+
+    /// A mask by name: one that an operation has made comes as a tensor of zeros and ones.
+    ///
+    /// # Errors
+    /// If it is not of rank 2.
+    pub(super) fn mask(&self, name: &str) -> Result<Option<Mask>, String> {
+        match self.tensor(name).map(|flow| &flow.x) {
+            None => Ok(None),
+            Some(Value::R2(mask)) => Ok(Some(mask.clone().not_equal_elem(0.0))),
+            Some(mask) => {
+                let shape = mask.shape();
+                Err(format!("a mask of the shape {shape:?} is not supported"))
+            }
+        }
     }
 
     pub(super) fn is_set(&self, name: &str) -> bool {
@@ -283,7 +299,7 @@ pub(super) fn reads(layer: &LayerSpec, name: &str) -> bool {
     }
     match name {
         "mask" => layer.class != "Softmax",
-        "query" | "value" | "key" | "attention_mask" | "query_mask" | "value_mask" | "key_mask" => {
+        "attention_mask" | "query_mask" | "value_mask" | "key_mask" => {
             layer.class == "MultiHeadAttention"
         }
         "initial_state" => matches!(
@@ -405,8 +421,5 @@ impl Layer for Identity {
 
 /// Joins values into the output of a layer that keeps the mask of its input.
 fn keeping_mask(input: &Flow, x: Value) -> Vec<Flow> {
-    vec![Flow {
-        x,
-        mask: input.mask.clone(),
-    }]
+    vec![Flow::masked(x, input.mask())]
 }

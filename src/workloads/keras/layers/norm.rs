@@ -283,7 +283,8 @@ impl Normalize {
                 (mean, variance)
             }
         };
-        let epsilon = f64::from(f32::EPSILON);
+        // Keras's own smallest number (keras/src/backend/config.py, `epsilon`).
+        let epsilon = 1e-7;
         Ok(Self {
             mean,
             deviation: each!(variance, t => t.sqrt().clamp_min(epsilon)),

@@ -328,7 +328,7 @@ fn array(arg: &Arg) -> Result<Array, String> {
     let array = match arg {
         Arg::Constant(array) => Some(Array::clone(array)),
         Arg::Value(value) => call::array(value),
-        Arg::Tensor(_) | Arg::List(_) => None,
+        Arg::Tensor(_) | Arg::List(_) | Arg::Dictionary(_) => None,
     };
     array.ok_or_else(|| "one of its arguments is neither a tensor nor numbers".into())
 }

@@ -4,11 +4,11 @@ use serde_json::Value as Json;
 
 use super::activation::Activation;
 use super::conv::{Padding, Reach};
-use super::{Config, dot, operation, pool, recurrent, shape};
+use super::{Config, attention, dot, merge, operation, pool, recurrent, shape};
 use crate::workloads::keras::call::Call;
 use crate::workloads::keras::config::LayerSpec;
 use crate::workloads::keras::plan::{Budget, Shape};
-use crate::workloads::keras::value::{axis_of, broadcast};
+use crate::workloads::keras::value::axis_of;
 use crate::workloads::keras::wiring::Given;
 
 /// The shapes of the outputs of a call; what a layer makes within is taken from the budget.
@@ -35,7 +35,10 @@ pub(in crate::workloads::keras) fn outputs(
                 false => vec![made],
             })
         }
-        "MultiHeadAttention" => attention(config, call, given, budget),
+        "MultiHeadAttention" => {
+            let gives_scores = call.is_set("return_attention_scores");
+            attention::planned(config, &given.args, gives_scores, budget)
+        }
         class => of_class(class, config, &given.args, budget),
     }
 }
@@ -49,8 +52,7 @@ fn of_class(
     let first = inputs.first().ok_or("it is called without inputs")?;
     let one = match class {
         "Add" | "Subtract" | "Multiply" | "Average" | "Maximum" | "Minimum" => {
-            let shape = |all: Shape, next: &Shape| broadcast(&all, next);
-            inputs[1..].iter().try_fold(first.clone(), shape)?
+            merge::planned(inputs)?
         }
         "Concatenate" => {
             let axis = config.get("axis").map_or(Some(-1), Json::as_i64);
@@ -215,36 +217,4 @@ fn bidirectional(
         _ => vec![first.clone()],
     };
     Ok([&merged[..], states, states].concat())
-}
-
-fn attention(
-    config: &Config<'_>,
-    call: &Call,
-    given: &Given<Shape>,
-    budget: &mut Budget,
-) -> Result<Vec<Shape>, String> {
-    let named = |name: &str| given.named.iter().find(|(n, _)| n == name).map(|(_, s)| s);
-    let query = given.args.first().or_else(|| named("query"));
-    let value = given.args.get(1).or_else(|| named("value"));
-    let (Some(query), Some(value)) = (query, value) else {
-        return Err("it is called without a query or a value".into());
-    };
-    let (&[batch, queries, _], &[_, keys, _]) = (&query[..], &value[..]) else {
-        return Err(format!(
-            "its inputs have the shapes {query:?} and {value:?}, not [batch, steps, features]"
-        ));
-    };
-    let heads = config.size("num_heads")?;
-    let width = config.size("key_dim")?;
-    let width = width.max(config.size_or("value_dim", width)?);
-    let all = heads.checked_mul(width).ok_or("its heads are too wide")?;
-    budget.tensor(&[batch, queries, all])?;
-    budget.tensor(&[batch, keys, all])?;
-    let scores = vec![batch, heads, queries, keys];
-    budget.tensor(&scores)?;
-    let mut made = vec![query.clone()];
-    if call.is_set("return_attention_scores") {
-        made.push(scores);
-    }
-    Ok(made)
 }

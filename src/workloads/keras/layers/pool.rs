@@ -163,10 +163,10 @@ impl Layer for Global {
         let Value::R3(t) = input.x.clone().reshape(&[batch, cells, channels])? else {
             return Err("its input is no image".into());
         };
-        let y = match &input.mask {
+        let y = match input.mask() {
             // Only an average over steps heeds the mask.
             Some(mask) if !self.is_max && self.rank == 3 => {
-                let counts = mask.clone().float().unsqueeze_dim::<3>(2);
+                let counts = mask.float().unsqueeze_dim::<3>(2);
                 let steps = counts.clone().sum_dim(1);
                 (t * counts).sum_dim(1) / steps
             }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json};
 use super::activation::Activation;
 use super::{Config, Extra, Layer, build, keeping_mask, one};
 use crate::error::Error;
-use crate::workloads::keras::value::{Binary, Flow, Value, each};
+use crate::workloads::keras::value::{Binary, Flow, Mask, Value, each};
 use crate::workloads::keras::weights::Vars;
 
 /// What happens in a step.
@@ -47,6 +47,7 @@ pub(super) struct Recurrent {
     state: bool,
     /// What comes out of a step that does not count is zero, in place of the step before.
     zero_if_masked: bool,
+    is_keras_2: bool,
 }
 
 impl Recurrent {
@@ -92,6 +93,7 @@ impl Recurrent {
             sequences: config.flag("return_sequences", false),
             state: config.flag("return_state", false),
             zero_if_masked: config.flag("zero_output_for_mask", false),
+            is_keras_2: config.is_keras_2,
         })
     }
 
@@ -146,19 +148,36 @@ impl Recurrent {
     }
 }
 
+/// What a call begins with.
+struct Begin<'a> {
+    input: &'a Flow,
+    /// The steps that are computed; all if `None`.
+    mask: Option<Mask>,
+    states: Vec<Value>,
+}
+
 /// The input of a call, and the states that it begins with, none if they are zero: by name, or behind
 /// the input, as Keras 2 writes them.
 fn input_and_states<'a>(
     inputs: &'a [Flow],
     extra: &Extra,
-) -> Result<(&'a Flow, Vec<Value>), String> {
+    is_keras_2: bool,
+) -> Result<Begin<'a>, String> {
     let (input, behind) = inputs
         .split_first()
         .ok_or("it is called without an input")?;
     let named = extra.tensors.iter();
     let named = named.filter(|(name, _)| name == "initial_state");
     let states = behind.iter().chain(named.map(|(_, flow)| flow));
-    Ok((input, states.map(|flow| flow.x.clone()).collect()))
+    let states: Vec<Value> = states.map(|flow| flow.x.clone()).collect();
+    // Keras 3 hands the mask of a layer's input on only where the input is its one tensor
+    // (keras/src/layers/layer.py, "Populate mask argument(s)").
+    let has_mask = is_keras_2 || states.is_empty() || extra.tensor("mask").is_some();
+    Ok(Begin {
+        input,
+        mask: input.mask().filter(|_| has_mask),
+        states,
+    })
 }
 
 impl Recurrent {
@@ -189,7 +208,8 @@ impl Recurrent {
         }
     }
 
-    fn run(&self, input: &Flow, initial: &[Value]) -> Result<Vec<Flow>, String> {
+    fn run(&self, begin: &Begin<'_>, initial: &[Value]) -> Result<Vec<Flow>, String> {
+        let Begin { input, mask, .. } = begin;
         let Value::R3(x) = &input.x else {
             let shape = input.x.shape();
             return Err(format!(
@@ -203,7 +223,6 @@ impl Recurrent {
                 "its kernel takes {takes} features, and its input has {features}"
             ));
         }
-        let mask = input.mask.clone();
         let rows = x.clone().reshape([batch * steps, features]);
         let mut all = rows.matmul(self.kernel.clone());
         if let Some(bias) = &self.bias {
@@ -212,33 +231,30 @@ impl Recurrent {
         let width = all.dims()[1];
         let all = all.reshape([batch, steps, width]);
         let mut states = self.states(initial, batch, &x.device())?;
-        let (mut outputs, mut last) = (Vec::new(), None);
+        let mut outputs = Vec::new();
+        // What comes out before the first step that counts, whatever the states are.
+        let mut output = Tensor::<2>::zeros([batch, self.units], &x.device());
         for i in 0..steps {
             let step = if self.backwards { steps - 1 - i } else { i };
             let now = all.clone().narrow(1, step, 1).reshape([batch, width]);
             let next = self.step(now, &states);
-            states = match &mask {
-                None => next,
-                // A step that does not count hands the states on.
+            (output, states) = match mask {
+                None => (next[0].clone(), next),
+                // A step that does not count hands the states on, and what came out before.
                 Some(mask) => {
                     let counts = mask.clone().narrow(1, step, 1).repeat_dim(1, self.units);
+                    let before = match self.zero_if_masked {
+                        true => output.zeros_like(),
+                        false => output,
+                    };
+                    let output = before.mask_where(counts.clone(), next[0].clone());
                     let both = states.into_iter().zip(next);
-                    both.map(|(old, new)| old.mask_where(counts.clone(), new))
-                        .collect()
+                    let both = both.map(|(old, new)| old.mask_where(counts.clone(), new));
+                    (output, both.collect())
                 }
-            };
-            let output = match &mask {
-                Some(mask) if self.zero_if_masked => {
-                    let skips = mask.clone().narrow(1, step, 1).bool_not();
-                    let skips = skips.repeat_dim(1, self.units);
-                    states[0].clone().mask_fill(skips, 0.0)
-                }
-                _ => states[0].clone(),
             };
             if self.sequences {
-                outputs.push(output.unsqueeze_dim::<3>(1));
-            } else {
-                last = Some(output);
+                outputs.push(output.clone().unsqueeze_dim::<3>(1));
             }
         }
         let mut flows = if self.sequences {
@@ -246,13 +262,9 @@ impl Recurrent {
                 true => Tensor::<3>::zeros([batch, 0, self.units], &x.device()),
                 false => Tensor::cat(outputs, 1),
             };
-            vec![Flow {
-                x: Value::R3(x),
-                mask,
-            }]
+            vec![Flow::masked(Value::R3(x), input.mask())]
         } else {
-            let last = last.unwrap_or_else(|| states[0].clone());
-            vec![Flow::of(Value::R2(last))]
+            vec![Flow::of(Value::R2(output))]
         };
         if self.state {
             flows.extend(states.into_iter().map(|s| Flow::of(Value::R2(s))));
@@ -263,8 +275,8 @@ impl Recurrent {
 
 impl Layer for Recurrent {
     fn call(&self, inputs: &[Flow], extra: &Extra) -> Result<Vec<Flow>, String> {
-        let (input, states) = input_and_states(inputs, extra)?;
-        self.run(input, &states)
+        let begin = input_and_states(inputs, extra, self.is_keras_2)?;
+        self.run(&begin, &begin.states)
     }
 }
 
@@ -298,7 +310,7 @@ impl Bidirectional {
             map,
             is_keras_2: config.is_keras_2,
         };
-        let forward = Recurrent::build(class, &of(own), vars)?;
+        let mut forward = Recurrent::build(class, &of(own), vars)?;
         // Keras 2 leaves the other out where it is the same.
         let (class, own) = match config.get("backward_layer") {
             Some(_) => vars.checked(inner(config, "backward_layer"))?,
@@ -306,6 +318,13 @@ impl Bidirectional {
         };
         let mut backward = Recurrent::build(class, &of(own), vars)?;
         backward.backwards = !forward.backwards;
+        if config.is_keras_2 {
+            // Whatever the layers say (tf_keras/src/layers/rnn/bidirectional.py,
+            // `force_zero_output_for_mask`).
+            for layer in [&mut forward, &mut backward] {
+                layer.zero_if_masked = layer.sequences;
+            }
+        }
         let merge = match config.map.get("merge_mode") {
             None => Some("concat".to_owned()),
             Some(Json::Null) => None,
@@ -327,10 +346,10 @@ impl Bidirectional {
 
 impl Layer for Bidirectional {
     fn call(&self, inputs: &[Flow], extra: &Extra) -> Result<Vec<Flow>, String> {
-        let (input, states) = input_and_states(inputs, extra)?;
-        let (first, second) = states.split_at(states.len() / 2);
-        let mut there = self.forward.run(input, first)?;
-        let mut back = self.backward.run(input, second)?;
+        let begin = input_and_states(inputs, extra, self.forward.is_keras_2)?;
+        let (first, second) = begin.states.split_at(begin.states.len() / 2);
+        let mut there = self.forward.run(&begin, first)?;
+        let mut back = self.backward.run(&begin, second)?;
         if there.is_empty() || back.is_empty() {
             return Err("its layers give nothing".into());
         }
@@ -339,7 +358,7 @@ impl Layer for Bidirectional {
             // Back in the order of the input.
             b.x = Value::R3(t.flip([1]));
         }
-        let mask = a.mask.clone();
+        let mask = a.mask();
         let merged = match self.merge.as_deref() {
             None => {
                 let mut flows = vec![a, b];
@@ -355,7 +374,7 @@ impl Layer for Bidirectional {
             Some("mul") => a.x.with(b.x, Binary::Multiply)?,
             _ => each!(a.x.with(b.x, Binary::Add)?, t => t / 2.0),
         };
-        let mut flows = vec![Flow { x: merged, mask }];
+        let mut flows = vec![Flow::masked(merged, mask)];
         flows.extend(there);
         flows.extend(back);
         Ok(flows)
