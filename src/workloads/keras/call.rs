@@ -23,6 +23,18 @@ impl Call {
         }
     }
 
+    /// Whether one of its plain numbers is no whole one.
+    pub(super) fn has_fraction(&self) -> bool {
+        let named = self.kwargs.iter().map(|(_, arg)| arg);
+        let all = self.args.iter().chain(named);
+        let values = all.filter_map(|arg| match arg {
+            Arg::Value(value) => Some(value.is_f64()),
+            Arg::Constant(array) => Some(array.values.iter().any(|v| v.fract() != 0.0)),
+            _ => None,
+        });
+        values.into_iter().any(|is_fraction| is_fraction)
+    }
+
     /// Whether it asks its layer to behave as in training.
     pub(super) fn trains(&self) -> bool {
         let training = self.value("training");

@@ -35,6 +35,8 @@ pub(super) struct LayerSpec {
     pub(super) model: Option<Box<ModelSpec>>,
     /// An operation between tensors, such as `a + b`, and no layer.
     pub(super) is_operation: bool,
+    /// It has code of its own, whatever its class is called.
+    pub(super) is_custom: bool,
 }
 
 /// Most layers of a model: the largest known have a thousand.
@@ -45,6 +47,9 @@ const EACH_STEP: &str = "TimeDistributed";
 
 /// Names that layers without a name of their own would be confused by.
 pub(super) const INPUT: &str = "InputLayer";
+
+/// How layers are called that leave out of their configuration what all others have in it.
+const LESS_SAID: &str = "SpatialDropout";
 
 impl ModelSpec {
     /// Reads the configuration of a whole file.
@@ -58,12 +63,18 @@ impl ModelSpec {
 
     fn parse(value: &mut Value, place: &str) -> Result<Self, String> {
         let class = text(value, "class_name", place)?.to_owned();
+        let is_custom = self::is_custom(value);
         let config = value
             .get_mut("config")
             .and_then(Value::as_object_mut)
             .ok_or_else(|| format!("`{place}` has no config"))?;
         let name = config.get("name").and_then(Value::as_str);
         let name = name.unwrap_or(place).to_owned();
+        if is_custom && is_model(&class) {
+            return Err(format!(
+                "`{name}` is of a custom class `{class}`, which has Python code of its own"
+            ));
+        }
         // Taken, so that a configuration is in memory once.
         let Some(Value::Array(layers)) = config.remove("layers") else {
             return Err(format!("`{name}` has no list of layers"));
@@ -104,6 +115,7 @@ impl ModelSpec {
                     calls: vec![Call::default()],
                     model: None,
                     is_operation: false,
+                    is_custom: false,
                 },
             );
         }
@@ -219,6 +231,20 @@ fn is_model(class: &str) -> bool {
     matches!(class, "Sequential" | "Functional" | "Model")
 }
 
+/// Whether an object is of a class that is not Keras's own: a `.keras` archive says where a class is
+/// from, null if it was registered.
+pub(super) fn is_custom(object: &Value) -> bool {
+    let is_registered = object.get("registered_name").is_some_and(Value::is_string);
+    match object.get("module") {
+        Some(Value::Null) => is_registered,
+        Some(Value::String(module)) => {
+            let package = module.split('.').next().unwrap_or("");
+            !["", "builtins", "keras", "tf_keras", "tensorflow"].contains(&package)
+        }
+        _ => false,
+    }
+}
+
 fn unique(layers: Vec<LayerSpec>) -> Result<Vec<LayerSpec>, String> {
     let mut seen = BTreeSet::new();
     for layer in &layers {
@@ -291,10 +317,14 @@ impl LayerSpec {
         let module = value.get("module").and_then(Value::as_str).unwrap_or("");
         // In a legacy file the module is left out; then an operation lacks what all layers have.
         let has_calls = value.get("inbound_nodes").and_then(|nodes| nodes.get(0));
-        let is_bare = module.is_empty() && class != INPUT && !config.contains_key("trainable");
+        let is_bare = value.get("module").is_none()
+            && class != INPUT
+            && !class.starts_with(LESS_SAID)
+            && !config.contains_key("trainable");
         let is_operation = module.contains(".ops.")
             || matches!(class.as_str(), "TFOpLambda" | "SlicingOpLambda")
             || (is_bare && has_calls.is_some_and(Value::is_object));
+        let is_custom = is_custom(&value);
         let model = match value.get_mut("config").and_then(|c| c.get_mut("layer")) {
             _ if is_model => Some(ModelSpec::parse(&mut value, &name)?),
             Some(inner) if wraps_model => Some(ModelSpec::parse(inner, &name)?),
@@ -320,6 +350,7 @@ impl LayerSpec {
             calls,
             model,
             is_operation,
+            is_custom,
         })
     }
 }

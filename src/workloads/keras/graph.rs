@@ -7,8 +7,9 @@ use std::sync::Arc;
 use ::burn::tensor::Device;
 
 use super::call::{Arg, Call};
-use super::config::{LayerSpec, ModelSpec};
+use super::config::{LayerSpec, ModelSpec, is_custom};
 use super::container::Container;
+use super::dtype;
 use super::layers::operation::Operation;
 use super::layers::recurrent::TimeDistributed;
 use super::layers::{self, Config, Extra, Layer, SUPPORTED};
@@ -191,7 +192,18 @@ pub(super) fn refuse_unsupported(container: &Container, spec: &ModelSpec) -> Res
         }
     }
     for layer in spec.all_layers() {
-        if let Some(dtype) = layer.dtype().filter(|dtype| !DTYPES.contains(dtype)) {
+        let inner = ["layer", "backward_layer"].map(|key| layer.config.get(key));
+        let wraps_custom = inner.into_iter().flatten().any(is_custom);
+        if layer.is_custom || wraps_custom {
+            let what = if layer.is_custom { "is" } else { "wraps one" };
+            return Err(container.wrong(format!(
+                "layer `{}` {what} of a custom class by the name of Keras's own `{}`, which has Python \
+                 code of its own",
+                layer.name.escape_debug(),
+                layer.class.escape_debug()
+            )));
+        }
+        if let Some(dtype) = layer.dtype().filter(|dtype| !dtype::is_known(dtype)) {
             return Err(container.wrong(format!(
                 "layer `{}`: its `dtype` of `{}` is not supported",
                 layer.name.escape_debug(),
@@ -199,27 +211,11 @@ pub(super) fn refuse_unsupported(container: &Container, spec: &ModelSpec) -> Res
             )));
         }
     }
-    refuse_unread(spec, container.is_keras_2()).map_err(|what| container.wrong(what))
+    let is_keras_2 = container.is_keras_2();
+    let refused =
+        refuse_unread(spec, is_keras_2).and_then(|()| dtype::refuse_wrapping(spec, is_keras_2));
+    refused.map_err(|what| container.wrong(what))
 }
-
-/// Types that a layer may compute in or hand on. Everything is computed in `f32`.
-const DTYPES: &[&str] = &[
-    "bfloat16",
-    "bool",
-    "float16",
-    "float32",
-    "float64",
-    "int16",
-    "int32",
-    "int64",
-    "int8",
-    "mixed_bfloat16",
-    "mixed_float16",
-    "uint16",
-    "uint32",
-    "uint64",
-    "uint8",
-];
 
 /// Refuses what a layer is called with and that it would not look at, tensors by name and arrays:
 /// what it predicts would be wrong.
@@ -304,6 +300,7 @@ pub(super) fn input_shapes(
             name: input.layer.clone(),
             sizes,
             tokens: tokens.get(input.layer.as_str()).copied(),
+            dtype: layer.dtype().unwrap_or("float32").to_owned(),
         });
     }
     Ok(shapes)
@@ -316,14 +313,15 @@ pub(super) struct InputShape {
     pub(super) sizes: Option<Vec<Option<usize>>>,
     /// How many tokens there are, if it goes into an embedding.
     pub(super) tokens: Option<usize>,
+    pub(super) dtype: String,
 }
 
 impl InputShape {
-    /// Looks whether an array can be this input.
+    /// An array as this input.
     ///
     /// # Errors
     /// If it has another shape, or no values: what was wanted, and what came.
-    pub(super) fn takes(&self, array: &Array) -> Result<(), String> {
+    pub(super) fn takes(&self, array: Array) -> Result<Array, String> {
         let name = self.name.escape_debug();
         let Some((batch, found)) = array.shape.split_first() else {
             return Err(format!("the input `{name}` is given a single number"));
@@ -348,7 +346,8 @@ impl InputShape {
                 array.shape
             ));
         }
-        Ok(())
+        let converted = dtype::converted(&self.dtype, array);
+        converted.map_err(|what| format!("the input `{name}` {what}"))
     }
 }
 

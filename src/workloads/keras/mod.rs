@@ -13,6 +13,7 @@ use crate::random::Random;
 mod call;
 mod config;
 mod container;
+mod dtype;
 mod graph;
 mod layers;
 mod npy;
@@ -156,9 +157,10 @@ impl KerasFile {
                     arrays.len()
                 )));
             }
-            for (array, shape) in arrays.iter().zip(&shapes) {
-                shape.takes(array).map_err(|what| container.wrong(what))?;
-            }
+            let taken = arrays.into_iter().zip(&shapes);
+            let taken = taken.map(|(array, shape)| shape.takes(array));
+            let taken: Result<Vec<Array>, String> = taken.collect();
+            let arrays = taken.map_err(|what| container.wrong(what))?;
             let dims: Vec<Vec<usize>> = arrays.iter().map(|a| a.shape.clone()).collect();
             elements = plan(&dims)?;
             arrays

@@ -258,18 +258,10 @@ impl Value {
         })
     }
 
-    /// Tokens of a batch.
-    ///
-    /// # Errors
-    /// If it is not of rank 2.
-    pub(super) fn tokens(&self) -> Result<Tensor<2, Int>, String> {
-        match self {
-            Self::R2(t) => Ok(t.clone().int()),
-            other => Err(format!(
-                "tokens of the shape {:?}, not [batch, steps]",
-                other.shape()
-            )),
-        }
+    /// Its values as tokens, in a row.
+    pub(super) fn tokens(&self) -> Tensor<2, Int> {
+        let count = self.shape().iter().product();
+        look!(self, t => t.clone().reshape([1, count]).int())
     }
 }
 

@@ -2,8 +2,9 @@
 
 use ::burn::tensor::{Device, Tensor};
 use hdf5_pure::{DType, Datatype, Group};
+use serde_json::{Map, Value as Json};
 
-use super::config::{LayerSpec, ModelSpec};
+use super::config::ModelSpec;
 use super::container::{Container, Format, names};
 use super::value::Value;
 use crate::error::Error;
@@ -292,7 +293,7 @@ impl<'a> Finder<'a> {
                 }
                 None => {
                     let mut paths = Vec::new();
-                    for part in parts(layer) {
+                    for part in parts(&layer.class, &layer.config) {
                         self.collect(&format!("{path}{part}/vars"), &mut paths)?;
                     }
                     found.push(self.vars(name, paths));
@@ -397,27 +398,28 @@ impl<'a> Finder<'a> {
     }
 }
 
-/// The parts of a layer that hold variables of their own, in the order of its weights.
-fn parts(layer: &LayerSpec) -> Vec<String> {
-    let recurrent = |class: &str| matches!(class, "LSTM" | "GRU" | "SimpleRNN");
-    let wrapped = |key: &str| {
-        let inner = layer.config.get(key).and_then(|l| l.get("class_name"));
-        inner.and_then(|c| c.as_str()).unwrap_or("").to_owned()
+/// The parts of a layer that hold variables of their own, in the order of its weights, those of what
+/// it wraps in their place.
+fn parts(class: &str, config: &Map<String, Json>) -> Vec<String> {
+    let inner = |part: &'static str, key: &str| {
+        let layer = config.get(key).unwrap_or(&Json::Null);
+        let class = layer.get("class_name").and_then(Json::as_str);
+        let config = layer.get("config").and_then(Json::as_object);
+        let parts = class
+            .zip(config)
+            .map(|(class, config)| parts(class, config));
+        let parts = parts.unwrap_or_else(|| vec![String::new()]);
+        parts
+            .into_iter()
+            .map(move |inner| format!("/{part}{inner}"))
     };
-    let inner = |part: &str, class: &str| match recurrent(class) {
-        true => format!("/{part}/cell"),
-        false => format!("/{part}"),
-    };
-    match layer.class.as_str() {
-        class if recurrent(class) => vec!["/cell".into()],
+    match class {
+        "LSTM" | "GRU" | "SimpleRNN" => vec!["/cell".into()],
         "Bidirectional" => {
-            let class = wrapped("layer");
-            vec![
-                inner("forward_layer", &class),
-                inner("backward_layer", &class),
-            ]
+            let there = inner("forward_layer", "layer");
+            there.chain(inner("backward_layer", "layer")).collect()
         }
-        "TimeDistributed" => vec![inner("layer", &wrapped("layer"))],
+        "TimeDistributed" => inner("layer", "layer").collect(),
         "MultiHeadAttention" => ["query", "key", "value", "output"]
             .map(|part| format!("/{part}_dense"))
             .to_vec(),

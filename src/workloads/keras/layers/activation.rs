@@ -5,6 +5,7 @@ use serde_json::Value as Json;
 
 use super::{Config, Extra, Layer, keeping_mask, one};
 use crate::error::Error;
+use crate::workloads::keras::config::is_custom;
 use crate::workloads::keras::value::{Binary, Flow, Value, each};
 use crate::workloads::keras::weights::Vars;
 
@@ -53,15 +54,45 @@ impl Activation {
         let name = match config.get(key) {
             None => default,
             Some(Json::String(name)) => name,
-            Some(other) => {
-                // Keras may write the function's name in an object.
-                let name = other.get("config").and_then(Json::as_str);
-                let name = name.or_else(|| other.get("class_name").and_then(Json::as_str));
-                name.ok_or_else(|| format!("its `{key}` is a function of its own"))?
+            Some(object) => {
+                return Self::of_object(object, config.is_keras_2)
+                    .unwrap_or_else(|| Err("it is a function of its own".into()))
+                    .map_err(|what| format!("its `{key}`: {what}"));
             }
         };
         Self::named(name, config.is_keras_2)
             .ok_or_else(|| format!("its `{key}` of `{}` is not supported", name.escape_debug()))
+    }
+
+    /// An activation that is a layer: Keras writes its own functions as plain names, so that an object
+    /// of another kind has code of its own.
+    fn of_object(object: &Json, is_keras_2: bool) -> Option<Result<Self, String>> {
+        let class = object.get("class_name")?.as_str()?;
+        let map = object.get("config")?.as_object()?;
+        let is_layer = ["Activation", "ReLU", "LeakyReLU", "ELU", "Softmax"].contains(&class);
+        (is_layer && !is_custom(object)).then(|| Self::of_layer(class, &Config { map, is_keras_2 }))
+    }
+
+    /// The activation that a layer is.
+    fn of_layer(class: &str, config: &Config<'_>) -> Result<Self, String> {
+        Ok(match class {
+            "Activation" => Self::of(config, "activation", "linear")?,
+            "ReLU" => Self::Relu(
+                config.number("max_value", f64::INFINITY),
+                config.number("negative_slope", 0.0),
+                config.number("threshold", 0.0),
+            ),
+            "LeakyReLU" => {
+                // Keras 2 calls it alpha.
+                let alpha = config.number("alpha", 0.3);
+                Self::Relu(f64::INFINITY, config.number("negative_slope", alpha), 0.0)
+            }
+            "ELU" => Self::Elu(config.number("alpha", 1.0)),
+            _ => match config.get("axis") {
+                None => Self::Softmax(-1),
+                Some(axis) => Self::Softmax(axis.as_i64().ok_or("its `axis` is not one axis")?),
+            },
+        })
     }
 
     fn named(name: &str, is_keras_2: bool) -> Option<Self> {
@@ -209,29 +240,8 @@ pub(super) struct Activated {
 
 impl Activated {
     pub(super) fn build(class: &str, config: &Config<'_>) -> Result<Self, String> {
-        let activation = match class {
-            "Activation" => Activation::of(config, "activation", "linear")?,
-            "ReLU" => Activation::Relu(
-                config.number("max_value", f64::INFINITY),
-                config.number("negative_slope", 0.0),
-                config.number("threshold", 0.0),
-            ),
-            "LeakyReLU" => {
-                // Keras 2 calls it alpha.
-                let alpha = config.number("alpha", 0.3);
-                Activation::Relu(f64::INFINITY, config.number("negative_slope", alpha), 0.0)
-            }
-            "ELU" => Activation::Elu(config.number("alpha", 1.0)),
-            _ => match config.get("axis") {
-                None => Activation::Softmax(-1),
-                Some(axis) => {
-                    let axis = axis.as_i64().ok_or("its `axis` is not one axis")?;
-                    Activation::Softmax(axis)
-                }
-            },
-        };
         Ok(Self {
-            activation,
+            activation: Activation::of_layer(class, config)?,
             heeds_mask: class == "Softmax",
         })
     }

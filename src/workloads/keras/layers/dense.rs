@@ -77,8 +77,10 @@ impl Embedding {
 
 impl Layer for Embedding {
     fn call(&self, inputs: &[Flow], _: &Extra) -> Result<Vec<Flow>, String> {
-        let tokens = one(inputs)?.x.tokens()?;
-        let [count, _] = self.table.dims();
+        let input = &one(inputs)?.x;
+        let shape = input.shape();
+        let tokens = input.tokens();
+        let [count, width] = self.table.dims();
         let (least, most) = (tokens.clone().min(), tokens.clone().max());
         let (least, most) = (least.into_scalar::<i64>(), most.into_scalar::<i64>());
         if least < 0 || most >= count as i64 {
@@ -86,8 +88,19 @@ impl Layer for Embedding {
                 "its table has {count} rows, and its input has tokens from {least} to {most}"
             ));
         }
-        let mask = self.mask_zero.then(|| tokens.clone().not_equal_elem(0));
+        let mask = match (self.mask_zero, &shape[..]) {
+            (false, _) => None,
+            (true, &[batch, steps]) => {
+                Some(tokens.clone().reshape([batch, steps]).not_equal_elem(0))
+            }
+            (true, shape) => {
+                return Err(format!(
+                    "a mask of tokens of the shape {shape:?}, not [batch, steps], is not supported"
+                ));
+            }
+        };
         let rows = module::embedding(self.table.clone(), tokens);
-        Ok(vec![Flow::masked(Value::R3(rows), mask)])
+        let rows = Value::R3(rows).reshape(&[&shape[..], &[width]].concat())?;
+        Ok(vec![Flow::masked(rows, mask)])
     }
 }

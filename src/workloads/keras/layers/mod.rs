@@ -316,6 +316,7 @@ pub(super) fn counts(layer: &LayerSpec) -> Counts {
         let value = layer.config.get(key).and_then(Json::as_bool);
         usize::from(value.unwrap_or(default))
     };
+    let has = |key: &str| layer.config.get(key).is_some_and(|value| !value.is_null());
     let inner = |key: &str| {
         let inner = layer.config.get(key)?;
         let spec = LayerSpec {
@@ -325,6 +326,7 @@ pub(super) fn counts(layer: &LayerSpec) -> Counts {
             calls: Vec::new(),
             model: None,
             is_operation: false,
+            is_custom: false,
         };
         Some(counts(&spec))
     };
@@ -341,6 +343,8 @@ pub(super) fn counts(layer: &LayerSpec) -> Counts {
         "Embedding" | "PReLU" => (1, 0),
         "Attention" => (flag("use_scale", false), 0),
         "MultiHeadAttention" => (4 * (1 + bias), 0),
+        // What is given needs not be learnt.
+        "Normalization" if ["mean", "variance"].iter().all(|key| has(key)) => (0, 0),
         "Normalization" => (0, 3),
         "Bidirectional" | "TimeDistributed" => {
             let one = inner("layer").unwrap_or(Counts {
@@ -400,7 +404,7 @@ pub(super) fn build(
         "Rescaling" => Box::new(vars.checked(norm::Rescale::build(config))?),
         "SimpleRNN" | "LSTM" | "GRU" => Box::new(recurrent::Recurrent::build(class, config, vars)?),
         "Bidirectional" => Box::new(recurrent::Bidirectional::build(config, vars)?),
-        "TimeDistributed" => Box::new(recurrent::TimeDistributed::build(config, vars)?),
+        "TimeDistributed" => Box::new(recurrent::EachStep::build(config, vars)?),
         "MultiHeadAttention" => Box::new(attention::MultiHead::build(config, vars)?),
         "Add" | "Subtract" | "Multiply" | "Average" | "Maximum" | "Minimum" | "Concatenate" => {
             Box::new(vars.checked(merge::Merge::build(class, config))?)

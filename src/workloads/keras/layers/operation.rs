@@ -163,7 +163,70 @@ pub(super) fn is_supported(layer: &LayerSpec) -> bool {
     })
 }
 
+/// What the numbers of a result may be, beside those of the operands.
+#[derive(Clone, Copy)]
+pub(in crate::workloads::keras) enum Reached {
+    Same,
+    /// Whether something holds.
+    Truth,
+    /// Parts of whole numbers.
+    Float,
+    /// Whole numbers that the type of the operands may not have.
+    Beyond,
+    /// Parts, which are rounded to the type of the operands.
+    Rounded,
+}
+
+/// A plain value that a call depends on: Keras 3 keeps it in the configuration, Keras 2 in the call,
+/// and in the configuration what holds for all layers.
+fn setting<'a>(layer: &'a LayerSpec, call: &'a Call, key: &str) -> Option<&'a Json> {
+    let configured = match layer.class.as_str() {
+        "TFOpLambda" => None,
+        _ => layer.config.get(key),
+    };
+    let value = configured.or_else(|| call.value(key));
+    value.filter(|value| !value.is_null())
+}
+
+/// The type that an operation changes its tensor to, if that is what it does.
+pub(in crate::workloads::keras) fn cast_to<'a>(
+    layer: &'a LayerSpec,
+    call: &'a Call,
+) -> Option<&'a str> {
+    let is_cast = matches!(name(layer), Some("Cast" | "cast"));
+    setting(layer, call, "dtype").filter(|_| is_cast)?.as_str()
+}
+
 impl Operation {
+    /// What it may give of whole numbers.
+    pub(in crate::workloads::keras) fn reached(&self, is_keras_2: bool) -> Reached {
+        match self {
+            Self::Binary(op) => match op {
+                Binary::Add | Binary::Subtract | Binary::Multiply | Binary::Power => {
+                    Reached::Beyond
+                }
+                Binary::Divide => Reached::Float,
+                Binary::Maximum | Binary::Minimum => Reached::Same,
+                _ => Reached::Truth,
+            },
+            Self::Unary(op) => match op {
+                Unary::Negative | Unary::Absolute | Unary::Square => Reached::Beyond,
+                Unary::Not | Unary::IsSet => Reached::Truth,
+                Unary::Relu | Unary::Zeros | Unary::Ones | Unary::Same | Unary::Whole => {
+                    Reached::Same
+                }
+                _ => Reached::Float,
+            },
+            Self::Reduce(Reduce { to, .. }) => match to {
+                To::Sum => Reached::Beyond,
+                To::Mean if is_keras_2 => Reached::Rounded,
+                To::Mean => Reached::Float,
+                To::Any | To::All => Reached::Truth,
+            },
+            Self::Concatenate(_) | Self::ExpandDims(_) | Self::Items(_) => Reached::Same,
+        }
+    }
+
     /// # Errors
     /// If it is not known, or lacks what it needs.
     pub(in crate::workloads::keras) fn of(layer: &LayerSpec, call: &Call) -> Result<Self, String> {
@@ -174,16 +237,7 @@ impl Operation {
         if let Some(op) = unary(name) {
             return Ok(Self::Unary(op));
         }
-        // Keras 3 keeps what an operation depends on in its configuration, Keras 2 in the call.
-        let setting = |key: &str| {
-            let called = call.kwargs.iter().find(|(name, _)| name == key);
-            let called = called.and_then(|(_, arg)| match arg {
-                Arg::Value(value) => Some(value),
-                _ => None,
-            });
-            let value = layer.config.get(key).or(called);
-            value.filter(|value| !value.is_null())
-        };
+        let setting = |key: &str| setting(layer, call, key);
         let axes = || -> Result<Vec<i64>, String> {
             let axes = match setting("axis") {
                 Some(Json::Array(axes)) => axes.iter().map(Json::as_i64).collect(),

@@ -384,14 +384,24 @@ impl Layer for Bidirectional {
 /// A layer or a model applied to each step.
 pub(in crate::workloads::keras) struct TimeDistributed<T>(pub(in crate::workloads::keras) T);
 
-impl TimeDistributed<Box<dyn Layer>> {
+/// A layer on each step.
+pub(super) struct EachStep {
+    wrapper: TimeDistributed<Box<dyn Layer>>,
+    /// It would be given the mask of each step, which is none of its input.
+    heeds_mask: bool,
+}
+
+impl EachStep {
     pub(super) fn build(config: &Config<'_>, vars: &mut Vars<'_>) -> Result<Self, Error> {
         let (class, own) = vars.checked(inner(config, "layer"))?;
         let own = Config {
             map: own,
             is_keras_2: config.is_keras_2,
         };
-        Ok(Self(build(class, &own, vars)?))
+        Ok(Self {
+            wrapper: TimeDistributed(build(class, &own, vars)?),
+            heeds_mask: class == "Softmax",
+        })
     }
 }
 
@@ -446,8 +456,12 @@ impl<T> TimeDistributed<T> {
     }
 }
 
-impl Layer for TimeDistributed<Box<dyn Layer>> {
+impl Layer for EachStep {
     fn call(&self, inputs: &[Flow], extra: &Extra) -> Result<Vec<Flow>, String> {
-        self.run(inputs, |layer, step| layer.call(step, extra))
+        if self.heeds_mask && inputs.iter().any(|input| input.mask().is_some()) {
+            return Err("a mask for Softmax is not supported".into());
+        }
+        self.wrapper
+            .run(inputs, |layer, step| layer.call(step, extra))
     }
 }

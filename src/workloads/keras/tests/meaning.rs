@@ -47,3 +47,50 @@ fn a_dictionary_of_other_names_is_refused() {
         says,
     );
 }
+
+#[test]
+fn custom_code_by_the_name_of_keras_own_is_refused() {
+    let flatten = json!({"module": null, "class_name": "Flatten", "registered_name": "Flatten",
+        "config": {"name": "y"},
+        "inbound_nodes": [{"args": [tensor("x")], "kwargs": {}}]});
+    let config = model(input("x", &json!({})), &[flatten]);
+    let says = "layer `y` is of a custom class by the name of Keras's own `Flatten`";
+    refused("mlp/model.keras", &config, says);
+    let own = json!({"module": "mine.models", "class_name": "Functional", "registered_name": "mine",
+        "config": {"name": "m", "layers": []}});
+    let says = "`m` is of a custom class `Functional`";
+    refused("mlp/model.keras", &own.to_string(), says);
+    let function = json!({"module": "builtins", "class_name": "function", "config": "swish",
+        "registered_name": "function"});
+    let layer = json!({"class_name": "Activation",
+        "config": {"name": "y", "trainable": true, "activation": function},
+        "inbound_nodes": [{"args": [tensor("x")], "kwargs": {}}]});
+    let config = model(input("x", &json!({})), &[layer]);
+    let says = "its `activation`: it is a function of its own";
+    refused("mlp/model.keras", &config, says);
+}
+
+#[test]
+fn what_would_wrap_around_is_refused() {
+    let bytes = || input("x", &json!({"dtype": "uint8"}));
+    let add = json!({"class_name": "Add", "config": {"name": "y", "trainable": true},
+        "inbound_nodes": [{"args": [[tensor("x"), tensor("x")]], "kwargs": {}}]});
+    let says = "layer `y` of the class `Add`: what it computes in the type `uint8` may wrap around";
+    refused("mlp/model.keras", &model(bytes(), &[add]), says);
+    let times = |number: Json| {
+        json!({"class_name": "Multiply", "config": {"name": "y"},
+            "inbound_nodes": [{"args": [tensor("x"), number], "kwargs": {}}]})
+    };
+    let says = "layer `y` of the class `Multiply`: what it computes in the type `uint8`";
+    refused("mlp/model.keras", &model(bytes(), &[times(json!(3))]), says);
+    let plain = with_config("mlp/model.keras", &model(bytes(), &[times(json!(0.5))]));
+    read(&plain.0, true).unwrap();
+    let cast = json!({"class_name": "Cast", "config": {"name": "y", "dtype": "int8"},
+        "inbound_nodes": [{"args": [tensor("x")], "kwargs": {}}]});
+    let says = "layer `y` of the class `Cast`: a cast of `float32` to `int8` is not supported";
+    refused(
+        "mlp/model.keras",
+        &model(input("x", &json!({})), &[cast]),
+        says,
+    );
+}
