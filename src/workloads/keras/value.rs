@@ -205,6 +205,26 @@ impl Value {
         })
     }
 
+    /// Of one value where this one is not 0, and of another elsewhere; what has fewer axes is repeated.
+    ///
+    /// # Errors
+    /// If their shapes do not fit.
+    pub(super) fn choose(self, chosen: Self, otherwise: Self) -> Result<Self, String> {
+        // All three in the shape of the result.
+        let zero = |x: &Self| each!(x.clone(), t => t.zeros_like());
+        let frame = zero(&self).with(zero(&chosen), Binary::Add)?;
+        let frame = frame.with(zero(&otherwise), Binary::Add)?;
+        let whole = |x: Self| x.with(frame.clone(), Binary::Add);
+        match (whole(self)?, whole(chosen)?, whole(otherwise)?) {
+            (Self::R1(c), Self::R1(x), Self::R1(y)) => Ok(Self::R1(where_set(c, x, y))),
+            (Self::R2(c), Self::R2(x), Self::R2(y)) => Ok(Self::R2(where_set(c, x, y))),
+            (Self::R3(c), Self::R3(x), Self::R3(y)) => Ok(Self::R3(where_set(c, x, y))),
+            (Self::R4(c), Self::R4(x), Self::R4(y)) => Ok(Self::R4(where_set(c, x, y))),
+            (Self::R5(c), Self::R5(x), Self::R5(y)) => Ok(Self::R5(where_set(c, x, y))),
+            _ => Err("tensors of different ranks".into()),
+        }
+    }
+
     /// As [`Value::with`], where the result has the shape of `self`.
     ///
     /// # Errors
@@ -308,11 +328,19 @@ pub(super) enum Binary {
     Maximum,
     Minimum,
     Power,
+    FloorDivide,
+    /// What floor division leaves.
+    Modulo,
+    SquaredDifference,
+    /// 0 where the divisor is.
+    DivideNoNan,
     /// 1 where it holds, else 0, as all that follow.
     Equal,
     NotEqual,
     Greater,
+    GreaterEqual,
     Less,
+    LessEqual,
     /// Of what is not 0.
     Or,
     And,
@@ -331,7 +359,16 @@ impl Binary {
             Self::Equal => x.equal(y).float(),
             Self::NotEqual => x.not_equal(y).float(),
             Self::Greater => x.greater(y).float(),
+            Self::GreaterEqual => x.greater_equal(y).float(),
             Self::Less => x.lower(y).float(),
+            Self::LessEqual => x.lower_equal(y).float(),
+            Self::FloorDivide => (x / y).floor(),
+            Self::Modulo => x.clone() - (x / y.clone()).floor() * y,
+            Self::SquaredDifference => (x - y).powi_scalar(2),
+            Self::DivideNoNan => {
+                let is_zero = y.clone().equal_elem(0.0);
+                (x / y).mask_fill(is_zero, 0.0)
+            }
             Self::Or => x.not_equal_elem(0.0).bool_or(y.not_equal_elem(0.0)).float(),
             Self::And => x
                 .not_equal_elem(0.0)
@@ -339,6 +376,10 @@ impl Binary {
                 .float(),
         }
     }
+}
+
+fn where_set<const D: usize>(condition: Tensor<D>, x: Tensor<D>, y: Tensor<D>) -> Tensor<D> {
+    y.mask_where(condition.not_equal_elem(0.0), x)
 }
 
 fn reshaped<const D: usize>(t: Tensor<D>, shape: &[usize]) -> Result<Value, String> {

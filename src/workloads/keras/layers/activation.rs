@@ -17,6 +17,8 @@ pub(crate) enum Activation {
     Elu(f64),
     Exponential,
     Gelu,
+    /// By an approximation with tanh.
+    GeluByTanh,
     Glu,
     HardShrink,
     HardSigmoid,
@@ -167,6 +169,7 @@ impl Activation {
             Self::Elu(alpha) => activation::elu(t, alpha),
             Self::Exponential => t.exp(),
             Self::Gelu => activation::gelu(t),
+            Self::GeluByTanh => activation::gelu_approximate(t),
             Self::Glu => {
                 let half = t.dims()[axis] / 2;
                 let gate = t.clone().narrow(axis, half, half);

@@ -15,14 +15,18 @@ mod attention;
 mod conv;
 mod dense;
 mod dot;
+mod elementwise;
 mod items;
 mod masking;
+mod matmul;
 mod merge;
+mod moved;
 mod norm;
 pub(super) mod operation;
 pub(super) mod plan;
 mod pool;
 pub(super) mod recurrent;
+mod reduce;
 mod shape;
 
 /// A layer with its weights.

@@ -1,11 +1,15 @@
 //! Operations between tensors in a Functional model, such as `a + b`, `x * 0.5` or `x[:, 0]`, and
 //! those that Keras writes to compute a mask. What is true is 1, what is not is 0.
 
-use ::burn::tensor::{Tensor, activation};
 use serde_json::Value as Json;
 
+use super::activation::Activation;
+use super::elementwise::{self, Unary, binary, unary};
 use super::items::Items;
+use super::matmul::Matmul;
+use super::moved::Moved;
 use super::plan::joined;
+use super::reduce::{Reduce, To, reduction};
 use crate::workloads::keras::call::{self, Arg, Call};
 use crate::workloads::keras::config::LayerSpec;
 use crate::workloads::keras::npy::Array;
@@ -21,80 +25,14 @@ pub(in crate::workloads::keras) enum Operation {
     Reduce(Reduce),
     /// Along an axis, counted from the end if negative.
     Concatenate(i64),
-    /// Axes of size 1, at their places in the result.
-    ExpandDims(Vec<i64>),
+    /// Along a new axis.
+    Stack(i64),
+    Activation(Activation),
+    Moved(Moved),
+    /// Of the second where the first is not 0, of the third elsewhere.
+    Where,
+    Matmul(Matmul),
     Items(Items),
-}
-
-/// What is done to each element.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::workloads::keras) enum Unary {
-    Negative,
-    Absolute,
-    Exp,
-    Log,
-    Sqrt,
-    Square,
-    Relu,
-    Sigmoid,
-    Tanh,
-    Not,
-    Zeros,
-    Ones,
-    /// To another type of floats.
-    Same,
-    /// To a type of whole numbers.
-    Whole,
-    /// To whether it is not 0.
-    IsSet,
-}
-
-impl Unary {
-    fn of<const D: usize>(self, t: Tensor<D>) -> Tensor<D> {
-        match self {
-            Self::Negative => t.neg(),
-            Self::Absolute => t.abs(),
-            Self::Exp => t.exp(),
-            Self::Log => t.log(),
-            Self::Sqrt => t.sqrt(),
-            Self::Square => t.clone() * t,
-            Self::Relu => activation::relu(t),
-            Self::Sigmoid => activation::sigmoid(t),
-            Self::Tanh => t.tanh(),
-            Self::Not => t.equal_elem(0.0).float(),
-            Self::Zeros => t.zeros_like(),
-            Self::Ones => t.ones_like(),
-            Self::Same => t,
-            Self::Whole => t.trunc(),
-            Self::IsSet => t.not_equal_elem(0.0).float(),
-        }
-    }
-
-    /// The change to a type, by its name.
-    fn cast(dtype: &str) -> Option<Self> {
-        match dtype {
-            "bool" => Some(Self::IsSet),
-            name if name.contains("int") => Some(Self::Whole),
-            name if name.contains("float") => Some(Self::Same),
-            _ => None,
-        }
-    }
-}
-
-/// One value of those along some axes, which may be kept with size 1.
-#[derive(Debug)]
-pub(in crate::workloads::keras) struct Reduce {
-    to: To,
-    axes: Vec<i64>,
-    keeps: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum To {
-    Mean,
-    Sum,
-    Any,
-    All,
 }
 
 /// The name of an operation: Keras 3's class, or the function that Keras 2 names.
@@ -105,60 +43,15 @@ fn name(layer: &LayerSpec) -> Option<&str> {
     }
 }
 
-fn binary(name: &str) -> Option<Binary> {
-    Some(match name {
-        "Add" | "add" | "__add__" => Binary::Add,
-        "Subtract" | "subtract" | "sub" => Binary::Subtract,
-        "Multiply" | "multiply" | "mul" => Binary::Multiply,
-        "Divide" | "TrueDivide" | "divide" | "truediv" => Binary::Divide,
-        "Maximum" | "maximum" => Binary::Maximum,
-        "Minimum" | "minimum" => Binary::Minimum,
-        "Power" | "pow" => Binary::Power,
-        "Equal" | "equal" => Binary::Equal,
-        "NotEqual" | "not_equal" => Binary::NotEqual,
-        "Greater" | "greater" => Binary::Greater,
-        "Less" | "less" => Binary::Less,
-        "LogicalOr" | "logical_or" => Binary::Or,
-        "LogicalAnd" | "logical_and" => Binary::And,
-        _ => return None,
-    })
-}
-
-fn unary(name: &str) -> Option<Unary> {
-    Some(match name {
-        "Negative" | "negative" | "neg" => Unary::Negative,
-        "Absolute" | "Abs" | "abs" => Unary::Absolute,
-        "Exp" | "exp" => Unary::Exp,
-        "Log" | "log" => Unary::Log,
-        "Sqrt" | "sqrt" => Unary::Sqrt,
-        "Square" | "square" => Unary::Square,
-        "Relu" | "relu" => Unary::Relu,
-        "Sigmoid" | "sigmoid" => Unary::Sigmoid,
-        "Tanh" | "tanh" => Unary::Tanh,
-        "LogicalNot" | "logical_not" => Unary::Not,
-        "ZerosLike" | "zeros_like" => Unary::Zeros,
-        "OnesLike" | "ones_like" => Unary::Ones,
-        _ => return None,
-    })
-}
-
-fn reduction(name: &str) -> Option<To> {
-    Some(match name {
-        "Mean" | "reduce_mean" => To::Mean,
-        "Sum" | "reduce_sum" => To::Sum,
-        "Any" | "reduce_any" => To::Any,
-        "All" | "reduce_all" => To::All,
-        _ => return None,
-    })
-}
-
 /// Whether an operation of this name is known; its call may still ask for what is not.
 pub(super) fn is_supported(layer: &LayerSpec) -> bool {
     name(layer).is_some_and(|name| {
-        let others = "Cast cast Concatenate concat ExpandDims expand_dims GetItem";
+        let others = "Cast cast Clip clip_by_value Concatenate concat ExpandDims expand_dims GetItem \
+                      Matmul matmul Reshape reshape Stack stack Transpose transpose Where where";
         binary(name).is_some()
             || unary(name).is_some()
             || reduction(name).is_some()
+            || elementwise::activation(name, |_| None, |_, default| default).is_some()
             || others.split(' ').any(|other| other == name)
     })
 }
@@ -193,7 +86,7 @@ pub(in crate::workloads::keras) fn cast_to<'a>(
     layer: &'a LayerSpec,
     call: &'a Call,
 ) -> Option<&'a str> {
-    let is_cast = matches!(name(layer), Some("Cast" | "cast"));
+    let is_cast = matches!(name(layer), Some("Cast" | "cast" | "ConvertToTensor"));
     setting(layer, call, "dtype").filter(|_| is_cast)?.as_str()
 }
 
@@ -202,28 +95,42 @@ impl Operation {
     pub(in crate::workloads::keras) fn reached(&self, is_keras_2: bool) -> Reached {
         match self {
             Self::Binary(op) => match op {
-                Binary::Add | Binary::Subtract | Binary::Multiply | Binary::Power => {
-                    Reached::Beyond
-                }
-                Binary::Divide => Reached::Float,
+                Binary::Add
+                | Binary::Subtract
+                | Binary::Multiply
+                | Binary::Power
+                | Binary::FloorDivide
+                | Binary::Modulo
+                | Binary::SquaredDifference => Reached::Beyond,
+                Binary::Divide | Binary::DivideNoNan => Reached::Float,
                 Binary::Maximum | Binary::Minimum => Reached::Same,
                 _ => Reached::Truth,
             },
             Self::Unary(op) => match op {
                 Unary::Negative | Unary::Absolute | Unary::Square => Reached::Beyond,
                 Unary::Not | Unary::IsSet => Reached::Truth,
-                Unary::Relu | Unary::Zeros | Unary::Ones | Unary::Same | Unary::Whole => {
-                    Reached::Same
-                }
+                Unary::Clip(..)
+                | Unary::Relu
+                | Unary::Zeros
+                | Unary::Ones
+                | Unary::Same
+                | Unary::Whole => Reached::Same,
                 _ => Reached::Float,
             },
             Self::Reduce(Reduce { to, .. }) => match to {
                 To::Sum => Reached::Beyond,
                 To::Mean if is_keras_2 => Reached::Rounded,
                 To::Mean => Reached::Float,
+                To::Max | To::Min => Reached::Same,
                 To::Any | To::All => Reached::Truth,
             },
-            Self::Concatenate(_) | Self::ExpandDims(_) | Self::Items(_) => Reached::Same,
+            Self::Activation(_) => Reached::Float,
+            Self::Matmul(_) => Reached::Beyond,
+            Self::Concatenate(_)
+            | Self::Stack(_)
+            | Self::Moved(_)
+            | Self::Where
+            | Self::Items(_) => Reached::Same,
         }
     }
 
@@ -233,6 +140,10 @@ impl Operation {
         let name = name(layer).ok_or("it names no function")?;
         if let Some(op) = binary(name) {
             return Ok(Self::Binary(op));
+        }
+        if let Some(dtype) = cast_to(layer, call) {
+            let cast = Unary::cast(dtype).ok_or("its `dtype` is no type of numbers")?;
+            return Ok(Self::Unary(cast));
         }
         if let Some(op) = unary(name) {
             return Ok(Self::Unary(op));
@@ -248,24 +159,73 @@ impl Operation {
         };
         if let Some(to) = reduction(name) {
             let keeps = setting("keepdims").and_then(Json::as_bool).unwrap_or(false);
+            if setting("initial").is_some() {
+                return Err("its `initial` is not supported".into());
+            }
             return Ok(Self::Reduce(Reduce {
                 to,
                 axes: axes()?,
                 keeps,
             }));
         }
+        let number = |key: &str| setting(key).and_then(Json::as_f64);
+        let is_set = |key: &str, default: bool| {
+            let value = setting(key).and_then(Json::as_bool);
+            value.unwrap_or(default)
+        };
+        if let Some(activation) = elementwise::activation(name, number, is_set) {
+            return Ok(Self::Activation(activation));
+        }
+        let sizes = |key: &str| match setting(key) {
+            Some(Json::Array(sizes)) => sizes.iter().map(Json::as_i64).collect(),
+            _ => None,
+        };
         match name {
-            "Cast" | "cast" => {
-                let dtype = setting("dtype").and_then(Json::as_str);
-                let cast = dtype.and_then(Unary::cast);
-                cast.map(Self::Unary)
-                    .ok_or_else(|| "its `dtype` is no type of numbers".into())
+            "Clip" | "clip_by_value" => {
+                let ends = match name {
+                    "Clip" => ["x_min", "x_max"],
+                    _ => ["clip_value_min", "clip_value_max"],
+                };
+                match ends.map(number) {
+                    [Some(least), Some(most)] => Ok(Self::Unary(Unary::Clip(least, most))),
+                    _ => Err("it is not cut off at plain numbers".into()),
+                }
             }
+            "Stack" | "stack" => match setting("axis").map_or(Some(0), Json::as_i64) {
+                Some(axis) => Ok(Self::Stack(axis)),
+                None => Err("its `axis` is no axis".into()),
+            },
+            "Transpose" => match setting("axes") {
+                None => Ok(Self::Moved(Moved::Transpose(None))),
+                Some(_) => sizes("axes")
+                    .map(|axes| Self::Moved(Moved::Transpose(Some(axes))))
+                    .ok_or_else(|| "its `axes` are no axes".into()),
+            },
+            "transpose" => match setting("perm") {
+                None => Ok(Self::Moved(Moved::Transpose(None))),
+                Some(_) => sizes("perm")
+                    .map(|axes| Self::Moved(Moved::Transpose(Some(axes))))
+                    .ok_or_else(|| "its `perm` is no order of axes".into()),
+            },
+            "Reshape" | "reshape" => sizes("newshape")
+                .or_else(|| sizes("shape"))
+                .map(|sizes| Self::Moved(Moved::Reshape(sizes)))
+                .ok_or_else(|| "it is not reshaped to plain numbers".into()),
+            "Where" | "where" => Ok(Self::Where),
+            "Matmul" | "matmul" => {
+                let adjoint = ["adjoint_a", "adjoint_b", "a_is_sparse", "b_is_sparse"];
+                if adjoint.iter().any(|key| is_set(key, false)) {
+                    return Err("it multiplies other matrices than plain ones".into());
+                }
+                let turns = ["transpose_a", "transpose_b"].map(|key| is_set(key, false));
+                Ok(Self::Matmul(Matmul(turns)))
+            }
+            "Cast" | "cast" => Err("its `dtype` is no type of numbers".into()),
             "Concatenate" | "concat" => match axes()?[..] {
                 [axis] => Ok(Self::Concatenate(axis)),
                 _ => Err("its `axis` is no axis".into()),
             },
-            "ExpandDims" | "expand_dims" => Ok(Self::ExpandDims(axes()?)),
+            "ExpandDims" | "expand_dims" => Ok(Self::Moved(Moved::Expand(axes()?))),
             "GetItem" => Items::of(call).map(Self::Items),
             other => Err(format!(
                 "the operation `{}` is not supported",
@@ -306,8 +266,9 @@ impl Operation {
             });
         }
         let takes = match self {
-            Self::Binary(_) => operands.len() == 2,
-            Self::Concatenate(_) => !operands.is_empty(),
+            Self::Binary(_) | Self::Matmul(_) => operands.len() == 2,
+            Self::Where => operands.len() == 3,
+            Self::Concatenate(_) | Self::Stack(_) => !operands.is_empty(),
             _ => operands.len() == 1,
         };
         match takes {
@@ -335,7 +296,24 @@ impl Operation {
             Self::Unary(_) => Ok(first.clone()),
             Self::Reduce(reduce) => reduce.shape(first),
             Self::Concatenate(axis) => joined(*axis, operands),
-            Self::ExpandDims(axes) => expanded(axes, first),
+            Self::Stack(axis) => {
+                let expand = Moved::Expand(vec![*axis]);
+                let each: Result<Vec<Shape>, String> =
+                    operands.iter().map(|shape| expand.shape(shape)).collect();
+                joined(*axis, &each?)
+            }
+            Self::Activation(activation) => {
+                if let Activation::Softmax(axis) = activation {
+                    axis_of(first.len(), *axis)?;
+                }
+                activation.planned(first)
+            }
+            Self::Moved(moved) => moved.shape(first),
+            Self::Where => {
+                let mut others = operands[1..].iter();
+                others.try_fold(first.clone(), |all, next| broadcast(&all, next))
+            }
+            Self::Matmul(matmul) => matmul.shape(operands),
             Self::Items(items) => Ok(items.parts(first)?.1),
         }
     }
@@ -356,17 +334,33 @@ impl Operation {
         let mut values: Vec<Value> = operands.into_iter().map(|flow| flow.x).collect();
         let shapes: Vec<Shape> = values.iter().map(Value::shape).collect();
         let shape = self.shape(&shapes)?;
-        if let Self::Concatenate(axis) = self {
-            let axis = axis_of(shape.len(), *axis)?;
-            return Ok(vec![Flow::of(Value::concat(values, axis)?)]);
-        }
-        let last = values.pop().ok_or("it is called without tensors")?;
-        let made = match (self, values.pop()) {
-            (Self::Binary(op), Some(first)) => first.with(last, *op)?,
-            (Self::Unary(op), _) => each!(last, t => op.of(t)),
-            (Self::Reduce(reduce), _) => reduce.run(last)?,
-            (Self::Items(items), _) => items.run(last)?,
-            _ => last,
+        let made = match (self, values.len()) {
+            (Self::Concatenate(axis), _) => Value::concat(values, axis_of(shape.len(), *axis)?)?,
+            (Self::Stack(axis), _) => {
+                let expand = Moved::Expand(vec![*axis]);
+                let each: Result<Vec<Value>, String> =
+                    values.into_iter().map(|x| expand.run(x)).collect();
+                Value::concat(each?, axis_of(shape.len(), *axis)?)?
+            }
+            (_, 3) => {
+                let (otherwise, chosen, condition) = (values.pop(), values.pop(), values.pop());
+                let all = condition.zip(chosen).zip(otherwise);
+                let ((condition, chosen), otherwise) = all.ok_or("it lacks a tensor")?;
+                condition.choose(chosen, otherwise)?
+            }
+            _ => {
+                let last = values.pop().ok_or("it is called without tensors")?;
+                match (self, values.pop()) {
+                    (Self::Binary(op), Some(first)) => first.with(last, *op)?,
+                    (Self::Matmul(matmul), Some(first)) => matmul.run(first, last)?,
+                    (Self::Unary(op), _) => each!(last, t => op.of(t)),
+                    (Self::Reduce(reduce), _) => reduce.run(last)?,
+                    (Self::Items(items), _) => items.run(last)?,
+                    (Self::Activation(activation), _) => activation.apply(last)?,
+                    (Self::Moved(moved), _) => moved.run(last)?,
+                    _ => last,
+                }
+            }
         };
         Ok(vec![Flow::of(made.reshape(&shape)?)])
     }
@@ -374,7 +368,7 @@ impl Operation {
 
 /// Whether Keras hands an operation a tensor by this name.
 pub(super) fn is_operand(name: &str) -> bool {
-    matches!(name, "y" | "x2")
+    matches!(name, "condition" | "x" | "x1" | "x2" | "y" | "b")
 }
 
 /// The numbers of an argument that is no tensor.
@@ -385,45 +379,4 @@ fn array(arg: &Arg) -> Result<Array, String> {
         Arg::Tensor(_) | Arg::List(_) | Arg::Dictionary(_) => None,
     };
     array.ok_or_else(|| "one of its arguments is neither a tensor nor numbers".into())
-}
-
-impl Reduce {
-    fn places(&self, rank: usize) -> Result<Vec<usize>, String> {
-        let axes = self.axes.iter().map(|&axis| axis_of(rank, axis));
-        axes.collect()
-    }
-
-    fn shape(&self, input: &[usize]) -> Result<Shape, String> {
-        let axes = self.places(input.len())?;
-        let sizes = input.iter().enumerate();
-        let kept = sizes.filter(|(i, _)| self.keeps || !axes.contains(i));
-        let kept = kept.map(|(i, &size)| if axes.contains(&i) { 1 } else { size });
-        Ok(kept.collect())
-    }
-
-    /// Along its axes, which are kept.
-    fn run(&self, mut x: Value) -> Result<Value, String> {
-        for axis in self.places(x.rank())? {
-            x = each!(x, t => match self.to {
-                To::Mean => t.mean_dim(axis),
-                To::Sum => t.sum_dim(axis),
-                To::Any => Unary::IsSet.of(t).max_dim(axis),
-                To::All => Unary::IsSet.of(t).min_dim(axis),
-            });
-        }
-        Ok(x)
-    }
-}
-
-fn expanded(axes: &[i64], input: &[usize]) -> Result<Shape, String> {
-    let rank = input.len() + axes.len();
-    let places = axes.iter().map(|&axis| axis_of(rank, axis));
-    let places = places.collect::<Result<Vec<usize>, String>>()?;
-    let mut sizes = input.iter().copied();
-    let size = |i| match places.contains(&i) {
-        true => Some(1),
-        false => sizes.next(),
-    };
-    let shape: Option<Shape> = (0..rank).map(size).collect();
-    shape.ok_or_else(|| "its `axis` has an axis twice".into())
 }
