@@ -222,6 +222,10 @@ fn find<'a>(workloads: &'a [Entry], name: &str) -> Result<Found<'a>, Error> {
     if crate::workloads::keras::is_file(name) {
         return Ok(Found::Made(Box::new(crate::workloads::keras::entry(name))));
     }
+    #[cfg(feature = "keras")]
+    if let Some(error) = crate::workloads::keras::no_file(name) {
+        return Err(error);
+    }
     let names: Vec<&str> = workloads.iter().map(Entry::name).collect();
     Err(crate::names::unknown("workload", name, &names))
 }

@@ -182,7 +182,7 @@ fn takes_no_settings(settings: &Settings) -> Result<Vec<String>, Error> {
         ("--device", settings.device.is_some()),
         ("--format", settings.format.is_some()),
         ("--model", settings.model.is_some()),
-        ("--size", settings.size.is_some()),
+        ("--size or --sizes", settings.size.is_some()),
         ("--precision", settings.precision.is_some()),
     ])?;
     Ok(Vec::new())

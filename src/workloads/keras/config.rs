@@ -20,7 +20,9 @@ pub(super) struct ModelSpec {
     pub(super) layers: Vec<LayerSpec>,
     pub(super) inputs: Vec<TensorRef>,
     /// What its inputs are called in a dictionary.
-    input_names: Vec<String>,
+    pub(super) input_names: Vec<String>,
+    /// The same of its outputs, which in a list go by their layers.
+    pub(super) output_names: Vec<String>,
     pub(super) wiring: Arc<Wiring>,
 }
 
@@ -75,6 +77,12 @@ impl ModelSpec {
                 "`{name}` is of a custom class `{class}`, which has Python code of its own"
             ));
         }
+        if !is_model(&class) {
+            return Err(format!(
+                "`{name}` is of the class `{class}`; only Sequential and Functional models say what \
+                 they are made of, and a subclassed one is Python code"
+            ));
+        }
         // Taken, so that a configuration is in memory once.
         let Some(Value::Array(layers)) = config.remove("layers") else {
             return Err(format!("`{name}` has no list of layers"));
@@ -84,11 +92,7 @@ impl ModelSpec {
         }
         match class.as_str() {
             "Sequential" => Self::sequential(name, layers),
-            "Functional" | "Model" => Self::functional(name, layers, config),
-            other => Err(format!(
-                "`{name}` is of the class `{other}`; only Sequential and Functional models say \
-                 what they are made of"
-            )),
+            _ => Self::functional(name, layers, config),
         }
     }
 
@@ -184,8 +188,12 @@ impl ModelSpec {
         };
         let (inputs, outputs) = (ends("input_layers")?, ends("output_layers")?);
         let mut model = Self::wired(name, unique(parsed)?, inputs, outputs)?;
-        if let Some(Value::Object(keys)) = config.get("input_layers") {
+        let keys = |of: &str| config.get(of).and_then(Value::as_object);
+        if let Some(keys) = keys("input_layers") {
             model.input_names = keys.keys().cloned().collect();
+        }
+        if let Some(keys) = keys("output_layers") {
+            model.output_names = keys.keys().cloned().collect();
         }
         Ok(model)
     }
@@ -202,6 +210,7 @@ impl ModelSpec {
             name,
             layers,
             input_names: inputs.iter().map(|input| input.layer.clone()).collect(),
+            output_names: outputs.iter().map(|output| output.layer.clone()).collect(),
             inputs,
             wiring: Arc::new(wiring),
         })

@@ -44,7 +44,23 @@ const OPEN_AXIS: usize = 16;
 /// Whether an argument names a Keras file in place of a workload.
 pub(crate) fn is_file(name: &str) -> bool {
     let ending = Path::new(name).extension().and_then(|e| e.to_str());
-    ending.is_some_and(|e| matches!(e, "h5" | "hdf5" | "keras"))
+    let ending = ending.map(str::to_ascii_lowercase);
+    ending.is_some_and(|e| matches!(&*e, "h5" | "hdf5" | "keras"))
+}
+
+/// What to say of an argument that is no workload, but something on disk that is no Keras file by its
+/// name.
+#[cfg_attr(not(feature = "cli"), allow(dead_code))]
+pub(crate) fn no_file(name: &str) -> Option<Error> {
+    let what = match std::fs::metadata(name).ok()? {
+        metadata if metadata.is_dir() => "a folder, such as a SavedModel, cannot be read",
+        _ => "a file whose name has another ending is not read",
+    };
+    let error = format!("`{name}` is no workload, and no Keras file: {what}");
+    Some(
+        Error::usage(error)
+            .hint("a Keras file ends in .h5, .hdf5 or .keras: `model.save(\"m.keras\")`"),
+    )
 }
 
 /// The workload of a file.
@@ -63,7 +79,7 @@ fn check(path: &Path, settings: &Settings) -> Result<Vec<String>, Error> {
     settings.refuse(&[
         ("--format", settings.format.is_some()),
         ("--model", settings.model.is_some()),
-        ("--size", settings.size.is_some()),
+        ("--size or --sizes", settings.size.is_some()),
         ("--precision", settings.precision.is_some()),
     ])?;
     let place = super::models::place(settings)?;
@@ -142,10 +158,8 @@ impl KerasFile {
             for file in &settings.inputs {
                 arrays.extend(npy::read_all(file)?);
             }
-            let place = |(name, _): &(String, Array)| shapes.iter().position(|s| s.name == *name);
-            if arrays.iter().all(|array| place(array).is_some()) {
-                arrays.sort_by_key(place);
-            }
+            let names: Vec<&str> = shapes.iter().map(|s| &*s.name).collect();
+            npy::sort_by_names(&mut arrays, &[&names, &strs(&spec.input_names)]);
             let arrays: Vec<Array> = arrays.into_iter().map(|(_, array)| array).collect();
             if arrays.len() != shapes.len() {
                 let names: Vec<&str> = shapes.iter().map(|s| &*s.name).collect();
@@ -168,7 +182,8 @@ impl KerasFile {
         let expected = match &settings.expect {
             None => None,
             Some(file) => {
-                let arrays = npy::read_all(file)?;
+                let mut arrays = npy::read_all(file)?;
+                npy::sort_by_names(&mut arrays, &[&strs(&spec.output_names)]);
                 Some(arrays.into_iter().map(|(_, array)| array).collect())
             }
         };
@@ -199,6 +214,10 @@ impl KerasFile {
             .and_then(|i| i.shape.first().copied())
             .unwrap_or(0)
     }
+}
+
+fn strs(names: &[String]) -> Vec<&str> {
+    names.iter().map(String::as_str).collect()
 }
 
 /// The shape of an input that is made, as the configuration says.

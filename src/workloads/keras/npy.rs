@@ -20,6 +20,17 @@ pub(super) struct Array {
     pub(super) shape: Vec<usize>,
 }
 
+/// Puts arrays in the order of their names in one of these lists, if it has them all.
+pub(super) fn sort_by_names(arrays: &mut [(String, Array)], lists: &[&[&str]]) {
+    for names in lists {
+        let place = |(name, _): &(String, Array)| names.iter().position(|n| n == name);
+        if arrays.iter().all(|array| place(array).is_some()) {
+            arrays.sort_by_key(place);
+            return;
+        }
+    }
+}
+
 /// Reads the array of a `.npy`, without a name, or all of a `.npz` in the order of their names, in
 /// which `arr_10` comes behind `arr_9`.
 ///
@@ -196,6 +207,27 @@ mod tests {
         bytes.extend(header.as_bytes());
         bytes.extend(data);
         bytes
+    }
+
+    #[test]
+    fn arrays_are_put_in_the_order_of_names_that_they_all_have() {
+        let named = |names: &[&str]| -> Vec<(String, Array)> {
+            let array = Array {
+                shape: vec![0],
+                values: Vec::new(),
+            };
+            let named = names.iter().map(|name| ((*name).to_owned(), array.clone()));
+            named.collect()
+        };
+        let sorted = |names: &[&str]| {
+            let mut arrays = named(names);
+            sort_by_names(&mut arrays, &[&["zz", "aa"], &["k2", "k1"]]);
+            let names: Vec<String> = arrays.into_iter().map(|(name, _)| name).collect();
+            names
+        };
+        assert_eq!(sorted(&["aa", "zz"]), ["zz", "aa"]);
+        assert_eq!(sorted(&["k1", "k2"]), ["k2", "k1"]);
+        assert_eq!(sorted(&["aa", "k2"]), ["aa", "k2"]);
     }
 
     #[test]

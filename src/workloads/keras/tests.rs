@@ -158,6 +158,19 @@ fn a_configuration_that_cannot_be_is_refused() {
 }
 
 #[test]
+fn a_file_is_known_by_its_ending() {
+    assert!(is_file("a.h5") && is_file("b/A.HDF5") && is_file("c.Keras"));
+    assert!(!is_file("c.zip") && !is_file("h5"));
+    let text = fixture("README.md");
+    let error = no_file(text.to_str().unwrap()).unwrap();
+    assert!(error.to_string().contains("no Keras file"), "{error}");
+    let folder = fixture("mlp");
+    let error = no_file(folder.to_str().unwrap()).unwrap();
+    assert!(error.to_string().contains("SavedModel"), "{error}");
+    assert!(no_file("mnlist").is_none());
+}
+
+#[test]
 fn an_archive_without_a_member_is_refused() {
     let members = ["config.json", "metadata.json", "model.weights.h5"];
     for missing in members {
