@@ -261,6 +261,37 @@ impl Layer for Activated {
     }
 }
 
+/// `Softmax` over several axes at once.
+pub(super) struct SoftmaxOver(Vec<i64>);
+
+impl SoftmaxOver {
+    /// The layer, if its configuration has a list of axes.
+    pub(super) fn build(config: &Config<'_>) -> Result<Option<Self>, String> {
+        match config.get("axis") {
+            Some(Json::Array(_)) => super::norm::axes(config).map(|axes| Some(Self(axes))),
+            _ => Ok(None),
+        }
+    }
+}
+
+impl Layer for SoftmaxOver {
+    fn call(&self, inputs: &[Flow], _: &Extra) -> Result<Vec<Flow>, String> {
+        let input = one(inputs)?;
+        if input.mask().is_some() {
+            return Err("a mask for Softmax is not supported".into());
+        }
+        let places = self.0.iter().map(|&axis| input.x.axis(axis));
+        let places = places.collect::<Result<Vec<usize>, String>>()?;
+        let y = each!(input.x.clone(), t => {
+            let most = places.iter().fold(t.clone(), |t, &axis| t.max_dim(axis));
+            let powers = (t - most).exp();
+            let sum = places.iter().fold(powers.clone(), |t, &axis| t.sum_dim(axis));
+            powers / sum
+        });
+        Ok(keeping_mask(input, y))
+    }
+}
+
 /// A slope for each channel, or for each element.
 pub(super) struct PRelu(Value);
 

@@ -46,7 +46,7 @@ impl Dot {
             axis_of(b.len(), self.axes[1])?,
         ];
         let fits = a[places[0]] == b[places[1]] && a[0] == b[0];
-        let ranks = [a, b].iter().all(|shape| (2..=3).contains(&shape.len()));
+        let ranks = [a, b].iter().all(|shape| (2..=5).contains(&shape.len()));
         match fits && ranks && !places.contains(&0) {
             true => Ok(places),
             false => Err(format!(
@@ -82,10 +82,13 @@ impl Layer for Dot {
                 true => unit(input.x.clone(), &[place]),
                 false => input.x.clone(),
             };
-            // The axis that goes is the last.
-            sides.push(match x {
-                Value::R2(t) => t.unsqueeze_dim::<3>(1),
-                Value::R3(t) if place == 1 => t.permute([0, 2, 1]),
+            // The axis that goes is the last, behind all others as one.
+            let shape = x.shape();
+            let others = (1..shape.len()).filter(|&axis| axis != place);
+            let order: Vec<usize> = [0].into_iter().chain(others).chain([place]).collect();
+            let count = order[1..order.len() - 1].iter().map(|&axis| shape[axis]);
+            let flat = [shape[0], count.product(), shape[place]];
+            sides.push(match x.permute(&order)?.reshape(&flat)? {
                 Value::R3(t) => t,
                 other => return Err(format!("an input has the shape {:?}", other.shape())),
             });

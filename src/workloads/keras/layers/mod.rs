@@ -383,6 +383,9 @@ pub(super) fn build(
         class if ONLY_WHEN_TRAINED.contains(&class) => Box::new(Identity),
         "Dense" => Box::new(dense::Dense::build(config, vars)?),
         "Embedding" => Box::new(dense::Embedding::build(config, vars)?),
+        "Softmax" if let Some(layer) = vars.checked(activation::SoftmaxOver::build(config))? => {
+            Box::new(layer)
+        }
         "Activation" | "ReLU" | "LeakyReLU" | "ELU" | "Softmax" => {
             Box::new(vars.checked(activation::Activated::build(class, config))?)
         }

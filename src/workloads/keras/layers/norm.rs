@@ -29,7 +29,7 @@ fn single_axis(config: &Config<'_>) -> Result<i64, String> {
 }
 
 /// The axes of a configuration, of which there may be several.
-fn axes(config: &Config<'_>) -> Result<Vec<i64>, String> {
+pub(super) fn axes(config: &Config<'_>) -> Result<Vec<i64>, String> {
     let axes = match config.get("axis") {
         None => Some(vec![-1]),
         Some(Json::Array(axes)) => axes.iter().map(Json::as_i64).collect(),
@@ -255,14 +255,11 @@ pub(super) struct Normalize {
 
 impl Normalize {
     pub(super) fn build(config: &Config<'_>, vars: &mut Vars<'_>) -> Result<Self, Error> {
+        // Unlike other layers it goes over all axes if it has none.
         let axes = match config.get("axis") {
             None => Vec::new(),
-            Some(Json::Array(axes)) => axes.iter().filter_map(Json::as_i64).collect(),
-            Some(axis) => axis.as_i64().into_iter().collect(),
+            Some(_) => vars.checked(axes(config))?,
         };
-        if axes.len() > 1 {
-            return Err(vars.wrong("more than one `axis` is not supported"));
-        }
         let mean = vars.checked(config.numbers("mean"))?;
         let variance = vars.checked(config.numbers("variance"))?;
         let (mean, variance) = match (mean, variance) {
@@ -298,11 +295,18 @@ impl Layer for Normalize {
     fn call(&self, inputs: &[Flow], _: &Extra) -> Result<Vec<Flow>, String> {
         let input = one(inputs)?;
         let rank = input.x.rank();
+        let places = self.axes.iter().map(|&axis| input.x.axis(axis));
+        let mut places = places.collect::<Result<Vec<usize>, String>>()?;
+        places.sort_unstable();
+        if places.is_empty() {
+            places.push(rank - 1);
+        }
+        // The last sizes are those of the last axes.
         let placed = |v: &Value| -> Result<Value, String> {
             let mut shape = vec![1; rank];
-            let size: usize = v.shape().iter().product();
-            let axis = self.axes.first().copied().unwrap_or(-1);
-            shape[input.x.axis(axis)?] = size;
+            for (&place, size) in places.iter().rev().zip(v.shape().into_iter().rev()) {
+                shape[place] = size;
+            }
             v.clone().reshape(&shape)
         };
         let (mean, deviation) = (placed(&self.mean)?, placed(&self.deviation)?);
