@@ -138,6 +138,10 @@ fn made<'a>(
         Reached::Same => Ok(joined),
         Reached::Truth => Ok("bool"),
         Reached::Float => Ok(FLOAT),
+        Reached::Counted if joined == FLOAT => Ok(FLOAT),
+        Reached::Counted => Ok("int32"),
+        // What is true counts as 1 beside a number.
+        Reached::Beyond if joined == "bool" && tensors.len() == 1 => Ok("int32"),
         Reached::Beyond if range(joined).is_some() || joined == "bool" => Err(format!(
             "what it computes in the type `{joined}` may wrap around, which is not supported"
         )),

@@ -66,6 +66,8 @@ pub(in crate::workloads::keras) enum Reached {
     Float,
     /// Whole numbers that the type of the operands may not have.
     Beyond,
+    /// Whole numbers, in a type that has them.
+    Counted,
     /// Parts, which are rounded to the type of the operands.
     Rounded,
 }
@@ -118,7 +120,8 @@ impl Operation {
                 _ => Reached::Float,
             },
             Self::Reduce(Reduce { to, .. }) => match to {
-                To::Sum => Reached::Beyond,
+                To::Sum if is_keras_2 => Reached::Beyond,
+                To::Sum => Reached::Counted,
                 To::Mean if is_keras_2 => Reached::Rounded,
                 To::Mean => Reached::Float,
                 To::Max | To::Min => Reached::Same,
