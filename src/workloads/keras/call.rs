@@ -95,6 +95,8 @@ pub(super) struct TensorRef {
     pub(super) layer: String,
     pub(super) node: usize,
     pub(super) tensor: usize,
+    /// The type of its numbers, where the call tells.
+    pub(super) dtype: Option<String>,
 }
 
 impl TensorRef {
@@ -103,6 +105,7 @@ impl TensorRef {
             layer: layer.into(),
             node: 0,
             tensor: 0,
+            dtype: None,
         }
     }
 
@@ -113,6 +116,7 @@ impl TensorRef {
             layer: parts.first()?.as_str()?.into(),
             node: usize::try_from(parts.get(1)?.as_u64()?).ok()?,
             tensor: usize::try_from(parts.get(2)?.as_u64()?).ok()?,
+            dtype: None,
         })
     }
 }
@@ -207,8 +211,10 @@ pub(super) fn array(value: &Value) -> Option<Array> {
 fn arg(value: &Value) -> Arg {
     let class = value.get("class_name").and_then(Value::as_str);
     if class == Some("__keras_tensor__") {
-        let history = value.get("config").and_then(|c| c.get("keras_history"));
-        if let Some(tensor) = history.and_then(TensorRef::of) {
+        let told = |key: &str| value.get("config").and_then(|c| c.get(key));
+        if let Some(mut tensor) = told("keras_history").and_then(TensorRef::of) {
+            let dtype = told("dtype").and_then(Value::as_str);
+            tensor.dtype = dtype.map(str::to_owned);
             return Arg::Tensor(tensor);
         }
     }

@@ -29,6 +29,8 @@ pub(in crate::workloads::keras) enum Operation {
     Stack(i64),
     Activation(Activation),
     Moved(Moved),
+    /// The tensor itself, with its mask.
+    Itself,
     /// Of the second where the first is not 0, of the third elsewhere.
     Where,
     Matmul(Matmul),
@@ -92,6 +94,21 @@ pub(in crate::workloads::keras) fn cast_to<'a>(
     setting(layer, call, "dtype").filter(|_| is_cast)?.as_str()
 }
 
+/// Whether it is a change to the type that the tensor has: Keras 3 hands the tensor itself on.
+fn changes_nothing(layer: &LayerSpec, call: &Call) -> bool {
+    let Some(Arg::Tensor(tensor)) = call.args.first() else {
+        return false;
+    };
+    match layer.class.as_str() {
+        "Cast" => tensor.dtype.is_some() && tensor.dtype.as_deref() == cast_to(layer, call),
+        "ConvertToTensor" => {
+            let to = cast_to(layer, call);
+            to.is_none() || tensor.dtype.as_deref() == to
+        }
+        _ => false,
+    }
+}
+
 impl Operation {
     /// What it may give of whole numbers.
     pub(in crate::workloads::keras) fn reached(&self, is_keras_2: bool) -> Reached {
@@ -132,6 +149,7 @@ impl Operation {
             Self::Concatenate(_)
             | Self::Stack(_)
             | Self::Moved(_)
+            | Self::Itself
             | Self::Where
             | Self::Items(_) => Reached::Same,
         }
@@ -143,6 +161,9 @@ impl Operation {
         let name = name(layer).ok_or("it names no function")?;
         if let Some(op) = binary(name) {
             return Ok(Self::Binary(op));
+        }
+        if changes_nothing(layer, call) {
+            return Ok(Self::Itself);
         }
         if let Some(dtype) = cast_to(layer, call) {
             let cast = Unary::cast(dtype).ok_or("its `dtype` is no type of numbers")?;
@@ -296,7 +317,7 @@ impl Operation {
         let first = operands.first().ok_or("it is called without tensors")?;
         match self {
             Self::Binary(_) => broadcast(first, operands.get(1).unwrap_or(first)),
-            Self::Unary(_) => Ok(first.clone()),
+            Self::Unary(_) | Self::Itself => Ok(first.clone()),
             Self::Reduce(reduce) => reduce.shape(first),
             Self::Concatenate(axis) => joined(*axis, operands),
             Self::Stack(axis) => {
@@ -334,6 +355,9 @@ impl Operation {
         let constant =
             |array: &Array| Value::from_data(array.values.clone(), &array.shape, &device);
         let operands = self.operands(call, given, |array| constant(array).map(Flow::of))?;
+        if let Self::Itself = self {
+            return Ok(operands);
+        }
         let mut values: Vec<Value> = operands.into_iter().map(|flow| flow.x).collect();
         let shapes: Vec<Shape> = values.iter().map(Value::shape).collect();
         let shape = self.shape(&shapes)?;
