@@ -172,6 +172,7 @@ mod tests {
             program: 4_000,
             files: 50_000,
             behind_files: 0,
+            program_zeroed: 0,
             anonymous,
             mapped: 2 * anonymous,
         };

@@ -297,7 +297,7 @@ fn unexplained(counts: &Counts, memory: &Memory, heap: HeapKind) -> Option<u64> 
     };
     let beside_malloc = r.c_heap.saturating_sub(c.system.saturating_sub(c.mapped));
     // Of what lies behind a file it is not known whether an allocator has it.
-    Some(anonymous + (r.files - r.behind_files) + beside_malloc)
+    Some(anonymous + (r.files - r.behind_files) + r.program_zeroed + beside_malloc)
 }
 
 /// All anonymous memory that is resident, as a level beside what jemalloc believes to be: it holds
@@ -331,6 +331,9 @@ fn doubt(judged: &mut [(Grows, Vec<u64>, Judgement)], touched: &Level, terms: Te
 const KEPT_BYTES: u64 = 4 << 20;
 const KEPT_SHARE: u64 = 10;
 
+/// Rises of a level that is known to the byte from which on a run is not clean while they may go on.
+const SIGNS: usize = 5;
+
 /// The verdict on the process.
 pub(crate) fn process(journal: &Journal, terms: Terms) -> Process {
     let new_threads = new_threads(journal);
@@ -347,7 +350,20 @@ pub(crate) fn process(journal: &Journal, terms: Terms) -> Process {
             series,
         })
         .collect();
-    let matters = |p: &&Part| p.verdict.is_growth() || p.evidence.rule == Rule::TooLittle;
+    // Over the system's allocator what C code has is not known to the byte.
+    let c_code_alone = journal
+        .boundaries
+        .iter()
+        .any(|b| b.counts.jemalloc.is_some());
+    let is_exact = |p: &Part| match p.what {
+        Grows::CHeap => c_code_alone,
+        Grows::Threads | Grows::FileDescriptors | Grows::MappedMemory => true,
+        _ => false,
+    };
+    let is_open = |p: &Part| p.verdict == Verdict::Undecided && p.evidence.rises.len() >= SIGNS;
+    let matters = |p: &&Part| {
+        p.verdict.is_growth() || p.evidence.rule == Rule::TooLittle || (is_exact(p) && is_open(p))
+    };
     // Of two that are equally bad the first is nearer to the cause.
     let worst = parts.iter().rev().filter(matters).max_by_key(|p| p.verdict);
     let (grows, verdict, sentence) = match worst {

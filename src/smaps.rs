@@ -28,6 +28,9 @@ pub(crate) struct Resident {
     /// Of `files`, what has no name and lies directly behind one: its `.bss`, or memory that the
     /// kernel happened to put there.
     pub(crate) behind_files: u64,
+    /// Of the program, its `.bss`: pages that it has touched.
+    #[serde(default)]
+    pub(crate) program_zeroed: u64,
     /// Anonymous memory: the allocator's, and whatever else was mapped.
     pub(crate) anonymous: u64,
     /// Address space of that and of other mapped files, resident or not, as far as it may be
@@ -38,6 +41,9 @@ pub(crate) struct Resident {
 /// Size and alignment of the heaps of glibc's arenas other than the first (arena.c,
 /// `HEAP_MAX_SIZE` on 64-bit systems).
 const ARENA_HEAP: u64 = 64 << 20;
+
+/// How far the segments of a program lie from each other, at most.
+const SEGMENTS_APART: u64 = 4 << 20;
 
 /// One mapping of the file: a line as in `/proc/self/maps`, then a line a figure.
 #[derive(Clone, Copy, Default)]
@@ -92,10 +98,16 @@ fn sum(
     // What comes directly behind a file's mapping and has no name is the file's `.bss`, unless the
     // mapping is shared: then it is memory.
     let mut behind_file: Option<(u64, bool)> = None;
+    // What is mapped of the program's file once more, elsewhere, is mapped by hand.
+    let mut program_end: Option<u64> = None;
     for_each_mapping(text, |m, next| {
         sums.total += m.resident;
         let size = m.end - m.start;
-        let is_program = m.name == program;
+        let is_near = program_end.is_none_or(|end| m.start.saturating_sub(end) <= SEGMENTS_APART);
+        let is_program = m.name == program && is_near;
+        if is_program {
+            program_end = Some(m.end);
+        }
         let to = if m.name.starts_with("[stack") {
             &mut sums.stacks
         } else if m.name == "[heap]" {
@@ -110,8 +122,9 @@ fn sum(
             behind_file.take().filter(|&(end, _)| end == m.start)
         {
             behind_file = Some((end, is_program));
-            if !is_program {
-                sums.behind_files += m.resident;
+            match is_program {
+                true => sums.program_zeroed += m.resident,
+                false => sums.behind_files += m.resident,
             }
             sums.file(is_program, size)
         } else if m.is_arena(next) {
@@ -155,10 +168,7 @@ impl Resident {
 }
 
 /// Visits each mapping with the next one.
-fn for_each_mapping<'a>(
-    text: &'a [u8],
-    mut visit: impl FnMut(Mapping<'a>, Option<&Mapping<'a>>),
-) {
+fn for_each_mapping<'a>(text: &'a [u8], mut visit: impl FnMut(Mapping<'a>, Option<&Mapping<'a>>)) {
     let mut now: Option<Mapping<'a>> = None;
     for line in text.split(|&b| b == b'\n') {
         let Ok(line) = std::str::from_utf8(line) else {
@@ -188,7 +198,7 @@ impl<'a> Mapping<'a> {
     /// its size, which another allocator's mapping may do as well; but what is not used yet fills
     /// it up to that size, and may not be accessed (arena.c, `new_heap`).
     fn is_arena(&self, next: Option<&Self>) -> bool {
-        let end = self.start + ARENA_HEAP;
+        let end = self.start.saturating_add(ARENA_HEAP);
         let is_filled_up = |next: &Self| {
             next.start == self.end && !next.accessible && next.name.is_empty() && next.end == end
         };
@@ -303,6 +313,7 @@ VmFlags: rd ex
             program: kib(12),
             files: kib(136),
             behind_files: 0,
+            program_zeroed: kib(4),
             // Another allocator's mapping that begins where an arena might, too.
             anonymous: kib(72 + 32),
             // The library, shared memory and what is behind it, the 1 MiB mapping, and 32 KiB

@@ -40,6 +40,7 @@ pub(crate) fn judge(series: &[Series], journal: &Journal, horizon: u32) -> Vec<J
     let terms = terms(journal, horizon);
     let mut judgements: Vec<Judgement> = series.iter().map(|s| verdict::judge(s, terms)).collect();
     verdict::judge_together(&mut judgements, typical_load(journal));
+    verdict::judge_handed_over(&mut judgements, series, terms);
     judgements
 }
 
@@ -103,7 +104,9 @@ pub(crate) fn report(journal: &Journal, mut folding: Folding, with: Circumstance
                 .into(),
         );
     }
-    warnings.extend(process.doubts());
+    if run != RunVerdict::Leak {
+        warnings.extend(process.doubts());
+    }
     if run == RunVerdict::Undecided && ended.is_complete() {
         warnings.extend(gave_up(journal, &process));
     }

@@ -13,6 +13,7 @@
 //! live bytes from a boundary on. The cycles in which something came to stay, or the floor rose,
 //! are the *rises*; the verdict is about their rhythm.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -303,7 +304,8 @@ pub(crate) fn judge(series: &Series, terms: Terms) -> Judgement {
         .judge()
         .filter(|j| j.verdict.is_growth() || (floor.count() >= 3 && generations.is_none()));
     let grows = |j: &Option<Judgement>| j.as_ref().is_some_and(|j| j.verdict.is_growth());
-    let troughs = || TROUGHS.map(|lives| Rises::of_troughs(series, lives, terms));
+    let stretch = series.longest_life() + 1;
+    let troughs = || TROUGHS.map(|times| Rises::of_troughs(series, times * stretch, terms));
     if !grows(&generations) && !grows(&by_floor) {
         // While something may be coming to stay, that decides; and where nothing died, all does.
         let waits = |j: &Judgement| j.verdict == Verdict::Undecided;
@@ -319,7 +321,7 @@ pub(crate) fn judge(series: &Series, terms: Terms) -> Judgement {
             return judged;
         }
     }
-    match (generations, by_floor) {
+    let judged = match (generations, by_floor) {
         (Some(g), Some(f)) if f.verdict.is_growth() && f.verdict > g.verdict => f,
         (Some(g), _) => {
             let every_cycle = by_generations.longest_gap() == 1
@@ -332,7 +334,19 @@ pub(crate) fn judge(series: &Series, terms: Terms) -> Judgement {
         }
         (None, Some(f)) if f.verdict != Verdict::Cache => f,
         (None, _) => turnover(series, &by_generations, &troughs()),
+    };
+    // A rest that seems to have stopped, or to come and go, may be several containers that double.
+    if judged.verdict < Verdict::Undecided && rises::grows_by_halves(&series.bytes) {
+        let more = n / 2;
+        let reason = format!(
+            "it held ever more, by a factor in each half of the run, as containers do that double: \
+             it takes at least {more} more cycles to tell whether that has stopped"
+        );
+        return by_generations
+            .so(Verdict::Undecided, Rule::Open, reason)
+            .after(more);
     }
+    judged
 }
 
 /// The rises of the floor; where it does not rise above all that was, those of its steps.
@@ -345,6 +359,9 @@ fn growing_floor(series: &Series, terms: Terms) -> Rises {
     let steps = Rises::of_dense_steps(series, terms);
     if grows(&steps) { steps } else { floor }
 }
+
+/// Stretches, in cycles, of which the troughs of a level are looked at.
+const LEVEL_STRETCHES: [u32; 2] = [4, 16];
 
 /// Judges a quantity of which only the level is known, such as what C code holds, at the boundaries
 /// after the baseline; `before` is its level there.
@@ -364,7 +381,20 @@ pub(crate) fn judge_level(before: u64, level: &[u64], terms: Terms) -> Judgement
             ..rises.so(Verdict::Undecided, Rule::TooFewCycles, reason)
         };
     }
-    match rises.judge() {
+    let judged = rises.judge();
+    // Beside what comes and goes at random the least of a stretch rises still.
+    let by_troughs = || {
+        let troughs = LEVEL_STRETCHES.map(|stretch| Rises::of_troughs(&series, stretch, terms));
+        let judged = troughs.into_iter().filter_map(|t| t.judge());
+        judged
+            .filter(|j| j.verdict.is_growth())
+            .max_by_key(|j| j.verdict)
+    };
+    let grows = judged.as_ref().is_some_and(|j| j.verdict.is_growth());
+    if let Some(judged) = (!grows).then(by_troughs).flatten() {
+        return judged;
+    }
+    match judged {
         // One or two steps are what noise leaves.
         Some(judged) if rises.count() >= 3 => judged,
         _ => Judgement {
@@ -479,6 +509,88 @@ pub(crate) fn judge_together(judgements: &mut [Judgement], loaded_bytes: u64) {
                  they are cached or swept, then more than {models} at a time"
             );
         }
+    }
+}
+
+/// Judges what several sites hold in turn: a log that one line grows and another shrinks, a map that
+/// is written to from three methods. At each of them all that is held goes now and then, and it
+/// seems to be churn; together it may grow for ever. Then the site that holds the most of it is
+/// named.
+pub(crate) fn judge_handed_over(judgements: &mut [Judgement], series: &[Series], terms: Terms) {
+    let turns_over = |j: &Judgement| matches!(j.evidence.rule, Rule::Young | Rule::Replaced);
+    let members: Vec<usize> = (0..judgements.len())
+        .filter(|&i| turns_over(&judgements[i]) && !series[i].generations.is_empty())
+        .collect();
+    let lately = |&i: &usize| {
+        let bytes = &series[i].bytes;
+        bytes[bytes.len() / 2..].iter().sum::<u64>()
+    };
+    let Some(&most) = members
+        .iter()
+        .max_by_key(|i| lately(i))
+        .filter(|_| members.len() > 1)
+    else {
+        return;
+    };
+    let judged = judge(
+        &Series::together(members.iter().map(|&i| &series[i])),
+        terms,
+    );
+    if judged.verdict < Verdict::Undecided {
+        judgements[most].settled &= judged.settled;
+        return;
+    }
+    let others = members.len() - 1;
+    let lines = if others == 1 {
+        "another line"
+    } else {
+        "other lines"
+    };
+    judgements[most] = Judgement {
+        reason: format!(
+            "with what {lines} ({others}) hold in turn: {}",
+            judged.reason
+        ),
+        every_cycle: None,
+        ..judged
+    };
+}
+
+impl Series {
+    /// All that several sites hold.
+    fn together<'a>(sites: impl Iterator<Item = &'a Self>) -> Self {
+        let mut all = Self::default();
+        let mut by_birth: BTreeMap<u32, Generation> = BTreeMap::new();
+        for site in sites {
+            let n = site.bytes.len().max(all.bytes.len());
+            all.bytes.resize(n, 0);
+            all.blocks.resize(n, 0);
+            for k in 0..site.bytes.len() {
+                all.bytes[k] += site.bytes[k];
+                all.blocks[k] += site.blocks[k];
+            }
+            all.earlier_life = all.earlier_life.max(site.earlier_life);
+            for g in &site.generations {
+                let of_all = by_birth.entry(g.born).or_insert(Generation {
+                    bytes: 0,
+                    blocks: 0,
+                    ..*g
+                });
+                of_all.died = of_all.died.zip(g.died).map(|(a, b)| a.max(b));
+                of_all.bytes += g.bytes;
+                of_all.blocks += g.blocks;
+            }
+        }
+        let n = all.bytes.len() as u32;
+        all.living = vec![0; n as usize];
+        for g in by_birth.values() {
+            let end = g.died.map_or(n, |d| (d - 1).min(n));
+            for living in &mut all.living[(g.born.max(1) - 1) as usize..end as usize] {
+                *living += 1;
+            }
+        }
+        all.generations = by_birth.into_values().collect();
+        all
     }
 }
 

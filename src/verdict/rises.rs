@@ -91,15 +91,14 @@ impl Rises {
         )
     }
 
-    /// By troughs: what a stretch of so many times the longest life held at least, where that is
-    /// more than any stretch before. What is kept may be copied now and then, so that none of it ever
-    /// grows old, with room to spare that hides the floor; each stretch still sees all of such a
-    /// turn.
+    /// By troughs: what a stretch of so many cycles held at least, where that is more than any
+    /// stretch before. What is kept may be copied now and then, so that none of it ever
+    /// grows old, with room to spare that hides the floor; a stretch that is longer than the longest
+    /// life sees all of such a turn.
     ///
     /// Where some stretches are all noise, steps of the troughs' floor count, if half of the
     /// stretches have one all the time.
-    pub(super) fn of_troughs(series: &Series, lives: u32, terms: Terms) -> Self {
-        let stretch = lives * (series.longest_life() + 1);
+    pub(super) fn of_troughs(series: &Series, stretch: u32, terms: Terms) -> Self {
         let (troughs, lead) = troughs(&series.bytes, stretch as usize);
         let m = troughs.len();
         let steps = floor_steps(&troughs);
@@ -587,6 +586,23 @@ fn floor_steps(level: &[u64]) -> Vec<u32> {
 /// order about ln n are lower than all that follow.
 pub(super) fn floor_may_rise(series: &Series) -> bool {
     2 * floor_steps(&series.bytes).len() > series.bytes.len()
+}
+
+/// Whether what is held at least has grown by a factor in each half of the run and of its first
+/// half, as containers do that double: the last quarter is above all of the second, and that is
+/// above all of the first.
+pub(super) fn grows_by_halves(level: &[u64]) -> bool {
+    let quarter = level.len() / 4;
+    if quarter < 2 * FEWEST_RISES {
+        return false;
+    }
+    let most = |q: usize| level[q * quarter..(q + 1) * quarter].iter().max().copied();
+    let last = level[level.len() - quarter..].iter().min().copied();
+    let (Some(first), Some(second), Some(last)) = (most(0), most(1), last) else {
+        return false;
+    };
+    let above = |a: u64, b: u64| a as f64 >= FACTOR * b as f64;
+    first > 0 && above(second, first) && above(last, second)
 }
 
 /// Whether there is reason to doubt that a count stays as it is.

@@ -416,3 +416,102 @@ fn what_does_not_grow_has_a_slope_that_was_measured() {
     assert_eq!(slope.value, 0.0);
     assert!(slope.low < 0.0 && slope.high > 0.0, "{slope:?}");
 }
+
+/// What two lines hold in turn, of which one grows it and the other one shrinks it to its size
+/// every so manyth cycle; up to a number of cycles.
+fn handed_over(n: u32, every: u32, until: u32) -> [Vec<Life>; 2] {
+    let mut lines = [Vec::new(), Vec::new()];
+    let (mut held, mut room, mut born, mut line) = (0, 0, 1, 0);
+    for k in 1..=n {
+        held += if k <= until { 500 } else { 0 };
+        let (now, at) = match k % every == 0 {
+            true => (held, 1),
+            false if held > room => (2 * held, 0),
+            false => (room, line),
+        };
+        if (now, at) != (room, line) {
+            lines[line].push((born, Some(k), room));
+            (room, born, line) = (now, k, at);
+        }
+    }
+    lines[line].push((born, None, room));
+    lines
+}
+
+#[test]
+fn what_lines_hand_to_each_other_is_judged_together() {
+    let judged = |every, until, n| {
+        let sites = handed_over(n, every, until).map(|lives| series(n, lives));
+        let terms = Terms::fixed(64);
+        let mut judged: Vec<Judgement> = sites.iter().map(|s| judge(s, terms)).collect();
+        judge_handed_over(&mut judged, &sites, terms);
+        judged.into_iter().max_by_key(|j| j.verdict).unwrap()
+    };
+    for every in [2, 3, 6, 10] {
+        let leak = judged(every, 192, 192);
+        assert_eq!(
+            leak.verdict,
+            Verdict::Leak,
+            "every {every}: {}",
+            leak.reason
+        );
+        assert!(
+            leak.reason.contains("with what another line (1) hold"),
+            "{}",
+            leak.reason
+        );
+        for until in [20, 60] {
+            let stopped = judged(every, until, 192);
+            assert!(
+                !stopped.verdict.is_growth(),
+                "every {every}: {}",
+                stopped.reason
+            );
+        }
+    }
+}
+
+#[test]
+fn several_containers_that_double_at_one_line_are_not_clean_while_they_may_go_on() {
+    for many in [2, 3, 5, 8] {
+        for n in [200, 400] {
+            let mut lives: Vec<Life> = Vec::new();
+            for which in 0..many {
+                let (mut held, mut room, mut born) = (0_u64, 0_u64, 1);
+                for k in (1..=n).filter(|k| k % many == which) {
+                    held += 100;
+                    if held > room {
+                        lives.push((born, Some(k), room));
+                        (room, born) = (2 * held, k);
+                    }
+                }
+                lives.push((born, None, room));
+            }
+            let judged = judge(&series(n, lives), Terms::fixed(64));
+            assert!(
+                judged.verdict >= Verdict::Undecided,
+                "{many} in {n}: {}: {}",
+                judged.verdict,
+                judged.reason
+            );
+        }
+    }
+}
+
+#[test]
+fn a_level_that_rises_beneath_what_comes_and_goes_grows() {
+    let mut random = crate::random::Random::new(21);
+    let mut level = |rate: u64| -> Vec<u64> {
+        (1..=200_u64)
+            .map(|k| rate * k + random.below(40_000))
+            .collect()
+    };
+    assert_eq!(
+        judge_level(0, &level(2_000), Terms::fixed(64)).verdict,
+        Verdict::Leak
+    );
+    for _ in 0..200 {
+        let judged = judge_level(0, &level(0), Terms::fixed(64));
+        assert!(!judged.verdict.is_growth(), "{}", judged.reason);
+    }
+}
