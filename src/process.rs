@@ -334,6 +334,9 @@ const KEPT_SHARE: u64 = 10;
 /// Rises of a level that is known to the byte from which on a run is not clean while they may go on.
 const SIGNS: usize = 5;
 
+/// What the C library allocates for itself and for the tool, now and then, and keeps for reuse.
+const OWN_BLOCKS: u64 = 32 << 10;
+
 /// The verdict on the process.
 pub(crate) fn process(journal: &Journal, terms: Terms) -> Process {
     let new_threads = new_threads(journal);
@@ -360,7 +363,10 @@ pub(crate) fn process(journal: &Journal, terms: Terms) -> Process {
         Grows::Threads | Grows::FileDescriptors | Grows::MappedMemory => true,
         _ => false,
     };
-    let is_open = |p: &Part| p.verdict == Verdict::Undecided && p.evidence.rises.len() >= SIGNS;
+    let is_open = |p: &Part| {
+        let is_much = p.what != Grows::CHeap || grown(&p.series) > OWN_BLOCKS;
+        p.verdict == Verdict::Undecided && p.evidence.rises.len() >= SIGNS && is_much
+    };
     let matters = |p: &&Part| {
         p.verdict.is_growth() || p.evidence.rule == Rule::TooLittle || (is_exact(p) && is_open(p))
     };
