@@ -163,14 +163,17 @@ impl Rises {
         stayed || returned || m >= 2 * FEWEST_RISES
     }
 
-    /// Growth of the troughs per cycle in their second half; `None` if there are too few.
+    /// Growth of the troughs per cycle in their second half, or in all of few; `None` if there are
+    /// too few of those.
     pub(super) fn slopes(&self) -> (Option<Slope>, Option<Slope>) {
         let stretch = self.longest_life as usize + 1;
         // One of each stretch: neighbours see the same cells.
         let half = |of: &[u64]| {
-            let mut ends: Vec<u64> = of.iter().rev().step_by(stretch).copied().collect();
+            let whole = of.get(stretch - 1..).unwrap_or_default();
+            let mut ends: Vec<u64> = whole.iter().rev().step_by(stretch).copied().collect();
             ends.reverse();
-            calm(&ends[ends.len() / 2..], stretch)
+            let half = &ends[ends.len() / 2..];
+            calm(half, stretch).or_else(|| calm(&ends, stretch))
         };
         (half(&self.bytes), half(&self.blocks))
     }
