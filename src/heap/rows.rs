@@ -186,7 +186,7 @@ impl Book {
 
 pub(super) struct Rows {
     segments: [Segment; SEGMENTS],
-    /// Segments in use, the unused number 0 among them.
+    /// Segments that were taken: their numbers are `1..=taken`.
     taken: AtomicU32,
     books: [AtomicPtr<Book>; BOOKS],
     /// Books that exist, and the first free one; 0 is none.

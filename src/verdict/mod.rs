@@ -13,6 +13,7 @@
 //! live bytes from a boundary on. The cycles in which something came to stay, or the floor rose,
 //! are the *rises*; the verdict is about their rhythm.
 
+use std::cell::LazyCell;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -305,17 +306,13 @@ pub(crate) fn judge(series: &Series, terms: Terms) -> Judgement {
         .filter(|j| j.verdict.is_growth() || (floor.count() >= 3 && generations.is_none()));
     let grows = |j: &Option<Judgement>| j.as_ref().is_some_and(|j| j.verdict.is_growth());
     let stretch = series.longest_life() + 1;
-    let troughs = || TROUGHS.map(|times| Rises::of_troughs(series, times * stretch, terms));
+    let troughs =
+        LazyCell::new(|| TROUGHS.map(|times| Rises::of_troughs(series, times * stretch, terms)));
     if !grows(&generations) && !grows(&by_floor) {
         // While something may be coming to stay, that decides; and where nothing died, all does.
         let waits = |j: &Judgement| j.verdict == Verdict::Undecided;
         let is_told = series.longest_life() == 0 || generations.as_ref().is_some_and(waits);
-        let by_troughs = (!is_told).then(|| {
-            let judged = troughs().into_iter().filter_map(|t| t.judge());
-            judged
-                .filter(|j| j.verdict.is_growth())
-                .max_by_key(|j| j.verdict)
-        });
+        let by_troughs = (!is_told).then(|| growth_of(&*troughs));
         let by_factors = || Rises::judge_growth_by_factors(series, terms);
         if let Some(judged) = by_troughs.flatten().or_else(by_factors) {
             return judged;
@@ -333,7 +330,7 @@ pub(crate) fn judge(series: &Series, terms: Terms) -> Judgement {
             }
         }
         (None, Some(f)) if f.verdict != Verdict::Cache => f,
-        (None, _) => turnover(series, &by_generations, &troughs()),
+        (None, _) => turnover(series, &by_generations, &troughs),
     };
     // A rest that seems to have stopped, or to come and go, may be several containers that double.
     if judged.verdict < Verdict::Undecided && rises::grows_by_halves(&series.bytes) {
@@ -347,6 +344,14 @@ pub(crate) fn judge(series: &Series, terms: Terms) -> Judgement {
             .after(more);
     }
     judged
+}
+
+/// The worst growth that any of these rises alone allow to be called.
+fn growth_of(rises: &[Rises]) -> Option<Judgement> {
+    let judged = rises.iter().filter_map(Rises::judge);
+    judged
+        .filter(|j| j.verdict.is_growth())
+        .max_by_key(|j| j.verdict)
 }
 
 /// The rises of the floor; where it does not rise above all that was, those of its steps.
@@ -383,13 +388,8 @@ pub(crate) fn judge_level(before: u64, level: &[u64], terms: Terms) -> Judgement
     }
     let judged = rises.judge();
     // Beside what comes and goes at random the least of a stretch rises still.
-    let by_troughs = || {
-        let troughs = LEVEL_STRETCHES.map(|stretch| Rises::of_troughs(&series, stretch, terms));
-        let judged = troughs.into_iter().filter_map(|t| t.judge());
-        judged
-            .filter(|j| j.verdict.is_growth())
-            .max_by_key(|j| j.verdict)
-    };
+    let by_troughs =
+        || growth_of(&LEVEL_STRETCHES.map(|stretch| Rises::of_troughs(&series, stretch, terms)));
     let grows = judged.as_ref().is_some_and(|j| j.verdict.is_growth());
     if let Some(judged) = (!grows).then(by_troughs).flatten() {
         return judged;
