@@ -39,6 +39,8 @@ pub(super) struct LayerSpec {
     pub(super) is_operation: bool,
     /// It has code of its own, whatever its class is called.
     pub(super) is_custom: bool,
+    /// It is in the file more than once, with one set of weights.
+    pub(super) is_shared: bool,
 }
 
 /// Most layers of a model: the largest known have a thousand.
@@ -120,6 +122,7 @@ impl ModelSpec {
                     model: None,
                     is_operation: false,
                     is_custom: false,
+                    is_shared: false,
                 },
             );
         }
@@ -334,6 +337,7 @@ impl LayerSpec {
             || matches!(class.as_str(), "TFOpLambda" | "SlicingOpLambda")
             || (is_bare && has_calls.is_some_and(Value::is_object));
         let is_custom = is_custom(&value);
+        let is_shared = value.get("shared_object_id").is_some();
         let model = match value.get_mut("config").and_then(|c| c.get_mut("layer")) {
             _ if is_model => Some(ModelSpec::parse(&mut value, &name)?),
             Some(inner) if wraps_model => Some(ModelSpec::parse(inner, &name)?),
@@ -360,6 +364,7 @@ impl LayerSpec {
             model,
             is_operation,
             is_custom,
+            is_shared,
         })
     }
 }

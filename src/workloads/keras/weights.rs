@@ -1,5 +1,7 @@
 //! The weights of a file, layer by layer, each checked against what the configuration says.
 
+use std::collections::HashMap;
+
 use ::burn::tensor::{Device, Tensor};
 use hdf5_pure::{DType, Datatype, Group};
 use serde_json::{Map, Value as Json};
@@ -259,9 +261,18 @@ impl<'a> Finder<'a> {
     pub(super) fn of_model(&self, model: &ModelSpec) -> Result<Vec<Vars<'a>>, Error> {
         match self.container.format {
             Format::Archive => {
-                let mut found = Vec::new();
-                self.in_archive(model, "", "", &mut found)?;
-                Ok(found)
+                let mut places = Vec::new();
+                self.in_archive(model, "", "", &mut places)?;
+                let stored = stored_once(&places);
+                let all = places.into_iter().map(|place| {
+                    let paths = place.parts.into_iter().flat_map(|part| {
+                        let elsewhere = (part.is_shared && part.paths.is_empty())
+                            .then(|| stored.get(&part.owner).cloned());
+                        elsewhere.flatten().unwrap_or(part.paths)
+                    });
+                    self.vars(place.layer, paths.collect())
+                });
+                Ok(all.collect())
             }
             Format::Legacy => self.in_legacy(model),
         }
@@ -273,9 +284,9 @@ impl<'a> Finder<'a> {
         model: &ModelSpec,
         folder: &str,
         place: &str,
-        found: &mut Vec<Vars<'a>>,
+        found: &mut Vec<Place>,
     ) -> Result<(), Error> {
-        let mut counts = std::collections::HashMap::<String, usize>::new();
+        let mut counts = HashMap::<String, usize>::new();
         for layer in &model.layers {
             let class = snake_case(&layer.class);
             let n = counts.entry(class.clone()).or_default();
@@ -292,11 +303,25 @@ impl<'a> Finder<'a> {
                     self.in_archive(model, &folder, &format!("{name}/"), found)?;
                 }
                 None => {
-                    let mut paths = Vec::new();
-                    for part in parts(&layer.class, &layer.config) {
-                        self.collect(&format!("{path}{part}/vars"), &mut paths)?;
+                    let owner = Owner {
+                        class: &layer.class,
+                        name: &layer.name,
+                        is_shared: layer.is_shared,
+                    };
+                    let mut own = Vec::new();
+                    for (folder, owner, is_shared) in parts(owner, &layer.config) {
+                        let mut paths = Vec::new();
+                        self.collect(&format!("{path}{folder}/vars"), &mut paths)?;
+                        own.push(Part {
+                            owner,
+                            is_shared,
+                            paths,
+                        });
                     }
-                    found.push(self.vars(name, paths));
+                    found.push(Place {
+                        layer: name,
+                        parts: own,
+                    });
                 }
             }
         }
@@ -398,32 +423,80 @@ impl<'a> Finder<'a> {
     }
 }
 
-/// The parts of a layer that hold variables of their own, in the order of its weights, those of what
-/// it wraps in their place.
-fn parts(class: &str, config: &Map<String, Json>) -> Vec<String> {
-    let inner = |part: &'static str, key: &str| {
-        let layer = config.get(key).unwrap_or(&Json::Null);
-        let class = layer.get("class_name").and_then(Json::as_str);
-        let config = layer.get("config").and_then(Json::as_object);
-        let parts = class
-            .zip(config)
-            .map(|(class, config)| parts(class, config));
-        let parts = parts.unwrap_or_else(|| vec![String::new()]);
-        parts
-            .into_iter()
-            .map(move |inner| format!("/{part}{inner}"))
+/// A layer of an archive, with where its weights are.
+struct Place {
+    /// Its name, with the models that it is in.
+    layer: String,
+    parts: Vec<Part>,
+}
+
+/// A part of a layer that holds variables of its own.
+struct Part {
+    /// The class and the name of the layer that owns it, and which of its parts it is.
+    owner: String,
+    /// The configuration says that the owner is in the model more than once.
+    is_shared: bool,
+    paths: Vec<String>,
+}
+
+/// Where weights are that a layer shares with its other places: Keras writes those of a layer or a
+/// model that is in several models where it finds it first, and nothing in the other places
+/// (keras/src/saving/saving_lib.py, `visited_saveables`).
+fn stored_once(places: &[Place]) -> HashMap<String, Vec<String>> {
+    let parts = places.iter().flat_map(|place| &place.parts);
+    let stored = parts.filter(|part| !part.paths.is_empty());
+    let stored = stored.map(|part| (part.owner.clone(), part.paths.clone()));
+    stored.collect()
+}
+
+/// Whose variables they are.
+#[derive(Clone, Copy)]
+struct Owner<'a> {
+    class: &'a str,
+    name: &'a str,
+    is_shared: bool,
+}
+
+/// The folders of a layer's parts that hold variables of their own, in the order of its weights,
+/// those of what it wraps in their place; each with its owner's part, and whether that is shared.
+fn parts(layer: Owner<'_>, config: &Map<String, Json>) -> Vec<(String, String, bool)> {
+    let own = |folder: &str| {
+        let part = format!("{} {}{folder}", layer.class, layer.name);
+        (folder.to_owned(), part, layer.is_shared)
     };
-    match class {
-        "LSTM" | "GRU" | "SimpleRNN" => vec!["/cell".into()],
+    let inner = |folder: &'static str, key: &str| {
+        let wrapped = config.get(key).unwrap_or(&Json::Null);
+        let parts = wrapped
+            .get("config")
+            .and_then(Json::as_object)
+            .map(|config| {
+                let text =
+                    |value: Option<&'_ Json>| value.and_then(Json::as_str).unwrap_or("").to_owned();
+                let (class, name) = (text(wrapped.get("class_name")), text(config.get("name")));
+                let owner = Owner {
+                    class: &class,
+                    name: &name,
+                    is_shared: wrapped.get("shared_object_id").is_some(),
+                };
+                parts(owner, config)
+            });
+        let parts = parts.unwrap_or_else(|| vec![own("")]);
+        let below = parts.into_iter();
+        below.map(move |(inner, owner, is_shared)| (format!("/{folder}{inner}"), owner, is_shared))
+    };
+    match layer.class {
+        "LSTM" | "GRU" | "SimpleRNN" => vec![own("/cell")],
+        // The two directions are copies of the layer.
         "Bidirectional" => {
             let there = inner("forward_layer", "layer");
-            there.chain(inner("backward_layer", "layer")).collect()
+            let both = there.chain(inner("backward_layer", "layer"));
+            both.map(|(folder, ..)| own(&folder)).collect()
         }
         "TimeDistributed" => inner("layer", "layer").collect(),
         "MultiHeadAttention" => ["query", "key", "value", "output"]
-            .map(|part| format!("/{part}_dense"))
+            .map(|part| own(&format!("/{part}_dense")))
             .to_vec(),
-        _ => vec![String::new()],
+        _ => vec![own("")],
     }
 }
 

@@ -331,6 +331,7 @@ pub(super) fn counts(layer: &LayerSpec) -> Counts {
             model: None,
             is_operation: false,
             is_custom: false,
+            is_shared: false,
         };
         Some(counts(&spec))
     };
