@@ -14,7 +14,6 @@
 //! are the *rises*; the verdict is about their rhythm.
 
 use std::cell::LazyCell;
-use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -24,10 +23,12 @@ use crate::statistics::Slope;
 
 #[cfg(test)]
 mod corpus;
+mod handed;
 mod looks;
 mod rises;
 pub(crate) mod synthetic;
 
+pub(crate) use handed::judge_handed_over;
 pub(crate) use looks::{Terms, is_look, may_end, most_cycles};
 use rises::Rises;
 
@@ -509,88 +510,6 @@ pub(crate) fn judge_together(judgements: &mut [Judgement], loaded_bytes: u64) {
                  they are cached or swept, then more than {models} at a time"
             );
         }
-    }
-}
-
-/// Judges what several sites hold in turn: a log that one line grows and another shrinks, a map that
-/// is written to from three methods. At each of them all that is held goes now and then, and it
-/// seems to be churn; together it may grow for ever. Then the site that holds the most of it is
-/// named.
-pub(crate) fn judge_handed_over(judgements: &mut [Judgement], series: &[Series], terms: Terms) {
-    let turns_over = |j: &Judgement| matches!(j.evidence.rule, Rule::Young | Rule::Replaced);
-    let members: Vec<usize> = (0..judgements.len())
-        .filter(|&i| turns_over(&judgements[i]) && !series[i].generations.is_empty())
-        .collect();
-    let lately = |&i: &usize| {
-        let bytes = &series[i].bytes;
-        bytes[bytes.len() / 2..].iter().sum::<u64>()
-    };
-    let Some(&most) = members
-        .iter()
-        .max_by_key(|i| lately(i))
-        .filter(|_| members.len() > 1)
-    else {
-        return;
-    };
-    let judged = judge(
-        &Series::together(members.iter().map(|&i| &series[i])),
-        terms,
-    );
-    if judged.verdict < Verdict::Undecided {
-        judgements[most].settled &= judged.settled;
-        return;
-    }
-    let others = members.len() - 1;
-    let lines = if others == 1 {
-        "another line"
-    } else {
-        "other lines"
-    };
-    judgements[most] = Judgement {
-        reason: format!(
-            "with what {lines} ({others}) hold in turn: {}",
-            judged.reason
-        ),
-        every_cycle: None,
-        ..judged
-    };
-}
-
-impl Series {
-    /// All that several sites hold.
-    fn together<'a>(sites: impl Iterator<Item = &'a Self>) -> Self {
-        let mut all = Self::default();
-        let mut by_birth: BTreeMap<u32, Generation> = BTreeMap::new();
-        for site in sites {
-            let n = site.bytes.len().max(all.bytes.len());
-            all.bytes.resize(n, 0);
-            all.blocks.resize(n, 0);
-            for k in 0..site.bytes.len() {
-                all.bytes[k] += site.bytes[k];
-                all.blocks[k] += site.blocks[k];
-            }
-            all.earlier_life = all.earlier_life.max(site.earlier_life);
-            for g in &site.generations {
-                let of_all = by_birth.entry(g.born).or_insert(Generation {
-                    bytes: 0,
-                    blocks: 0,
-                    ..*g
-                });
-                of_all.died = of_all.died.zip(g.died).map(|(a, b)| a.max(b));
-                of_all.bytes += g.bytes;
-                of_all.blocks += g.blocks;
-            }
-        }
-        let n = all.bytes.len() as u32;
-        all.living = vec![0; n as usize];
-        for g in by_birth.values() {
-            let end = g.died.map_or(n, |d| (d - 1).min(n));
-            for living in &mut all.living[(g.born.max(1) - 1) as usize..end as usize] {
-                *living += 1;
-            }
-        }
-        all.generations = by_birth.into_values().collect();
-        all
     }
 }
 
