@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use super::rises::Rises;
 use super::{Generation, Judgement, Rule, Series, Terms, Verdict, judge};
 
 /// Lines that are compared with each other: those that held the most.
@@ -31,6 +32,50 @@ pub(crate) fn judge_handed_over(judgements: &mut [Judgement], series: &[Series],
             judge_group(&group, judgements, series, terms);
         }
     }
+    judge_container(judgements, series, terms);
+}
+
+/// A container that grows by factors is too seldom handed on for its lines to change against each
+/// other, and at most of them it seems to have been full once, or never to have been: all that does
+/// not grow is looked at as if it were one container.
+fn judge_container(judgements: &mut [Judgement], series: &[Series], terms: Terms) {
+    let bounded = |j: &Judgement| {
+        matches!(
+            j.evidence.rule,
+            Rule::Young | Rule::Replaced | Rule::Stopped
+        )
+    };
+    let members = (0..judgements.len()).filter(|&i| bounded(&judgements[i]));
+    let members: Vec<usize> = members
+        .filter(|&i| !series[i].generations.is_empty())
+        .collect();
+    let Some(&holder) = members
+        .iter()
+        .max_by_key(|&&i| series[i].bytes.last().copied())
+    else {
+        return;
+    };
+    let together = Series::together(members.iter().map(|&i| &series[i]));
+    if let Some(judged) = Rises::judge_growth_by_factors(&together, terms) {
+        judgements[holder] = with_others(members.len() - 1, judged);
+    }
+}
+
+/// The judgement on sites as that on the one which is named.
+fn with_others(others: usize, judged: Judgement) -> Judgement {
+    let lines = if others == 1 {
+        "another line"
+    } else {
+        "other lines"
+    };
+    Judgement {
+        reason: format!(
+            "with what {lines} ({others}) hold in turn: {}",
+            judged.reason
+        ),
+        every_cycle: None,
+        ..judged
+    }
 }
 
 /// Judges these sites as one. The first has held the most.
@@ -42,20 +87,7 @@ fn judge_group(group: &[usize], judgements: &mut [Judgement], series: &[Series],
         first.settled &= judged.settled;
         return;
     }
-    let others = group.len() - 1;
-    let lines = if others == 1 {
-        "another line"
-    } else {
-        "other lines"
-    };
-    *first = Judgement {
-        reason: format!(
-            "with what {lines} ({others}) hold in turn: {}",
-            judged.reason
-        ),
-        every_cycle: None,
-        ..judged
-    };
+    *first = with_others(group.len() - 1, judged);
 }
 
 /// Bytes held at the boundaries of the second half, in all.
