@@ -65,7 +65,8 @@ pub enum Grows {
     CHeap,
     /// Memory that was mapped by hand.
     MappedMemory,
-    /// Resident memory of which nothing else is known: pages of old mappings, the program break.
+    /// Resident memory of which nothing else is known: pages of old mappings, the program break,
+    /// stacks that grow deeper.
     ResidentMemory,
     /// Threads.
     Threads,
@@ -286,7 +287,8 @@ fn by_hand(counts: &Counts, memory: &Memory, heap: HeapKind) -> Option<u64> {
     }
 }
 
-/// Resident memory that neither an allocator nor the tool nor a thread's stack explains.
+/// Resident memory that neither an allocator nor the tool explains: threads' stacks, too, which grow
+/// where a recursion goes ever deeper.
 fn unexplained(counts: &Counts, memory: &Memory, heap: HeapKind) -> Option<u64> {
     let r = memory.resident;
     let c = memory.c_heap.unwrap_or_default();
@@ -297,7 +299,7 @@ fn unexplained(counts: &Counts, memory: &Memory, heap: HeapKind) -> Option<u64> 
     };
     let beside_malloc = r.c_heap.saturating_sub(c.system.saturating_sub(c.mapped));
     // Of what lies behind a file it is not known whether an allocator has it.
-    Some(anonymous + (r.files - r.behind_files) + r.program_zeroed + beside_malloc)
+    Some(anonymous + (r.files - r.behind_files) + r.program_zeroed + r.stacks + beside_malloc)
 }
 
 /// All anonymous memory that is resident, as a level beside what jemalloc believes to be: it holds
