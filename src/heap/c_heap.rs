@@ -56,16 +56,11 @@ const MAPPED_FROM: usize = 128 << 10;
 pub(crate) fn chunk(size: usize) -> u64 {
     const LEAST: usize = 32;
     const HEADER: usize = 8;
-    let (header, align) = if size >= MAPPED_FROM {
-        (2 * HEADER, 4096)
-    } else {
-        (HEADER, 16)
-    };
-    let chunk = size
-        .saturating_add(header)
-        .checked_next_multiple_of(align)
-        .unwrap_or(usize::MAX);
-    chunk.max(LEAST) as u64
+    if size < MAPPED_FROM {
+        return ((size + HEADER + 15) & !15).max(LEAST) as u64;
+    }
+    let chunk = size.saturating_add(2 * HEADER);
+    chunk.checked_next_multiple_of(4096).unwrap_or(usize::MAX) as u64
 }
 
 #[cfg(test)]

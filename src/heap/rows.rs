@@ -262,21 +262,26 @@ impl Rows {
 
     /// A row of the book for a site and a birth; `None` if there is no room.
     pub(super) fn begin(&'static self, book: &Book, site: SiteId, birth: u32) -> Option<OwnRow> {
-        let id = self.empty(book).or_else(|| self.fresh(book))?;
+        let id = self.empty(book, birth).or_else(|| self.fresh(book))?;
         let row = self.row(id);
         row.begin(site, birth);
         Some(OwnRow { id, row })
     }
 
-    /// An empty row of the book, if one is found soon.
-    fn empty(&self, book: &Book) -> Option<RowId> {
+    /// An empty row of the book, if one is found soon. One of this birth is left to its site: blocks
+    /// that are freed at once would drive each other's rows out.
+    fn empty(&self, book: &Book, birth: u32) -> Option<RowId> {
+        let is_left = |id| {
+            let row = self.row(id);
+            row.blocks() == 0 && row.birth.load(Relaxed) != birth
+        };
         let mut found = None;
         let mut hand = book.hand.load(Relaxed);
         for _ in 0..LOOKED_AT {
             if hand == NO_ROW {
                 hand = self.behind(book, NO_ROW);
             }
-            if hand == NO_ROW || self.row(hand).blocks() == 0 {
+            if hand == NO_ROW || is_left(hand) {
                 found = Some(hand).filter(|&id| id != NO_ROW);
                 break;
             }

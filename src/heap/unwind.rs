@@ -17,14 +17,23 @@ const WORD: usize = size_of::<usize>();
 #[derive(Clone, Copy)]
 #[repr(C, align(32))]
 pub(crate) struct Frame {
-    /// Where the frame's two words are.
-    at: usize,
     /// The caller's frame pointer, as read at `at`.
     saved: usize,
     /// The return address, as read one word above.
     ret: usize,
+    /// Where the frame's two words are.
+    at: usize,
     /// Hash of the return addresses from the outermost frame to this one.
     hash: u64,
+}
+
+/// A frame before it is known where it attaches.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Fresh {
+    at: usize,
+    ret: usize,
+    saved: usize,
 }
 
 /// What a walk found.
@@ -41,9 +50,14 @@ pub(crate) struct Remembered {
     len: usize,
     /// The last walk was cut: its outer end is not the stack's, so nothing may attach to it.
     cut: bool,
+    /// Innermost frames that are taken to differ from those of the walk before: as many as did when
+    /// the guess was last wrong, and one less now and then.
+    inner: usize,
+    /// Walks since the guess was last changed, of 256.
+    unchanged: u8,
     /// Innermost frames of a walk before it is known where they attach; kept here because a
     /// large array on a foreign thread's stack could overflow it.
-    fresh: [(usize, usize, usize); MAX_FRAMES],
+    fresh: [Fresh; MAX_FRAMES],
     frames: [Frame; MAX_FRAMES],
 }
 
@@ -83,15 +97,21 @@ impl<F: Fn(usize) -> Option<Words>> Stack for F {
 impl Remembered {
     pub(crate) const fn new() -> Self {
         const NONE: Frame = Frame {
-            at: 0,
             saved: 0,
             ret: 0,
+            at: 0,
             hash: 0,
         };
         Self {
             len: 0,
             cut: false,
-            fresh: [(0, 0, 0); MAX_FRAMES],
+            inner: 0,
+            unchanged: 0,
+            fresh: [Fresh {
+                at: 0,
+                ret: 0,
+                saved: 0,
+            }; MAX_FRAMES],
             frames: [NONE; MAX_FRAMES],
         }
     }
@@ -125,6 +145,53 @@ impl Remembered {
         if self.cut {
             self.len = 0;
         }
+        match self.walk_in_place(first, &stack) {
+            Some(hash) => Walk { hash, cut: false },
+            None => self.walk_anew(first, stack),
+        }
+    }
+
+    /// The hash, if the frames lie where the remembered ones do, and all but the innermost
+    /// [`Remembered::inner`] hold the same words: the usual case. Those few are read anew without a
+    /// look at what they were, so that nothing depends on which of them have changed. Otherwise what
+    /// is remembered is cut to what may still be true of it.
+    #[inline]
+    fn walk_in_place(&mut self, first: usize, stack: &impl Stack) -> Option<u64> {
+        let mut len = self.len;
+        while len > 0 && self.frames[len - 1].at < first {
+            len -= 1;
+        }
+        let kept = len - self.inner.min(len.saturating_sub(1));
+        self.len = kept;
+        let (outer, inner) = self.frames[..len].split_at_mut(kept);
+        let mut at = first;
+        for f in inner.iter_mut().rev() {
+            let (saved, ret) = stack.read(at)?;
+            if f.at != at || saved <= at || ret == 0 {
+                return None;
+            }
+            (f.saved, f.ret) = (saved, ret);
+            at = saved;
+        }
+        let attached = outer.last()?;
+        if attached.at != at || !stack.holds(outer) {
+            return None;
+        }
+        let mut hash = attached.hash;
+        for f in inner {
+            hash = mix(hash, f.ret);
+            f.hash = hash;
+        }
+        self.len = len;
+        self.unchanged = self.unchanged.wrapping_add(1);
+        if self.unchanged == 0 {
+            self.inner = self.inner.saturating_sub(1);
+        }
+        Some(hash)
+    }
+
+    /// Walks until the stack attaches to a remembered frame, or to its end.
+    fn walk_anew(&mut self, first: usize, stack: impl Stack) -> Walk {
         let mut at = first;
         let mut fresh = 0;
         // Remembered frames below this index may be where the walk attaches.
@@ -155,7 +222,7 @@ impl Remembered {
                 cut = true;
                 break;
             }
-            self.fresh[fresh] = (at, saved, ret);
+            self.fresh[fresh] = Fresh { at, ret, saved };
             fresh += 1;
             if saved <= at {
                 break;
@@ -166,7 +233,7 @@ impl Remembered {
             // The attached part no longer fits: walk again without it, so that the frames kept
             // are always the innermost.
             self.len = 0;
-            return self.walk(first, stack);
+            return self.walk_anew(first, stack);
         }
         let mut hash = if kept > 0 {
             self.frames[kept - 1].hash
@@ -174,18 +241,20 @@ impl Remembered {
             0
         };
         for i in (0..fresh).rev() {
-            let (at, saved, ret) = self.fresh[i];
+            let Fresh { at, ret, saved } = self.fresh[i];
             hash = mix(hash, ret);
             self.frames[kept] = Frame {
-                at,
                 saved,
                 ret,
+                at,
                 hash,
             };
             kept += 1;
         }
         self.len = kept;
         self.cut = cut;
+        self.inner = fresh;
+        self.unchanged = 0;
         Walk { hash, cut }
     }
 
@@ -426,19 +495,29 @@ impl Stack for Reader {
 #[inline]
 unsafe fn hold(frames: &[Frame]) -> bool {
     use core::arch::x86_64::{
-        __m128i, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_movemask_epi8, _mm_or_si128,
+        __m128i, _mm_cmpeq_epi8, _mm_load_si128, _mm_loadu_si128, _mm_movemask_epi8, _mm_or_si128,
         _mm_setzero_si128, _mm_xor_si128,
     };
-    // SAFETY: every x86-64 has SSE2, the caller lets the stack's words be read, and a frame's own
-    // two lie side by side.
+    /// Frames between two steps of the loop.
+    const STEP: usize = 4;
+    // SAFETY: every x86-64 has SSE2, the caller lets the stack's words be read, a frame's own two lie
+    // side by side, and so do those that are kept of it, aligned as the frame is.
+    let differs = |f: &Frame| unsafe {
+        let found = _mm_loadu_si128(f.at as *const __m128i);
+        _mm_xor_si128(found, _mm_load_si128((&raw const *f).cast()))
+    };
+    let (steps, rest) = frames.as_chunks::<STEP>();
+    // SAFETY: every x86-64 has SSE2.
     unsafe {
-        let mut differs = _mm_setzero_si128();
-        for f in frames {
-            let found = _mm_loadu_si128(f.at as *const __m128i);
-            let kept = _mm_loadu_si128((&raw const f.saved).cast());
-            differs = _mm_or_si128(differs, _mm_xor_si128(found, kept));
+        let mut all = _mm_setzero_si128();
+        for [a, b, c, d] in steps {
+            let two = _mm_or_si128(differs(a), differs(b));
+            all = _mm_or_si128(all, _mm_or_si128(two, _mm_or_si128(differs(c), differs(d))));
         }
-        _mm_movemask_epi8(_mm_cmpeq_epi8(differs, _mm_setzero_si128())) == 0xFFFF
+        for f in rest {
+            all = _mm_or_si128(all, differs(f));
+        }
+        _mm_movemask_epi8(_mm_cmpeq_epi8(all, _mm_setzero_si128())) == 0xFFFF
     }
 }
 
