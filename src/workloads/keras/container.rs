@@ -77,7 +77,11 @@ impl Container {
         } else if start.starts_with(&ZIP) {
             Self::archive(path, file)
         } else {
-            let what = "is neither an HDF5 file nor a .keras archive";
+            let what = match (begins_later(&file), metadata.len()) {
+                (true, _) => "is an HDF5 file with a user block in front, which is not supported",
+                (false, 0) => "is empty",
+                (false, _) => "is neither an HDF5 file nor a .keras archive",
+            };
             Err(wrong(path, what).hint("write it with `model.save(\"model.keras\")`"))
         }
     }
@@ -124,6 +128,7 @@ impl Container {
             wrong(path, format!("the member `{name}` cannot be read: {e}"))
         };
         const CONFIG: &str = "config.json";
+        refuse_packed(path, &mut zip)?;
         let member = zip.by_name(CONFIG).map_err(|e| missing(CONFIG, e))?;
         if member.size() > MOST_CONFIG {
             return Err(wrong(
@@ -153,10 +158,6 @@ impl Container {
         let version = version.map(str::to_owned);
         const WEIGHTS: &str = "model.weights.h5";
         let member = zip.by_name(WEIGHTS).map_err(|e| missing(WEIGHTS, e))?;
-        if member.compression() != zip::CompressionMethod::Stored {
-            let what = format!("the member `{WEIGHTS}` is compressed, which Keras does not do");
-            return Err(wrong(path, what).hint("pack it with `zip -0`"));
-        }
         let start = member.data_start();
         let start = start.ok_or_else(|| wrong(path, format!("`{WEIGHTS}` has no data")))?;
         let size = member.size();
@@ -169,6 +170,35 @@ impl Container {
             is_keras_2: version.is_some_and(|v| v.starts_with("2.")),
         })
     }
+}
+
+/// Refuses an archive of which a member is compressed: its weights are read where they lie.
+fn refuse_packed(path: &Path, zip: &mut zip::ZipArchive<File>) -> Result<(), Error> {
+    for at in 0..zip.len() {
+        let Ok(member) = zip.by_index_raw(at) else {
+            continue;
+        };
+        if member.compression() != zip::CompressionMethod::Stored {
+            let what = format!(
+                "the member `{}` is compressed, which Keras does not do",
+                member
+                    .name()
+                    .map_or("?".into(), |name| name.into_owned())
+                    .escape_debug()
+            );
+            return Err(wrong(path, what).hint("pack it again with `zip -0`, or save it again"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether an HDF5 file begins behind a user block of 512 bytes or twice as many, and so on (HDF5
+/// File Format Specification, "Superblock").
+fn begins_later(file: &File) -> bool {
+    let places = (9..16).map(|power| 1_u64 << power);
+    let mut start = [0; 8];
+    let mut begins = |at| file.read_exact_at(&mut start, at).is_ok() && start == HDF5;
+    places.into_iter().any(&mut begins)
 }
 
 /// Opens the HDF5 file in a part of a file.
@@ -239,7 +269,15 @@ impl Source for Window {
 /// The model of a configuration. What its values take is summed up before any is kept, and the parser refuses
 /// what is nested more than 128 deep.
 fn parse(path: &Path, place: &str, text: &str) -> Result<ModelSpec, Error> {
-    let broken = |e| wrong(path, format!("`{place}` is not JSON: {e}"));
+    // Some editors put a mark in front.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let broken = |e: serde_json::Error| {
+        let what = match e.to_string().starts_with("recursion limit") {
+            true => format!("`{place}` is nested too deep: more than 128 values in each other"),
+            false => format!("`{place}` is not JSON: {e}"),
+        };
+        wrong(path, what)
+    };
     let left = Cell::new(MOST_PARSED);
     let mut parser = serde_json::Deserializer::from_str(text);
     let counted = Countdown(&left).deserialize(&mut parser);

@@ -44,7 +44,11 @@ pub(super) fn read_all(path: &Path) -> Result<Vec<(String, Array)>, Error> {
     }
     let mut file = File::open(path).map_err(unreadable)?;
     let mut magic = [0; 4];
-    let is_zip = file.read_exact(&mut magic).is_ok() && &magic == b"PK\x03\x04";
+    let read_magic = file.read_exact(&mut magic).is_ok();
+    if read_magic && &magic == b"PK\x05\x06" {
+        return Err(wrong(path, "is an archive without an array"));
+    }
+    let is_zip = read_magic && &magic == b"PK\x03\x04";
     file.rewind().map_err(unreadable)?;
     if !is_zip {
         return read(file)
@@ -113,6 +117,9 @@ fn read(mut from: impl Read) -> Result<Array, String> {
     let mut header = vec![0; length];
     from.read_exact(&mut header).map_err(cut)?;
     let header = String::from_utf8_lossy(&header);
+    if header.contains("'descr': [") {
+        return Err("holds records, and no numbers".into());
+    }
     let kind = between(&header, "'descr': '", "'").ok_or("has no `descr`")?;
     let is_fortran = between(&header, "'fortran_order': ", ",").ok_or("has no `fortran_order`")?;
     let is_fortran = match is_fortran.trim() {
@@ -191,6 +198,7 @@ fn values(kind: &str, count: usize, mut from: impl Read) -> Result<Vec<f32>, Str
         "u4" => of!(u32),
         "u8" => of!(u64),
         "b1" => of!(u8),
+        "<f16" | ">f16" => return Err("holds long doubles, which are not read".into()),
         other => return Err(format!("holds `{}`, and no numbers", other.escape_debug())),
     }
     Ok(values)

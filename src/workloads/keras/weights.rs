@@ -14,6 +14,16 @@ use crate::error::Error;
 /// Most values of one weight: 16 GiB of `f32`.
 const MOST_VALUES: u64 = 1 << 32;
 
+/// Most values of two bytes that are read at once, if a row has no more.
+const MOST_AT_ONCE: u64 = 1 << 18;
+
+/// Values that any chunk may have.
+const SMALL_CHUNK: u64 = 1 << 18;
+
+/// Most bytes that a weight in chunks becomes, and for each byte of its file.
+const MOST_PACKED: u64 = 64 << 20;
+const PACKED_TO: u64 = 64;
+
 /// Where the next weights of a layer are, in the order in which Keras keeps them.
 pub(super) struct Vars<'a> {
     container: &'a Container,
@@ -99,7 +109,7 @@ impl Vars<'_> {
         let dataset = self.container.weights.dataset(&path);
         let dataset = dataset.map_err(|e| {
             self.wrong(format!(
-                "the weight `{path}` is missing, or a link that leads nowhere or to itself: {e}"
+                "the weight `{path}` is missing, or a link, which is not followed: {e}"
             ))
         })?;
         let shape = dataset.shape();
@@ -121,6 +131,16 @@ impl Vars<'_> {
             .ok_or_else(|| self.wrong(format!("the weight `{name}` is too large: {shape:?}")))?;
         let dtype = dataset.dtype();
         let dtype = dtype.map_err(|e| self.wrong(format!("the weight `{path}`: {e}")))?;
+        let chunk = dataset.chunk_shape();
+        let chunk = chunk.map_err(|e| self.wrong(format!("the weight `{path}`: {e}")))?;
+        if let Some(chunk) = chunk {
+            self.checked(refuse_swelling(
+                name,
+                count,
+                &chunk,
+                self.container.weights.file_size(),
+            ))?;
+        }
         let unreadable = |e: hdf5_pure::Error| self.wrong(format!("the weight `{path}`: {e}"));
         let values = match &dtype {
             DType::F32
@@ -134,9 +154,24 @@ impl Vars<'_> {
             | DType::U32
             | DType::U64 => dataset.read_f32().map_err(unreadable)?,
             DType::Other(other) if let Some(decode) = two_bytes(other) => {
-                let raw = dataset.read_raw().map_err(unreadable)?;
-                let values = raw.as_chunks::<2>().0.iter();
-                values.map(|&b| decode(u16::from_le_bytes(b))).collect()
+                let mut values = Vec::with_capacity(count as usize);
+                let mut decode_all = |raw: &[u8]| {
+                    let all = raw.as_chunks::<2>().0.iter();
+                    values.extend(all.map(|&b| decode(u16::from_le_bytes(b))));
+                };
+                // Some rows at a time, so that not all of it is there twice.
+                match shape.first() {
+                    Some(&rows) if rows > 0 && count > 0 => {
+                        let at_once = (MOST_AT_ONCE / (count / rows)).clamp(1, rows);
+                        for row in (0..rows).step_by(at_once as usize) {
+                            let many = at_once.min(rows - row);
+                            let raw = dataset.read_raw_rows(row, many).map_err(unreadable)?;
+                            decode_all(&raw);
+                        }
+                    }
+                    _ => decode_all(&dataset.read_raw().map_err(unreadable)?),
+                }
+                values
             }
             other => return Err(self.wrong(format!("the weight `{name}` has the type {other}"))),
         };
@@ -197,6 +232,26 @@ impl Vars<'_> {
             self.taken
         )))
     }
+}
+
+/// Refuses a weight that takes more memory to be read than a file of this size can need: the chunks
+/// of a weight are read as a whole, and what is packed says itself how large it is.
+fn refuse_swelling(name: &str, values: u64, chunk: &[u64], file: u64) -> Result<(), String> {
+    let in_chunk = chunk.iter().try_fold(1_u64, |n, &d| n.checked_mul(d));
+    let most = values.saturating_mul(2).max(SMALL_CHUNK);
+    if in_chunk.is_none_or(|n| n > most) {
+        return Err(format!(
+            "the weight `{name}` of {values} values is stored in chunks of {chunk:?}, which are far \
+             larger"
+        ));
+    }
+    let most = MOST_PACKED.saturating_add(file.saturating_mul(PACKED_TO)) / 4;
+    if values > most {
+        return Err(format!(
+            "the weight `{name}` would have {values} values, in a file of {file} bytes"
+        ));
+    }
+    Ok(())
 }
 
 /// How values of two bytes are read, of a type that the reader has no name for.
@@ -545,6 +600,18 @@ mod tests {
         ] {
             assert_eq!(snake_case(class), snake);
         }
+    }
+
+    #[test]
+    fn a_chunk_or_a_weight_that_swells_is_refused() {
+        let takes = |values, chunk: &[u64], file| refuse_swelling("kernel", values, chunk, file);
+        assert_eq!(takes(10_240, &[64, 160], 1 << 20), Ok(()));
+        assert_eq!(takes(10, &[512, 512], 1 << 20), Ok(()), "small enough");
+        let error = takes(10_240, &[32_000, 32_000], 1 << 24).unwrap_err();
+        assert!(error.contains("chunks of [32000, 32000]"), "{error}");
+        assert!(takes(4, &[u64::MAX, u64::MAX], 1 << 20).is_err());
+        let error = takes(1 << 32, &[1 << 12, 64], 1 << 20).unwrap_err();
+        assert!(error.contains("in a file of 1048576 bytes"), "{error}");
     }
 
     #[test]

@@ -190,9 +190,12 @@ impl Conv {
                 let kernel = vars.checked(image_kernel(kernel))?;
                 let [_, _, channels, _] = kernel.dims();
                 let outer = channels * times;
-                let kernel = kernel
-                    .permute([2, 3, 0, 1])
-                    .reshape([outer, 1, height, width]);
+                let kernel = kernel.permute([2, 3, 0, 1]);
+                // Only where it must be is it copied.
+                let kernel = match times {
+                    1 => kernel,
+                    _ => kernel.reshape([outer, 1, height, width]),
+                };
                 if class.starts_with("Depthwise") {
                     let bias = vars.vector_if(use_bias, "bias", Some(outer))?;
                     vec![step(kernel, bias, channels)]

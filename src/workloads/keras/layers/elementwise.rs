@@ -45,7 +45,8 @@ impl Unary {
             Self::Not => t.equal_elem(0.0).float(),
             Self::Zeros => t.zeros_like(),
             Self::Ones => t.ones_like(),
-            Self::Clip(least, most) => t.clamp(least, most),
+            // In this order, so that the lower end wins where they are the wrong way round.
+            Self::Clip(least, most) => t.clamp_max(most).clamp_min(least),
             Self::Same => t,
             Self::Whole => t.trunc(),
             Self::IsSet => t.not_equal_elem(0.0).float(),

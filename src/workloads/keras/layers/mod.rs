@@ -152,10 +152,14 @@ impl<'a> Config<'a> {
         key: &str,
         default: Option<usize>,
     ) -> Result<[usize; N], String> {
-        let wrong = || format!("its `{key}` is not {N} sizes: {}", self.shown(key));
+        const MOST: u64 = 1 << 20;
+        let wrong = || {
+            let shown = self.shown(key);
+            format!("its `{key}` is not {N} sizes below {MOST}: {shown}")
+        };
         let size = |v: &Json| {
             v.as_u64()
-                .filter(|&v| (1..1 << 20).contains(&v))
+                .filter(|v| (1..MOST).contains(v))
                 .map(|v| v as usize)
         };
         match (self.get(key), default) {

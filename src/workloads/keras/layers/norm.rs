@@ -145,7 +145,11 @@ impl Layer for LayerNorm {
         let places = self.axes.iter().map(|&axis| input.x.axis(axis));
         let places = places.collect::<Result<Vec<usize>, String>>()?;
         if !places.is_sorted_by(|a, b| a < b) {
-            return Err("its `axis` is not in the order of its input's axes".into());
+            return Err(format!(
+                "its `axis` is {:?}, which is not the order of its input's axes and not supported \
+                 (Keras sorts what it is given, by number: -1 comes before 1)",
+                self.axes
+            ));
         }
         let mut sizes = vec![1; shape.len()];
         for &axis in &places {

@@ -94,3 +94,14 @@ fn what_would_wrap_around_is_refused() {
         says,
     );
 }
+
+#[test]
+fn of_ends_the_wrong_way_round_the_lower_one_wins() {
+    let clip = json!({"module": "keras.src.ops.numpy", "class_name": "Clip",
+        "config": {"name": "y", "x_min": 0.5, "x_max": -0.5}, "name": "y",
+        "inbound_nodes": [{"args": [tensor("x")], "kwargs": {"x_min": 0.5, "x_max": -0.5}}]});
+    let file = with_config("mlp/model.keras", &model(input("x", &json!({})), &[clip]));
+    let file = KerasFile::new(&file.0, &Settings::default()).unwrap();
+    let made = file.open().unwrap().infer().unwrap();
+    assert!(made.iter().all(|&value| value == 0.5), "{made:?}");
+}
