@@ -37,7 +37,6 @@ use ledger::Ledger;
 use rows::RowId;
 use sites::Sites;
 use thread::{Busy, Thread};
-use unwind::Registers;
 pub(crate) use unwind::Unwinder;
 
 /// Environment variable that turns recording on: the measured child has it, no other process.
@@ -156,7 +155,7 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Heap<A> {
             // SAFETY: the caller's promise, passed on.
             PASS_THROUGH => unsafe { self.inner.alloc(layout) },
             // SAFETY: as above.
-            state => unsafe { self.measured_alloc(state, layout, false) },
+            state => unsafe { self.measured_alloc::<false>(state, layout) },
         }
     }
 
@@ -166,7 +165,7 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Heap<A> {
             // SAFETY: the caller's promise, passed on.
             PASS_THROUGH => unsafe { self.inner.alloc_zeroed(layout) },
             // SAFETY: as above.
-            state => unsafe { self.measured_alloc(state, layout, true) },
+            state => unsafe { self.measured_alloc::<true>(state, layout) },
         }
     }
 
@@ -196,57 +195,112 @@ impl<A: GlobalAlloc> Heap<A> {
     /// As [`GlobalAlloc::alloc`].
     // Not inlined: the walk starts at this function's frame, which must be one of its own.
     #[inline(never)]
-    unsafe fn measured_alloc(&self, state: u8, layout: Layout, zeroed: bool) -> *mut u8 {
-        let state = decided(state);
+    unsafe fn measured_alloc<const ZEROED: bool>(&self, state: u8, layout: Layout) -> *mut u8 {
         if state & RECORDING == 0 {
             // SAFETY: the caller's promise, passed on.
-            return unsafe { self.backend_alloc(state, layout, zeroed) };
+            return unsafe { self.other_alloc::<ZEROED>(state, layout) };
         }
-        let here = unwind::registers();
         let recorded = thread::enter(|thread| {
-            let clock = thread.clock();
+            thread.start_clock();
             // SAFETY: the caller's promise, passed on.
-            let at = unsafe { self.backend_alloc(state, layout, zeroed) };
+            let at = unsafe { self.backend_alloc::<ZEROED>(state, layout) };
             if !at.is_null() {
-                record(thread, state, at as usize, layout.size(), here);
+                record(thread, state, at as usize, layout.size());
             }
-            thread::stop_clock(clock);
+            thread.stop_clock();
             at
         });
-        recorded.unwrap_or_else(|busy| {
-            count_unseen(state, busy);
+        match recorded {
+            Ok(at) => at,
             // SAFETY: the caller's promise, passed on.
-            unsafe { self.backend_alloc(beneath(state), layout, zeroed) }
-        })
+            Err(busy) => unsafe { self.unseen_alloc::<ZEROED>(busy, state, layout) },
+        }
+    }
+
+    /// Where it is not decided yet whether the ledger records, or it does not.
+    ///
+    /// # Safety
+    /// As [`GlobalAlloc::alloc`].
+    #[cold]
+    #[inline(never)]
+    unsafe fn other_alloc<const ZEROED: bool>(&self, state: u8, layout: Layout) -> *mut u8 {
+        let state = decided(state);
+        // SAFETY: the caller's promise, passed on.
+        unsafe {
+            match state & RECORDING {
+                0 => self.backend_alloc::<ZEROED>(state, layout),
+                _ => self.measured_alloc::<ZEROED>(state, layout),
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`GlobalAlloc::alloc`].
+    #[cold]
+    #[inline(never)]
+    unsafe fn unseen_alloc<const ZEROED: bool>(
+        &self,
+        busy: Busy,
+        state: u8,
+        layout: Layout,
+    ) -> *mut u8 {
+        count_unseen(state, busy);
+        // SAFETY: the caller's promise, passed on.
+        unsafe { self.backend_alloc::<ZEROED>(beneath(state), layout) }
     }
 
     /// # Safety
     /// As [`GlobalAlloc::dealloc`].
     #[inline(never)]
     unsafe fn measured_dealloc(&self, state: u8, at: *mut u8, layout: Layout) {
-        let state = decided(state);
         if state & RECORDING == 0 {
             // SAFETY: the caller's promise, passed on.
-            return unsafe { self.backend_dealloc(state, at, layout) };
+            return unsafe { self.other_dealloc(state, at, layout) };
         }
         // Forget first: once freed, another thread may get this address and record it, and a
         // late forget would erase that thread's block.
         let row = LEDGER.take(at as usize);
         let recorded = thread::enter(|thread| {
-            let clock = thread.clock();
+            thread.start_clock();
             #[cfg(feature = "dhat")]
             dhat::take(state, at as usize);
             end(thread, state, row, layout.size());
             // SAFETY: the caller's promise, passed on. Inside the guard, because dhat
             // allocates and frees for itself.
             unsafe { self.backend_dealloc(state, at, layout) };
-            thread::stop_clock(clock);
+            thread.stop_clock();
         });
         if recorded.is_err() {
-            LEDGER.end_stray(row, layout.size(), chunk(state, layout.size()));
             // SAFETY: the caller's promise, passed on.
-            unsafe { self.backend_dealloc(state, at, layout) }
+            unsafe { self.stray_dealloc(row, state, at, layout) }
         }
+    }
+
+    /// Where it is not decided yet whether the ledger records, or it does not.
+    ///
+    /// # Safety
+    /// As [`GlobalAlloc::dealloc`].
+    #[cold]
+    #[inline(never)]
+    unsafe fn other_dealloc(&self, state: u8, at: *mut u8, layout: Layout) {
+        let state = decided(state);
+        // SAFETY: the caller's promise, passed on.
+        unsafe {
+            match state & RECORDING {
+                0 => self.backend_dealloc(state, at, layout),
+                _ => self.measured_dealloc(state, at, layout),
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`GlobalAlloc::dealloc`].
+    #[cold]
+    #[inline(never)]
+    unsafe fn stray_dealloc(&self, row: RowId, state: u8, at: *mut u8, layout: Layout) {
+        LEDGER.end_stray(row, layout.size(), chunk(state, layout.size()));
+        // SAFETY: the caller's promise, passed on.
+        unsafe { self.backend_dealloc(state, at, layout) }
     }
 
     /// # Safety
@@ -259,16 +313,14 @@ impl<A: GlobalAlloc> Heap<A> {
         layout: Layout,
         new_size: usize,
     ) -> *mut u8 {
-        let state = decided(state);
         if state & RECORDING == 0 {
             // SAFETY: the caller's promise, passed on.
-            return unsafe { self.backend_realloc(state, at, layout, new_size) };
+            return unsafe { self.other_realloc(state, at, layout, new_size) };
         }
-        let here = unwind::registers();
         // Forget first, as in `measured_dealloc`; it is counted until it is known to have ended.
         let row = LEDGER.take(at as usize);
         let recorded = thread::enter(|thread| {
-            let clock = thread.clock();
+            thread.start_clock();
             #[cfg(feature = "dhat")]
             let known = dhat::take(state, at as usize);
             // SAFETY: the caller's promise, passed on.
@@ -280,39 +332,80 @@ impl<A: GlobalAlloc> Heap<A> {
                 dhat::put_back(known);
             } else {
                 end(thread, state, row, layout.size());
-                record(thread, state, new as usize, new_size, here);
+                record(thread, state, new as usize, new_size);
                 #[cfg(feature = "dhat")]
                 dhat::keep_origin(known, new as usize);
             }
-            thread::stop_clock(clock);
+            thread.stop_clock();
             new
         });
-        recorded.unwrap_or_else(|busy| {
-            count_unseen(state, busy);
-            // SAFETY: the caller's promise, passed on. By hand, because dhat's `realloc` would
-            // take the block for the workload's.
-            unsafe {
-                let new_layout = Layout::from_size_align_unchecked(new_size, layout.align());
-                let new = self.backend_alloc(beneath(state), new_layout, false);
-                if new.is_null() {
-                    LEDGER.put_back(at as usize, row);
-                } else {
-                    core::ptr::copy_nonoverlapping(at, new, layout.size().min(new_size));
-                    LEDGER.end_stray(row, layout.size(), chunk(state, layout.size()));
-                    self.backend_dealloc(state, at, layout);
-                }
-                new
+        match recorded {
+            Ok(new) => new,
+            // SAFETY: the caller's promise, passed on.
+            Err(busy) => unsafe { self.unseen_realloc(busy, row, state, at, layout, new_size) },
+        }
+    }
+
+    /// Where it is not decided yet whether the ledger records, or it does not.
+    ///
+    /// # Safety
+    /// As [`GlobalAlloc::realloc`].
+    #[cold]
+    #[inline(never)]
+    unsafe fn other_realloc(
+        &self,
+        state: u8,
+        at: *mut u8,
+        layout: Layout,
+        new_size: usize,
+    ) -> *mut u8 {
+        let state = decided(state);
+        // SAFETY: the caller's promise, passed on.
+        unsafe {
+            match state & RECORDING {
+                0 => self.backend_realloc(state, at, layout, new_size),
+                _ => self.measured_realloc(state, at, layout, new_size),
             }
-        })
+        }
+    }
+
+    /// # Safety
+    /// As [`GlobalAlloc::realloc`].
+    #[cold]
+    #[inline(never)]
+    unsafe fn unseen_realloc(
+        &self,
+        busy: Busy,
+        row: RowId,
+        state: u8,
+        at: *mut u8,
+        layout: Layout,
+        new_size: usize,
+    ) -> *mut u8 {
+        count_unseen(state, busy);
+        // SAFETY: the caller's promise, passed on. By hand, because dhat's `realloc` would
+        // take the block for the workload's.
+        unsafe {
+            let new_layout = Layout::from_size_align_unchecked(new_size, layout.align());
+            let new = self.backend_alloc::<false>(beneath(state), new_layout);
+            if new.is_null() {
+                LEDGER.put_back(at as usize, row);
+            } else {
+                core::ptr::copy_nonoverlapping(at, new, layout.size().min(new_size));
+                LEDGER.end_stray(row, layout.size(), chunk(state, layout.size()));
+                self.backend_dealloc(state, at, layout);
+            }
+            new
+        }
     }
 
     /// # Safety
     /// As [`GlobalAlloc::alloc`].
-    #[inline]
-    unsafe fn backend_alloc(&self, state: u8, layout: Layout, zeroed: bool) -> *mut u8 {
+    #[inline(always)]
+    unsafe fn backend_alloc<const ZEROED: bool>(&self, state: u8, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promise, passed on to the one backend of this process.
         unsafe {
-            match (Backend::of_state(state), zeroed) {
+            match (Backend::of_state(state), ZEROED) {
                 #[cfg(feature = "jemalloc")]
                 (Backend::Jemalloc, false) => jemalloc::ALLOCATOR.alloc(layout),
                 #[cfg(feature = "jemalloc")]
@@ -370,19 +463,19 @@ impl<A: GlobalAlloc> Heap<A> {
     }
 }
 
-/// Counts a block that was allocated.
-#[inline]
-fn record(thread: &Thread, state: u8, address: usize, size: usize, here: Registers) {
+/// Counts a block that was allocated. Inlined into the hook, whose frame its stack begins with.
+#[inline(always)]
+fn record(thread: &Thread, state: u8, address: usize, size: usize) {
     let birth = NOW.load(Relaxed);
     let Some(book) = thread.book(&LEDGER) else {
         return count_refused();
     };
-    match thread.row(&LEDGER, book, &SITES, birth, here) {
+    match thread.row(&LEDGER, book, &SITES, birth) {
         Some(row) => {
             LEDGER.insert(book, row, address, size, chunk(state, size));
             #[cfg(feature = "dhat")]
             dhat::record(state, address, size, || row.key());
-            thread.live(size as i64);
+            thread.grow(size);
         }
         None => book.refuse(size),
     }
@@ -396,7 +489,7 @@ fn end(thread: &Thread, state: u8, row: RowId, size: usize) {
     };
     LEDGER.end(book, row, size, chunk(state, size));
     if row != rows::NO_ROW {
-        thread.live(-(size as i64));
+        thread.shrink(size);
     }
 }
 

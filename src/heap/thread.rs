@@ -15,7 +15,7 @@ use super::ledger::Ledger;
 use super::rows::{Book, OwnRow};
 use super::sites::{NO_SITE, SiteId, Sites};
 use super::stacks;
-use super::unwind::{Bounds, Registers, Remembered, Unwinder, Walk, unwinder};
+use super::unwind::{self, Bounds, Registers, Remembered, Unwinder, Walk, unwinder};
 
 /// Entries of a thread's cache of sites; a power of two.
 const MEMO: usize = 256;
@@ -64,7 +64,10 @@ pub(super) struct Thread {
     busy: Cell<Busy>,
     bounds: Cell<Bounds>,
     live_step: Cell<i64>,
-    calls: Cell<u32>,
+    /// Calls until one is timed, that one included; 0 in it.
+    calls_to_time: Cell<u32>,
+    /// When the timed call began.
+    started: Cell<u64>,
     book: Cell<Option<&'static Book>>,
     stack: UnsafeCell<Remembered>,
     memo: UnsafeCell<[Met; MEMO]>,
@@ -76,7 +79,8 @@ thread_local! {
             busy: Cell::new(Busy::No),
             bounds: Cell::new(Bounds::UNKNOWN),
             live_step: Cell::new(0),
-            calls: Cell::new(0),
+            calls_to_time: Cell::new(TIMED_EVERY),
+            started: Cell::new(0),
             book: Cell::new(None),
             stack: UnsafeCell::new(Remembered::new()),
             memo: UnsafeCell::new([NOTHING; MEMO]),
@@ -170,21 +174,20 @@ impl Thread {
         Some(book)
     }
 
-    /// The row of blocks that are allocated now by the stack on top of which the registers were
-    /// read; `None` if there is no room for one.
-    #[inline]
+    /// The row of blocks that are allocated now by the running function's stack; `None` if there is
+    /// no room for one. Inlined into the hook, whose frame the stack begins with.
+    #[inline(always)]
     pub(super) fn row(
         &self,
         ledger: &'static Ledger,
         book: &Book,
         sites: &Sites,
         birth: u32,
-        here: Registers,
     ) -> Option<OwnRow> {
         // SAFETY: a thread's state is reached only by that thread and, because of `busy`, by one
         // hook at a time (tests: `a_hook_is_not_entered_twice`).
         let (stack, memo) = unsafe { (&mut *self.stack.get(), &mut *self.memo.get()) };
-        let walk = self.walk(stack, here);
+        let walk = self.walk(stack);
         let home = walk.hash as usize % MEMO;
         // In one of two places, so that two stacks that are met in turn do not drive each other out.
         let mut place = home;
@@ -215,8 +218,19 @@ impl Thread {
         }
     }
 
-    #[inline]
-    fn walk(&self, stack: &mut Remembered, here: Registers) -> Walk {
+    /// Walks the running function's stack: inlined into the hook, whose frame the walk begins with.
+    #[inline(always)]
+    fn walk(&self, stack: &mut Remembered) -> Walk {
+        // No bounds: nothing is read but what was inside them before.
+        let unbounded = Bounds::UNKNOWN.reader(0);
+        match stack.walk_in_place(unwind::frame_pointer(), &unbounded) {
+            Some(hash) => Walk { hash, cut: false },
+            None => self.walk_anew(stack, unwind::registers()),
+        }
+    }
+
+    #[inline(never)]
+    fn walk_anew(&self, stack: &mut Remembered, here: Registers) -> Walk {
         let mut bounds = self.bounds.get();
         if bounds == Bounds::UNKNOWN {
             bounds = Bounds::of_this_thread();
@@ -224,45 +238,68 @@ impl Thread {
             stacks::remember(bounds);
         }
         match unwinder() {
-            Unwinder::FramePointers => stack.walk(here.bp, bounds.reader(here.bp)),
+            Unwinder::FramePointers => stack.walk_anew(here.bp, bounds.reader(here.bp)),
             Unwinder::Cfi => stack.walk_by_cfi(here, bounds.reader(here.sp)),
         }
     }
 
     /// Adds to the live bytes that the peak is taken from.
     #[inline]
-    pub(super) fn live(&self, bytes: i64) {
-        let step = self.live_step.get() + bytes;
-        if step.abs() < PEAK_STEP {
-            self.live_step.set(step);
-            return;
+    pub(super) fn grow(&self, bytes: usize) {
+        let step = self.live_step.get() + bytes as i64;
+        self.live_step.set(step);
+        if step >= PEAK_STEP {
+            self.take_step();
         }
-        self.live_step.set(0);
+    }
+
+    /// Takes off them.
+    #[inline]
+    pub(super) fn shrink(&self, bytes: usize) {
+        let step = self.live_step.get() - bytes as i64;
+        self.live_step.set(step);
+        if step <= -PEAK_STEP {
+            self.take_step();
+        }
+    }
+
+    #[inline(never)]
+    fn take_step(&self) {
+        let step = self.live_step.replace(0);
         let live = LIVE.fetch_add(step, Relaxed) + step;
         if step > 0 && live > PEAK.load(Relaxed) {
             PEAK.fetch_max(live, Relaxed);
         }
     }
 
-    /// Starts a clock at one call in [`TIMED_EVERY`].
+    /// Starts the clock at one call in [`TIMED_EVERY`].
     #[inline]
-    pub(super) fn clock(&self) -> Option<u64> {
-        let calls = self.calls.get().wrapping_add(1);
-        self.calls.set(calls);
-        calls.is_multiple_of(TIMED_EVERY).then(now_nanos)
+    pub(super) fn start_clock(&self) {
+        let left = self.calls_to_time.get().wrapping_sub(1);
+        self.calls_to_time.set(left);
+        if left == 0 {
+            self.started.set(now_nanos());
+        }
     }
-}
 
-/// Ends the clock of [`Thread::clock`].
-#[inline]
-pub(super) fn stop_clock(started: Option<u64>) {
-    if let Some(started) = started {
-        let nanos = now_nanos().saturating_sub(started);
+    /// Stops it, where it was started.
+    #[inline]
+    pub(super) fn stop_clock(&self) {
+        if self.calls_to_time.get() == 0 {
+            self.add_timed();
+        }
+    }
+
+    #[cold]
+    fn add_timed(&self) {
+        self.calls_to_time.set(TIMED_EVERY);
+        let nanos = now_nanos().saturating_sub(self.started.get());
         TIMED_NANOS.fetch_add(nanos, Relaxed);
         TIMED_CALLS.fetch_add(1, Relaxed);
     }
 }
 
+#[cold]
 fn now_nanos() -> u64 {
     // SAFETY: fills a local; the monotonic clock needs no lock and no allocation.
     let mut time: libc::timespec = unsafe { core::mem::zeroed() };
@@ -318,13 +355,7 @@ mod tests {
         fn here(birth: u32) -> OwnRow {
             enter(|t| {
                 let book = LEDGER.rows.open().unwrap();
-                let row = t.row(
-                    &LEDGER,
-                    book,
-                    &SITES,
-                    birth,
-                    crate::heap::unwind::registers(),
-                );
+                let row = t.row(&LEDGER, book, &SITES, birth);
                 // Not empty, so that it is not used for another.
                 row.unwrap().count(book, 1, 1);
                 LEDGER.rows.close(book);

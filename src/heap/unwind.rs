@@ -50,11 +50,11 @@ pub(crate) struct Remembered {
     len: usize,
     /// The last walk was cut: its outer end is not the stack's, so nothing may attach to it.
     cut: bool,
-    /// Innermost frames that are taken to differ from those of the walk before: as many as did when
-    /// the guess was last wrong, and one less now and then.
-    inner: usize,
+    /// Outer frames of the last walk that are taken to be those of the next: as many as were when the
+    /// guess was last wrong, and one more now and then. 0 if nothing may attach.
+    kept: usize,
     /// Walks since the guess was last changed, of 256.
-    unchanged: u8,
+    walks: u8,
     /// Innermost frames of a walk before it is known where they attach; kept here because a
     /// large array on a foreign thread's stack could overflow it.
     fresh: [Fresh; MAX_FRAMES],
@@ -76,21 +76,26 @@ pub(crate) type Words = (usize, usize);
 
 /// A stack that frames can be read from.
 pub(crate) trait Stack {
-    /// The two words of the frame at an address, or `None` where they must not be read.
-    fn read(&self, at: usize) -> Option<Words>;
+    /// Whether a frame may be read at an address.
+    fn is_inside(&self, at: usize) -> bool;
+
+    /// The two words of the frame at an address.
+    ///
+    /// # Safety
+    /// It is inside, or between two that are, and aligned as a frame is.
+    unsafe fn words(&self, at: usize) -> Words;
 
     /// Whether all of these frames, the outermost first, still hold the same words.
-    #[inline]
-    fn holds(&self, frames: &[Frame]) -> bool {
-        frames
-            .iter()
-            .all(|f| self.read(f.at) == Some((f.saved, f.ret)))
-    }
-}
+    ///
+    /// # Safety
+    /// As [`Stack::words`], for each of them.
+    unsafe fn holds(&self, frames: &[Frame]) -> bool;
 
-impl<F: Fn(usize) -> Option<Words>> Stack for F {
+    /// The two words of the frame at an address, or `None` where they must not be read.
+    #[inline]
     fn read(&self, at: usize) -> Option<Words> {
-        self(at)
+        // SAFETY: it is inside.
+        self.is_inside(at).then(|| unsafe { self.words(at) })
     }
 }
 
@@ -105,8 +110,8 @@ impl Remembered {
         Self {
             len: 0,
             cut: false,
-            inner: 0,
-            unchanged: 0,
+            kept: 0,
+            walks: 0,
             fresh: [Fresh {
                 at: 0,
                 ret: 0,
@@ -128,9 +133,6 @@ impl Remembered {
     #[inline]
     fn unchanged(&self, innermost: usize, stack: &impl Stack) -> usize {
         let frames = &self.frames[..=innermost];
-        if stack.holds(frames) {
-            return frames.len();
-        }
         frames
             .iter()
             .take_while(|f| stack.read(f.at) == Some((f.saved, f.ret)))
@@ -142,39 +144,43 @@ impl Remembered {
     /// The same words always give the same hash, whatever was remembered before.
     #[inline]
     pub(crate) fn walk(&mut self, first: usize, stack: impl Stack) -> Walk {
-        if self.cut {
-            self.len = 0;
-        }
         match self.walk_in_place(first, &stack) {
             Some(hash) => Walk { hash, cut: false },
             None => self.walk_anew(first, stack),
         }
     }
 
-    /// The hash, if the frames lie where the remembered ones do, and all but the innermost
-    /// [`Remembered::inner`] hold the same words: the usual case. Those few are read anew without a
-    /// look at what they were, so that nothing depends on which of them have changed. Otherwise what
-    /// is remembered is cut to what may still be true of it.
-    #[inline]
-    fn walk_in_place(&mut self, first: usize, stack: &impl Stack) -> Option<u64> {
-        let mut len = self.len;
-        while len > 0 && self.frames[len - 1].at < first {
-            len -= 1;
+    /// The hash, if the frames lie where the remembered ones do, and all but the innermost few hold
+    /// the same words: the usual case. Those few are read anew without a look at what they were, so
+    /// that nothing depends on which of them have changed. Otherwise what is remembered is cut to
+    /// what may still be true of it.
+    // Apart, so that the thread's state is at a plain address and not at a thread-local one.
+    #[inline(never)]
+    pub(super) fn walk_in_place(&mut self, first: usize, stack: &impl Stack) -> Option<u64> {
+        let (len, kept) = (self.len, self.kept);
+        if kept == 0 || kept >= len || len > MAX_FRAMES {
+            return None;
         }
-        let kept = len - self.inner.min(len.saturating_sub(1));
         self.len = kept;
         let (outer, inner) = self.frames[..len].split_at_mut(kept);
         let mut at = first;
         for f in inner.iter_mut().rev() {
-            let (saved, ret) = stack.read(at)?;
-            if f.at != at || saved <= at || ret == 0 {
+            if f.at != at {
+                return None;
+            }
+            // SAFETY: it was inside when it was remembered, and a stack's upper end does not move;
+            // it is not below `first`, which is live, because remembered frames lie in order (tests:
+            // `frames_are_kept_from_the_highest_address_down`).
+            let (saved, ret) = unsafe { stack.words(at) };
+            if ret == 0 {
                 return None;
             }
             (f.saved, f.ret) = (saved, ret);
             at = saved;
         }
-        let attached = outer.last()?;
-        if attached.at != at || !stack.holds(outer) {
+        let attached = &outer[kept - 1];
+        // SAFETY: as above.
+        if attached.at != at || !unsafe { stack.holds(outer) } {
             return None;
         }
         let mut hash = attached.hash;
@@ -183,15 +189,18 @@ impl Remembered {
             f.hash = hash;
         }
         self.len = len;
-        self.unchanged = self.unchanged.wrapping_add(1);
-        if self.unchanged == 0 {
-            self.inner = self.inner.saturating_sub(1);
+        self.walks = self.walks.wrapping_add(1);
+        if self.walks == 0 {
+            self.kept = (kept + 1).min(len - 1);
         }
         Some(hash)
     }
 
     /// Walks until the stack attaches to a remembered frame, or to its end.
-    fn walk_anew(&mut self, first: usize, stack: impl Stack) -> Walk {
+    pub(super) fn walk_anew(&mut self, first: usize, stack: impl Stack) -> Walk {
+        if self.cut {
+            self.len = 0;
+        }
         let mut at = first;
         let mut fresh = 0;
         // Remembered frames below this index may be where the walk attaches.
@@ -253,8 +262,11 @@ impl Remembered {
         }
         self.len = kept;
         self.cut = cut;
-        self.inner = fresh;
-        self.unchanged = 0;
+        self.kept = match cut {
+            true => 0,
+            false => kept.saturating_sub(fresh.max(1)),
+        };
+        self.walks = 0;
         Walk { hash, cut }
     }
 
@@ -271,6 +283,7 @@ impl Remembered {
         self.len = len;
         // Nothing may attach to these: they have no addresses.
         self.cut = true;
+        self.kept = 0;
         Walk { hash, cut }
     }
 
@@ -290,6 +303,27 @@ pub(super) struct Registers {
     pub(super) sp: usize,
     /// The frame pointer there; anything, in a build without.
     pub(super) bp: usize,
+}
+
+/// The running function's frame pointer.
+#[inline(always)]
+pub(super) fn frame_pointer() -> usize {
+    let bp: usize;
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: copies a register, touches neither memory nor flags.
+    unsafe {
+        core::arch::asm!("mov {}, rbp", out(reg) bp, options(nomem, nostack, preserves_flags));
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: as above.
+    unsafe {
+        core::arch::asm!("mov {}, x29", out(reg) bp, options(nomem, nostack, preserves_flags));
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    {
+        bp = 0;
+    }
+    bp
 }
 
 /// The running function's registers.
@@ -448,86 +482,82 @@ pub(crate) struct Reader {
     span: usize,
 }
 
-impl Reader {
+impl Stack for Reader {
     #[inline]
     fn is_inside(&self, at: usize) -> bool {
         // One comparison for both ends: an address below `low` wraps to a large distance.
         at.wrapping_sub(self.low) <= self.span && at.is_multiple_of(WORD)
     }
-}
 
-impl Stack for Reader {
     #[inline]
-    fn read(&self, at: usize) -> Option<Words> {
-        if !self.is_inside(at) {
-            return None;
-        }
+    unsafe fn words(&self, at: usize) -> Words {
         // SAFETY: a stack is mapped from its live frames to its upper end, `at` and the two
         // words behind it are inside, and only this thread writes there
         // (tests: `nothing_outside_the_bounds_is_read`).
-        Some(unsafe {
+        unsafe {
             let words = at as *const usize;
             (words.read_volatile(), words.add(1).read_volatile())
-        })
+        }
     }
 
+    // No early exit and no check in between: the loads do not wait for each other.
     #[inline]
-    fn holds(&self, frames: &[Frame]) -> bool {
-        let (Some(outermost), Some(innermost)) = (frames.first(), frames.last()) else {
-            return true;
+    unsafe fn holds(&self, frames: &[Frame]) -> bool {
+        let inner = match frames.len() {
+            0 => return true,
+            // A processor cannot read two words as one while the stores of both, which have only
+            // just been pushed, are on their way: some of the innermost are read one by one.
+            len => (len - 1) % STEP + 1,
         };
-        if !self.is_inside(outermost.at) || !self.is_inside(innermost.at) {
-            return false;
+        let (outer, inner) = frames.split_at(frames.len() - inner);
+        // SAFETY: the caller's promise.
+        let same = unsafe { steps_hold(outer) };
+        let mut differs = 0;
+        for f in inner {
+            // SAFETY: the caller's promise.
+            let (saved, ret) = unsafe { self.words(f.at) };
+            differs |= (saved ^ f.saved) | (ret ^ f.ret);
         }
-        // SAFETY: as in `read`: an inner frame is below the outer ones, so that all of them are
-        // between the two that were looked at, and all were found to be aligned when they were
-        // read first (tests: `frames_are_kept_from_the_highest_address_down`).
-        unsafe { hold(frames) }
+        same & (differs == 0)
     }
 }
 
-/// Whether frames hold the words that are kept of them. No early exit and no check in between: the
-/// loads do not wait for each other.
+/// Frames that are compared between two steps of a loop.
+const STEP: usize = 4;
+
+/// Whether frames, so many times [`STEP`], hold the words that are kept of them.
 ///
 /// # Safety
 /// The two words of each may be read.
 #[cfg(target_arch = "x86_64")]
 #[inline]
-unsafe fn hold(frames: &[Frame]) -> bool {
+unsafe fn steps_hold(frames: &[Frame]) -> bool {
     use core::arch::x86_64::{
         __m128i, _mm_cmpeq_epi8, _mm_load_si128, _mm_loadu_si128, _mm_movemask_epi8, _mm_or_si128,
         _mm_setzero_si128, _mm_xor_si128,
     };
-    /// Frames between two steps of the loop.
-    const STEP: usize = 4;
     // SAFETY: every x86-64 has SSE2, the caller lets the stack's words be read, a frame's own two lie
     // side by side, and so do those that are kept of it, aligned as the frame is.
     let differs = |f: &Frame| unsafe {
         let found = _mm_loadu_si128(f.at as *const __m128i);
         _mm_xor_si128(found, _mm_load_si128((&raw const *f).cast()))
     };
-    let (steps, rest) = frames.as_chunks::<STEP>();
     // SAFETY: every x86-64 has SSE2.
     unsafe {
         let mut all = _mm_setzero_si128();
-        for [a, b, c, d] in steps {
+        for [a, b, c, d] in frames.as_chunks::<STEP>().0 {
             let two = _mm_or_si128(differs(a), differs(b));
             all = _mm_or_si128(all, _mm_or_si128(two, _mm_or_si128(differs(c), differs(d))));
-        }
-        for f in rest {
-            all = _mm_or_si128(all, differs(f));
         }
         _mm_movemask_epi8(_mm_cmpeq_epi8(all, _mm_setzero_si128())) == 0xFFFF
     }
 }
 
-/// As above, word by word.
-///
 /// # Safety
-/// The two words of each may be read.
+/// As above.
 #[cfg(not(target_arch = "x86_64"))]
 #[inline]
-unsafe fn hold(frames: &[Frame]) -> bool {
+unsafe fn steps_hold(frames: &[Frame]) -> bool {
     let mut differs = 0;
     for f in frames {
         // SAFETY: the caller's promise.
@@ -543,6 +573,20 @@ unsafe fn hold(frames: &[Frame]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl<F: Fn(usize) -> Option<Words>> Stack for F {
+        fn is_inside(&self, at: usize) -> bool {
+            self(at).is_some()
+        }
+
+        unsafe fn words(&self, at: usize) -> Words {
+            self(at).unwrap_or((0, 0))
+        }
+
+        unsafe fn holds(&self, frames: &[Frame]) -> bool {
+            frames.iter().all(|f| self(f.at) == Some((f.saved, f.ret)))
+        }
+    }
 
     /// A made-up stack: `depth` frames of four words each, outermost last, return address
     /// `1000 * (frame + 1) + call`.
