@@ -139,7 +139,7 @@ mod tests {
     fn what_was_freed_unseen_does_not_count_twice() {
         static LEDGER: Ledger = Ledger::new();
         let book = LEDGER.rows.open().unwrap();
-        let row = LEDGER.rows.begin(book, 1, 8).unwrap();
+        let row = LEDGER.rows.of(book, 1, 8).unwrap();
         LEDGER.insert(book, row, 0x1000, 40, 48);
         LEDGER.insert(book, row, 0x1000, 40, 48);
         let mut seen = Vec::new();

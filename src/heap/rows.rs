@@ -34,6 +34,12 @@ const BOOKS: usize = 1 << 13;
 /// Rows that are looked at for an empty one before a new one is taken.
 const LOOKED_AT: u32 = 16;
 
+/// A book's list of its newest rows by site is in pages of so many, made when they are needed.
+const PAGE_BITS: u32 = 10;
+const PAGES: usize = 1 << 14;
+
+type Page = [AtomicU32; 1 << PAGE_BITS];
+
 /// Adds to a counter that only this thread writes.
 macro_rules! add {
     ($counter:expr, $by:expr) => {{
@@ -164,9 +170,25 @@ pub(super) struct Book {
     chunks: AtomicI64,
     unknown_frees: AtomicU64,
     refused: AtomicU64,
+    /// The row that was last begun for each site.
+    newest_rows: [AtomicPtr<Page>; PAGES],
 }
 
 impl Book {
+    /// Where the number of a site's newest row is; `None` if there is no memory for it.
+    fn newest_row(&self, site: SiteId) -> Option<&AtomicU32> {
+        let slot = self.newest_rows.get((site >> PAGE_BITS) as usize)?;
+        let mut page = slot.load(Relaxed);
+        if page.is_null() {
+            page = map(size_of::<Page>()).cast();
+            slot.store(page, Relaxed);
+        }
+        // SAFETY: only the book's thread reads and makes them; a mapping of zero bytes, which are
+        // numbers of no row, or null.
+        let page = unsafe { page.as_ref()? };
+        Some(&page[site as usize & (page.len() - 1)])
+    }
+
     #[inline]
     pub(super) fn unknown_free(&self) {
         add!(self.unknown_frees, 1);
@@ -260,16 +282,31 @@ impl Rows {
         unsafe { &*rows.add((id & (IN_SEGMENT - 1)) as usize) }
     }
 
+    /// The book's row of a site and a birth, begun if there is none; `None` if there is no room.
+    pub(super) fn of(&'static self, book: &Book, site: SiteId, birth: u32) -> Option<OwnRow> {
+        let newest = book.newest_row(site)?;
+        let id = newest.load(Relaxed);
+        if id != NO_ROW {
+            let row = self.row(id);
+            if row.key() == (site, birth) {
+                return Some(OwnRow { id, row });
+            }
+        }
+        let begun = self.begin(book, site, birth)?;
+        newest.store(begun.id, Relaxed);
+        Some(begun)
+    }
+
     /// A row of the book for a site and a birth; `None` if there is no room.
-    pub(super) fn begin(&'static self, book: &Book, site: SiteId, birth: u32) -> Option<OwnRow> {
+    fn begin(&'static self, book: &Book, site: SiteId, birth: u32) -> Option<OwnRow> {
         let id = self.empty(book, birth).or_else(|| self.fresh(book))?;
         let row = self.row(id);
         row.begin(site, birth);
         Some(OwnRow { id, row })
     }
 
-    /// An empty row of the book, if one is found soon. One of this birth is left to its site: blocks
-    /// that are freed at once would drive each other's rows out.
+    /// An empty row of the book, if one is found soon. One of this birth is left to its site, which
+    /// is likely to allocate again.
     fn empty(&self, book: &Book, birth: u32) -> Option<RowId> {
         let is_left = |id| {
             let row = self.row(id);
@@ -460,7 +497,7 @@ mod tests {
                 let (site, birth) = (random.below(200) as SiteId, step / 5_000);
                 let row = match known.get(&(which, site, birth)) {
                     Some(&row) if row.is(site, birth) => row,
-                    _ => ROWS.begin(books[which], site, birth).unwrap(),
+                    _ => ROWS.of(books[which], site, birth).unwrap(),
                 };
                 known.insert((which, site, birth), row);
                 let size = random.below(5_000) as usize;
@@ -489,12 +526,33 @@ mod tests {
     }
 
     #[test]
+    fn a_site_goes_on_in_its_row() {
+        static ROWS: Rows = Rows::new();
+        let book = ROWS.open().unwrap();
+        // Blocks that live for an instant, at more sites than anything remembers.
+        let row = |site, birth| {
+            let row = ROWS.of(book, site, birth).unwrap();
+            row.count(book, 8, 0);
+            ROWS.discount(book, row.id(), 8, 0);
+            row.id()
+        };
+        let sites = 1..=3 * IN_SEGMENT;
+        let first: Vec<RowId> = sites.clone().map(|site| row(site, 8)).collect();
+        for _ in 0..5 {
+            assert!(sites.clone().map(|site| row(site, 8)).eq(first.clone()));
+        }
+        // The next phase takes what the one before has left.
+        let highest = sites.map(|site| row(site, 9)).max().unwrap();
+        assert!(highest <= first.iter().max().unwrap() + 1, "{highest}");
+    }
+
+    #[test]
     fn what_is_empty_is_used_again() {
         static ROWS: Rows = Rows::new();
         let book = ROWS.open().unwrap();
         let mut highest = 0;
         for birth in 0..10_000 {
-            let row = ROWS.begin(book, 7, birth).unwrap();
+            let row = ROWS.of(book, 7, birth).unwrap();
             row.count(book, 8, 0);
             ROWS.discount(book, row.id(), 8, 0);
             highest = highest.max(row.id());
@@ -507,7 +565,7 @@ mod tests {
     fn a_book_goes_on_where_its_thread_has_ended() {
         static ROWS: Rows = Rows::new();
         let first = ROWS.open().unwrap();
-        let row = ROWS.begin(first, 1, 1).unwrap();
+        let row = ROWS.of(first, 1, 1).unwrap();
         row.count(first, 100, 0);
         ROWS.close(first);
         let second = ROWS.open().unwrap();
@@ -527,7 +585,7 @@ mod tests {
                 scope.spawn(move || {
                     let book = ROWS.open().unwrap();
                     for i in 0..20_000_u32 {
-                        let row = ROWS.begin(book, thread, i / 1000).unwrap();
+                        let row = ROWS.of(book, thread, i / 1000).unwrap();
                         row.count(book, 24, 32);
                         sender.send((row.id(), 24)).unwrap();
                     }

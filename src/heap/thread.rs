@@ -212,7 +212,7 @@ impl Thread {
         match met.row {
             Some(row) if row.is(met.site, birth) => Some(row),
             _ => {
-                met.row = ledger.rows.begin(book, met.site, birth);
+                met.row = ledger.rows.of(book, met.site, birth);
                 met.row
             }
         }

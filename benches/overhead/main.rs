@@ -1,20 +1,24 @@
 //! What recording costs, beside the bare allocator and dhat, in one run.
 //!
 //! `cargo bench --bench overhead` prints nanoseconds for one alloc and free of 64 bytes at several
-//! stack depths, on one thread and on two at once; the ledger's memory for each live block; and the
-//! time of 100 cycles of each Burn model with and without the ledger. Each figure is the lowest of
-//! several rounds. The last line has the ratios.
+//! stack depths, on one thread and on two at once; the ledger's memory for each live block; the same
+//! program under other tools; and the time of 100 cycles of each Burn model with and without the
+//! ledger. Each figure is the lowest of several rounds. The last line has the ratios.
 //!
 //! The same executable runs as a child for each setting, because a process decides once whether it
 //! records.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::collections::BTreeMap;
-use std::hint::black_box;
 use std::process::Command;
-use std::time::Instant;
 
 use tikv_jemallocator::Jemalloc;
+
+mod models;
+mod peers;
+mod program;
+
+use program::nanos;
 
 static BARE: Jemalloc = Jemalloc;
 static LAID_OVER: afterdrop::Heap<Jemalloc> = afterdrop::Heap::over(Jemalloc);
@@ -22,65 +26,6 @@ static DHAT: dhat::Alloc = dhat::Alloc;
 
 const DEPTHS: [u32; 3] = [5, 15, 40];
 const THREADS: [usize; 2] = [1, 2];
-const ROUNDS: usize = 7;
-
-/// One alloc and free of 64 bytes through `heap`, from one of eight call sites.
-fn pair<A: GlobalAlloc>(heap: &A, site: usize) {
-    #[inline(never)]
-    fn leaf<A: GlobalAlloc, const SITE: usize>(heap: &A) {
-        let layout = Layout::from_size_align(64, 8).expect("a valid layout");
-        // SAFETY: not of size zero, and freed at once with the same layout.
-        unsafe {
-            let at = black_box(heap.alloc(layout));
-            heap.dealloc(at, layout);
-        }
-        black_box(SITE);
-    }
-    match site % 8 {
-        0 => leaf::<A, 0>(heap),
-        1 => leaf::<A, 1>(heap),
-        2 => leaf::<A, 2>(heap),
-        3 => leaf::<A, 3>(heap),
-        4 => leaf::<A, 4>(heap),
-        5 => leaf::<A, 5>(heap),
-        6 => leaf::<A, 6>(heap),
-        _ => leaf::<A, 7>(heap),
-    }
-}
-
-#[inline(never)]
-fn at_depth(depth: u32, work: &dyn Fn() -> f64) -> f64 {
-    if depth == 0 {
-        return work();
-    }
-    black_box(at_depth(depth - 1, work))
-}
-
-/// Nanoseconds for one pair, the lowest of several rounds; with two threads, of the slower one.
-fn nanos<A: GlobalAlloc + Sync>(heap: &'static A, depth: u32, threads: usize, pairs: u32) -> f64 {
-    let run = move || {
-        at_depth(depth, &|| {
-            let start = Instant::now();
-            let mut site = 0_usize;
-            for _ in 0..pairs {
-                // A cheap sequence that visits the sites in no simple order.
-                site = site.wrapping_mul(5).wrapping_add(3) ^ (site >> 3);
-                pair(heap, site);
-            }
-            start.elapsed().as_nanos() as f64 / f64::from(pairs)
-        })
-    };
-    let mut best = f64::INFINITY;
-    for _ in 0..ROUNDS {
-        let slowest = std::thread::scope(|scope| {
-            let all: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
-            let times = all.into_iter().map(|t| t.join().expect("no panic"));
-            times.fold(0.0, f64::max)
-        });
-        best = best.min(slowest);
-    }
-    best
-}
 
 /// The child: prints `name depth threads nanoseconds`, a line each.
 fn measure(setting: &str) {
@@ -138,8 +83,8 @@ fn run_child(setting: &str, figures: &mut Figures) {
     let mut command = Command::new(program);
     command.env("OVERHEAD_SETTING", setting);
     if setting == "ledger" {
-        // The allocator that it is laid over, recorded.
-        command.env("AFTERDROP_HEAP", "system");
+        // As the command runs a workload: recorded, with jemalloc beneath.
+        command.env("AFTERDROP_HEAP", "jemalloc");
     }
     let output = command.output().expect("the child starts");
     assert!(
@@ -194,7 +139,8 @@ fn main() {
     }
     let block = of("block", 0, 0);
     println!("\nledger memory for each of 1,000,000 live blocks: {block:.1} bytes\n");
-    let models = models();
+    let peers = peers::compare([of("ledger", 15, 1), of("ledger", 15, 2)]);
+    let models = models::models();
     let ratio = |name, to, depth, threads| of(name, depth, threads) / of(to, depth, threads);
     print!(
         "ratios: ledger/bare {:.2} (depth 5 {:.2}, 40 {:.2}; 2 threads {:.2}), off/bare {:.3}, \
@@ -206,63 +152,11 @@ fn main() {
         ratio("off", "bare", 15, 1),
         ratio("dhat", "ledger", 15, 1),
     );
+    for (name, [one, two]) in peers {
+        print!(", {name} / ledger {one:.1} and {two:.1}");
+    }
     for (name, ratio) in models {
         print!(", {name} {ratio:.3}");
     }
     println!();
-}
-
-/// Time of 100 cycles of each Burn model with the ledger, as a multiple of that without.
-#[cfg(feature = "burn")]
-fn models() -> Vec<(String, f64)> {
-    const CYCLES: &str = "100";
-    const TURNS: usize = 9;
-    let once = |workload: &str, format: &str, heap: &str| -> f64 {
-        let name = format!("afterdrop-bench-{}-{heap}", std::process::id());
-        let folder = std::env::temp_dir().join(name);
-        let _ = std::fs::remove_dir_all(&folder);
-        std::fs::create_dir(&folder).expect("a temporary folder");
-        // The measured child alone, without the parent that would report.
-        let status = Command::new(env!("CARGO_BIN_EXE_afterdrop"))
-            .args(["run", workload, "--cycles", CYCLES, "--format", format])
-            .env("AFTERDROP_HEAP", heap)
-            .env("AFTERDROP_OUT", &folder)
-            .env("AFTERDROP_PARENT", std::process::id().to_string())
-            .status()
-            .expect("the command starts");
-        assert!(status.success());
-        let journal = std::fs::read_to_string(folder.join("journal.jsonl")).expect("a journal");
-        let nanos = |line: &str| -> Option<f64> {
-            let record: serde_json::Value = serde_json::from_str(line).ok()?;
-            record["boundary"]["cycle_nanos"].as_f64()
-        };
-        let sum = journal.lines().filter_map(nanos).sum();
-        let _ = std::fs::remove_dir_all(&folder);
-        sum
-    };
-    println!("100 cycles of load, infer and drop: ms bare, ms with the ledger (lowest of {TURNS})");
-    let mut ratios = Vec::new();
-    for (workload, format) in [
-        ("burn:mlp", "bpk"),
-        ("burn:cnn", "bpk"),
-        ("burn:transformer", "bpk"),
-        ("burn:transformer", "safetensors"),
-    ] {
-        let (mut bare, mut ledger) = (f64::INFINITY, f64::INFINITY);
-        for _ in 0..TURNS {
-            bare = bare.min(once(workload, format, "jemalloc-bare"));
-            ledger = ledger.min(once(workload, format, "jemalloc"));
-        }
-        let name = format!("{workload} {format}");
-        println!("{name:<30} {:>8.1} {:>8.1}", bare / 1e6, ledger / 1e6);
-        ratios.push((name, ledger / bare));
-    }
-    println!();
-    ratios
-}
-
-#[cfg(not(feature = "burn"))]
-fn models() -> Vec<(String, f64)> {
-    println!("Burn models left out: built without the feature `burn`\n");
-    Vec::new()
 }

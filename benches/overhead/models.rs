@@ -1,0 +1,56 @@
+//! 100 cycles of each Burn model, with the ledger and without.
+
+/// Time of 100 cycles of each Burn model with the ledger, as a multiple of that without.
+#[cfg(feature = "burn")]
+pub fn models() -> Vec<(String, f64)> {
+    const CYCLES: &str = "100";
+    const TURNS: usize = 9;
+    let once = |workload: &str, format: &str, heap: &str| -> f64 {
+        let name = format!("afterdrop-bench-{}-{heap}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir(&folder).expect("a temporary folder");
+        // The measured child alone, without the parent that would report.
+        let status = Command::new(env!("CARGO_BIN_EXE_afterdrop"))
+            .args(["run", workload, "--cycles", CYCLES, "--format", format])
+            .env("AFTERDROP_HEAP", heap)
+            .env("AFTERDROP_OUT", &folder)
+            .env("AFTERDROP_PARENT", std::process::id().to_string())
+            .status()
+            .expect("the command starts");
+        assert!(status.success());
+        let journal = std::fs::read_to_string(folder.join("journal.jsonl")).expect("a journal");
+        let nanos = |line: &str| -> Option<f64> {
+            let record: serde_json::Value = serde_json::from_str(line).ok()?;
+            record["boundary"]["cycle_nanos"].as_f64()
+        };
+        let sum = journal.lines().filter_map(nanos).sum();
+        let _ = std::fs::remove_dir_all(&folder);
+        sum
+    };
+    println!("100 cycles of load, infer and drop: ms bare, ms with the ledger (lowest of {TURNS})");
+    let mut ratios = Vec::new();
+    for (workload, format) in [
+        ("burn:mlp", "bpk"),
+        ("burn:cnn", "bpk"),
+        ("burn:transformer", "bpk"),
+        ("burn:transformer", "safetensors"),
+    ] {
+        let (mut bare, mut ledger) = (f64::INFINITY, f64::INFINITY);
+        for _ in 0..TURNS {
+            bare = bare.min(once(workload, format, "jemalloc-bare"));
+            ledger = ledger.min(once(workload, format, "jemalloc"));
+        }
+        let name = format!("{workload} {format}");
+        println!("{name:<30} {:>8.1} {:>8.1}", bare / 1e6, ledger / 1e6);
+        ratios.push((name, ledger / bare));
+    }
+    println!();
+    ratios
+}
+
+#[cfg(not(feature = "burn"))]
+pub fn models() -> Vec<(String, f64)> {
+    println!("Burn models left out: built without the feature `burn`\n");
+    Vec::new()
+}

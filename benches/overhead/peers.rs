@@ -1,0 +1,199 @@
+//! The same program under other tools: crates that track live allocations, jemalloc's own profiler,
+//! heaptrack and valgrind. A tool that is not there is said to be missing.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Turns of which the lowest figures count.
+const TURNS: usize = 3;
+
+/// A tool, and how the program is run under it.
+struct Peer {
+    name: &'static str,
+    /// The crate whose version is shown, or the command that says it.
+    version: Version,
+    program: &'static str,
+    under: &'static [&'static str],
+    malloc_conf: &'static str,
+    /// So many that a round takes some milliseconds.
+    pairs: u32,
+}
+
+enum Version {
+    Crate(&'static str),
+    Says(&'static str),
+}
+
+const PEERS: &[Peer] = &[
+    Peer {
+        name: "heapscope, over jemalloc",
+        version: Version::Crate("heapscope"),
+        program: "heapscope",
+        under: &[],
+        malloc_conf: "",
+        pairs: 40_000,
+    },
+    Peer {
+        name: "mod-alloc, call sites, no live blocks",
+        version: Version::Crate("mod-alloc"),
+        program: "mod_alloc",
+        under: &[],
+        malloc_conf: "",
+        pairs: 100_000,
+    },
+    Peer {
+        name: "leaktracer",
+        version: Version::Crate("leaktracer"),
+        program: "leaktracer",
+        under: &[],
+        malloc_conf: "",
+        pairs: 1_000,
+    },
+    Peer {
+        name: "jemalloc's profiler, every allocation",
+        version: Version::Crate("tikv-jemallocator"),
+        program: "jemalloc",
+        under: &[],
+        malloc_conf: "prof:true,lg_prof_sample:0",
+        pairs: 4_000,
+    },
+    Peer {
+        name: "jemalloc's profiler, one in 512 KiB",
+        version: Version::Crate("tikv-jemallocator"),
+        program: "jemalloc",
+        under: &[],
+        malloc_conf: "prof:true,lg_prof_sample:19",
+        pairs: 100_000,
+    },
+    Peer {
+        name: "heaptrack",
+        version: Version::Says("heaptrack"),
+        program: "system",
+        under: &["heaptrack", "-o", "{folder}/heaptrack"],
+        malloc_conf: "",
+        pairs: 10_000,
+    },
+    Peer {
+        name: "valgrind --tool=dhat",
+        version: Version::Says("valgrind"),
+        program: "system",
+        under: &[
+            "valgrind",
+            "--tool=dhat",
+            "--dhat-out-file={folder}/valgrind",
+        ],
+        malloc_conf: "",
+        pairs: 1_000,
+    },
+];
+
+/// Measures all peers and prints a table of nanoseconds, and of how many times cheaper the ledger is
+/// on one thread and on two; gives those ratios by name.
+pub fn compare(ledger: [f64; 2]) -> Vec<(String, [f64; 2])> {
+    println!("other tools, the same program at depth 15 (lowest of {TURNS} turns)");
+    let Some(programs) = build() else {
+        println!("left out: benches/peers does not build here\n");
+        return Vec::new();
+    };
+    let folder = std::env::temp_dir().join(format!("afterdrop-peers-{}", std::process::id()));
+    let _ = std::fs::create_dir_all(&folder);
+    let mut lowest: Vec<Option<[f64; 2]>> = vec![None; PEERS.len()];
+    for _ in 0..TURNS {
+        for (peer, lowest) in PEERS.iter().zip(&mut lowest) {
+            let Some(nanos) = peer.run(&programs, &folder) else {
+                continue;
+            };
+            let least = lowest.get_or_insert(nanos);
+            *least = [least[0].min(nanos[0]), least[1].min(nanos[1])];
+        }
+    }
+    let _ = std::fs::remove_dir_all(&folder);
+    println!(
+        "{:<38} {:>10} {:>10} {:>10} {:>8} {:>8}",
+        "", "version", "1 thread", "2 threads", "x", "x"
+    );
+    let mut ratios = Vec::new();
+    for (peer, nanos) in PEERS.iter().zip(lowest) {
+        let version = peer.version.shown();
+        let Some([one, two]) = nanos else {
+            println!("{:<38} {version:>10}    missing", peer.name);
+            continue;
+        };
+        let times = [one / ledger[0], two / ledger[1]];
+        println!(
+            "{:<38} {version:>10} {one:>10.0} {two:>10.0} {:>8.1} {:>8.1}",
+            peer.name, times[0], times[1]
+        );
+        ratios.push((peer.name.to_owned(), times));
+    }
+    println!();
+    ratios
+}
+
+/// Builds the programs, and gives the folder that they are in.
+fn build() -> Option<PathBuf> {
+    let crate_folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers");
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers");
+    let built = Command::new("cargo")
+        .args([
+            "build",
+            "--release",
+            "--quiet",
+            "--ignore-rust-version",
+            "--target-dir",
+        ])
+        .arg(&target)
+        .current_dir(crate_folder)
+        .status();
+    built.ok()?.success().then(|| target.join("release"))
+}
+
+impl Peer {
+    /// Nanoseconds on one thread and on two; `None` if the tool is not there.
+    fn run(&self, programs: &Path, folder: &Path) -> Option<[f64; 2]> {
+        let program = programs.join(self.program);
+        let mut command = match self.under {
+            [] => Command::new(program),
+            [tool, options @ ..] => {
+                let mut command = Command::new(tool);
+                let folder = folder.to_string_lossy();
+                command.args(options.iter().map(|o| o.replace("{folder}", &folder)));
+                command.arg(program);
+                command
+            }
+        };
+        let output = command
+            .arg(self.pairs.to_string())
+            .env("_RJEM_MALLOC_CONF", self.malloc_conf)
+            .output()
+            .ok()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        // The tools print as well.
+        let of = |threads: &str| {
+            let mut lines = text.lines().filter_map(|line| line.split_once(' '));
+            lines.find_map(|(n, nanos)| (n == threads).then(|| nanos.parse().ok())?)
+        };
+        of("1").zip(of("2")).map(<[f64; 2]>::from)
+    }
+}
+
+impl Version {
+    fn shown(&self) -> String {
+        match self {
+            Self::Crate(name) => {
+                let file = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/Cargo.lock");
+                let lock = std::fs::read_to_string(file).unwrap_or_default();
+                let behind = lock.split_once(&format!("name = \"{name}\"\nversion = \""));
+                let version = behind.and_then(|(_, rest)| rest.split_once('"'));
+                version.map_or("?".into(), |(version, _)| version.to_owned())
+            }
+            Self::Says(command) => {
+                let output = Command::new(command).arg("--version").output();
+                let text = output.map(|o| String::from_utf8_lossy(&o.stdout).into_owned());
+                let text = text.unwrap_or_default();
+                let last = text.split_whitespace().next_back().unwrap_or("-");
+                last.trim_start_matches("valgrind-").to_owned()
+            }
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! The program that is measured: one alloc and free of 64 bytes, from one of eight call sites, at a
+//! depth of the stack. The same for each tool, and for those that live in a crate of their own.
+
+use std::alloc::{GlobalAlloc, Layout};
+use std::hint::black_box;
+use std::time::Instant;
+
+/// Rounds of which the lowest counts.
+const ROUNDS: usize = 7;
+
+/// One alloc and free of 64 bytes through `heap`, from one of eight call sites.
+fn pair<A: GlobalAlloc>(heap: &A, site: usize) {
+    #[inline(never)]
+    fn leaf<A: GlobalAlloc, const SITE: usize>(heap: &A) {
+        let layout = Layout::from_size_align(64, 8).expect("a valid layout");
+        // SAFETY: not of size zero, and freed at once with the same layout.
+        unsafe {
+            let at = black_box(heap.alloc(layout));
+            heap.dealloc(at, layout);
+        }
+        black_box(SITE);
+    }
+    match site % 8 {
+        0 => leaf::<A, 0>(heap),
+        1 => leaf::<A, 1>(heap),
+        2 => leaf::<A, 2>(heap),
+        3 => leaf::<A, 3>(heap),
+        4 => leaf::<A, 4>(heap),
+        5 => leaf::<A, 5>(heap),
+        6 => leaf::<A, 6>(heap),
+        _ => leaf::<A, 7>(heap),
+    }
+}
+
+/// Does `work` beneath so many frames.
+#[inline(never)]
+pub fn at_depth(depth: u32, work: &dyn Fn() -> f64) -> f64 {
+    if depth == 0 {
+        return work();
+    }
+    black_box(at_depth(depth - 1, work))
+}
+
+/// Nanoseconds for one pair, the lowest of several rounds; with more threads, of the slowest.
+pub fn nanos<A: GlobalAlloc + Sync>(
+    heap: &'static A,
+    depth: u32,
+    threads: usize,
+    pairs: u32,
+) -> f64 {
+    let run = move || {
+        at_depth(depth, &|| {
+            let start = Instant::now();
+            let mut site = 0_usize;
+            for _ in 0..pairs {
+                // A cheap sequence that visits the sites in no simple order.
+                site = site.wrapping_mul(5).wrapping_add(3) ^ (site >> 3);
+                pair(heap, site);
+            }
+            start.elapsed().as_nanos() as f64 / f64::from(pairs)
+        })
+    };
+    let mut best = f64::INFINITY;
+    for _ in 0..ROUNDS {
+        let slowest = std::thread::scope(|scope| {
+            let all: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
+            let times = all.into_iter().map(|t| t.join().expect("no panic"));
+            times.fold(0.0, f64::max)
+        });
+        best = best.min(slowest);
+    }
+    best
+}
