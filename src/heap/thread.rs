@@ -15,7 +15,7 @@ use super::ledger::Ledger;
 use super::rows::{Book, OwnRow};
 use super::sites::{NO_SITE, SiteId, Sites};
 use super::stacks;
-use super::unwind::{self, Bounds, Registers, Remembered, Unwinder, Walk, unwinder};
+use super::unwind::{self, Bounds, Registers, Remaining, Remembered, Unwinder, Walk, unwinder};
 
 /// Entries of a thread's cache of sites; a power of two.
 const MEMO: usize = 256;
@@ -221,9 +221,7 @@ impl Thread {
     /// Walks the running function's stack: inlined into the hook, whose frame the walk begins with.
     #[inline(always)]
     fn walk(&self, stack: &mut Remembered) -> Walk {
-        // No bounds: nothing is read but what was inside them before.
-        let unbounded = Bounds::UNKNOWN.reader(0);
-        match stack.walk_in_place(unwind::frame_pointer(), &unbounded) {
+        match stack.walk_in_place(unwind::frame_pointer(), &Remaining) {
             Some(hash) => Walk { hash, cut: false },
             None => self.walk_anew(stack, unwind::registers()),
         }

@@ -491,47 +491,63 @@ impl Stack for Reader {
 
     #[inline]
     unsafe fn words(&self, at: usize) -> Words {
-        // SAFETY: a stack is mapped from its live frames to its upper end, `at` and the two
-        // words behind it are inside, and only this thread writes there
-        // (tests: `nothing_outside_the_bounds_is_read`).
-        unsafe {
-            let words = at as *const usize;
-            (words.read_volatile(), words.add(1).read_volatile())
-        }
+        // SAFETY: the caller's promise.
+        unsafe { words(at) }
     }
 
-    // No early exit and no check in between: the loads do not wait for each other.
     #[inline]
     unsafe fn holds(&self, frames: &[Frame]) -> bool {
-        let inner = match frames.len() {
-            0 => return true,
-            // A processor cannot read two words as one while the stores of both, which have only
-            // just been pushed, are on their way: some of the innermost are read one by one.
-            len => (len - 1) % STEP + 1,
-        };
-        let (outer, inner) = frames.split_at(frames.len() - inner);
         // SAFETY: the caller's promise.
-        let same = unsafe { steps_hold(outer) };
-        let mut differs = 0;
-        for f in inner {
-            // SAFETY: the caller's promise.
-            let (saved, ret) = unsafe { self.words(f.at) };
-            differs |= (saved ^ f.saved) | (ret ^ f.ret);
-        }
-        same & (differs == 0)
+        unsafe { hold(frames) }
     }
 }
 
-/// Frames that are compared between two steps of a loop.
-const STEP: usize = 4;
+/// This thread's stack, of which nothing is read but what was inside its bounds before.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Remaining;
 
-/// Whether frames, so many times [`STEP`], hold the words that are kept of them.
+impl Stack for Remaining {
+    #[inline]
+    fn is_inside(&self, _: usize) -> bool {
+        false
+    }
+
+    #[inline]
+    unsafe fn words(&self, at: usize) -> Words {
+        // SAFETY: the caller's promise.
+        unsafe { words(at) }
+    }
+
+    #[inline]
+    unsafe fn holds(&self, frames: &[Frame]) -> bool {
+        // SAFETY: the caller's promise.
+        unsafe { hold(frames) }
+    }
+}
+
+/// The two words at an address of this thread's stack.
+///
+/// # Safety
+/// They may be read.
+#[inline]
+unsafe fn words(at: usize) -> Words {
+    // SAFETY: a stack is mapped from its live frames to its upper end, the caller promises that the
+    // two words are there, and only this thread writes there
+    // (tests: `nothing_outside_the_bounds_is_read`).
+    unsafe {
+        let words = at as *const usize;
+        (words.read_volatile(), words.add(1).read_volatile())
+    }
+}
+
+/// Whether frames hold the words that are kept of them. No early exit and no check in between: the
+/// loads do not wait for each other.
 ///
 /// # Safety
 /// The two words of each may be read.
 #[cfg(target_arch = "x86_64")]
 #[inline]
-unsafe fn steps_hold(frames: &[Frame]) -> bool {
+unsafe fn hold(frames: &[Frame]) -> bool {
     use core::arch::x86_64::{
         __m128i, _mm_cmpeq_epi8, _mm_load_si128, _mm_loadu_si128, _mm_movemask_epi8, _mm_or_si128,
         _mm_setzero_si128, _mm_xor_si128,
@@ -545,7 +561,18 @@ unsafe fn steps_hold(frames: &[Frame]) -> bool {
     // SAFETY: every x86-64 has SSE2.
     unsafe {
         let mut all = _mm_setzero_si128();
-        for [a, b, c, d] in frames.as_chunks::<STEP>().0 {
+        let (fours, rest) = frames.as_chunks::<4>();
+        // By hand: the compiler makes a loop of its own of up to three.
+        if let [first, rest @ ..] = rest {
+            all = differs(first);
+            if let [second, rest @ ..] = rest {
+                all = _mm_or_si128(all, differs(second));
+                if let [third, ..] = rest {
+                    all = _mm_or_si128(all, differs(third));
+                }
+            }
+        }
+        for [a, b, c, d] in fours {
             let two = _mm_or_si128(differs(a), differs(b));
             all = _mm_or_si128(all, _mm_or_si128(two, _mm_or_si128(differs(c), differs(d))));
         }
@@ -553,18 +580,17 @@ unsafe fn steps_hold(frames: &[Frame]) -> bool {
     }
 }
 
+/// As above, word by word.
+///
 /// # Safety
-/// As above.
+/// The two words of each may be read.
 #[cfg(not(target_arch = "x86_64"))]
 #[inline]
-unsafe fn steps_hold(frames: &[Frame]) -> bool {
+unsafe fn hold(frames: &[Frame]) -> bool {
     let mut differs = 0;
     for f in frames {
         // SAFETY: the caller's promise.
-        let (saved, ret) = unsafe {
-            let words = f.at as *const usize;
-            (words.read_volatile(), words.add(1).read_volatile())
-        };
+        let (saved, ret) = unsafe { words(f.at) };
         differs |= (saved ^ f.saved) | (ret ^ f.ret);
     }
     differs == 0
