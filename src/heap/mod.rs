@@ -57,6 +57,9 @@ static STATE: AtomicU8 = AtomicU8::new(UNDECIDED);
 const UNDECIDED: u8 = 0;
 const RECORDING: u8 = 0x80;
 const PASS_THROUGH: u8 = Backend::Inner as u8;
+/// The usual one of a measured process, for which the hooks are compiled apart: what depends on the
+/// state is then settled.
+const OVER_JEMALLOC: u8 = RECORDING | Backend::Jemalloc as u8;
 
 /// Which allocator is beneath the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,32 +199,39 @@ impl<A: GlobalAlloc> Heap<A> {
     // Not inlined: the walk starts at this function's frame, which must be one of its own.
     #[inline(never)]
     unsafe fn measured_alloc<const ZEROED: bool>(&self, state: u8, layout: Layout) -> *mut u8 {
-        if state & RECORDING == 0 {
-            // SAFETY: the caller's promise, passed on.
-            return unsafe { self.other_alloc::<ZEROED>(state, layout) };
-        }
-        let recorded = thread::enter(|thread| {
-            thread.start_clock();
-            // SAFETY: the caller's promise, passed on.
-            let at = unsafe { self.backend_alloc::<ZEROED>(state, layout) };
-            if !at.is_null() {
-                record(thread, state, at as usize, layout.size());
+        // SAFETY: the caller's promise, passed on.
+        unsafe {
+            match state {
+                OVER_JEMALLOC => self.recorded_alloc::<ZEROED>(OVER_JEMALLOC, layout),
+                _ => self.other_alloc::<ZEROED>(state, layout),
             }
-            thread.stop_clock();
-            at
-        });
-        match recorded {
-            Ok(at) => at,
-            // SAFETY: the caller's promise, passed on.
-            Err(busy) => unsafe { self.unseen_alloc::<ZEROED>(busy, state, layout) },
         }
     }
 
-    /// Where it is not decided yet whether the ledger records, or it does not.
+    /// # Safety
+    /// As [`GlobalAlloc::alloc`].
+    #[inline(always)]
+    unsafe fn recorded_alloc<const ZEROED: bool>(&self, state: u8, layout: Layout) -> *mut u8 {
+        let thread = match thread::enter() {
+            Ok(thread) => thread,
+            // SAFETY: the caller's promise, passed on.
+            Err(busy) => return unsafe { self.unseen_alloc::<ZEROED>(busy, state, layout) },
+        };
+        thread.start_clock();
+        // SAFETY: the caller's promise, passed on.
+        let at = unsafe { self.backend_alloc::<ZEROED>(state, layout) };
+        if !at.is_null() {
+            record(thread, state, at as usize, layout.size());
+        }
+        thread.stop_clock();
+        thread.leave();
+        at
+    }
+
+    /// Over another allocator, or where it is not decided yet, or the ledger does not record.
     ///
     /// # Safety
     /// As [`GlobalAlloc::alloc`].
-    #[cold]
     #[inline(never)]
     unsafe fn other_alloc<const ZEROED: bool>(&self, state: u8, layout: Layout) -> *mut u8 {
         let state = decided(state);
@@ -229,7 +239,7 @@ impl<A: GlobalAlloc> Heap<A> {
         unsafe {
             match state & RECORDING {
                 0 => self.backend_alloc::<ZEROED>(state, layout),
-                _ => self.measured_alloc::<ZEROED>(state, layout),
+                _ => self.recorded_alloc::<ZEROED>(state, layout),
             }
         }
     }
@@ -253,34 +263,41 @@ impl<A: GlobalAlloc> Heap<A> {
     /// As [`GlobalAlloc::dealloc`].
     #[inline(never)]
     unsafe fn measured_dealloc(&self, state: u8, at: *mut u8, layout: Layout) {
-        if state & RECORDING == 0 {
-            // SAFETY: the caller's promise, passed on.
-            return unsafe { self.other_dealloc(state, at, layout) };
-        }
-        // Forget first: once freed, another thread may get this address and record it, and a
-        // late forget would erase that thread's block.
-        let row = LEDGER.take(at as usize);
-        let recorded = thread::enter(|thread| {
-            thread.start_clock();
-            #[cfg(feature = "dhat")]
-            dhat::take(state, at as usize);
-            end(thread, state, row, layout.size());
-            // SAFETY: the caller's promise, passed on. Inside the guard, because dhat
-            // allocates and frees for itself.
-            unsafe { self.backend_dealloc(state, at, layout) };
-            thread.stop_clock();
-        });
-        if recorded.is_err() {
-            // SAFETY: the caller's promise, passed on.
-            unsafe { self.stray_dealloc(row, state, at, layout) }
+        // SAFETY: the caller's promise, passed on.
+        unsafe {
+            match state {
+                OVER_JEMALLOC => self.recorded_dealloc(OVER_JEMALLOC, at, layout),
+                _ => self.other_dealloc(state, at, layout),
+            }
         }
     }
 
-    /// Where it is not decided yet whether the ledger records, or it does not.
+    /// # Safety
+    /// As [`GlobalAlloc::dealloc`].
+    #[inline(always)]
+    unsafe fn recorded_dealloc(&self, state: u8, at: *mut u8, layout: Layout) {
+        // Forget first: once freed, another thread may get this address and record it, and a
+        // late forget would erase that thread's block.
+        let row = LEDGER.take(at as usize);
+        let Ok(thread) = thread::enter() else {
+            // SAFETY: the caller's promise, passed on.
+            return unsafe { self.stray_dealloc(row, state, at, layout) };
+        };
+        thread.start_clock();
+        #[cfg(feature = "dhat")]
+        dhat::take(state, at as usize);
+        end(thread, state, row, layout.size());
+        // SAFETY: the caller's promise, passed on. Inside the guard, because dhat
+        // allocates and frees for itself.
+        unsafe { self.backend_dealloc(state, at, layout) };
+        thread.stop_clock();
+        thread.leave();
+    }
+
+    /// Over another allocator, or where it is not decided yet, or the ledger does not record.
     ///
     /// # Safety
     /// As [`GlobalAlloc::dealloc`].
-    #[cold]
     #[inline(never)]
     unsafe fn other_dealloc(&self, state: u8, at: *mut u8, layout: Layout) {
         let state = decided(state);
@@ -288,7 +305,7 @@ impl<A: GlobalAlloc> Heap<A> {
         unsafe {
             match state & RECORDING {
                 0 => self.backend_dealloc(state, at, layout),
-                _ => self.measured_dealloc(state, at, layout),
+                _ => self.recorded_dealloc(state, at, layout),
             }
         }
     }
@@ -313,44 +330,59 @@ impl<A: GlobalAlloc> Heap<A> {
         layout: Layout,
         new_size: usize,
     ) -> *mut u8 {
-        if state & RECORDING == 0 {
-            // SAFETY: the caller's promise, passed on.
-            return unsafe { self.other_realloc(state, at, layout, new_size) };
-        }
-        // Forget first, as in `measured_dealloc`; it is counted until it is known to have ended.
-        let row = LEDGER.take(at as usize);
-        let recorded = thread::enter(|thread| {
-            thread.start_clock();
-            #[cfg(feature = "dhat")]
-            let known = dhat::take(state, at as usize);
-            // SAFETY: the caller's promise, passed on.
-            let new = unsafe { self.backend_realloc(state, at, layout, new_size) };
-            if new.is_null() {
-                // It failed, and the old block lives on as it was.
-                LEDGER.put_back(at as usize, row);
-                #[cfg(feature = "dhat")]
-                dhat::put_back(known);
-            } else {
-                end(thread, state, row, layout.size());
-                record(thread, state, new as usize, new_size);
-                #[cfg(feature = "dhat")]
-                dhat::keep_origin(known, new as usize);
+        // SAFETY: the caller's promise, passed on.
+        unsafe {
+            match state {
+                OVER_JEMALLOC => self.recorded_realloc(OVER_JEMALLOC, at, layout, new_size),
+                _ => self.other_realloc(state, at, layout, new_size),
             }
-            thread.stop_clock();
-            new
-        });
-        match recorded {
-            Ok(new) => new,
-            // SAFETY: the caller's promise, passed on.
-            Err(busy) => unsafe { self.unseen_realloc(busy, row, state, at, layout, new_size) },
         }
     }
 
-    /// Where it is not decided yet whether the ledger records, or it does not.
+    /// # Safety
+    /// As [`GlobalAlloc::realloc`].
+    #[inline(always)]
+    unsafe fn recorded_realloc(
+        &self,
+        state: u8,
+        at: *mut u8,
+        layout: Layout,
+        new_size: usize,
+    ) -> *mut u8 {
+        // Forget first, as in `recorded_dealloc`; it is counted until it is known to have ended.
+        let row = LEDGER.take(at as usize);
+        let thread = match thread::enter() {
+            Ok(thread) => thread,
+            Err(busy) => {
+                // SAFETY: the caller's promise, passed on.
+                return unsafe { self.unseen_realloc(busy, row, state, at, layout, new_size) };
+            }
+        };
+        thread.start_clock();
+        #[cfg(feature = "dhat")]
+        let known = dhat::take(state, at as usize);
+        // SAFETY: the caller's promise, passed on.
+        let new = unsafe { self.backend_realloc(state, at, layout, new_size) };
+        if new.is_null() {
+            // It failed, and the old block lives on as it was.
+            LEDGER.put_back(at as usize, row);
+            #[cfg(feature = "dhat")]
+            dhat::put_back(known);
+        } else {
+            end(thread, state, row, layout.size());
+            record(thread, state, new as usize, new_size);
+            #[cfg(feature = "dhat")]
+            dhat::keep_origin(known, new as usize);
+        }
+        thread.stop_clock();
+        thread.leave();
+        new
+    }
+
+    /// Over another allocator, or where it is not decided yet, or the ledger does not record.
     ///
     /// # Safety
     /// As [`GlobalAlloc::realloc`].
-    #[cold]
     #[inline(never)]
     unsafe fn other_realloc(
         &self,
@@ -364,7 +396,7 @@ impl<A: GlobalAlloc> Heap<A> {
         unsafe {
             match state & RECORDING {
                 0 => self.backend_realloc(state, at, layout, new_size),
-                _ => self.measured_realloc(state, at, layout, new_size),
+                _ => self.recorded_realloc(state, at, layout, new_size),
             }
         }
     }
@@ -424,7 +456,7 @@ impl<A: GlobalAlloc> Heap<A> {
 
     /// # Safety
     /// As [`GlobalAlloc::dealloc`].
-    #[inline]
+    #[inline(always)]
     unsafe fn backend_dealloc(&self, state: u8, at: *mut u8, layout: Layout) {
         // SAFETY: the caller's promise, passed on to the one backend of this process.
         unsafe {
@@ -482,7 +514,7 @@ fn record(thread: &Thread, state: u8, address: usize, size: usize) {
 }
 
 /// Counts a block that was freed.
-#[inline]
+#[inline(always)]
 fn end(thread: &Thread, state: u8, row: RowId, size: usize) {
     let Some(book) = thread.book(&LEDGER) else {
         return LEDGER.end_stray(row, size, chunk(state, size));

@@ -88,13 +88,13 @@ thread_local! {
     };
 }
 
-/// Runs `f` unless this thread's calls are not to be recorded now; then says why not.
+/// This thread's state, unless its calls are not to be recorded now; then why not. It must be left
+/// again with [`Thread::leave`]. No closure: what is recorded is the stack of the caller.
 #[inline(always)]
-pub(super) fn enter<R>(f: impl FnOnce(&Thread) -> R) -> Result<R, Busy> {
-    // Not inside `with`, which the compiler does not inline for a large closure.
+pub(super) fn enter() -> Result<&'static Thread, Busy> {
     let thread = THREAD.with(core::ptr::from_ref);
-    // SAFETY: a thread-local without a destructor lives as long as its thread, which this is
-    // (tests: `a_hook_is_not_entered_twice`).
+    // SAFETY: a thread-local without a destructor lives as long as its thread, which this is, and
+    // no hook hands it to another (tests: `a_hook_is_not_entered_twice`).
     let thread = unsafe { &*thread };
     let busy = thread.busy.get();
     if busy != Busy::No {
@@ -103,10 +103,7 @@ pub(super) fn enter<R>(f: impl FnOnce(&Thread) -> R) -> Result<R, Busy> {
     thread.busy.set(Busy::InHook);
     // A handler on this thread must see the flag before anything that follows is half done.
     compiler_fence(SeqCst);
-    let result = f(thread);
-    compiler_fence(SeqCst);
-    thread.busy.set(Busy::No);
-    Ok(result)
+    Ok(thread)
 }
 
 /// Keeps this thread's allocations out of the ledger until dropped: for the tool's own work in
@@ -140,17 +137,24 @@ pub(super) fn close_books_of_threads_that_end() {
 /// and this runs again.
 unsafe extern "C" fn close_book(_: *mut libc::c_void) {
     // Inside the guard: a signal handler on this thread must not want the lock that it takes.
-    let _ = enter(|thread| {
-        if let Some(book) = thread.book.take() {
-            super::LEDGER.rows.close(book);
-            // Its rows are another thread's from now on.
-            // SAFETY: as in `row`.
-            unsafe { *thread.memo.get() = [NOTHING; MEMO] };
-        }
-    });
+    let Ok(thread) = enter() else { return };
+    if let Some(book) = thread.book.take() {
+        super::LEDGER.rows.close(book);
+        // Its rows are another thread's from now on.
+        // SAFETY: as in `row`.
+        unsafe { *thread.memo.get() = [NOTHING; MEMO] };
+    }
+    thread.leave();
 }
 
 impl Thread {
+    /// Ends what [`enter`] has begun.
+    #[inline(always)]
+    pub(super) fn leave(&self) {
+        compiler_fence(SeqCst);
+        self.busy.set(Busy::No);
+    }
+
     /// Where this thread counts; `None` if there was no room for it.
     #[inline]
     pub(super) fn book(&self, ledger: &'static Ledger) -> Option<&'static Book> {
@@ -331,18 +335,30 @@ mod tests {
 
     #[test]
     fn a_hook_is_not_entered_twice() {
-        let inner = enter(|_| enter(|_| 1));
-        assert_eq!(inner, Ok(Err(Busy::InHook)));
-        assert_eq!(enter(|_| 2), Ok(2));
+        let thread = enter().ok().unwrap();
+        assert_eq!(enter().err(), Some(Busy::InHook));
+        thread.leave();
+        assert_eq!(is_busy(), None);
+    }
+
+    /// Why this thread's calls are not recorded, if they are not.
+    fn is_busy() -> Option<Busy> {
+        match enter() {
+            Ok(thread) => {
+                thread.leave();
+                None
+            }
+            Err(busy) => Some(busy),
+        }
     }
 
     #[test]
     fn a_pause_ends_where_it_was_begun() {
         let outer = pause();
         drop(pause());
-        assert_eq!(enter(|_| ()), Err(Busy::Paused));
+        assert_eq!(is_busy(), Some(Busy::Paused));
         drop(outer);
-        assert_eq!(enter(|_| ()), Ok(()));
+        assert_eq!(is_busy(), None);
     }
 
     #[test]
@@ -351,15 +367,14 @@ mod tests {
         static LEDGER: Ledger = Ledger::new();
         #[inline(never)]
         fn here(birth: u32) -> OwnRow {
-            enter(|t| {
-                let book = LEDGER.rows.open().unwrap();
-                let row = t.row(&LEDGER, book, &SITES, birth);
-                // Not empty, so that it is not used for another.
-                row.unwrap().count(book, 1, 1);
-                LEDGER.rows.close(book);
-                row.unwrap()
-            })
-            .unwrap()
+            let thread = enter().ok().unwrap();
+            let book = LEDGER.rows.open().unwrap();
+            let row = thread.row(&LEDGER, book, &SITES, birth).unwrap();
+            // Not empty, so that it is not used for another.
+            row.count(book, 1, 1);
+            LEDGER.rows.close(book);
+            thread.leave();
+            row
         }
         let ids: Vec<_> = (0..3).map(|_| here(8)).collect();
         assert!(ids[0].id() == ids[1].id() && ids[1].id() == ids[2].id());
