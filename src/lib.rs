@@ -157,6 +157,11 @@ pub mod bench {
         crate::workloads::keras::build(path)
     }
 
+    /// Settles how stacks are walked, as a measured process does before its first cycle.
+    pub fn choose_unwinder() {
+        crate::heap::choose_unwinder();
+    }
+
     /// Bytes that the tool has mapped for itself in this process.
     pub fn ledger_bytes() -> u64 {
         crate::heap::mapped_bytes() as u64

@@ -66,39 +66,123 @@ fn unpack(word: u64) -> Option<Rule> {
     })
 }
 
-/// Walks outwards from `start`, and gives the return addresses, innermost first, to `found` until
-/// it refuses one. `read` gives the word at an address of the stack.
-pub(super) fn walk(
-    start: Registers,
-    read: impl Fn(usize) -> Option<usize>,
-    mut rule_at: impl FnMut(usize) -> Option<Rule>,
-    mut found: impl FnMut(usize) -> bool,
-) {
-    const WORD: usize = size_of::<usize>();
-    let Registers { pc, mut sp, mut bp } = start;
-    let mut at = pc;
-    while let Some(rule) = rule_at(at) {
+/// How a walk got from a frame to its caller.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Step {
+    /// The frame: where in its function it is, and its registers there.
+    pc: usize,
+    pub(super) sp: usize,
+    bp: usize,
+    /// Where the return address was read, and what it is.
+    ret_at: usize,
+    pub(super) ret: usize,
+    /// Where the caller's `rbp` was read, if it was, and what it is.
+    bp_at: Option<usize>,
+    caller_bp: usize,
+    from_bp: bool,
+    /// What `rbp` is in this frame decides where a caller's frame is.
+    needs_bp: bool,
+    /// Words that this and the steps of its callers depend on.
+    pub(super) words: usize,
+}
+
+/// A word of the stack that a walk depends on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Word {
+    at: usize,
+    is: usize,
+}
+
+impl Word {
+    pub(super) const NONE: Self = Self { at: 0, is: 0 };
+
+    /// Bits that differ from what is there now.
+    #[inline]
+    pub(super) fn differs(&self, now: impl FnOnce(usize) -> usize) -> usize {
+        now(self.at) ^ self.is
+    }
+}
+
+impl Step {
+    pub(super) const NONE: Self = Self {
+        pc: 0,
+        sp: 0,
+        bp: 0,
+        ret_at: 0,
+        ret: 0,
+        bp_at: None,
+        caller_bp: 0,
+        from_bp: false,
+        needs_bp: false,
+        words: 0,
+    };
+
+    /// The step from a frame; `None` where the walk ends. `read` gives the word at an address of the
+    /// stack.
+    pub(super) fn from(
+        frame: Registers,
+        read: impl Fn(usize) -> Option<usize>,
+        rule_at: impl FnOnce(usize) -> Option<Rule>,
+    ) -> Option<Self> {
+        const WORD: usize = size_of::<usize>();
+        let Registers { pc, sp, bp } = frame;
+        let rule = rule_at(pc)?;
         let base = if rule.from_bp { bp } else { sp };
         let cfa = base.wrapping_add_signed(rule.cfa as isize);
         if cfa <= sp {
             // A caller's frame is always above: anything else would loop.
-            return;
+            return None;
         }
-        let Some(ret) = read(cfa - WORD).filter(|&ret| ret != 0) else {
-            return;
-        };
-        if let Some(offset) = rule.saved_bp {
-            match read(cfa.wrapping_add_signed(offset as isize)) {
-                Some(saved) => bp = saved,
-                None => return,
+        let ret_at = cfa - WORD;
+        let ret = read(ret_at).filter(|&ret| ret != 0)?;
+        let bp_at = rule.saved_bp;
+        let bp_at = bp_at.map(|offset| cfa.wrapping_add_signed(offset as isize));
+        Some(Self {
+            pc,
+            sp,
+            bp,
+            ret_at,
+            ret,
+            bp_at,
+            caller_bp: match bp_at {
+                Some(at) => read(at)?,
+                None => bp,
+            },
+            from_bp: rule.from_bp,
+            needs_bp: true,
+            words: 0,
+        })
+    }
+
+    /// The frame that it leads to.
+    pub(super) fn caller(&self) -> Registers {
+        Registers {
+            // The call is before the address that it returns to, maybe in another row.
+            pc: self.ret - 1,
+            sp: self.ret_at + size_of::<usize>(),
+            bp: self.caller_bp,
+        }
+    }
+
+    /// With what is known once the step of its caller is: whether that needs this frame's `rbp`, or
+    /// what it has saved of the caller's. The words that it depends on are put behind the caller's.
+    pub(super) fn beneath(mut self, caller: Option<&Self>, words: &mut [Word]) -> Self {
+        let caller_needs = caller.is_none_or(|caller| caller.needs_bp);
+        self.needs_bp = self.from_bp || (self.bp_at.is_none() && caller_needs);
+        self.words = caller.map_or(0, |caller| caller.words);
+        let saved = self.bp_at.filter(|_| caller_needs);
+        for (at, is) in [(Some(self.ret_at), self.ret), (saved, self.caller_bp)] {
+            if let Some(at) = at {
+                words[self.words] = Word { at, is };
+                self.words += 1;
             }
         }
-        if !found(ret) {
-            return;
-        }
-        sp = cfa;
-        // The call is before the address that it returns to, maybe in another row.
-        at = ret - 1;
+        self
+    }
+
+    /// Whether it begins at this frame, as far as matters.
+    pub(super) fn is_from(&self, frame: Registers) -> bool {
+        (self.sp, self.pc) == (frame.sp, frame.pc) && (self.bp == frame.bp || !self.needs_bp)
     }
 }
 
@@ -287,22 +371,21 @@ fn rule_of(row: &UnwindTableRow<usize, OnStack>) -> Option<Rule> {
     })
 }
 
-/// Walks from `start` into `to`; the count, and whether there were more.
+/// Walks from `start` into `to`: the count.
 pub(super) fn walk_into(
     start: Registers,
     read: impl Fn(usize) -> Option<usize>,
     to: &mut [usize; MAX_FRAMES],
-) -> (usize, bool) {
-    let (mut count, mut cut) = (0, false);
-    walk(start, read, rule_at, |ret| {
-        cut = count == MAX_FRAMES;
-        if !cut {
-            to[count] = ret;
-            count += 1;
-        }
-        !cut
-    });
-    (count, cut)
+) -> usize {
+    let mut frame = start;
+    for (count, to) in to.iter_mut().enumerate() {
+        let Some(step) = Step::from(frame, &read, rule_at) else {
+            return count;
+        };
+        *to = step.ret;
+        frame = step.caller();
+    }
+    MAX_FRAMES
 }
 
 #[cfg(test)]
@@ -361,12 +444,31 @@ mod tests {
             sp: 0x1000,
             bp: 1,
         };
-        let mut found = Vec::new();
-        walk(start, read, rule, |ret| {
-            found.push(ret);
-            true
-        });
-        assert_eq!(found, [200, 300]);
+        let first = Step::from(start, read, rule).unwrap();
+        let second = Step::from(first.caller(), read, rule).unwrap();
+        assert_eq!([first.ret, second.ret], [200, 300]);
+        assert!(Step::from(second.caller(), read, rule).is_none());
+
+        // The second frame needs `rbp`, which the first has saved for it: what `rbp` is in the first
+        // does not matter.
+        let mut words = [Word::NONE; 4];
+        let second = second.beneath(None, &mut words);
+        let first = first.beneath(Some(&second), &mut words);
+        let other = |bp, from: Registers| Registers { bp, ..from };
+        assert!(first.is_from(other(2, start)));
+        assert!(second.is_from(first.caller()));
+        assert!(!second.is_from(other(2, first.caller())));
+        assert_eq!((second.words, first.words), (1, 3));
+        let differ = |stack: [usize; 7]| {
+            let now = |at: usize| stack[(at - 0x1000) / 8];
+            words[..first.words]
+                .iter()
+                .any(|word| word.differs(now) != 0)
+        };
+        assert!(!differ([9, 0x1020, 200, 9, 9, 300, 9]));
+        assert!(differ([0, 0x1021, 200, 0, 0, 300, 0]));
+        assert!(differ([0, 0x1020, 201, 0, 0, 300, 0]));
+        assert!(differ([0, 0x1020, 200, 0, 0, 301, 0]));
     }
 
     #[test]
@@ -383,6 +485,6 @@ mod tests {
             sp: 0x1000,
             bp: 0,
         };
-        walk(start, |_| Some(7), rule, |_| panic!("it did not go up"));
+        assert!(Step::from(start, |_| Some(7), rule).is_none());
     }
 }

@@ -8,6 +8,9 @@
 
 use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
+#[cfg(target_arch = "x86_64")]
+use super::cfi::{Step, Word};
+
 /// Frames kept of a stack. A deeper one is cut at its outer end, and the cut is recorded.
 pub(crate) const MAX_FRAMES: usize = 128;
 
@@ -45,6 +48,37 @@ pub(crate) struct Walk {
     pub(crate) cut: bool,
 }
 
+/// The steps of a thread's last walk by call frame information, outermost frame first.
+#[cfg(target_arch = "x86_64")]
+struct Steps {
+    len: usize,
+    last: [Step; MAX_FRAMES],
+    /// Those of a walk before it is known where they attach.
+    fresh: [Step; MAX_FRAMES],
+    /// What the steps depend on: each on so many of the first of these.
+    words: [Word; 2 * MAX_FRAMES],
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Steps {
+    /// How many of so many outer steps, from the outermost, still depend on the same words.
+    fn unchanged(&self, candidates: usize, stack: &impl Stack) -> usize {
+        // SAFETY: all of these words were inside when they were read; a stack's upper end does not
+        // move, and below a live frame it stays mapped.
+        let differs = |word: &Word| word.differs(|at| unsafe { stack.words(at).0 });
+        let words = &self.words[..self.last[candidates - 1].words];
+        // No early exit: the loads do not wait for each other.
+        match words.iter().fold(0, |all, word| all | differs(word)) {
+            0 => candidates,
+            _ => {
+                let same = words.iter().take_while(|word| differs(word) == 0).count();
+                let steps = self.last[..candidates].iter();
+                steps.take_while(|step| step.words <= same).count()
+            }
+        }
+    }
+}
+
 /// The last stack of a thread, outermost frame first.
 pub(crate) struct Remembered {
     len: usize,
@@ -59,6 +93,8 @@ pub(crate) struct Remembered {
     /// large array on a foreign thread's stack could overflow it.
     fresh: [Fresh; MAX_FRAMES],
     frames: [Frame; MAX_FRAMES],
+    #[cfg(target_arch = "x86_64")]
+    by_cfi: Steps,
 }
 
 /// Mixes one more return address into the hash of a stack: multiply and fold, as in wyhash
@@ -118,6 +154,13 @@ impl Remembered {
                 saved: 0,
             }; MAX_FRAMES],
             frames: [NONE; MAX_FRAMES],
+            #[cfg(target_arch = "x86_64")]
+            by_cfi: Steps {
+                len: 0,
+                last: [Step::NONE; MAX_FRAMES],
+                fresh: [Step::NONE; MAX_FRAMES],
+                words: [Word::NONE; 2 * MAX_FRAMES],
+            },
         }
     }
 
@@ -270,20 +313,59 @@ impl Remembered {
         Walk { hash, cut }
     }
 
-    /// The same by call frame information, where the chain of frame pointers is broken.
+    /// The same by call frame information, where the chain of frame pointers is broken: the steps of
+    /// the last walk are verified as frames are.
     #[cfg(target_arch = "x86_64")]
     pub(super) fn walk_by_cfi(&mut self, start: Registers, stack: impl Stack) -> Walk {
-        let mut found = [0; MAX_FRAMES];
-        let (len, cut) = super::cfi::walk_into(start, |at| Some(stack.read(at)?.0), &mut found);
-        let mut hash = 0;
-        for (frame, &ret) in self.frames.iter_mut().zip(found[..len].iter().rev()) {
-            hash = mix(hash, ret);
-            (frame.ret, frame.hash) = (ret, hash);
+        // Nothing may attach by frame pointers.
+        (self.kept, self.cut) = (0, true);
+        let steps = &mut self.by_cfi;
+        let mut frame = start;
+        let mut candidates = steps.len;
+        let (mut fresh, mut kept, mut cut) = (0, 0, false);
+        loop {
+            // Stacks grow downwards: inner frames have lower addresses.
+            while candidates > 0 && steps.last[candidates - 1].sp < frame.sp {
+                candidates -= 1;
+            }
+            if candidates > 0 && steps.last[candidates - 1].is_from(frame) {
+                candidates = steps.unchanged(candidates, &stack);
+                if candidates > 0 && steps.last[candidates - 1].is_from(frame) {
+                    kept = candidates;
+                    break;
+                }
+            }
+            let read = |at| Some(stack.read(at)?.0);
+            let Some(step) = Step::from(frame, read, super::cfi::rule_at) else {
+                break;
+            };
+            if fresh == MAX_FRAMES {
+                cut = true;
+                break;
+            }
+            steps.fresh[fresh] = step;
+            fresh += 1;
+            frame = step.caller();
         }
-        self.len = len;
-        // Nothing may attach to these: they have no addresses.
-        self.cut = true;
-        self.kept = 0;
+        if kept + fresh > MAX_FRAMES {
+            steps.len = 0;
+            return self.walk_by_cfi(start, stack);
+        }
+        let mut hash = match kept {
+            0 => 0,
+            _ => self.frames[kept - 1].hash,
+        };
+        for i in (0..fresh).rev() {
+            let caller = kept.checked_sub(1).map(|outer| steps.last[outer]);
+            let step = steps.fresh[i].beneath(caller.as_ref(), &mut steps.words);
+            hash = mix(hash, step.ret);
+            steps.last[kept] = step;
+            (self.frames[kept].ret, self.frames[kept].hash) = (step.ret, hash);
+            kept += 1;
+        }
+        // What is cut has no outer end that another walk may attach to.
+        steps.len = if cut { 0 } else { kept };
+        self.len = kept;
         Walk { hash, cut }
     }
 
@@ -392,7 +474,7 @@ pub(super) fn choose() -> Unwinder {
     let bounds = Bounds::of_this_thread();
     let mut by_cfi = [0; MAX_FRAMES];
     let reader = bounds.reader(registers.sp);
-    let (count, _) = cfi::walk_into(registers, |at| Some(reader.read(at)?.0), &mut by_cfi);
+    let count = cfi::walk_into(registers, |at| Some(reader.read(at)?.0), &mut by_cfi);
     let mut chain = Remembered::new();
     chain.walk(registers.bp, bounds.reader(registers.bp));
     let equal = chain
@@ -599,6 +681,7 @@ unsafe fn hold(frames: &[Frame]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::heap::spin::Spin;
 
     impl<F: Fn(usize) -> Option<Words>> Stack for F {
         fn is_inside(&self, at: usize) -> bool {
@@ -797,7 +880,8 @@ mod tests {
             );
             let registers = registers();
             let bounds = Bounds::of_this_thread();
-            let (mut chain, mut cfi) = (Remembered::new(), Remembered::new());
+            static BOTH: Spin<[Remembered; 2]> = Spin::new([Remembered::new(), Remembered::new()]);
+            let [chain, cfi] = &mut *BOTH.lock();
             chain.walk(registers.bp, bounds.reader(registers.bp));
             cfi.walk_by_cfi(registers, bounds.reader(registers.sp));
             let (chain, cfi): (Vec<_>, Vec<_>) = (chain.stack().collect(), cfi.stack().collect());
