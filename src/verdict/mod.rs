@@ -19,7 +19,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::report::bytes as rounded;
-use crate::statistics::Slope;
+use crate::statistics::{self, Slope};
 
 #[cfg(test)]
 mod corpus;
@@ -333,6 +333,21 @@ pub(crate) fn judge(series: &Series, terms: Terms) -> Judgement {
         (None, Some(f)) if f.verdict != Verdict::Cache => f,
         (None, _) => turnover(series, &by_generations, &troughs),
     };
+    if judged.verdict < Verdict::Growing {
+        // What is first in and first out may fall ever further behind: no generation stays.
+        let records = Rises::of_records(series, terms).judge();
+        if let Some(leak) = records.filter(|j| j.verdict == Verdict::Leak) {
+            return leak;
+        }
+    }
+    if judged.verdict == Verdict::Undecided && is_level(series, terms) {
+        let lately = n / 2;
+        let reason = format!(
+            "each new entry replaces an old one, whichever that is: as many blocks as ever in the \
+             last {lately} cycles"
+        );
+        return by_generations.so(Verdict::Cache, Rule::Replaced, reason);
+    }
     // A rest that seems to have stopped, or to come and go, may be several containers that double.
     if judged.verdict < Verdict::Undecided && rises::grows_by_halves(&series.bytes) {
         let more = n / 2;
@@ -345,6 +360,16 @@ pub(crate) fn judge(series: &Series, terms: Terms) -> Judgement {
             .after(more);
     }
     judged
+}
+
+/// Whether the number of blocks has not changed at all in the second half of the run, and their bytes
+/// do not rise.
+fn is_level(series: &Series, terms: Terms) -> bool {
+    let half = series.blocks.len() / 2;
+    let (blocks, bytes) = (&series.blocks[half..], &series.bytes[half..]);
+    2 * blocks.len() as u32 >= terms.horizon
+        && blocks.windows(2).all(|w| w[0] == w[1])
+        && statistics::rise_by_chance(bytes) > CALM
 }
 
 /// The worst growth that any of these rises alone allow to be called.
@@ -392,10 +417,21 @@ pub(crate) fn judge_level(before: u64, level: &[u64], terms: Terms) -> Judgement
     let by_troughs =
         || growth_of(&LEVEL_STRETCHES.map(|stretch| Rises::of_troughs(&series, stretch, terms)));
     let grows = judged.as_ref().is_some_and(|j| j.verdict.is_growth());
-    if let Some(judged) = (!grows).then(by_troughs).flatten() {
-        return judged;
-    }
+    let judged = (!grows).then(by_troughs).flatten().or(judged);
+    let is_swept = |j: &Judgement| {
+        let first = j.evidence.rises.first();
+        first.is_some_and(|&first| rises::is_swept(before, level, first))
+    };
     match judged {
+        Some(judged) if judged.verdict >= Verdict::Undecided && is_swept(&judged) => Judgement {
+            settled: true,
+            ..rises.so(
+                Verdict::Churn,
+                Rule::Young,
+                "it is swept now and then".into(),
+            )
+        },
+        Some(judged) if judged.verdict.is_growth() => judged,
         // One or two steps are what noise leaves.
         Some(judged) if rises.count() >= 3 => judged,
         _ => Judgement {
@@ -415,6 +451,9 @@ const TROUGHS: [u32; 2] = [1, 2];
 /// Chance below which troughs that rise keep a run from being called clean, and from ending.
 const RISING: f64 = 0.005;
 const MAY_RISE: f64 = 0.05;
+
+/// Chance above which bytes are held for level.
+const CALM: f64 = 0.1;
 
 /// Nothing stays: a cache that replaces, or churn.
 fn turnover(series: &Series, rises: &Rises, troughs: &[Rises; TROUGHS.len()]) -> Judgement {

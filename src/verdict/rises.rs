@@ -91,6 +91,25 @@ impl Rises {
         )
     }
 
+    /// By records alone, whatever dies: all that follows is more than anything before, all the time.
+    pub(super) fn of_records(series: &Series, terms: Terms) -> Self {
+        let mut rises = Self {
+            at: above_all_before(&series.bytes),
+            level: series.bytes.clone(),
+            bytes: floor_of(&series.bytes),
+            blocks: floor_of(&series.blocks),
+            boundaries: series.boundaries(),
+            certain: series.boundaries(),
+            quiet: 0,
+            by: RisesBy::Floor,
+            longest_life: 0,
+            terms,
+        };
+        rises.quiet = rises.boundaries - rises.last();
+        rises.keep_if_dense();
+        rises
+    }
+
     /// By troughs: what a stretch of so many cycles held at least, where that is more than any
     /// stretch before. What is kept may be copied now and then, so that none of it ever
     /// grows old, with room to spare that hides the floor; a stretch that is longer than the longest
@@ -239,19 +258,21 @@ impl Rises {
         let at = floor_steps(&series.bytes);
         let lowest = lowest_of_last(&series.bytes, SPARSEST as usize);
         let mut rises = Self::at_floor(series, terms, at, &lowest);
-        let quarter = |n: u32| {
-            let from = rises.first() + rises.span() * n / 4;
-            let to = rises.first() + rises.span() * (n + 1) / 4;
-            rises
-                .at
-                .iter()
-                .filter(|&&k| (from..to).contains(&k))
-                .count() as u32
-        };
-        if (0..4).any(|n| quarter(n) * SPARSEST * 4 < rises.span()) {
-            rises.at.clear();
-        }
+        rises.keep_if_dense();
         rises
+    }
+
+    /// Forgets the rises unless there is one in [`SPARSEST`] cycles all the time.
+    fn keep_if_dense(&mut self) {
+        let (first, span) = (self.first(), self.span());
+        let is_dense = |n: u32| {
+            let quarter = first + span * n / 4..first + span * (n + 1) / 4;
+            let here = self.at.iter().filter(|&k| quarter.contains(k)).count();
+            here as u32 * SPARSEST * 4 >= span
+        };
+        if !(0..4).all(is_dense) {
+            self.at.clear();
+        }
     }
 
     /// With these rises, as far as they are certain.
@@ -606,6 +627,24 @@ pub(super) fn grows_by_halves(level: &[u64]) -> bool {
     };
     let above = |a: u64, b: u64| a as f64 >= FACTOR * b as f64;
     first > 0 && above(second, first) && above(last, second)
+}
+
+/// Whether a level that has risen since a boundary, counted from 1, is in the middle of what it did
+/// before: it fell by half of its range at once, to what it was so many cycles ago, and has not risen
+/// for longer than that since.
+pub(super) fn is_swept(before: u64, level: &[u64], since: u32) -> bool {
+    let at = |k: usize| if k == 0 { before } else { level[k - 1] };
+    let (mut lowest, mut highest) = (before, before);
+    let (mut last, mut longest) = (0, 0);
+    for k in 1..=level.len() {
+        let fell = at(k - 1).saturating_sub(at(k));
+        if fell > 0 && 2 * fell >= highest - lowest {
+            let as_low = (0..k).rev().find(|&j| at(j) <= at(k)).unwrap_or(0);
+            (last, longest) = (k, longest.max(k - as_low));
+        }
+        (lowest, highest) = (lowest.min(at(k)), highest.max(at(k)));
+    }
+    last > 0 && since as usize >= last && level.len() - last <= longest
 }
 
 /// Whether there is reason to doubt that a count stays as it is.
