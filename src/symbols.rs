@@ -331,8 +331,8 @@ fn versioned(folder: &str) -> Option<&str> {
 
 /// The index of the blame frame: the innermost frame of the user's own code, what a macro wrote of
 /// it only where there is no other, else where the innermost dependency was entered (the function of
-/// its own that somebody else calls), else of whatever carried the allocation out (a thread pool, the standard library's
-/// thread start). `None` if no frame has a name.
+/// its own that somebody else calls), else the standard library's thread start, else of whatever
+/// carried the allocation out. `None` if no frame has a name.
 pub(crate) fn blame(stack: &[Frame]) -> Option<usize> {
     let of = |owner| stack.iter().position(|f| f.owner == owner);
     // `alloc` and `core` are on the way of every allocation and say nothing.
@@ -348,7 +348,16 @@ pub(crate) fn blame(stack: &[Frame]) -> Option<usize> {
     of(Owner::Own)
         .or_else(|| of(Owner::Generated))
         .or_else(|| Some(entered(stack, of(Owner::Dependency)?)))
+        .or_else(|| stack.iter().position(Frame::starts_thread))
         .or_else(|| stack.iter().position(carrier))
+}
+
+impl Frame {
+    /// Whether this is where the standard library begins a thread: what it keeps of each is of one
+    /// cause, whichever line of its own allocates it, and in whichever phase that is.
+    pub(crate) fn starts_thread(&self) -> bool {
+        self.owner == Owner::Standard && self.function.ends_with("::thread_start")
+    }
 }
 
 /// From a frame of a dependency outwards to the last one before another crate is reached.
@@ -451,6 +460,26 @@ mod tests {
             frame("gemm_common::other", gemm),
         ];
         assert_eq!(blame(&stack), Some(2));
+    }
+
+    #[test]
+    fn what_a_thread_keeps_of_itself_is_blamed_on_its_start() {
+        let std = "/rustc/1/library/std/src/sys";
+        let stack = [
+            frame(
+                "std::thread_info::set_current_info",
+                &format!("{std}/info.rs"),
+            ),
+            frame(
+                "<std::sys::thread::unix::Thread>::new::thread_start",
+                &format!("{std}/thread/unix.rs"),
+            ),
+        ];
+        assert_eq!(blame(&stack), Some(1));
+        assert!(stack[1].starts_thread() && !stack[0].starts_thread());
+        let mut own = stack.to_vec();
+        own.insert(0, frame("serving::work", "/srv/app/src/work.rs"));
+        assert_eq!(blame(&own), Some(0));
     }
 
     #[test]

@@ -95,7 +95,10 @@ impl Folding {
                 let site = journal.sites.get(&row.site);
                 let stack = site.map(|s| symbols.stack(&s.stack)).unwrap_or_default();
                 let blame = symbols::blame(&stack).map(|i| stack[i].clone());
-                let phase = Phase::from_number(row.phase);
+                let phase = match &blame {
+                    Some(frame) if frame.starts_thread() => Phase::Outside,
+                    _ => Phase::from_number(row.phase),
+                };
                 *by_blame.entry((blame.clone(), phase)).or_insert_with(|| {
                     groups.push(Group::new(blame, phase));
                     groups.len() - 1
