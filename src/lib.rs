@@ -157,9 +157,13 @@ pub mod bench {
         crate::workloads::keras::build(path)
     }
 
-    /// Settles how stacks are walked, as a measured process does before its first cycle.
-    pub fn choose_unwinder() {
-        crate::heap::choose_unwinder();
+    /// Settles how stacks are walked, as a measured process does before its first cycle, and says
+    /// how: `frame pointers` or `cfi`.
+    pub fn choose_unwinder() -> &'static str {
+        match crate::heap::choose_unwinder() {
+            crate::heap::Unwinder::FramePointers => "frame pointers",
+            crate::heap::Unwinder::Cfi => "cfi",
+        }
     }
 
     /// Bytes that the tool has mapped for itself in this process.

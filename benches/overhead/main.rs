@@ -140,6 +140,7 @@ fn main() {
     let block = of("block", 0, 0);
     println!("\nledger memory for each of 1,000,000 live blocks: {block:.1} bytes\n");
     let peers = peers::compare([of("ledger", 15, 1), of("ledger", 15, 2)]);
+    let by_cfi = peers::without_frame_pointers();
     let models = models::models();
     let ratio = |name, to, depth, threads| of(name, depth, threads) / of(to, depth, threads);
     print!(
@@ -152,6 +153,9 @@ fn main() {
         ratio("off", "bare", 15, 1),
         ratio("dhat", "ledger", 15, 1),
     );
+    if let Some(ratio) = by_cfi {
+        print!(", by cfi/bare {ratio:.2}");
+    }
     for (name, [one, two]) in peers {
         print!(", {name} / ledger {one:.1} and {two:.1}");
     }

@@ -91,7 +91,7 @@ const PEERS: &[Peer] = &[
 /// on one thread and on two; gives those ratios by name.
 pub fn compare(ledger: [f64; 2]) -> Vec<(String, [f64; 2])> {
     println!("other tools, the same program at depth 15 (lowest of {TURNS} turns)");
-    let Some(programs) = build() else {
+    let Some(programs) = build("peers", None) else {
         println!("left out: benches/peers does not build here\n");
         return Vec::new();
     };
@@ -100,7 +100,7 @@ pub fn compare(ledger: [f64; 2]) -> Vec<(String, [f64; 2])> {
     let mut lowest: Vec<Option<[f64; 2]>> = vec![None; PEERS.len()];
     for _ in 0..TURNS {
         for (peer, lowest) in PEERS.iter().zip(&mut lowest) {
-            let Some(nanos) = peer.run(&programs, &folder) else {
+            let Some(nanos) = nanos_of(&mut peer.command(&programs, &folder, &[])) else {
                 continue;
             };
             let least = lowest.get_or_insert(nanos);
@@ -130,11 +130,45 @@ pub fn compare(ledger: [f64; 2]) -> Vec<(String, [f64; 2])> {
     ratios
 }
 
+/// What the ledger costs in a build without frame pointers, as a multiple of the bare allocator;
+/// `None` if it does not build.
+pub fn without_frame_pointers() -> Option<f64> {
+    let programs = build("without-frame-pointers", Some("-C force-frame-pointers=no"))?;
+    let folder = std::env::temp_dir();
+    let run = |arguments: &'static [&'static str], heap| {
+        let peer = Peer {
+            name: "",
+            version: Version::Crate("afterdrop"),
+            program: "without_frame_pointers",
+            under: &[],
+            malloc_conf: "",
+            pairs: 100_000,
+        };
+        let command = peer.command(&programs, &folder, arguments);
+        nanos_of(command.env("AFTERDROP_HEAP", heap))
+    };
+    let (mut bare, mut ledger) = (f64::INFINITY, f64::INFINITY);
+    for _ in 0..TURNS {
+        bare = bare.min(run(&["bare"], "")?[0]);
+        ledger = ledger.min(run(&["ledger"], "jemalloc")?[0]);
+    }
+    println!(
+        "without frame pointers, by call frame information: {ledger:.1} ns at depth 15, bare {bare:.1}\n"
+    );
+    Some(ledger / bare)
+}
+
 /// Builds the programs, and gives the folder that they are in.
-fn build() -> Option<PathBuf> {
+fn build(name: &str, rustflags: Option<&str>) -> Option<PathBuf> {
     let crate_folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers");
-    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers");
-    let built = Command::new("cargo")
+    let target = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("target")
+        .join(name);
+    let mut command = Command::new("cargo");
+    if let Some(flags) = rustflags {
+        command.env("RUSTFLAGS", flags);
+    }
+    let built = command
         .args([
             "build",
             "--release",
@@ -149,8 +183,8 @@ fn build() -> Option<PathBuf> {
 }
 
 impl Peer {
-    /// Nanoseconds on one thread and on two; `None` if the tool is not there.
-    fn run(&self, programs: &Path, folder: &Path) -> Option<[f64; 2]> {
+    /// How the program is run, with these arguments behind the number of pairs.
+    fn command(&self, programs: &Path, folder: &Path, arguments: &[&str]) -> Command {
         let program = programs.join(self.program);
         let mut command = match self.under {
             [] => Command::new(program),
@@ -162,19 +196,24 @@ impl Peer {
                 command
             }
         };
-        let output = command
+        command
             .arg(self.pairs.to_string())
-            .env("_RJEM_MALLOC_CONF", self.malloc_conf)
-            .output()
-            .ok()?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        // The tools print as well.
-        let of = |threads: &str| {
-            let mut lines = text.lines().filter_map(|line| line.split_once(' '));
-            lines.find_map(|(n, nanos)| (n == threads).then(|| nanos.parse().ok())?)
-        };
-        of("1").zip(of("2")).map(<[f64; 2]>::from)
+            .args(arguments)
+            .env("_RJEM_MALLOC_CONF", self.malloc_conf);
+        command
     }
+}
+
+/// Nanoseconds on one thread and on two; `None` if the tool is not there.
+fn nanos_of(command: &mut Command) -> Option<[f64; 2]> {
+    let output = command.output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    // The tools print as well.
+    let of = |threads: &str| {
+        let mut lines = text.lines().filter_map(|line| line.split_once(' '));
+        lines.find_map(|(n, nanos)| (n == threads).then(|| nanos.parse().ok())?)
+    };
+    of("1").zip(of("2")).map(<[f64; 2]>::from)
 }
 
 impl Version {
