@@ -1,5 +1,8 @@
 //! 100 cycles of each Burn model, with the ledger and without.
 
+#[cfg(feature = "burn")]
+use std::process::Command;
+
 /// Time of 100 cycles of each Burn model with the ledger, as a multiple of that without.
 #[cfg(feature = "burn")]
 pub fn models() -> Vec<(String, f64)> {

@@ -133,7 +133,10 @@ pub fn compare(ledger: [f64; 2]) -> Vec<(String, [f64; 2])> {
 /// What the ledger costs in a build without frame pointers, as a multiple of the bare allocator;
 /// `None` if it does not build.
 pub fn without_frame_pointers() -> Option<f64> {
-    let programs = build("without-frame-pointers", Some("-C force-frame-pointers=no"))?;
+    let programs = build(
+        "peers-without-frame-pointers",
+        Some("-C force-frame-pointers=no"),
+    )?;
     let folder = std::env::temp_dir();
     let run = |arguments: &'static [&'static str], heap| {
         let peer = Peer {
@@ -144,7 +147,7 @@ pub fn without_frame_pointers() -> Option<f64> {
             malloc_conf: "",
             pairs: 100_000,
         };
-        let command = peer.command(&programs, &folder, arguments);
+        let mut command = peer.command(&programs, &folder, arguments);
         nanos_of(command.env("AFTERDROP_HEAP", heap))
     };
     let (mut bare, mut ledger) = (f64::INFINITY, f64::INFINITY);

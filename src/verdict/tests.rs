@@ -515,3 +515,99 @@ fn a_level_that_rises_beneath_what_comes_and_goes_grows() {
         assert!(!judged.verdict.is_growth(), "{}", judged.reason);
     }
 }
+
+#[test]
+fn a_queue_that_falls_behind_is_a_leak_however_long_the_run() {
+    // Three in, two out, the oldest first: what is taken out has waited ever longer.
+    for n in [120, 200, 400_u32] {
+        let mut taken = (1..=n).flat_map(|k| [k, k]);
+        let _ = taken.next();
+        let lives: Vec<Life> = (1..=n)
+            .flat_map(|k| [k; 3])
+            .map(|born| (born, taken.next().filter(|&k| k > born), 1000))
+            .collect();
+        let judged = judge(&series(n, lives), Terms::fixed(64));
+        assert_eq!(
+            judged.verdict,
+            Verdict::Leak,
+            "{n} cycles: {}",
+            judged.reason
+        );
+        let slope = judged.bytes_per_cycle.unwrap().value;
+        assert!((900.0..1100.0).contains(&slope), "{n} cycles: {slope}");
+    }
+    // One that is emptied for good within the horizon is none.
+    let lives = (1..=40).map(|k| (k, Some(k + k / 2 + 1), 1000));
+    let judged = judge(&series(200, lives.collect::<Vec<_>>()), Terms::fixed(64));
+    assert!(!judged.verdict.is_growth(), "{}", judged.reason);
+}
+
+#[test]
+fn a_level_that_is_swept_within_the_horizon_never_grows() {
+    for every in [10, 40, 55, 63_u64] {
+        for n in (70..300_u64).step_by(11) {
+            let level: Vec<u64> = (1..=n).map(|k| 9 + k % every).collect();
+            let judged = judge_level(9, &level, Terms::fixed(64));
+            assert!(
+                judged.verdict < Verdict::Undecided,
+                "every {every}, {n} cycles: {}",
+                judged.reason
+            );
+            // A sweep that leaves one of each cycle behind hides nothing.
+            let level: Vec<u64> = (1..=n).map(|k| 9 + k % every + k).collect();
+            let judged = judge_level(9, &level, Terms::fixed(64));
+            let what = format!("every {every}, {n} cycles: {}", judged.reason);
+            assert!(
+                n < 2 * every || judged.verdict >= Verdict::Undecided,
+                "{what}"
+            );
+            assert!(n < 4 * every || judged.verdict.is_growth(), "{what}");
+        }
+    }
+}
+
+#[test]
+fn a_noisy_line_hides_nothing_of_what_others_hand_to_each_other() {
+    let terms = Terms::fixed(64);
+    for seed in 1..=20 {
+        let mut random = crate::random::Random::new(seed);
+        let mut judged = |until: u32| {
+            let [one, other] = handed_over(192, 3, until);
+            let noise = (1..=192).map(|k| (k, Some(k + 1), random.below(200_000)));
+            let lines = [one, noise.collect(), other];
+            let sites = lines.map(|lives: Vec<Life>| series(192, lives));
+            let mut judged: Vec<Judgement> = sites.iter().map(|s| judge(s, terms)).collect();
+            judge_handed_over(&mut judged, &sites, terms);
+            judged.into_iter().max_by_key(|j| j.verdict).unwrap()
+        };
+        let leak = judged(192);
+        assert_eq!(leak.verdict, Verdict::Leak, "{seed}: {}", leak.reason);
+        let stopped = judged(60);
+        assert!(!stopped.verdict.is_growth(), "{seed}: {}", stopped.reason);
+    }
+}
+
+#[test]
+fn a_container_that_many_lines_grow_is_not_clean_while_it_may_go_on() {
+    let terms = Terms::fixed(64);
+    for many in [2, 3, 5] {
+        for seed in 1..=20 {
+            let mut random = crate::random::Random::new(seed);
+            let mut lines = vec![Vec::new(); many];
+            let (mut room, mut born, mut line) = (0_u64, 1, 0);
+            for k in 1..=192_u32 {
+                if u64::from(k) * 20 > room {
+                    lines[line].push((born, Some(k), room));
+                    (room, born, line) = (2 * u64::from(k) * 20, k, random.index(many));
+                }
+            }
+            lines[line].push((born, None, room));
+            let sites: Vec<Series> = lines.into_iter().map(|lives| series(192, lives)).collect();
+            let mut judged: Vec<Judgement> = sites.iter().map(|s| judge(s, terms)).collect();
+            judge_handed_over(&mut judged, &sites, terms);
+            let worst = judged.iter().max_by_key(|j| j.verdict).unwrap();
+            let what = (many, seed, &worst.reason);
+            assert!(worst.verdict >= Verdict::Undecided, "{what:?}");
+        }
+    }
+}
