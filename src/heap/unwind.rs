@@ -176,6 +176,10 @@ impl Remembered {
     #[inline]
     fn unchanged(&self, innermost: usize, stack: &impl Stack) -> usize {
         let frames = &self.frames[..=innermost];
+        // SAFETY: as in `walk_in_place`: the innermost is that of a live frame.
+        if unsafe { stack.holds(frames) } {
+            return frames.len();
+        }
         frames
             .iter()
             .take_while(|f| stack.read(f.at) == Some((f.saved, f.ret)))
