@@ -225,7 +225,7 @@ impl Thread {
     /// Walks the running function's stack: inlined into the hook, whose frame the walk begins with.
     #[inline(always)]
     fn walk(&self, stack: &mut Remembered) -> Walk {
-        match stack.walk_in_place(unwind::frame_pointer(), &Remaining) {
+        match stack.walk_on(unwind::frame_pointer(), &Remaining) {
             Some(hash) => Walk { hash, cut: false },
             None => self.walk_anew(stack, unwind::registers()),
         }

@@ -16,6 +16,12 @@ pub(crate) const MAX_FRAMES: usize = 128;
 
 const WORD: usize = size_of::<usize>();
 
+/// Innermost frames that are read anew before it is looked for where the stack attaches.
+const MOST_ANEW: usize = 16;
+
+/// Once in so many walks it is tried whether more frames are those of the walk before.
+const TRIED_EVERY: u8 = 64;
+
 /// One frame of the remembered stack.
 #[derive(Clone, Copy)]
 #[repr(C, align(32))]
@@ -28,6 +34,41 @@ pub(crate) struct Frame {
     at: usize,
     /// Hash of the return addresses from the outermost frame to this one.
     hash: u64,
+}
+
+/// Reads the words of frames anew that lie where they lay, from `first` to the one that they attach to,
+/// and gives the hash of them all. `None` if they lie elsewhere.
+#[inline(always)]
+fn rewrite(
+    frames: &mut [Frame],
+    first: usize,
+    attached: &Frame,
+    stack: &impl Stack,
+) -> Option<u64> {
+    let mut at = first;
+    for f in frames.iter_mut().rev() {
+        if f.at != at {
+            return None;
+        }
+        // SAFETY: it was inside when it was remembered, and a stack's upper end does not move; it is
+        // not below `first`, which is live, because remembered frames lie in order (tests:
+        // `frames_are_kept_from_the_highest_address_down`).
+        let (saved, ret) = unsafe { stack.words(at) };
+        if ret == 0 {
+            return None;
+        }
+        (f.saved, f.ret) = (saved, ret);
+        at = saved;
+    }
+    if at != attached.at {
+        return None;
+    }
+    let mut hash = attached.hash;
+    for f in frames {
+        hash = mix(hash, f.ret);
+        f.hash = hash;
+    }
+    Some(hash)
 }
 
 /// A frame before it is known where it attaches.
@@ -84,10 +125,10 @@ pub(crate) struct Remembered {
     len: usize,
     /// The last walk was cut: its outer end is not the stack's, so nothing may attach to it.
     cut: bool,
-    /// Outer frames of the last walk that are taken to be those of the next: as many as were when the
-    /// guess was last wrong, and one more now and then. 0 if nothing may attach.
+    /// Outer frames of the last walk that are taken to be those of the next: as many as were each time
+    /// that the guess was wrong, and more now and then. 0 if nothing may attach.
     kept: usize,
-    /// Walks since the guess was last changed, of 256.
+    /// Walks that went on from there, modulo 256.
     walks: u8,
     /// Innermost frames of a walk before it is known where they attach; kept here because a
     /// large array on a foreign thread's stack could overflow it.
@@ -176,7 +217,7 @@ impl Remembered {
     #[inline]
     fn unchanged(&self, innermost: usize, stack: &impl Stack) -> usize {
         let frames = &self.frames[..=innermost];
-        // SAFETY: as in `walk_in_place`: the innermost is that of a live frame.
+        // SAFETY: as in `walk_on`: the innermost is that of a live frame.
         if unsafe { stack.holds(frames) } {
             return frames.len();
         }
@@ -191,54 +232,74 @@ impl Remembered {
     /// The same words always give the same hash, whatever was remembered before.
     #[inline]
     pub(crate) fn walk(&mut self, first: usize, stack: impl Stack) -> Walk {
-        match self.walk_in_place(first, &stack) {
+        match self.walk_on(first, &stack) {
             Some(hash) => Walk { hash, cut: false },
             None => self.walk_anew(first, stack),
         }
     }
 
-    /// The hash, if the frames lie where the remembered ones do, and all but the innermost few hold
-    /// the same words: the usual case. Those few are read anew without a look at what they were, so
-    /// that nothing depends on which of them have changed. Otherwise what is remembered is cut to
-    /// what may still be true of it.
+    /// The hash, if the outer frames hold the same words, all but the innermost few: the usual case.
+    /// Those few are read anew, wherever they lie, without a look at what was there before, so that
+    /// nothing depends on which of them have changed. Otherwise nothing is done.
     // Apart, so that the thread's state is at a plain address and not at a thread-local one.
     #[inline(never)]
-    pub(super) fn walk_in_place(&mut self, first: usize, stack: &impl Stack) -> Option<u64> {
-        let (len, kept) = (self.len, self.kept);
-        if kept == 0 || kept >= len || len > MAX_FRAMES {
+    pub(super) fn walk_on(&mut self, first: usize, stack: &impl Stack) -> Option<u64> {
+        let kept = self.kept;
+        if kept == 0 || kept > self.len || self.len > MAX_FRAMES {
             return None;
         }
-        self.len = kept;
-        let (outer, inner) = self.frames[..len].split_at_mut(kept);
-        let mut at = first;
-        for f in inner.iter_mut().rev() {
-            if f.at != at {
+        let len = core::mem::replace(&mut self.len, kept);
+        let (outer, inner) = self.frames.split_at_mut(kept);
+        let attached = &outer[kept - 1];
+        if let Some(hash) = rewrite(&mut inner[..len - kept], first, attached, stack) {
+            // SAFETY: below.
+            if !unsafe { stack.holds(outer) } {
                 return None;
             }
-            // SAFETY: it was inside when it was remembered, and a stack's upper end does not move;
-            // it is not below `first`, which is live, because remembered frames lie in order (tests:
+            self.len = len;
+            self.walks = self.walks.wrapping_add(1);
+            if self.walks.is_multiple_of(TRIED_EVERY) {
+                self.kept = (kept + len) / 2;
+            }
+            return Some(hash);
+        }
+        let mut at = first;
+        let mut fresh = 0;
+        let room = inner.len().min(MOST_ANEW);
+        while at < attached.at {
+            if fresh == room || !at.is_multiple_of(WORD) {
+                return None;
+            }
+            // SAFETY: between `first`, which is live, and a remembered frame, which was inside when it
+            // was read; a stack's upper end does not move (tests:
             // `frames_are_kept_from_the_highest_address_down`).
             let (saved, ret) = unsafe { stack.words(at) };
-            if ret == 0 {
+            if ret == 0 || saved <= at {
                 return None;
             }
-            (f.saved, f.ret) = (saved, ret);
+            self.fresh[fresh] = Fresh { at, ret, saved };
+            fresh += 1;
             at = saved;
         }
-        let attached = &outer[kept - 1];
         // SAFETY: as above.
-        if attached.at != at || !unsafe { stack.holds(outer) } {
+        if at != attached.at || !unsafe { stack.holds(outer) } {
             return None;
         }
         let mut hash = attached.hash;
-        for f in inner {
-            hash = mix(hash, f.ret);
-            f.hash = hash;
+        for (f, &Fresh { at, ret, saved }) in inner.iter_mut().zip(self.fresh[..fresh].iter().rev())
+        {
+            hash = mix(hash, ret);
+            *f = Frame {
+                saved,
+                ret,
+                at,
+                hash,
+            };
         }
-        self.len = len;
+        self.len = kept + fresh;
         self.walks = self.walks.wrapping_add(1);
-        if self.walks == 0 {
-            self.kept = (kept + 1).min(len - 1);
+        if self.walks.is_multiple_of(TRIED_EVERY) {
+            self.kept = kept + fresh / 2;
         }
         Some(hash)
     }
@@ -309,11 +370,12 @@ impl Remembered {
         }
         self.len = kept;
         self.cut = cut;
-        self.kept = match cut {
-            true => 0,
-            false => kept.saturating_sub(fresh.max(1)),
+        let attached = kept - fresh;
+        self.kept = match self.kept {
+            _ if cut => 0,
+            0 => attached,
+            before => before.min(attached),
         };
-        self.walks = 0;
         Walk { hash, cut }
     }
 
