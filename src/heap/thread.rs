@@ -225,10 +225,14 @@ impl Thread {
     /// Walks the running function's stack: inlined into the hook, whose frame the walk begins with.
     #[inline(always)]
     fn walk(&self, stack: &mut Remembered) -> Walk {
-        match stack.walk_on(unwind::frame_pointer(), &Remaining) {
-            Some(hash) => Walk { hash, cut: false },
-            None => self.walk_anew(stack, unwind::registers()),
+        let (sp, bp) = unwind::stack_and_frame();
+        if unwinder() == Unwinder::FramePointers && self.bounds.get().is_live(sp, bp) {
+            // SAFETY: all frames that are remembered were inside these bounds.
+            if let Some(hash) = unsafe { stack.walk_on(bp, &Remaining) } {
+                return Walk { hash, cut: false };
+            }
         }
+        self.walk_anew(stack, unwind::registers())
     }
 
     #[inline(never)]

@@ -232,7 +232,11 @@ impl Remembered {
     /// The same words always give the same hash, whatever was remembered before.
     #[inline]
     pub(crate) fn walk(&mut self, first: usize, stack: impl Stack) -> Walk {
-        match self.walk_on(first, &stack) {
+        // SAFETY: it may be read.
+        let known = stack
+            .is_inside(first)
+            .then(|| unsafe { self.walk_on(first, &stack) });
+        match known.flatten() {
             Some(hash) => Walk { hash, cut: false },
             None => self.walk_anew(first, stack),
         }
@@ -241,9 +245,13 @@ impl Remembered {
     /// The hash, if the outer frames hold the same words, all but the innermost few: the usual case.
     /// Those few are read anew, wherever they lie, without a look at what was there before, so that
     /// nothing depends on which of them have changed. Otherwise nothing is done.
+    ///
+    /// # Safety
+    /// `first` is on the live part of the stack that is remembered ([`Bounds::is_live`]), or beyond
+    /// its upper end.
     // Apart, so that the thread's state is at a plain address and not at a thread-local one.
     #[inline(never)]
-    pub(super) fn walk_on(&mut self, first: usize, stack: &impl Stack) -> Option<u64> {
+    pub(super) unsafe fn walk_on(&mut self, first: usize, stack: &impl Stack) -> Option<u64> {
         let kept = self.kept;
         if kept == 0 || kept > self.len || self.len > MAX_FRAMES {
             return None;
@@ -270,8 +278,8 @@ impl Remembered {
             if fresh == room || !at.is_multiple_of(WORD) {
                 return None;
             }
-            // SAFETY: between `first`, which is live, and a remembered frame, which was inside when it
-            // was read; a stack's upper end does not move (tests:
+            // SAFETY: between `first`, which is live as the caller promises, and a remembered frame,
+            // which was inside when it was read; a stack's upper end does not move (tests:
             // `frames_are_kept_from_the_highest_address_down`).
             let (saved, ret) = unsafe { stack.words(at) };
             if ret == 0 || saved <= at {
@@ -453,25 +461,33 @@ pub(super) struct Registers {
     pub(super) bp: usize,
 }
 
-/// The running function's frame pointer.
+/// The running function's stack pointer and frame pointer; the latter is anything, in a build without.
 #[inline(always)]
-pub(super) fn frame_pointer() -> usize {
-    let bp: usize;
+pub(super) fn stack_and_frame() -> (usize, usize) {
+    let (sp, bp): (usize, usize);
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: copies a register, touches neither memory nor flags.
+    // SAFETY: copies registers, touches neither memory nor flags.
     unsafe {
-        core::arch::asm!("mov {}, rbp", out(reg) bp, options(nomem, nostack, preserves_flags));
+        core::arch::asm!(
+            "mov {}, rsp", "mov {}, rbp",
+            out(reg) sp, out(reg) bp,
+            options(nomem, nostack, preserves_flags)
+        );
     }
     #[cfg(target_arch = "aarch64")]
     // SAFETY: as above.
     unsafe {
-        core::arch::asm!("mov {}, x29", out(reg) bp, options(nomem, nostack, preserves_flags));
+        core::arch::asm!(
+            "mov {}, sp", "mov {}, x29",
+            out(reg) sp, out(reg) bp,
+            options(nomem, nostack, preserves_flags)
+        );
     }
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     {
-        bp = 0;
+        (sp, bp) = (0, 0);
     }
-    bp
+    (sp, bp)
 }
 
 /// The running function's registers.
@@ -607,6 +623,13 @@ impl Bounds {
                 Self::UNKNOWN
             }
         }
+    }
+
+    /// Whether frames may be read from `bp` upwards, to one that was inside these bounds: `sp` is the
+    /// stack pointer of now, and on this stack, and `bp` is not below it.
+    #[inline]
+    pub(super) fn is_live(self, sp: usize, bp: usize) -> bool {
+        self.low <= sp && sp <= bp
     }
 
     /// Reads the two words of frames between `live`, an address in a live frame, and the stack's
@@ -958,6 +981,23 @@ mod tests {
             );
         }
         compare(10);
+    }
+
+    #[test]
+    fn a_frame_pointer_that_is_none_is_not_followed() {
+        let bounds = Bounds {
+            low: 0x1000,
+            high: 0x9000,
+        };
+        assert!(bounds.is_live(0x4000, 0x4000) && bounds.is_live(0x4000, 0x5000));
+        for (sp, bp) in [
+            (0x4000, 1),
+            (0x4000, 0x3ff8),
+            (0x800, 0x4000),
+            (0x800, 0x900),
+        ] {
+            assert!(!bounds.is_live(sp, bp), "{sp:x} {bp:x}");
+        }
     }
 
     #[test]
