@@ -160,13 +160,21 @@ pub(crate) trait Stack {
     ///
     /// # Safety
     /// It is inside, or between two that are, and aligned as a frame is.
-    unsafe fn words(&self, at: usize) -> Words;
+    #[inline]
+    unsafe fn words(&self, at: usize) -> Words {
+        // SAFETY: the caller's promise.
+        unsafe { words(at) }
+    }
 
     /// Whether all of these frames, the outermost first, still hold the same words.
     ///
     /// # Safety
     /// As [`Stack::words`], for each of them.
-    unsafe fn holds(&self, frames: &[Frame]) -> bool;
+    #[inline]
+    unsafe fn holds(&self, frames: &[Frame]) -> bool {
+        // SAFETY: the caller's promise.
+        unsafe { hold(frames) }
+    }
 
     /// The two words of the frame at an address, or `None` where they must not be read.
     #[inline]
@@ -260,15 +268,11 @@ impl Remembered {
         let (outer, inner) = self.frames.split_at_mut(kept);
         let attached = &outer[kept - 1];
         if let Some(hash) = rewrite(&mut inner[..len - kept], first, attached, stack) {
-            // SAFETY: below.
+            // SAFETY: all of them were inside when they were remembered, above `first`, which is live.
             if !unsafe { stack.holds(outer) } {
                 return None;
             }
-            self.len = len;
-            self.walks = self.walks.wrapping_add(1);
-            if self.walks.is_multiple_of(TRIED_EVERY) {
-                self.kept = (kept + len) / 2;
-            }
+            self.went_on(len);
             return Some(hash);
         }
         let mut at = first;
@@ -289,7 +293,7 @@ impl Remembered {
             fresh += 1;
             at = saved;
         }
-        // SAFETY: as above.
+        // SAFETY: as where the words are read.
         if at != attached.at || !unsafe { stack.holds(outer) } {
             return None;
         }
@@ -304,12 +308,18 @@ impl Remembered {
                 hash,
             };
         }
-        self.len = kept + fresh;
+        self.went_on(kept + fresh);
+        Some(hash)
+    }
+
+    /// Ends a walk that went on from the frames that were kept, with so many in all.
+    #[inline]
+    fn went_on(&mut self, len: usize) {
+        self.len = len;
         self.walks = self.walks.wrapping_add(1);
         if self.walks.is_multiple_of(TRIED_EVERY) {
-            self.kept = kept + fresh / 2;
+            self.kept = usize::midpoint(self.kept, len);
         }
-        Some(hash)
     }
 
     /// Walks until the stack attaches to a remembered frame, or to its end.
@@ -659,18 +669,6 @@ impl Stack for Reader {
         // One comparison for both ends: an address below `low` wraps to a large distance.
         at.wrapping_sub(self.low) <= self.span && at.is_multiple_of(WORD)
     }
-
-    #[inline]
-    unsafe fn words(&self, at: usize) -> Words {
-        // SAFETY: the caller's promise.
-        unsafe { words(at) }
-    }
-
-    #[inline]
-    unsafe fn holds(&self, frames: &[Frame]) -> bool {
-        // SAFETY: the caller's promise.
-        unsafe { hold(frames) }
-    }
 }
 
 /// This thread's stack, of which nothing is read but what was inside its bounds before.
@@ -681,18 +679,6 @@ impl Stack for Remaining {
     #[inline]
     fn is_inside(&self, _: usize) -> bool {
         false
-    }
-
-    #[inline]
-    unsafe fn words(&self, at: usize) -> Words {
-        // SAFETY: the caller's promise.
-        unsafe { words(at) }
-    }
-
-    #[inline]
-    unsafe fn holds(&self, frames: &[Frame]) -> bool {
-        // SAFETY: the caller's promise.
-        unsafe { hold(frames) }
     }
 }
 

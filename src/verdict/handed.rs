@@ -18,41 +18,35 @@ const AGAINST: f64 = 3.0;
 /// against each other: what one holds less another holds more. Of growth the site that holds the
 /// most of it lately is named.
 pub(crate) fn judge_handed_over(judgements: &mut [Judgement], series: &[Series], terms: Terms) {
-    let turns_over = |j: &Judgement| matches!(j.evidence.rule, Rule::Young | Rule::Replaced);
-    let mut members: Vec<usize> = (0..judgements.len())
-        .filter(|&i| turns_over(&judgements[i]) && !series[i].generations.is_empty())
-        .collect();
-    members.sort_by_key(|&i| std::cmp::Reverse(held_lately(&series[i])));
-    let all = members.clone();
-    members.truncate(MOST_COMPARED);
-    let apart = groups_of(&members, series);
-    let apart = apart.into_iter().filter(|group| group.len() < all.len());
-    for group in [all.clone()].into_iter().chain(apart) {
-        if group.len() > 1 && turns_over(&judgements[group[0]]) {
-            judge_group(&group, judgements, series, terms);
+    let turn_over = [Rule::Young, Rule::Replaced];
+    let mut all = members(judgements, series, &turn_over);
+    all.sort_by_key(|&i| std::cmp::Reverse(held_lately(&series[i])));
+    let apart = groups_of(&all[..all.len().min(MOST_COMPARED)], series);
+    let apart = apart.iter().filter(|group| group.len() < all.len());
+    for group in std::iter::once(&all).chain(apart) {
+        if group.len() > 1 && turn_over.contains(&judgements[group[0]].evidence.rule) {
+            judge_group(group, judgements, series, terms);
         }
     }
     judge_container(judgements, series, terms);
+}
+
+/// The sites on which one of these rules has decided, and that something was born at.
+fn members(judgements: &[Judgement], series: &[Series], rules: &[Rule]) -> Vec<usize> {
+    (0..judgements.len())
+        .filter(|&i| rules.contains(&judgements[i].evidence.rule))
+        .filter(|&i| !series[i].generations.is_empty())
+        .collect()
 }
 
 /// A container that grows by factors is too seldom handed on for its lines to change against each
 /// other, and at most of them it seems to have been full once, or never to have been: all that does
 /// not grow is looked at as if it were one container.
 fn judge_container(judgements: &mut [Judgement], series: &[Series], terms: Terms) {
-    let bounded = |j: &Judgement| {
-        matches!(
-            j.evidence.rule,
-            Rule::Young | Rule::Replaced | Rule::Stopped
-        )
-    };
-    let members = (0..judgements.len()).filter(|&i| bounded(&judgements[i]));
-    let members: Vec<usize> = members
-        .filter(|&i| !series[i].generations.is_empty())
-        .collect();
-    let Some(&holder) = members
-        .iter()
-        .max_by_key(|&&i| series[i].bytes.last().copied())
-    else {
+    let bounded = [Rule::Young, Rule::Replaced, Rule::Stopped];
+    let members = members(judgements, series, &bounded);
+    let held = |&&i: &&usize| series[i].bytes.last().copied();
+    let Some(&holder) = members.iter().max_by_key(held) else {
         return;
     };
     let together = Series::together(members.iter().map(|&i| &series[i]));
