@@ -862,6 +862,87 @@ mod tests {
     }
 
     #[test]
+    fn after_any_walks_the_next_one_finds_what_a_first_one_does() {
+        const WORDS: usize = 1024;
+        let base = Made::BASE;
+        // One memory for all: what was popped stays there, as on a real stack.
+        let mut words = vec![0; WORDS];
+        let mut frames: Vec<(usize, usize)> = Vec::new();
+        let mut random = crate::random::Random::new(17);
+        let mut used = Remembered::new();
+        let mut went_on = 0;
+        for _ in 0..20_000 {
+            // Now and then an outer frame returns to another call, beneath which all is as before.
+            let again = random.below(8) == 0;
+            let left = frames.split_off(random.index(frames.len() + 1));
+            let new = match left.split_first() {
+                Some((first, inner)) if again => {
+                    let changed = (first.0, random.below(3) as usize);
+                    [changed].into_iter().chain(inner.iter().copied()).collect()
+                }
+                _ => {
+                    let most = 60_usize.saturating_sub(frames.len()).min(6);
+                    let many = 1 + random.index(most + 1);
+                    let frame = |_| (2 + 2 * random.index(3), random.index(3));
+                    (0..many).map(frame).collect::<Vec<_>>()
+                }
+            };
+            frames.extend(new);
+            frames.truncate(90);
+            let (mut at, mut outer) = (WORDS, 0);
+            for &(size, call) in &frames {
+                at -= size;
+                (words[at], words[at + 1]) = (outer, 1000 + call);
+                outer = base + at * WORD;
+            }
+            let read = |address: usize| {
+                let i = address.checked_sub(base)? / WORD;
+                Some((*words.get(i)?, *words.get(i + 1)?))
+            };
+            let before = used.walks;
+            let (got, mut fresh) = (used.walk(outer, read), Remembered::new());
+            assert_eq!(got, fresh.walk(outer, read), "{frames:?}");
+            assert!(used.stack().eq(fresh.stack()), "{frames:?}");
+            went_on += u32::from(used.walks != before);
+        }
+        assert!(went_on > 5_000, "the usual case was seen {went_on} times");
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn by_call_frame_information_too() {
+        type Both = [Remembered; 2];
+        #[inline(never)]
+        fn visit(depth: u32, random: &mut crate::random::Random, both: &mut Both) -> u32 {
+            let (registers, bounds) = (registers(), Bounds::of_this_thread());
+            let [used, fresh] = both;
+            let reader = bounds.reader(registers.sp);
+            fresh.by_cfi.len = 0;
+            let walks = [used, fresh].map(|r| (r.walk_by_cfi(registers, reader), r));
+            let [(got, used), (truth, fresh)] = walks;
+            assert_eq!(got, truth);
+            assert!(used.stack().eq(fresh.stack()), "depth {depth}");
+            assert!(used.len > 3, "{} frames", used.len);
+            let mut sum = 0;
+            for _ in 0..random.below(3) * u64::from(depth > 0) {
+                // From one of two places.
+                sum += match random.below(2) {
+                    0 => 1 + std::hint::black_box(visit(depth - 1, random, both)),
+                    _ => 2 + std::hint::black_box(visit(depth - 1, random, both)),
+                };
+            }
+            sum
+        }
+        static BOTH: Spin<Both> = Spin::new([Remembered::new(), Remembered::new()]);
+        choose();
+        let mut random = crate::random::Random::new(4);
+        let mut both = BOTH.lock();
+        for _ in 0..300 {
+            visit(7, &mut random, &mut both);
+        }
+    }
+
+    #[test]
     fn a_deep_stack_is_cut_at_its_outer_end() {
         let calls: Vec<usize> = (0..150).collect();
         let made = Made::new(&calls);
