@@ -124,6 +124,8 @@ pub(crate) fn measure(
         .env(heap_variable(), start.heap.name())
         .env(ENV_OUT, &start.out)
         .env(ENV_PARENT, std::process::id().to_string())
+        // Asked for by an option, or not at all.
+        .env_remove(sample_variable())
         .envs(start.more.iter().map(|(name, value)| (name, value)))
         // A group of its own, so that what it starts can be ended with it.
         .process_group(0)
@@ -198,6 +200,12 @@ pub(crate) fn measure(
 fn heap_variable() -> &'static str {
     // The name is a literal of this crate.
     heap::ENV_HEAP.to_str().unwrap_or_default()
+}
+
+/// The variable that has the child record one block in so many bytes.
+pub(crate) fn sample_variable() -> &'static str {
+    // As above.
+    heap::ENV_SAMPLE.to_str().unwrap_or_default()
 }
 
 /// Ends the child and what it has started.

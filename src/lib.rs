@@ -117,6 +117,7 @@ mod proc;
 mod process;
 mod random;
 pub mod report;
+mod sampling;
 mod smaps;
 mod sources;
 mod statistics;
@@ -169,5 +170,21 @@ pub mod bench {
     /// Bytes that the tool has mapped for itself in this process.
     pub fn ledger_bytes() -> u64 {
         crate::heap::mapped_bytes() as u64
+    }
+
+    /// Gives the blocks that are allocated from now on to a cycle.
+    pub fn begin_cycle(cycle: u32) {
+        crate::heap::set_now(crate::heap::Birth { cycle, phase: 1 });
+    }
+
+    /// Takes a census of this process's ledger, as at its first boundary, and says how long it took.
+    ///
+    /// # Panics
+    /// If there is no memory for it.
+    pub fn census() -> std::time::Duration {
+        let mut census = crate::census::Census::new();
+        let start = std::time::Instant::now();
+        census.take().expect("memory for the census");
+        start.elapsed()
     }
 }

@@ -179,7 +179,10 @@ impl<W: FnMut(Progress<'_>)> Observer<W> {
             let worst: Option<&Judgement> = open().max_by_key(|j| j.verdict);
             self.open = Some(open().count());
             self.why = worst.map(|j| j.reason.clone());
-            let answer = match verdict::may_end(after_warmup, judgements.iter()) {
+            // Where not every block is recorded, that nothing was seen says little in a short run.
+            let long_enough = journal.start.sampled_every.is_none() || after_warmup > self.horizon;
+            let may_end = long_enough && verdict::may_end(after_warmup, judgements.iter());
+            let answer = match may_end {
                 true => cycle::STOP,
                 false => cycle::GO_ON,
             };

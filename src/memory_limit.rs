@@ -107,6 +107,14 @@ const LEAST: u64 = 8 << 20;
 /// If it is no number of bytes, or none at all: what is wrong with it.
 #[cfg_attr(not(feature = "cli"), allow(dead_code))]
 pub(crate) fn parse(text: &str) -> Result<u64, String> {
+    match parse_bytes(text)? {
+        bytes if bytes < LEAST => Err("nothing runs in less than 8M".into()),
+        bytes => Ok(bytes),
+    }
+}
+
+/// A number of bytes, with a binary unit or without.
+pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let shift = match text[digits.len()..].to_ascii_uppercase().as_str() {
         "" | "B" => 0,
@@ -118,7 +126,6 @@ pub(crate) fn parse(text: &str) -> Result<u64, String> {
     let number: u64 = digits.parse().map_err(|_| "it is no number of bytes")?;
     match number.checked_mul(1 << shift) {
         None => Err("it is more than there can be".into()),
-        Some(bytes) if bytes < LEAST => Err("nothing runs in less than 8M".into()),
         Some(bytes) => Ok(bytes),
     }
 }

@@ -41,6 +41,19 @@ pub(crate) fn rise_by_chance(series: &[u64]) -> f64 {
     upper_tail((score - 1) as f64 / variance.sqrt())
 }
 
+/// The 95 % interval of a Poisson variable's mean, of which one count is known: Byar's approximation
+/// (N. E. Breslow, N. E. Day (1987), "Statistical Methods in Cancer Research", volume II, equations
+/// 2.12 and 2.13), to 2 % of the exact interval from a count of 1 on.
+pub(crate) fn poisson_interval(count: f64) -> (f64, f64) {
+    let bound = |k: f64, z: f64| k * (1.0 - 1.0 / (9.0 * k) + z / (3.0 * k.sqrt())).powi(3);
+    let low = if count < 0.1 {
+        0.0
+    } else {
+        bound(count, -Z_95)
+    };
+    (low.max(0.0), bound(count + 1.0, Z_95))
+}
+
 /// Sum of t(t-1)(2t+5) over the groups of t equal values.
 fn ties(series: &[(usize, u64)]) -> f64 {
     let mut values: Vec<u64> = series.iter().map(|&(_, v)| v).collect();

@@ -265,7 +265,18 @@ fn reports_six_boundaries(name: &str, how: How, says: &str) {
 }
 
 fn is_clean(name: &str) -> Ran {
-    let ran = run(name, &["--heap", "system", "--cycles", "20"]).exits(0);
+    is_clean_with(name, &["--heap", "system", "--cycles", "20"])
+}
+
+/// The same where every other block is recorded, or so.
+fn is_clean_sampled(name: &str) {
+    if cfg!(feature = "jemalloc") {
+        is_clean_with(name, &["--sample=64", "--cycles", "20"]);
+    }
+}
+
+fn is_clean_with(name: &str, args: &[&str]) -> Ran {
+    let ran = run(name, args).exits(0);
     let report = ran.report();
     assert_eq!(report.verdict, RunVerdict::Clean, "{}", ran.out);
     let a = &report.attribution;
@@ -333,6 +344,14 @@ fn trials() -> Vec<Trial> {
         test("a_forked_copy_neither_hangs_nor_records", || {
             is_clean("forks");
         }),
+        test(
+            "layouts_threads_and_forks_where_not_all_is_recorded",
+            || {
+                is_clean_sampled("layouts");
+                is_clean_sampled("threads");
+                is_clean_sampled("forks");
+            },
+        ),
         test("what_a_workload_prints_is_kept_apart", || {
             let ran = is_clean("prints");
             let output = std::fs::read_to_string(ran.file("output.txt")).unwrap();

@@ -44,6 +44,61 @@ fn the_report_fits_one_screen_of_80_columns() {
 }
 
 #[test]
+fn where_every_byte_is_drawn_the_report_is_exact() {
+    let exact = run(&["planted:registry", "--cycles", "83"])
+        .exits(1)
+        .report();
+    let ran = run(&["planted:registry", "--cycles", "83", "--sample=1"]).exits(1);
+    let sampled = ran.report();
+    let of = |r: &Report| {
+        let s = r.growing_sites().next().unwrap();
+        (s.bytes_per_cycle, s.retained_bytes, s.location())
+    };
+    assert_eq!(of(&exact), of(&sampled));
+    let site = sampled.growing_sites().next().unwrap();
+    let all = Some((site.retained_bytes, site.retained_bytes));
+    assert_eq!(site.retained_bytes_interval, all);
+    assert!(exact.sampling.is_none() && sampled.sampling.is_some());
+}
+
+#[test]
+fn a_sampled_run_says_how_sure_it_is_and_what_it_may_miss() {
+    let exact = run(&["planted:registry", "--cycles", "300"])
+        .exits(1)
+        .report();
+    let ran = run(&["planted:registry", "--cycles", "300", "--sample=16KiB"]).exits(1);
+    let report = ran.report();
+    let sampling = report.sampling.unwrap();
+    assert_eq!(sampling.every_bytes, 16 << 10);
+    // -ln 0.05 * 16 KiB / 297 cycles
+    assert!((sampling.missed_below - 165.26).abs() < 0.1, "{sampling:?}");
+    let site = report.growing_sites().next().unwrap();
+    let (low, high) = site.retained_bytes_interval.unwrap();
+    let truth = exact.growing_sites().next().unwrap().retained_bytes;
+    // The draws are the same in every run of a program with one thread.
+    assert!((low..=high).contains(&truth), "{low} {truth} {high}");
+    assert!(
+        ran.words()
+            .contains("a leak of less than 165 B per cycle may be missed")
+    );
+    // Nothing is drawn of so little: it runs on, and says what would have been seen.
+    let ran = run(&["planted:lru", "--sample"]).exits(0);
+    assert!(ran.report().cycles_run() > 64, "{}", ran.out);
+    let refused = run(&["planted:lru", "--sample=0"]).exits(2);
+    assert!(
+        refused.error().contains("leave --sample out"),
+        "{}",
+        refused.err
+    );
+    let refused = run(&["planted:lru", "--sample", "--heap", "system"]).exits(2);
+    assert!(
+        refused.error().contains("goes with --heap jemalloc"),
+        "{}",
+        refused.err
+    );
+}
+
+#[test]
 fn json_is_the_report_that_was_written() {
     let ran = run(&["planted:registry", "--json", "--cycles", "83"]).exits(1);
     let printed: Report = serde_json::from_str(&ran.out).unwrap();

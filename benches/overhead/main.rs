@@ -17,6 +17,7 @@ use tikv_jemallocator::Jemalloc;
 mod models;
 mod peers;
 mod program;
+mod scale;
 
 use program::nanos;
 
@@ -29,6 +30,9 @@ const THREADS: [usize; 2] = [1, 2];
 
 /// The child: prints `name depth threads nanoseconds`, a line each.
 fn measure(setting: &str) {
+    if setting == "scale" {
+        return scale::measure(&BARE, &LAID_OVER);
+    }
     for depth in DEPTHS {
         for threads in THREADS {
             let print = |name: &str, nanos: f64| println!("{name} {depth} {threads} {nanos}");
@@ -36,6 +40,10 @@ fn measure(setting: &str) {
                 "off" => {
                     print("bare", nanos(&BARE, depth, threads, 200_000));
                     print("off", nanos(&LAID_OVER, depth, threads, 200_000));
+                }
+                "sampled" => {
+                    print("bare", nanos(&BARE, depth, threads, 200_000));
+                    print("sampled", nanos(&LAID_OVER, depth, threads, 200_000));
                 }
                 "ledger" => {
                     print("bare", nanos(&BARE, depth, threads, 200_000));

@@ -12,8 +12,9 @@ use crate::names::fnv;
 use crate::process;
 use crate::report::{
     Attribution, Boundary, Cost, OtherStack, Process, Report, RunVerdict, SCHEMA, Site, Witness,
-    one_line,
+    bytes, one_line,
 };
+use crate::sampling::{self, Estimate, Sampling};
 use crate::symbols::{self, Frame};
 use crate::verdict::{self, Judgement, Series, Terms, Verdict};
 
@@ -41,6 +42,13 @@ pub(crate) fn judge(series: &[Series], journal: &Journal, horizon: u32) -> Vec<J
     let mut judgements: Vec<Judgement> = series.iter().map(|s| verdict::judge(s, terms)).collect();
     verdict::judge_together(&mut judgements, typical_load(journal));
     verdict::judge_handed_over(&mut judgements, series, terms);
+    if journal.start.sampled_every.is_some() {
+        let n = after_warmup(journal);
+        judgements = judgements
+            .into_iter()
+            .map(|j| sampling::doubt(j, n))
+            .collect();
+    }
     judgements
 }
 
@@ -96,7 +104,14 @@ pub(crate) fn report(journal: &Journal, mut folding: Folding, with: Circumstance
     let bytes_per_cycle =
         (run != RunVerdict::Undecided).then(|| growth.fold(0.0, |sum, rate| sum + rate));
     let attribution = attribution(journal, &sites);
-    let mut warnings = warnings(journal, &attribution, &ended, with.witness.as_ref());
+    let sampling = sampling(journal, &folding, after_warmup);
+    let mut warnings = warnings(
+        journal,
+        &attribution,
+        &ended,
+        with.witness.as_ref(),
+        sampling,
+    );
     if !sites.is_empty() && sites.iter().all(|s| s.line.is_none()) {
         warnings.push(
             "this build has no line tables, so that places are functions at best: set \
@@ -134,6 +149,7 @@ pub(crate) fn report(journal: &Journal, mut folding: Folding, with: Circumstance
             .map(|b| boundary(&b.counts, journal.start.heap))
             .collect(),
         process,
+        sampling,
         attribution,
         cost: cost(journal),
         witness: with.witness,
@@ -173,6 +189,10 @@ fn site(
         bytes_per_cycle_interval: grows.map(|s| (s.low, s.high)),
         blocks_per_cycle: judgement.blocks_per_cycle.map(|s| s.value),
         retained_bytes: group.retained.bytes,
+        retained_bytes_interval: journal
+            .start
+            .sampled_every
+            .map(|every| estimate(every, group.retained).interval()),
         retained_blocks: group.retained.blocks,
         generations: group.living_generations(),
         series,
@@ -184,6 +204,21 @@ fn site(
         stack,
         stack_cut,
     }
+}
+
+/// What is live of a group, where it is estimated.
+fn estimate(every: u64, live: fold::Live) -> Estimate {
+    Estimate::of(every, live.bytes, live.blocks)
+}
+
+/// How sure the sums are, where they are estimated.
+fn sampling(journal: &Journal, folding: &Folding, after_warmup: u32) -> Option<Sampling> {
+    let every = journal.start.sampled_every?;
+    let last = journal.boundaries.last().map(|b| b.counts)?;
+    let setup = Estimate::of(every, last.setup_bytes, last.setup_blocks);
+    let groups = folding.groups().iter();
+    let live = groups.fold(setup, |sum, g| sum.and(estimate(every, g.retained)));
+    Some(Sampling::of(every, live, after_warmup))
 }
 
 /// A hash over functions and files of the frames that matter.
@@ -368,6 +403,7 @@ fn warnings(
     attribution: &Attribution,
     ended: &Ended,
     witness: Option<&Witness>,
+    sampling: Option<Sampling>,
 ) -> Vec<String> {
     let mut warnings = Vec::new();
     let reached = journal.boundaries.len();
@@ -436,6 +472,14 @@ fn warnings(
              RUSTFLAGS=\"-C force-frame-pointers=yes\" makes recording several times faster"
                 .into(),
         );
+    }
+    if let Some(s) = sampling {
+        warnings.push(format!(
+            "one block in {} was recorded, and the rest is estimated: a leak of less than {} per \
+             cycle may be missed, and small sites too; without --sample every block is recorded",
+            bytes(s.every_bytes as f64),
+            bytes(s.missed_below)
+        ));
     }
     let named = journal.sites.iter().any(|(&id, _)| id != NO_SITE);
     if !named && attribution.unattributed_bytes > 0 {

@@ -12,10 +12,12 @@ use super::what::{self, Form, What};
 use super::{Outcome, find, interrupt_flag, look, print};
 use crate::child;
 use crate::config;
-use crate::cycle::{self, Strategy};
+use crate::cycle::{self, HeapKind, Strategy};
 use crate::error::Error;
 use crate::measure;
+use crate::memory_limit;
 use crate::report::{Report, terminal};
+use crate::sampling;
 use crate::verdict;
 use crate::workloads::Entry;
 
@@ -44,6 +46,18 @@ pub(super) struct Args {
     #[arg(long, default_value = "fresh")]
     strategy: Strategy,
 
+    /// Record one block in so many bytes (512KiB, if no number is given), for next to nothing, and
+    /// estimate the rest; needs --heap jemalloc
+    #[arg(
+        long,
+        value_name = "BYTES",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = sampling::DEFAULT_EVERY,
+        value_parser = every
+    )]
+    sample: Option<u64>,
+
     /// Folder for the report and what the heap gives; must be new or empty [default: the next
     /// free one under reports/runs]
     #[arg(long, value_name = "DIR")]
@@ -63,6 +77,17 @@ pub(super) fn run(args: &Args, workloads: &[Entry]) -> Result<Outcome, Error> {
     match child::measured_in() {
         Some(folder) => be_measured(args, &entry, folder),
         None => measure(args, &entry),
+    }
+}
+
+/// Bytes of which one is drawn.
+fn every(text: &str) -> Result<u64, String> {
+    // Beyond this the weight of a block of one byte is no number of blocks.
+    const MOST: u64 = 1 << 30;
+    match memory_limit::parse_bytes(text)? {
+        0 => Err("one in 0 bytes is none: leave --sample out to record every block".into()),
+        bytes if bytes > MOST => Err("one in more than 1G finds nothing".into()),
+        bytes => Ok(bytes),
     }
 }
 
@@ -126,6 +151,13 @@ impl Args {
             ));
         }
         self.what.validate()?;
+        if self.sample.is_some() && self.what.heap != HeapKind::Jemalloc {
+            return Err(Error::usage(format!(
+                "--sample goes with --heap jemalloc, whose own counters stand beside the estimates, \
+                 not with {}",
+                self.what.heap
+            )));
+        }
         let (cycles, option) = self.cycles();
         self.what.validate_cycles(option, cycles)?;
         what::seconds("--max-time", self.max_time).map(drop)
@@ -154,9 +186,13 @@ fn measure(args: &Args, entry: &Entry) -> Result<Outcome, Error> {
     let folder = out.absolute()?;
     let interrupted = interrupt_flag()?;
     let progress = Bar::new(args.cycles().0, args.quiet);
-    let request = args
+    let mut request = args
         .what
         .request(args.child_args(), folder, options, config)?;
+    if let Some(every) = args.sample {
+        let variable = child::sample_variable();
+        request.start.more.push((variable, every.to_string()));
+    }
     let measured = measure::measure(request, &interrupted, |how_far| progress.show(how_far))?;
     drop(progress);
     out.keep();

@@ -86,6 +86,7 @@ pub(crate) fn run(plan: &Plan, body: &mut dyn Body) -> io::Result<bool> {
         auto: plan.auto.is_some(),
         pid: std::process::id(),
         by_cfi: unwinder == heap::Unwinder::Cfi,
+        sampled_every: heap::sampled_every(),
     }))?;
     let ended = caught(|| runner.cycles(body));
     let (early, failure) = match ended {

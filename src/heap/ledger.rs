@@ -2,7 +2,7 @@
 //!
 //! The size of a block is in no table: whoever frees it says it ([`core::alloc::Layout`]).
 
-use super::rows::{Book, NO_ROW, OwnRow, RowId, Rows, Totals};
+use super::rows::{Amount, Book, NO_ROW, OwnRow, RowId, Rows, Totals};
 use super::sites::SiteId;
 use super::table::Table;
 
@@ -56,19 +56,19 @@ impl Ledger {
         }
     }
 
-    /// Records a block; `chunk` is what it takes in the C library's heap.
+    /// Records a block, which counts for so much.
     #[inline]
-    pub(super) fn insert(&self, book: &Book, row: OwnRow, address: usize, size: usize, chunk: u64) {
+    pub(super) fn insert(&self, book: &Book, row: OwnRow, address: usize, amount: Amount) {
         match self.table.put(address, row.id()) {
             Some(old) => {
                 if old != NO_ROW {
                     // It was freed by nobody that was seen.
-                    let size = self.rows.mean_size(old);
-                    self.rows.discount_stray(old, size, chunk);
+                    let bytes = self.rows.mean_size(old) * i64::from(amount.blocks);
+                    self.rows.discount_stray(old, Amount { bytes, ..amount });
                 }
-                row.count(book, size, chunk);
+                row.count(book, amount);
             }
-            None => book.refuse(size),
+            None => book.refuse(amount),
         }
     }
 
@@ -90,18 +90,18 @@ impl Ledger {
 
     /// Ends a block that was taken out.
     #[inline]
-    pub(super) fn end(&self, book: &Book, row: RowId, size: usize, chunk: u64) {
+    pub(super) fn end(&self, book: &Book, row: RowId, amount: Amount) {
         match row {
             NO_ROW => book.unknown_free(),
-            row => self.rows.discount(book, row, size, chunk),
+            row => self.rows.discount(book, row, amount),
         }
     }
 
     /// The same inside a signal handler, or in the tool's own work.
     #[cold]
-    pub(super) fn end_stray(&self, row: RowId, size: usize, chunk: u64) {
+    pub(super) fn end_stray(&self, row: RowId, amount: Amount) {
         if row != NO_ROW {
-            self.rows.discount_stray(row, size, chunk);
+            self.rows.discount_stray(row, amount);
         }
     }
 
@@ -140,17 +140,17 @@ mod tests {
         static LEDGER: Ledger = Ledger::new();
         let book = LEDGER.rows.open().unwrap();
         let row = LEDGER.rows.of(book, 1, 8).unwrap();
-        LEDGER.insert(book, row, 0x1000, 40, 48);
-        LEDGER.insert(book, row, 0x1000, 40, 48);
+        LEDGER.insert(book, row, 0x1000, Amount::of_block(40, 48));
+        LEDGER.insert(book, row, 0x1000, Amount::of_block(40, 48));
         let mut seen = Vec::new();
         LEDGER.for_each(|lived| seen.push((lived.bytes, lived.blocks)));
         assert_eq!(seen, [(40, 1)]);
         assert_eq!(LEDGER.totals().live_blocks, 1);
         let taken = LEDGER.take(0x1000);
         LEDGER.put_back(0x1000, taken);
-        LEDGER.end(book, LEDGER.take(0x1000), 40, 48);
+        LEDGER.end(book, LEDGER.take(0x1000), Amount::of_block(40, 48));
         assert_eq!(LEDGER.totals().live_bytes, 0);
-        LEDGER.end(book, LEDGER.take(0x1000), 40, 48);
+        LEDGER.end(book, LEDGER.take(0x1000), Amount::of_block(40, 48));
         assert_eq!(LEDGER.totals().unknown_frees, 1);
     }
 }

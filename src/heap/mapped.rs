@@ -54,6 +54,35 @@ pub(super) unsafe fn unmap(at: *mut u8, bytes: usize) {
     MAPPED_BYTES.fetch_sub(bytes, Relaxed);
 }
 
+/// Makes what [`map`] returned for `bytes` larger, by moving its pages, not their contents: what is
+/// large would hold its user up. Null if the system refuses, and then it is as it was.
+///
+/// # Safety
+/// `at` came from `map(bytes)`, and nothing refers to it any more if it has moved.
+unsafe fn grow(at: *mut u8, bytes: usize, to: usize) -> *mut u8 {
+    let (bytes, to) = (round_up(bytes), round_up(to));
+    // SAFETY: the caller promises that this is a whole mapping of ours that nobody refers to.
+    let moved = unsafe { libc::mremap(at.cast(), bytes, to, libc::MREMAP_MAYMOVE) };
+    if moved == libc::MAP_FAILED {
+        return core::ptr::null_mut();
+    }
+    MAPPED_BYTES.fetch_add(to - bytes, Relaxed);
+    moved.cast()
+}
+
+/// Has the processor fetch the cache line of an address, which need not be mapped: a hint.
+#[inline]
+pub(super) fn fetch<T>(at: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: it reads nothing and faults on nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
+
 /// A growable array in a mapping of its own. `T` must be valid when all its bytes are zero.
 pub(crate) struct MappedVec<T: Copy> {
     start: *mut T,
@@ -130,18 +159,15 @@ impl<T: Copy> MappedVec<T> {
         }
         let element = size_of::<T>().max(1);
         let bytes = round_up(wanted.max(self.capacity * 2) * element);
-        let at = map(bytes);
+        let at = match self.capacity {
+            0 => map(bytes),
+            // SAFETY: the old mapping is ours, and `start` is overwritten next.
+            capacity => unsafe { grow(self.start.cast(), capacity * element, bytes) },
+        };
         if at.is_null() {
             return Err(NoMemory);
         }
-        let at: *mut T = at.cast();
-        if self.capacity > 0 {
-            // SAFETY: the old mapping holds `len` elements, the new one is larger and apart.
-            unsafe { core::ptr::copy_nonoverlapping(self.start, at, self.len) };
-            // SAFETY: the old mapping is ours, and `start` is overwritten next.
-            unsafe { unmap(self.start.cast(), self.capacity * element) };
-        }
-        self.start = at;
+        self.start = at.cast();
         self.capacity = bytes / element;
         Ok(())
     }

@@ -19,22 +19,26 @@ pub(crate) mod jemalloc;
 mod ledger;
 mod mapped;
 mod rows;
+mod sampled;
 mod sites;
 mod spin;
 mod stacks;
 mod table;
+#[cfg(test)]
+mod tests;
 mod thread;
 mod unwind;
 
 pub(crate) use ledger::{Birth, Lived, MAX_CYCLE};
 pub(crate) use mapped::{MappedVec, NoMemory, mapped_bytes};
 pub(crate) use rows::Totals;
+pub(crate) use sampled::{ENV_SAMPLE, every as sampled_every};
 pub(crate) use sites::{NO_SITE, SiteId};
 pub(crate) use stacks::each as stacks;
 pub(crate) use thread::pause;
 
 use ledger::Ledger;
-use rows::RowId;
+use rows::{Amount, RowId};
 use sites::Sites;
 use thread::{Busy, Thread};
 pub(crate) use unwind::Unwinder;
@@ -52,14 +56,17 @@ static NOW: AtomicU32 = AtomicU32::new(0);
 static UNSEEN: AtomicU64 = AtomicU64::new(0);
 
 /// What [`Heap`] does, decided at the first allocation: the low bits are the [`Backend`], the high
-/// bit says whether the ledger records.
+/// ones say whether the ledger records, and what.
 static STATE: AtomicU8 = AtomicU8::new(UNDECIDED);
 const UNDECIDED: u8 = 0;
 const RECORDING: u8 = 0x80;
+/// With [`RECORDING`]: one block in so many bytes is recorded, not every one.
+const SAMPLED: u8 = 0x40;
 const PASS_THROUGH: u8 = Backend::Inner as u8;
 /// The usual one of a measured process, for which the hooks are compiled apart: what depends on the
 /// state is then settled.
 const OVER_JEMALLOC: u8 = RECORDING | Backend::Jemalloc as u8;
+const SAMPLED_OVER_JEMALLOC: u8 = SAMPLED | OVER_JEMALLOC;
 
 /// Which allocator is beneath the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +87,7 @@ pub(crate) enum Backend {
 
 impl Backend {
     fn of_state(state: u8) -> Self {
-        match state & !RECORDING {
+        match state & !(RECORDING | SAMPLED) {
             2 => Self::Jemalloc,
             3 => Self::Dhat,
             4 => Self::Missing,
@@ -158,7 +165,15 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Heap<A> {
             // SAFETY: the caller's promise, passed on.
             PASS_THROUGH => unsafe { self.inner.alloc(layout) },
             // SAFETY: as above.
-            state => unsafe { self.measured_alloc::<false>(state, layout) },
+            SAMPLED_OVER_JEMALLOC => unsafe {
+                self.sampled_alloc::<false>(SAMPLED_OVER_JEMALLOC, layout)
+            },
+            // SAFETY: as above.
+            state => unsafe {
+                // The others are to pass without a jump; here one more is nothing.
+                core::hint::cold_path();
+                self.measured_alloc::<false>(state, layout)
+            },
         }
     }
 
@@ -168,7 +183,15 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Heap<A> {
             // SAFETY: the caller's promise, passed on.
             PASS_THROUGH => unsafe { self.inner.alloc_zeroed(layout) },
             // SAFETY: as above.
-            state => unsafe { self.measured_alloc::<true>(state, layout) },
+            SAMPLED_OVER_JEMALLOC => unsafe {
+                self.sampled_alloc::<true>(SAMPLED_OVER_JEMALLOC, layout)
+            },
+            // SAFETY: as above.
+            state => unsafe {
+                // The others are to pass without a jump; here one more is nothing.
+                core::hint::cold_path();
+                self.measured_alloc::<true>(state, layout)
+            },
         }
     }
 
@@ -178,7 +201,15 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Heap<A> {
             // SAFETY: the caller's promise, passed on.
             PASS_THROUGH => unsafe { self.inner.dealloc(at, layout) },
             // SAFETY: as above.
-            state => unsafe { self.measured_dealloc(state, at, layout) },
+            SAMPLED_OVER_JEMALLOC => unsafe {
+                self.sampled_dealloc(SAMPLED_OVER_JEMALLOC, at, layout)
+            },
+            // SAFETY: as above.
+            state => unsafe {
+                // The others are to pass without a jump; here one more is nothing.
+                core::hint::cold_path();
+                self.measured_dealloc(state, at, layout)
+            },
         }
     }
 
@@ -188,7 +219,15 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Heap<A> {
             // SAFETY: the caller's promise, passed on.
             PASS_THROUGH => unsafe { self.inner.realloc(at, layout, new_size) },
             // SAFETY: as above.
-            state => unsafe { self.measured_realloc(state, at, layout, new_size) },
+            SAMPLED_OVER_JEMALLOC => unsafe {
+                self.sampled_realloc(SAMPLED_OVER_JEMALLOC, at, layout, new_size)
+            },
+            // SAFETY: as above.
+            state => unsafe {
+                // The others are to pass without a jump; here one more is nothing.
+                core::hint::cold_path();
+                self.measured_realloc(state, at, layout, new_size)
+            },
         }
     }
 }
@@ -221,7 +260,8 @@ impl<A: GlobalAlloc> Heap<A> {
         // SAFETY: the caller's promise, passed on.
         let at = unsafe { self.backend_alloc::<ZEROED>(state, layout) };
         if !at.is_null() {
-            record(thread, state, at as usize, layout.size());
+            let size = layout.size();
+            record(thread, state, at as usize, size, of_block(state, size));
         }
         thread.stop_clock();
         thread.leave();
@@ -237,9 +277,10 @@ impl<A: GlobalAlloc> Heap<A> {
         let state = decided(state);
         // SAFETY: the caller's promise, passed on.
         unsafe {
-            match state & RECORDING {
+            match state & (RECORDING | SAMPLED) {
+                RECORDING => self.recorded_alloc::<ZEROED>(state, layout),
                 0 => self.backend_alloc::<ZEROED>(state, layout),
-                _ => self.recorded_alloc::<ZEROED>(state, layout),
+                _ => self.sampled_alloc::<ZEROED>(state, layout),
             }
         }
     }
@@ -286,7 +327,7 @@ impl<A: GlobalAlloc> Heap<A> {
         thread.start_clock();
         #[cfg(feature = "dhat")]
         dhat::take(state, at as usize);
-        end(thread, state, row, layout.size());
+        end(thread, row, of_block(state, layout.size()));
         // SAFETY: the caller's promise, passed on. Inside the guard, because dhat
         // allocates and frees for itself.
         unsafe { self.backend_dealloc(state, at, layout) };
@@ -303,9 +344,10 @@ impl<A: GlobalAlloc> Heap<A> {
         let state = decided(state);
         // SAFETY: the caller's promise, passed on.
         unsafe {
-            match state & RECORDING {
+            match state & (RECORDING | SAMPLED) {
+                RECORDING => self.recorded_dealloc(state, at, layout),
                 0 => self.backend_dealloc(state, at, layout),
-                _ => self.recorded_dealloc(state, at, layout),
+                _ => self.sampled_dealloc(state, at, layout),
             }
         }
     }
@@ -315,7 +357,7 @@ impl<A: GlobalAlloc> Heap<A> {
     #[cold]
     #[inline(never)]
     unsafe fn stray_dealloc(&self, row: RowId, state: u8, at: *mut u8, layout: Layout) {
-        LEDGER.end_stray(row, layout.size(), chunk(state, layout.size()));
+        LEDGER.end_stray(row, of_block(state, layout.size()));
         // SAFETY: the caller's promise, passed on.
         unsafe { self.backend_dealloc(state, at, layout) }
     }
@@ -369,8 +411,9 @@ impl<A: GlobalAlloc> Heap<A> {
             #[cfg(feature = "dhat")]
             dhat::put_back(known);
         } else {
-            end(thread, state, row, layout.size());
-            record(thread, state, new as usize, new_size);
+            end(thread, row, of_block(state, layout.size()));
+            let amount = of_block(state, new_size);
+            record(thread, state, new as usize, new_size, amount);
             #[cfg(feature = "dhat")]
             dhat::keep_origin(known, new as usize);
         }
@@ -394,9 +437,10 @@ impl<A: GlobalAlloc> Heap<A> {
         let state = decided(state);
         // SAFETY: the caller's promise, passed on.
         unsafe {
-            match state & RECORDING {
+            match state & (RECORDING | SAMPLED) {
+                RECORDING => self.recorded_realloc(state, at, layout, new_size),
                 0 => self.backend_realloc(state, at, layout, new_size),
-                _ => self.recorded_realloc(state, at, layout, new_size),
+                _ => self.sampled_realloc(state, at, layout, new_size),
             }
         }
     }
@@ -424,7 +468,7 @@ impl<A: GlobalAlloc> Heap<A> {
                 LEDGER.put_back(at as usize, row);
             } else {
                 core::ptr::copy_nonoverlapping(at, new, layout.size().min(new_size));
-                LEDGER.end_stray(row, layout.size(), chunk(state, layout.size()));
+                LEDGER.end_stray(row, of_block(state, layout.size()));
                 self.backend_dealloc(state, at, layout);
             }
             new
@@ -495,34 +539,45 @@ impl<A: GlobalAlloc> Heap<A> {
     }
 }
 
-/// Counts a block that was allocated. Inlined into the hook, whose frame its stack begins with.
+/// Counts a block that was allocated, for so much. Inlined into the hook, whose frame its stack
+/// begins with.
+#[cfg_attr(
+    not(feature = "dhat"),
+    expect(unused_variables, reason = "for dhat's own table")
+)]
 #[inline(always)]
-fn record(thread: &Thread, state: u8, address: usize, size: usize) {
+fn record(thread: &Thread, state: u8, address: usize, size: usize, amount: Amount) {
     let birth = NOW.load(Relaxed);
     let Some(book) = thread.book(&LEDGER) else {
         return count_refused();
     };
     match thread.row(&LEDGER, book, &SITES, birth) {
         Some(row) => {
-            LEDGER.insert(book, row, address, size, chunk(state, size));
+            LEDGER.insert(book, row, address, amount);
             #[cfg(feature = "dhat")]
             dhat::record(state, address, size, || row.key());
-            thread.grow(size);
+            thread.grow(amount.bytes);
         }
-        None => book.refuse(size),
+        None => book.refuse(amount),
     }
 }
 
-/// Counts a block that was freed.
+/// Counts a block that was freed, for so much.
 #[inline(always)]
-fn end(thread: &Thread, state: u8, row: RowId, size: usize) {
+fn end(thread: &Thread, row: RowId, amount: Amount) {
     let Some(book) = thread.book(&LEDGER) else {
-        return LEDGER.end_stray(row, size, chunk(state, size));
+        return LEDGER.end_stray(row, amount);
     };
-    LEDGER.end(book, row, size, chunk(state, size));
+    LEDGER.end(book, row, amount);
     if row != rows::NO_ROW {
-        thread.shrink(size);
+        thread.shrink(amount.bytes);
     }
+}
+
+/// For what a block counts where all are recorded.
+#[inline(always)]
+fn of_block(state: u8, size: usize) -> Amount {
+    Amount::of_block(size, chunk(state, size))
 }
 
 /// What a block takes in the C library's heap, if it is there.
@@ -567,18 +622,7 @@ fn decided(state: u8) -> u8 {
 /// both come to the same answer.
 #[cold]
 fn decide() -> u8 {
-    // SAFETY: the C library's environment is set up before any Rust code runs, and a name that is
-    // not there gives null. Nothing in this process has called `setenv` before its first
-    // allocation.
-    let value = unsafe {
-        let value = libc::getenv(ENV_HEAP.as_ptr());
-        if value.is_null() {
-            c""
-        } else {
-            core::ffi::CStr::from_ptr(value)
-        }
-    };
-    let state = match value.to_bytes() {
+    let state = match variable(ENV_HEAP) {
         b"" => PASS_THROUGH,
         b"system" => Backend::Inner as u8 | RECORDING,
         b"jemalloc" if cfg!(feature = "jemalloc") => Backend::Jemalloc as u8 | RECORDING,
@@ -586,6 +630,14 @@ fn decide() -> u8 {
         // Bare: the same allocator without the ledger, for comparisons.
         b"jemalloc-bare" if cfg!(feature = "jemalloc") => Backend::Jemalloc as u8,
         _ => Backend::Missing as u8,
+    };
+    let state = match (state & RECORDING, sampling()) {
+        (RECORDING, Some(Ok(every))) if state != Backend::Dhat as u8 | RECORDING => {
+            sampled::set_every(every);
+            state | SAMPLED
+        }
+        (RECORDING, Some(_)) => Backend::Missing as u8,
+        _ => state,
     };
     STATE.store(state, Relaxed);
     if state & RECORDING != 0 {
@@ -596,6 +648,33 @@ fn decide() -> u8 {
     state
 }
 
+/// A variable of the environment; empty if it is not there.
+fn variable(name: &core::ffi::CStr) -> &'static [u8] {
+    // SAFETY: the C library's environment is set up before any Rust code runs, and a name that is
+    // not there gives null. Nothing in this process has called `setenv` before its first
+    // allocation, and this is read before it.
+    unsafe {
+        let value = libc::getenv(name.as_ptr());
+        if value.is_null() {
+            return b"";
+        }
+        core::ffi::CStr::from_ptr(value).to_bytes()
+    }
+}
+
+/// Of how many bytes one is drawn, if not all blocks are to be recorded; an error if that is no
+/// number that can be.
+fn sampling() -> Option<Result<u64, ()>> {
+    let value = variable(ENV_SAMPLE);
+    if value.is_empty() {
+        return None;
+    }
+    let number = core::str::from_utf8(value)
+        .ok()
+        .and_then(|v| v.parse().ok());
+    Some(number.filter(|&every| every > 0).ok_or(()))
+}
+
 /// In a forked copy another thread's lock may be held for ever, so the copy never takes one.
 extern "C" fn stop_recording_after_fork() {
     let backend = match Backend::of_state(STATE.load(Relaxed)) {
@@ -603,6 +682,11 @@ extern "C" fn stop_recording_after_fork() {
         Backend::Dhat => Backend::BeneathDhat,
         backend => backend,
     };
+    if STATE.load(Relaxed) & SAMPLED != 0 {
+        // What was recorded must still be freed as it was allocated; nothing more is drawn.
+        sampled::set_every(0);
+        return;
+    }
     STATE.store(backend as u8, Relaxed);
 }
 

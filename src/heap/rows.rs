@@ -13,8 +13,8 @@ use core::sync::atomic::{
     Ordering::{Acquire, Relaxed, Release},
 };
 
-use super::mapped::map;
-use super::sites::SiteId;
+use super::mapped::{fetch, map};
+use super::sites::{Place, SiteId, Sites};
 use super::spin::Spin;
 
 /// Number of a row; [`NO_ROW`] is none.
@@ -34,11 +34,22 @@ const BOOKS: usize = 1 << 13;
 /// Rows that are looked at for an empty one before a new one is taken.
 const LOOKED_AT: u32 = 16;
 
-/// A book's list of its newest rows by site is in pages of so many, made when they are needed.
-const PAGE_BITS: u32 = 10;
-const PAGES: usize = 1 << 14;
+/// What a book knows of sites is in pages of so many, made when they are needed.
+const PAGE_BITS: u32 = 8;
+const PAGES: usize = 1 << 16;
 
-type Page = [AtomicU32; 1 << PAGE_BITS];
+/// What a book knows of a site.
+#[repr(C, align(16))]
+struct Known {
+    /// The row that was last begun for it.
+    newest: AtomicU32,
+    /// The site that was looked for after it.
+    next: AtomicU32,
+    /// Where it was found in the index of sites.
+    place: AtomicU32,
+}
+
+type Page = [Known; 1 << PAGE_BITS];
 
 /// Adds to a counter that only this thread writes.
 macro_rules! add {
@@ -46,6 +57,27 @@ macro_rules! add {
         let counter = &$counter;
         counter.store(counter.load(Relaxed).wrapping_add($by), Relaxed)
     }};
+}
+
+/// What is added to a row, or taken off it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Amount {
+    pub(super) blocks: i32,
+    pub(super) bytes: i64,
+    /// What they take in the C library's heap.
+    pub(super) chunk: i64,
+}
+
+impl Amount {
+    /// One block.
+    #[inline(always)]
+    pub(super) fn of_block(size: usize, chunk: u64) -> Self {
+        Self {
+            blocks: 1,
+            bytes: size as i64,
+            chunk: chunk as i64,
+        }
+    }
 }
 
 /// Blocks of one site and birth, allocated by one thread.
@@ -113,15 +145,15 @@ impl OwnRow {
         self.row.key()
     }
 
-    /// Counts a block of the row's book.
+    /// Counts blocks of the row's book.
     #[inline]
-    pub(super) fn count(self, book: &Book, size: usize, chunk: u64) {
-        add!(self.row.own_blocks, 1);
-        add!(self.row.own_bytes, size as i64);
-        add!(book.allocations, 1);
-        add!(book.allocated_bytes, size as u64);
-        if chunk != 0 {
-            add!(book.chunks, chunk as i64);
+    pub(super) fn count(self, book: &Book, amount: Amount) {
+        add!(self.row.own_blocks, amount.blocks);
+        add!(self.row.own_bytes, amount.bytes);
+        add!(book.allocations, amount.blocks as u64);
+        add!(book.allocated_bytes, amount.bytes as u64);
+        if amount.chunk != 0 {
+            add!(book.chunks, amount.chunk);
         }
     }
 }
@@ -170,21 +202,23 @@ pub(super) struct Book {
     chunks: AtomicI64,
     unknown_frees: AtomicU64,
     refused: AtomicU64,
-    /// The row that was last begun for each site.
-    newest_rows: [AtomicPtr<Page>; PAGES],
+    /// The site that was looked for last.
+    last: AtomicU32,
+    sites: [AtomicPtr<Page>; PAGES],
 }
 
 impl Book {
-    /// Where the number of a site's newest row is; `None` if there is no memory for it.
-    fn newest_row(&self, site: SiteId) -> Option<&AtomicU32> {
-        let slot = self.newest_rows.get((site >> PAGE_BITS) as usize)?;
+    /// What is known of a site; `None` if there is no memory for it.
+    #[inline]
+    fn known(&self, site: SiteId) -> Option<&Known> {
+        let slot = self.sites.get((site >> PAGE_BITS) as usize)?;
         let mut page = slot.load(Relaxed);
         if page.is_null() {
             page = map(size_of::<Page>()).cast();
             slot.store(page, Relaxed);
         }
         // SAFETY: only the book's thread reads and makes them; a mapping of zero bytes, which are
-        // numbers of no row, or null.
+        // numbers of no row and no site, or null.
         let page = unsafe { page.as_ref()? };
         Some(&page[site as usize & (page.len() - 1)])
     }
@@ -194,15 +228,16 @@ impl Book {
         add!(self.unknown_frees, 1);
     }
 
-    /// A block that could not be recorded.
+    /// Blocks that could not be recorded.
     #[cold]
-    pub(super) fn refuse(&self, size: usize) {
-        add!(self.allocations, 1);
-        add!(self.allocated_bytes, size as u64);
-        // It is not live for all that is known.
-        add!(self.frees, 1);
-        add!(self.freed_bytes, size as u64);
-        add!(self.refused, 1);
+    pub(super) fn refuse(&self, amount: Amount) {
+        let (blocks, bytes) = (amount.blocks as u64, amount.bytes as u64);
+        add!(self.allocations, blocks);
+        add!(self.allocated_bytes, bytes);
+        // They are not live for all that is known.
+        add!(self.frees, blocks);
+        add!(self.freed_bytes, bytes);
+        add!(self.refused, blocks);
     }
 }
 
@@ -284,8 +319,8 @@ impl Rows {
 
     /// The book's row of a site and a birth, begun if there is none; `None` if there is no room.
     pub(super) fn of(&'static self, book: &Book, site: SiteId, birth: u32) -> Option<OwnRow> {
-        let newest = book.newest_row(site)?;
-        let id = newest.load(Relaxed);
+        let known = book.known(site)?;
+        let id = known.newest.load(Relaxed);
         if id != NO_ROW {
             let row = self.row(id);
             if row.key() == (site, birth) {
@@ -293,8 +328,32 @@ impl Rows {
             }
         }
         let begun = self.begin(book, site, birth)?;
-        newest.store(begun.id, Relaxed);
+        known.newest.store(begun.id, Relaxed);
         Some(begun)
+    }
+
+    /// Fetches what the next look-ups will need, if this one's follows the one before as it did the
+    /// last time: a program that does the same again meets its sites in the same order, and with
+    /// hundreds of thousands of them each is far from the processor.
+    #[inline]
+    pub(super) fn foresee(&self, book: &Book, site: SiteId, place: Place, sites: &Sites) {
+        let last = book.last.load(Relaxed);
+        book.last.store(site, Relaxed);
+        let (Some(last), Some(here)) = (book.known(last), book.known(site)) else {
+            return;
+        };
+        last.next.store(site, Relaxed);
+        here.place.store(place, Relaxed);
+        let Some(next) = book.known(here.next.load(Relaxed)) else {
+            return;
+        };
+        let row = next.newest.load(Relaxed);
+        if row != NO_ROW {
+            fetch(self.row(row));
+        }
+        if let Some(second) = book.known(next.next.load(Relaxed)) {
+            sites.fetch(second.place.load(Relaxed));
+        }
     }
 
     /// A row of the book for a site and a birth; `None` if there is no room.
@@ -373,40 +432,40 @@ impl Rows {
 
     /// Takes a block off its row, whosever that is.
     #[inline]
-    pub(super) fn discount(&self, book: &Book, id: RowId, size: usize, chunk: u64) {
+    pub(super) fn discount(&self, book: &Book, id: RowId, amount: Amount) {
         let segment = &self.segments[(id >> INDEX_BITS) as usize];
         let row = self.row(id);
         if segment.owner.load(Relaxed) == book.number.load(Relaxed) {
-            add!(row.own_bytes, -(size as i64));
-            add!(row.own_blocks, -1);
+            add!(row.own_bytes, -amount.bytes);
+            add!(row.own_blocks, -amount.blocks);
         } else {
-            row.other_bytes.fetch_sub(size as i64, Relaxed);
-            row.other_blocks.fetch_sub(1, Release);
+            row.other_bytes.fetch_sub(amount.bytes, Relaxed);
+            row.other_blocks.fetch_sub(amount.blocks, Release);
         }
-        add!(book.frees, 1);
-        add!(book.freed_bytes, size as u64);
-        if chunk != 0 {
-            add!(book.chunks, -(chunk as i64));
+        add!(book.frees, amount.blocks as u64);
+        add!(book.freed_bytes, amount.bytes as u64);
+        if amount.chunk != 0 {
+            add!(book.chunks, -amount.chunk);
         }
     }
 
     /// The same for a thread whose own counters may be half written: a signal handler's.
     #[cold]
-    pub(super) fn discount_stray(&self, id: RowId, size: usize, chunk: u64) {
+    pub(super) fn discount_stray(&self, id: RowId, amount: Amount) {
         let row = self.row(id);
-        row.other_bytes.fetch_sub(size as i64, Relaxed);
-        row.other_blocks.fetch_sub(1, Release);
-        self.stray_blocks.fetch_sub(1, Relaxed);
-        self.stray_bytes.fetch_sub(size as i64, Relaxed);
-        self.stray_chunks.fetch_sub(chunk as i64, Relaxed);
+        row.other_bytes.fetch_sub(amount.bytes, Relaxed);
+        row.other_blocks.fetch_sub(amount.blocks, Release);
+        self.stray_blocks
+            .fetch_sub(i64::from(amount.blocks), Relaxed);
+        self.stray_bytes.fetch_sub(amount.bytes, Relaxed);
+        self.stray_chunks.fetch_sub(amount.chunk, Relaxed);
     }
 
     /// Bytes that a block of a row has on the whole: for one whose free was not seen.
     #[cold]
-    pub(super) fn mean_size(&self, id: RowId) -> usize {
+    pub(super) fn mean_size(&self, id: RowId) -> i64 {
         let row = self.row(id);
-        let blocks = i64::from(row.blocks()).max(1);
-        usize::try_from(row.bytes() / blocks).unwrap_or(0)
+        (row.bytes() / i64::from(row.blocks()).max(1)).max(0)
     }
 
     pub(super) fn totals(&self) -> Totals {
@@ -501,13 +560,13 @@ mod tests {
                 };
                 known.insert((which, site, birth), row);
                 let size = random.below(5_000) as usize;
-                row.count(books[which], size, 16);
+                row.count(books[which], Amount::of_block(size, 16));
                 live.push((row.id(), size, site, birth));
             } else if !live.is_empty() {
                 let (id, size, ..) = live.swap_remove(random.index(live.len()));
                 match random.below(10) {
-                    0 => ROWS.discount_stray(id, size, 16),
-                    _ => ROWS.discount(books[which], id, size, 16),
+                    0 => ROWS.discount_stray(id, Amount::of_block(size, 16)),
+                    _ => ROWS.discount(books[which], id, Amount::of_block(size, 16)),
                 }
             }
         }
@@ -532,8 +591,8 @@ mod tests {
         // Blocks that live for an instant, at more sites than anything remembers.
         let row = |site, birth| {
             let row = ROWS.of(book, site, birth).unwrap();
-            row.count(book, 8, 0);
-            ROWS.discount(book, row.id(), 8, 0);
+            row.count(book, Amount::of_block(8, 0));
+            ROWS.discount(book, row.id(), Amount::of_block(8, 0));
             row.id()
         };
         let sites = 1..=3 * IN_SEGMENT;
@@ -553,8 +612,8 @@ mod tests {
         let mut highest = 0;
         for birth in 0..10_000 {
             let row = ROWS.of(book, 7, birth).unwrap();
-            row.count(book, 8, 0);
-            ROWS.discount(book, row.id(), 8, 0);
+            row.count(book, Amount::of_block(8, 0));
+            ROWS.discount(book, row.id(), Amount::of_block(8, 0));
             highest = highest.max(row.id());
         }
         assert!(highest < 4 * IN_SEGMENT, "{highest}");
@@ -566,11 +625,11 @@ mod tests {
         static ROWS: Rows = Rows::new();
         let first = ROWS.open().unwrap();
         let row = ROWS.of(first, 1, 1).unwrap();
-        row.count(first, 100, 0);
+        row.count(first, Amount::of_block(100, 0));
         ROWS.close(first);
         let second = ROWS.open().unwrap();
         assert!(std::ptr::eq(first, second));
-        ROWS.discount(second, row.id(), 100, 0);
+        ROWS.discount(second, row.id(), Amount::of_block(100, 0));
         assert_eq!(ROWS.totals().live_blocks, 0);
         assert!(!std::ptr::eq(second, ROWS.open().unwrap()));
     }
@@ -586,7 +645,7 @@ mod tests {
                     let book = ROWS.open().unwrap();
                     for i in 0..20_000_u32 {
                         let row = ROWS.of(book, thread, i / 1000).unwrap();
-                        row.count(book, 24, 32);
+                        row.count(book, Amount::of_block(24, 32));
                         sender.send((row.id(), 24)).unwrap();
                     }
                     ROWS.close(book);
@@ -596,7 +655,7 @@ mod tests {
             scope.spawn(move || {
                 let book = ROWS.open().unwrap();
                 for (id, size) in receiver {
-                    ROWS.discount(book, id, size, 32);
+                    ROWS.discount(book, id, Amount::of_block(size, 32));
                 }
             });
         });

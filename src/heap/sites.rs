@@ -8,7 +8,7 @@ use core::sync::atomic::{
     Ordering::{Acquire, Relaxed, Release},
 };
 
-use super::mapped::{MappedVec, map};
+use super::mapped::{MappedVec, fetch, map};
 use super::spin::Spin;
 
 /// Number of a site. [`NO_SITE`] stands for blocks whose stack could not be kept.
@@ -20,7 +20,12 @@ pub(crate) const NO_SITE: SiteId = 0;
 /// Sites that the ledger's 24 bits for them can tell apart.
 pub(crate) const MAX_SITES: u32 = 1 << 24;
 
-const FIRST_CAPACITY: usize = 4096;
+/// Parts of the index, by the highest bits of a hash: one grows at a time, which holds nobody up.
+const PART_BITS: u32 = 6;
+const PARTS: usize = 1 << PART_BITS;
+
+/// Slots of a part in its first mapping, a page.
+const FIRST_CAPACITY: usize = 128;
 
 /// One slot of the index; `hash` 0 is free. `site` is written before `hash` is published.
 struct Slot {
@@ -28,12 +33,21 @@ struct Slot {
     site: AtomicU32,
 }
 
-/// One generation of the index: a header and its slots in one mapping. A smaller one that was
-/// outgrown stays mapped, because a reader may still be in it.
+/// One generation of a part of the index: a header and its slots in one mapping. A smaller one that
+/// was outgrown stays mapped, because a reader may still be in it.
 struct Index {
     capacity: usize,
     slots: *const Slot,
 }
+
+/// The part of the index that a hash is in.
+#[inline]
+fn part_of(hash: u64) -> usize {
+    (hash >> (u64::BITS - PART_BITS)) as usize
+}
+
+/// Where a site was found in the index: a hint, for [`Sites::fetch`].
+pub(super) type Place = u32;
 
 impl Index {
     fn new(capacity: usize) -> *mut Self {
@@ -62,15 +76,28 @@ impl Index {
         (0..self.capacity).map(move |i| unsafe { &*self.slots.add((start + i) & mask) })
     }
 
-    fn find(&self, hash: u64) -> Option<SiteId> {
+    /// The site of a hash, and where it was found.
+    fn find(&self, hash: u64) -> Option<(SiteId, Place)> {
         for slot in self.probe(hash) {
             match slot.hash.load(Acquire) {
                 0 => return None,
-                h if h == hash => return Some(slot.site.load(Relaxed)),
+                h if h == hash => {
+                    // SAFETY: both are in the index's mapping.
+                    let number = unsafe { core::ptr::from_ref(slot).offset_from(self.slots) };
+                    let place = (number as Place) << PART_BITS | part_of(hash) as Place;
+                    return Some((slot.site.load(Relaxed), place));
+                }
                 _ => {}
             }
         }
         None
+    }
+
+    /// All that are in it.
+    fn sites(&self) -> impl Iterator<Item = (u64, SiteId)> {
+        self.probe(0)
+            .map(|slot| (slot.hash.load(Relaxed), slot.site.load(Relaxed)))
+            .filter(|&(hash, _)| hash != 0)
     }
 
     fn insert(&self, hash: u64, site: SiteId) {
@@ -87,13 +114,14 @@ impl Index {
 /// Where a site's return addresses are.
 #[derive(Clone, Copy)]
 struct Stack {
-    hash: u64,
     start: u32,
     len: u16,
     cut: bool,
 }
 
 struct Writer {
+    /// Sites of each part.
+    in_parts: [u32; PARTS],
     stacks: MappedVec<Stack>,
     /// Return addresses of all sites, innermost first within each.
     addresses: MappedVec<usize>,
@@ -102,19 +130,20 @@ struct Writer {
 }
 
 pub(crate) struct Sites {
-    index: AtomicPtr<Index>,
+    parts: [AtomicPtr<Index>; PARTS],
     writer: Spin<Writer>,
 }
 
-// SAFETY: `index` points to a mapping that lives for ever and whose slots are atomics; the rest
-// is behind the lock (tests: `threads_agree_on_a_site`).
+// SAFETY: `parts` point to mappings that live for ever and whose slots are atomics; the rest is
+// behind the lock (tests: `threads_agree_on_a_site`).
 unsafe impl Sync for Sites {}
 
 impl Sites {
     pub(crate) const fn new() -> Self {
         Self {
-            index: AtomicPtr::new(core::ptr::null_mut()),
+            parts: [const { AtomicPtr::new(core::ptr::null_mut()) }; PARTS],
             writer: Spin::new(Writer {
+                in_parts: [0; PARTS],
                 stacks: MappedVec::new(),
                 addresses: MappedVec::new(),
                 refused: 0,
@@ -122,14 +151,24 @@ impl Sites {
         }
     }
 
-    /// The site whose stack has this hash, if it is known. Lock-free.
+    /// Has the processor fetch what was at a place that [`Sites::find`] gave.
     #[inline]
-    pub(crate) fn find(&self, hash: u64) -> Option<SiteId> {
-        let index = self.index.load(Acquire);
+    pub(super) fn fetch(&self, place: Place) {
+        let index = self.parts[place as usize % PARTS].load(Acquire);
+        // SAFETY: a published part is complete and never unmapped.
+        if let Some(index) = unsafe { index.as_ref() } {
+            fetch(index.slots.wrapping_add((place >> PART_BITS) as usize));
+        }
+    }
+
+    /// The site whose stack has this hash, if it is known, and where it was found. Lock-free.
+    #[inline]
+    pub(super) fn find(&self, hash: u64) -> Option<(SiteId, Place)> {
+        let index = self.parts[part_of(hash)].load(Acquire);
         if index.is_null() {
             return None;
         }
-        // SAFETY: a published index is complete and never unmapped.
+        // SAFETY: a published part is complete and never unmapped.
         unsafe { &*index }.find(hash)
     }
 
@@ -142,7 +181,7 @@ impl Sites {
         stack: impl ExactSizeIterator<Item = usize>,
     ) -> SiteId {
         let mut writer = self.writer.lock();
-        if let Some(site) = self.find(hash) {
+        if let Some((site, _)) = self.find(hash) {
             return site;
         }
         match self.add(&mut writer, hash, cut, stack) {
@@ -168,31 +207,28 @@ impl Sites {
         if site >= MAX_SITES {
             return None;
         }
-        let mut index = self.index.load(Relaxed);
-        // SAFETY: published indexes are never unmapped.
-        let capacity = unsafe { index.as_ref() }.map_or(0, |i| i.capacity);
-        if site as usize * 2 > capacity {
+        let part = part_of(hash);
+        let mut index = self.parts[part].load(Relaxed);
+        // SAFETY: published parts are never unmapped.
+        let old = unsafe { index.as_ref() };
+        let capacity = old.map_or(0, |i| i.capacity);
+        if (writer.in_parts[part] as usize + 1) * 2 > capacity {
             let grown = Index::new((capacity * 2).max(FIRST_CAPACITY));
             if grown.is_null() {
                 return None;
             }
-            for (i, s) in writer.stacks.as_slice().iter().enumerate() {
+            for (hash, site) in old.into_iter().flat_map(Index::sites) {
                 // SAFETY: just mapped, and nobody else has it yet.
-                unsafe { &*grown }.insert(s.hash, i as u32 + 1);
+                unsafe { &*grown }.insert(hash, site);
             }
-            self.index.store(grown, Release);
+            self.parts[part].store(grown, Release);
             index = grown;
         }
         for address in stack {
             writer.addresses.push(address).ok()?;
         }
-        let stack = Stack {
-            hash,
-            start,
-            len,
-            cut,
-        };
-        writer.stacks.push(stack).ok()?;
+        writer.stacks.push(Stack { start, len, cut }).ok()?;
+        writer.in_parts[part] += 1;
         // SAFETY: not null by now, and never unmapped.
         unsafe { &*index }.insert(hash, site);
         Some(site)
@@ -249,7 +285,7 @@ mod tests {
         let mut to = MappedVec::new();
         for (n, &site) in numbers.iter().enumerate() {
             let n = n as u64;
-            assert_eq!(sites.find(hash_of(n)), Some(site));
+            assert_eq!(sites.find(hash_of(n)).map(|found| found.0), Some(site));
             assert_eq!(
                 sites.intern(hash_of(n), false, stack_of(n).into_iter()),
                 site
@@ -277,9 +313,10 @@ mod tests {
                     scope.spawn(|| {
                         (0..10_000)
                             .map(|n| {
-                                SITES.find(hash_of(n)).unwrap_or_else(|| {
-                                    SITES.intern(hash_of(n), false, stack_of(n).into_iter())
-                                })
+                                SITES.find(hash_of(n)).map_or_else(
+                                    || SITES.intern(hash_of(n), false, stack_of(n).into_iter()),
+                                    |found| found.0,
+                                )
                             })
                             .collect()
                     })

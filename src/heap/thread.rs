@@ -200,7 +200,10 @@ impl Thread {
             if memo[place].hash != walk.hash {
                 let site = match sites.find(walk.hash) {
                     _ if walk.hash == 0 => NO_SITE,
-                    Some(site) => site,
+                    Some((site, place)) => {
+                        ledger.rows.foresee(book, site, place, sites);
+                        site
+                    }
                     None => sites.intern(walk.hash, walk.cut, stack.stack()),
                 };
                 memo[place] = memo[home];
@@ -251,8 +254,8 @@ impl Thread {
 
     /// Adds to the live bytes that the peak is taken from.
     #[inline]
-    pub(super) fn grow(&self, bytes: usize) {
-        let step = self.live_step.get() + bytes as i64;
+    pub(super) fn grow(&self, bytes: i64) {
+        let step = self.live_step.get() + bytes;
         self.live_step.set(step);
         if step >= PEAK_STEP {
             self.take_step();
@@ -261,8 +264,8 @@ impl Thread {
 
     /// Takes off them.
     #[inline]
-    pub(super) fn shrink(&self, bytes: usize) {
-        let step = self.live_step.get() - bytes as i64;
+    pub(super) fn shrink(&self, bytes: i64) {
+        let step = self.live_step.get() - bytes;
         self.live_step.set(step);
         if step <= -PEAK_STEP {
             self.take_step();
@@ -336,6 +339,7 @@ pub(super) fn restart_peak(live_bytes: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::heap::rows::Amount;
 
     #[test]
     fn a_hook_is_not_entered_twice() {
@@ -375,7 +379,7 @@ mod tests {
             let book = LEDGER.rows.open().unwrap();
             let row = thread.row(&LEDGER, book, &SITES, birth).unwrap();
             // Not empty, so that it is not used for another.
-            row.count(book, 1, 1);
+            row.count(book, Amount::of_block(1, 1));
             LEDGER.rows.close(book);
             thread.leave();
             row

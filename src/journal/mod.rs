@@ -37,6 +37,9 @@ pub(crate) struct Start<S> {
     pub(crate) pid: u32,
     /// Stacks were walked by call frame information, because the build has no frame pointers.
     pub(crate) by_cfi: bool,
+    /// Of so many bytes one was drawn, and its block recorded; `None` if all blocks were.
+    #[serde(default)]
+    pub(crate) sampled_every: Option<u64>,
 }
 
 /// Executable code of a file at an address.

@@ -159,6 +159,7 @@ impl Journal {
                 auto: false,
                 pid: 1,
                 by_cfi: false,
+                sampled_every: None,
             },
             code: Vec::new(),
             sites: BTreeMap::new(),
@@ -202,6 +203,7 @@ mod tests {
                 auto: false,
                 pid: 1,
                 by_cfi: false,
+                sampled_every: None,
             }),
             Record::Code(Code {
                 start: 1,

@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::files;
 pub use crate::journal::{Early, JemallocBytes};
 pub use crate::process::{Grows, Part, Process};
+pub use crate::sampling::Sampling;
 pub use crate::symbols::{Frame, Owner};
 use crate::verdict::Verdict;
 pub use crate::verdict::{Evidence, RisesBy, Rule};
@@ -75,6 +76,9 @@ pub struct Report {
     pub boundaries: Vec<Boundary>,
     /// What grows in the process besides these sites.
     pub process: Process,
+    /// What it means that only one block in so many bytes was recorded; `None` if all were.
+    #[serde(default)]
+    pub sampling: Option<Sampling>,
     /// What adds up and what does not.
     pub attribution: Attribution,
     /// What the measurement itself cost.
@@ -151,6 +155,9 @@ pub struct Site {
     pub blocks_per_cycle: Option<f64>,
     /// Live bytes at the last boundary, warm-up included.
     pub retained_bytes: u64,
+    /// 95 % interval of `retained_bytes`, if they are estimated; see [`Report::sampling`].
+    #[serde(default)]
+    pub retained_bytes_interval: Option<(u64, u64)>,
     /// Live blocks at the last boundary, warm-up included.
     pub retained_blocks: u64,
     /// Birth cycles that have a survivor at the last boundary.

@@ -246,8 +246,9 @@ impl Page {
             _ => String::new(),
         };
         self.wrapped(&format!(
-            "{growth}{} held in {} of {}, from {}",
+            "{growth}{}{} held in {} of {}, from {}",
             bytes(site.retained_bytes as f64),
+            between(site.retained_bytes_interval),
             count(site.retained_blocks, "block"),
             count(u64::from(site.generations), "generation"),
             site.phase,
@@ -376,6 +377,14 @@ impl Page {
             exact(a.setup_bytes),
             exact(a.site_bytes)
         );
+        if let Some(sampling) = &report.sampling {
+            sum = format!(
+                "{}{} live, estimated from one block in {}",
+                bytes(a.live_bytes as f64),
+                between(Some(sampling.live_bytes_interval)),
+                bytes(sampling.every_bytes as f64)
+            );
+        }
         if a.unattributed_bytes > 0 {
             let _ = write!(sum, " ({} not attributed)", exact(a.unattributed_bytes));
         }
@@ -426,6 +435,13 @@ impl Page {
         };
         self.wrapped(&sentence);
     }
+}
+
+/// An interval of an estimate, behind it.
+fn between(interval: Option<(u64, u64)>) -> String {
+    interval.map_or_else(String::new, |(low, high)| {
+        format!(" ({} to {})", bytes(low as f64), bytes(high as f64))
+    })
 }
 
 /// `1 block`, `2 blocks`.
@@ -566,6 +582,7 @@ pub(super) mod tests {
             bytes_per_cycle_interval: Some((1_048_576.0, 1_048_576.0)),
             blocks_per_cycle: Some(1.0),
             retained_bytes: 83 * 1_048_576,
+            retained_bytes_interval: None,
             retained_blocks: 83,
             generations: 83,
             series: Vec::new(),
@@ -647,6 +664,7 @@ pub(super) mod tests {
                 purged_bytes: None,
                 new_threads: Vec::new(),
             },
+            sampling: None,
             attribution: Attribution {
                 live_bytes: 87_000_000,
                 setup_bytes: 1000,
