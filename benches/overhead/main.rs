@@ -14,7 +14,10 @@ use std::process::Command;
 
 use tikv_jemallocator::Jemalloc;
 
+mod curves;
 mod models;
+mod page;
+mod parts;
 mod peers;
 mod program;
 mod scale;
@@ -28,10 +31,25 @@ static DHAT: dhat::Alloc = dhat::Alloc;
 const DEPTHS: [u32; 3] = [5, 15, 40];
 const THREADS: [usize; 2] = [1, 2];
 
+/// jemalloc's own rate.
+const SAMPLED_EVERY: &str = "524288";
+
 /// The child: prints `name depth threads nanoseconds`, a line each.
 fn measure(setting: &str) {
-    if setting == "scale" {
-        return scale::measure(&BARE, &LAID_OVER);
+    match setting.split_once(' ').unwrap_or((setting, "")) {
+        ("scale", _) => return scale::measure(&BARE, &LAID_OVER),
+        ("pairs", pairs) => {
+            let pairs = pairs.parse().expect("a number");
+            nanos(&LAID_OVER, 15, 1, pairs);
+            return;
+        }
+        ("curves", "bare") => return curves::measure("bare", &BARE),
+        ("curves", "dhat") => {
+            let _profiler = dhat_window();
+            return curves::measure("dhat", &DHAT);
+        }
+        ("curves", heap) => return curves::measure(heap, &LAID_OVER),
+        _ => {}
     }
     for depth in DEPTHS {
         for threads in THREADS {
@@ -51,12 +69,8 @@ fn measure(setting: &str) {
                 }
                 _ => {
                     print("bare", nanos(&BARE, depth, threads, 200_000));
-                    let profiler = dhat::Profiler::builder()
-                        .testing()
-                        .trim_backtraces(None)
-                        .build();
+                    let _profiler = dhat_window();
                     print("dhat", nanos(&DHAT, depth, threads, 4_000));
-                    drop(profiler);
                 }
             }
         }
@@ -64,6 +78,13 @@ fn measure(setting: &str) {
     if setting == "ledger" {
         println!("block 0 0 {}", bytes_per_block());
     }
+}
+
+fn dhat_window() -> dhat::Profiler {
+    dhat::Profiler::builder()
+        .testing()
+        .trim_backtraces(None)
+        .build()
 }
 
 /// Bytes of the ledger for each of a million live blocks.
@@ -90,9 +111,12 @@ fn run_child(setting: &str, figures: &mut Figures) {
     let program = std::env::current_exe().expect("this program has a file");
     let mut command = Command::new(program);
     command.env("OVERHEAD_SETTING", setting);
-    if setting == "ledger" {
+    if ["ledger", "sampled", "scale"].contains(&setting) {
         // As the command runs a workload: recorded, with jemalloc beneath.
         command.env("AFTERDROP_HEAP", "jemalloc");
+    }
+    if setting == "sampled" {
+        command.env("AFTERDROP_SAMPLE", SAMPLED_EVERY);
     }
     let output = command.output().expect("the child starts");
     assert!(
@@ -121,25 +145,30 @@ fn main() {
         measure(&setting);
         return;
     }
+    if std::env::args().any(|argument| argument == "curves") {
+        page::write().expect("the page and its pictures");
+        return;
+    }
     let mut figures = Figures::new();
     // Settings take turns, so that a slow minute of the machine meets all of them.
     for _ in 0..3 {
-        for setting in ["off", "ledger", "dhat"] {
+        for setting in ["off", "sampled", "ledger", "dhat", "scale"] {
             run_child(setting, &mut figures);
         }
     }
     println!("ns for one alloc + free of 64 bytes, eight call sites; dhat 0.3.3, jemalloc 5.3.1");
     println!(
-        "{:>6} {:>8} {:>8} {:>8} {:>8} {:>9}",
-        "depth", "threads", "bare", "off", "ledger", "dhat"
+        "{:>6} {:>8} {:>8} {:>8} {:>8} {:>8} {:>9}",
+        "depth", "threads", "bare", "off", "sampled", "ledger", "dhat"
     );
     let of = |name: &str, depth, threads| figures[&(name.to_owned(), depth, threads)];
     for threads in THREADS {
         for depth in DEPTHS {
             println!(
-                "{depth:>6} {threads:>8} {:>8.1} {:>8.1} {:>8.1} {:>9.0}",
+                "{depth:>6} {threads:>8} {:>8.1} {:>8.1} {:>8.1} {:>8.1} {:>9.0}",
                 of("bare", depth, threads),
                 of("off", depth, threads),
+                of("sampled", depth, threads),
                 of("ledger", depth, threads),
                 of("dhat", depth, threads)
             );
@@ -147,18 +176,23 @@ fn main() {
     }
     let block = of("block", 0, 0);
     println!("\nledger memory for each of 1,000,000 live blocks: {block:.1} bytes\n");
+    scale::print(of);
     let peers = peers::compare([of("ledger", 15, 1), of("ledger", 15, 2)]);
     let by_cfi = peers::without_frame_pointers();
     let models = models::models();
+    models::report_seconds();
     let ratio = |name, to, depth, threads| of(name, depth, threads) / of(to, depth, threads);
     print!(
         "ratios: ledger/bare {:.2} (depth 5 {:.2}, 40 {:.2}; 2 threads {:.2}), off/bare {:.3}, \
-         dhat/ledger {:.1}, {block:.0} B/block",
+         sampled/bare {:.3} (depth 5 {:.3}, 40 {:.3}), dhat/ledger {:.1}, {block:.0} B/block",
         ratio("ledger", "bare", 15, 1),
         ratio("ledger", "bare", 5, 1),
         ratio("ledger", "bare", 40, 1),
         ratio("ledger", "bare", 15, 2),
         ratio("off", "bare", 15, 1),
+        ratio("sampled", "bare", 15, 1),
+        ratio("sampled", "bare", 5, 1),
+        ratio("sampled", "bare", 40, 1),
         ratio("dhat", "ledger", 15, 1),
     );
     if let Some(ratio) = by_cfi {

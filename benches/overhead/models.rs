@@ -1,7 +1,7 @@
 //! 100 cycles of each Burn model, with the ledger and without.
 
 #[cfg(feature = "burn")]
-use std::process::Command;
+use std::{os::fd::AsRawFd, process::Command, time::SystemTime};
 
 /// Time of 100 cycles of each Burn model with the ledger, as a multiple of that without.
 #[cfg(feature = "burn")]
@@ -51,6 +51,48 @@ pub fn models() -> Vec<(String, f64)> {
     println!();
     ratios
 }
+
+/// Measures the time from the last record of the measured child's journal to the end of the command that has
+/// printed the report of `burn:cnn`, shown: with the executable's debug information not in the system's
+/// cache, and in it; in seconds.
+#[cfg(feature = "burn")]
+pub fn report_seconds() {
+    const TURNS: usize = 5;
+    let program = env!("CARGO_BIN_EXE_afterdrop");
+    let folder = std::env::temp_dir().join(format!("afterdrop-report-{}", std::process::id()));
+    let once = |is_cold: bool| -> f64 {
+        let _ = std::fs::remove_dir_all(&folder);
+        if is_cold {
+            let file = std::fs::File::open(program).expect("the command is there");
+            // SAFETY: advice on a file that is open.
+            unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+        }
+        let output = Command::new(program)
+            .args(["run", "burn:cnn", "--out"])
+            .arg(&folder)
+            .output()
+            .expect("the command starts");
+        let end = SystemTime::now();
+        assert!(output.status.success());
+        let journal = std::fs::metadata(folder.join("journal.jsonl")).expect("a journal");
+        let written = journal.modified().expect("a time");
+        end.duration_since(written).map_or(0.0, |d| d.as_secs_f64())
+    };
+    let lowest = |is_cold| {
+        (0..TURNS)
+            .map(|_| once(is_cold))
+            .fold(f64::INFINITY, f64::min)
+    };
+    let seconds = [lowest(true), lowest(false)];
+    let _ = std::fs::remove_dir_all(&folder);
+    println!(
+        "from the end of burn:cnn's child to the printed report: {:.3} s cold, {:.3} s warm\n",
+        seconds[0], seconds[1]
+    );
+}
+
+#[cfg(not(feature = "burn"))]
+pub fn report_seconds() {}
 
 #[cfg(not(feature = "burn"))]
 pub fn models() -> Vec<(String, f64)> {

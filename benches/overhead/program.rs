@@ -6,7 +6,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 /// Rounds of which the lowest counts.
-const ROUNDS: usize = 7;
+pub const ROUNDS: usize = 7;
 
 /// One alloc and free of 64 bytes through `heap`, from one of eight call sites.
 fn pair<A: GlobalAlloc>(heap: &A, site: usize) {

@@ -34,6 +34,45 @@ pub fn measure<A: GlobalAlloc, B: GlobalAlloc>(bare: &A, ledger: &B) {
     }
 }
 
+/// Shows what the children have measured.
+pub fn print(of: impl Fn(&str, u32, usize) -> f64) {
+    println!("10,000,000 live blocks of 64 bytes at 8 sites, and at {MANY}:");
+    println!(
+        "  ledger memory for each  {:>8.1} bytes",
+        of("live-bytes", 8, 0)
+    );
+    for (name, what) in [
+        ("live-pause", "longest allocation"),
+        ("live-census", "census"),
+    ] {
+        let [few, many] = [8, MANY].map(|sites| of(name, sites, 0));
+        println!("  {what:<22} {few:>8.2} {many:>8.2} ms");
+    }
+    println!(
+        "  the same, bare         {:>8.2} ms",
+        of("bare-pause", 8, 0)
+    );
+    println!("ns for one alloc + free at {FEW} sites and at {MANY}, bare and with the ledger:");
+    for (order, what) in [
+        ("again", "in the same order again"),
+        ("none", "in no order"),
+    ] {
+        let [few, many] = [FEW, MANY]
+            .map(|sites| ["bare", "ledger"].map(|heap| of(&format!("{heap}-{order}"), sites, 0)));
+        println!(
+            "  {what:<24} {:>6.1} {:>6.1}   {:>6.1} {:>6.1}   ledger/bare {:.2} and {:.2}, {:.2} times",
+            few[0],
+            few[1],
+            many[0],
+            many[1],
+            few[1] / few[0],
+            many[1] / many[0],
+            many[1] / many[0] * few[0] / few[1]
+        );
+    }
+    println!();
+}
+
 /// A level of the program: eight calls, of which the next three bits of a path choose one.
 trait Level {
     fn allocate<A: GlobalAlloc, const CALL: usize>(heap: &A, path: u32, layout: Layout) -> *mut u8;
@@ -123,8 +162,6 @@ pub fn at_sites<A: GlobalAlloc>(heap: &A, sites: u32, order: Order) -> f64 {
 pub struct Live {
     /// Bytes of the ledger for each.
     pub bytes_per_block: f64,
-    /// Mean time of one allocation, in nanoseconds.
-    pub nanos: f64,
     /// The longest that one allocation took this thread.
     pub pause: Duration,
     /// The census of all of them.
@@ -139,14 +176,12 @@ pub fn live_blocks<A: GlobalAlloc>(heap: &A, blocks: usize, sites: u32) -> Live 
     let before = afterdrop::bench::ledger_bytes();
     let mut pause = Duration::ZERO;
     let mut last = thread_time();
-    let start = last;
     for (slot, site) in held.iter_mut().zip((0..sites).cycle()) {
         *slot = allocate(heap, site);
         let now = thread_time();
         pause = pause.max(now.saturating_sub(last));
         last = now;
     }
-    let nanos = (last - start).as_nanos() as f64 / blocks as f64;
     let bytes = afterdrop::bench::ledger_bytes() - before;
     let census = afterdrop::bench::census();
     for at in held {
@@ -155,7 +190,6 @@ pub fn live_blocks<A: GlobalAlloc>(heap: &A, blocks: usize, sites: u32) -> Live 
     }
     Live {
         bytes_per_block: bytes as f64 / blocks as f64,
-        nanos,
         pause,
         census,
     }

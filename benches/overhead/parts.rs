@@ -1,0 +1,136 @@
+//! What each part of the ledger costs: instructions of one alloc and free, counted by callgrind and
+//! given to the file of the ledger that they come from, inlined or not.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use crate::program::ROUNDS;
+
+/// Pairs of the two runs; what they differ by is that of the pairs alone.
+const PAIRS: [u32; 2] = [10_000, 30_000];
+
+/// What a file of the ledger does.
+const FILES: [(&str, &str); 5] = [
+    ("unwind.rs", "walking the stack"),
+    ("thread.rs", "the guard, the clock, the sites met lately"),
+    ("rows.rs", "counting in rows"),
+    ("table.rs", "the table of addresses"),
+    ("", "the hooks and the rest"),
+];
+const ALLOCATOR: &str = "jemalloc";
+const REST: &str = "the program itself";
+
+/// Instructions of one pair by part, the largest first; `None` if a tool is missing.
+pub fn parts(program: &Path) -> Option<Vec<(String, f64)>> {
+    let [few, many] = PAIRS.map(|pairs| instructions(program, pairs));
+    let (few, many) = (few?, many?);
+    let by = f64::from(PAIRS[1] - PAIRS[0]) * ROUNDS as f64;
+    let places = places(program, many.keys())?;
+    let mut parts: BTreeMap<String, f64> = BTreeMap::new();
+    for (address, count) in &many {
+        let once = count - few.get(address).unwrap_or(&0).min(count);
+        if once > 0 {
+            let part = places.get(address).map_or(REST, |p| part_of(p));
+            *parts.entry(part.to_owned()).or_default() += once as f64 / by;
+        }
+    }
+    // What the two runs differ by besides: set-up, which is not by the pair.
+    let mut parts: Vec<_> = parts.into_iter().filter(|p| p.1 >= 0.5).collect();
+    parts.sort_by(|a, b| b.1.total_cmp(&a.1));
+    Some(parts)
+}
+
+/// The part that a place belongs to: its innermost frame in the ledger, else whose it is.
+fn part_of(frames: &[String]) -> &'static str {
+    let of_ledger = frames.iter().find_map(|frame| {
+        let (_, rest) = frame.rsplit_once("src/heap/")?;
+        FILES.iter().find(|(file, _)| rest.starts_with(file))
+    });
+    match of_ledger {
+        Some((_, what)) => what,
+        None if frames.iter().any(|f| f.contains("jemalloc")) => ALLOCATOR,
+        None => REST,
+    }
+}
+
+/// How often each instruction of the program ran, by its address.
+fn instructions(program: &Path, pairs: u32) -> Option<BTreeMap<u64, u64>> {
+    let out = std::env::temp_dir().join(format!("afterdrop-parts-{}", std::process::id()));
+    let status = Command::new("valgrind")
+        .args(["--tool=callgrind", "--dump-instr=yes", "--quiet"])
+        .arg(format!("--callgrind-out-file={}", out.display()))
+        .arg(program)
+        .env("OVERHEAD_SETTING", format!("pairs {pairs}"))
+        .env("AFTERDROP_HEAP", "jemalloc")
+        .output()
+        .ok()?;
+    let text = std::fs::read_to_string(&out).ok()?;
+    let _ = std::fs::remove_file(&out);
+    status.status.success().then(|| counts(&text, program))
+}
+
+/// Reads callgrind's format (valgrind's manual, "Callgrind Format Specification"): costs by address,
+/// of one object.
+fn counts(text: &str, program: &Path) -> BTreeMap<u64, u64> {
+    let mut counts = BTreeMap::new();
+    let mut names: BTreeMap<&str, &str> = BTreeMap::new();
+    let (mut address, mut is_ours, mut is_call) = (0_u64, false, false);
+    for line in text.lines() {
+        if let Some(object) = line.strip_prefix("ob=") {
+            // `(1) name` the first time, then `(1)`.
+            let (id, name) = object.split_once(' ').unwrap_or((object, ""));
+            if !name.is_empty() {
+                names.insert(id, name);
+            }
+            is_ours = names.get(id).is_some_and(|n| Path::new(n) == program);
+        } else if line.starts_with("calls=") {
+            is_call = true;
+        } else if line.starts_with(|c: char| c.is_ascii_digit() || "+-*".contains(c)) {
+            let mut fields = line.split(' ');
+            let position = fields.next().unwrap_or("*");
+            let number = |text: &str| -> u64 {
+                text.strip_prefix("0x").map_or_else(
+                    || text.parse().unwrap_or(0),
+                    |hex| u64::from_str_radix(hex, 16).unwrap_or(0),
+                )
+            };
+            address = match position.as_bytes()[0] {
+                b'*' => address,
+                b'+' => address + number(&position[1..]),
+                b'-' => address - number(&position[1..]),
+                _ => number(position),
+            };
+            // Behind a call comes what the callee cost.
+            if !std::mem::take(&mut is_call) && is_ours {
+                *counts.entry(address).or_default() += number(fields.nth(1).unwrap_or("0"));
+            }
+        }
+    }
+    counts
+}
+
+/// Of each address the source files of its frames, innermost first, by binutils' `addr2line`.
+fn places<'a>(
+    program: &Path,
+    addresses: impl Iterator<Item = &'a u64>,
+) -> Option<BTreeMap<u64, Vec<String>>> {
+    let list: Vec<String> = addresses.map(|a| format!("{a:#x}")).collect();
+    let mut places: BTreeMap<u64, Vec<String>> = BTreeMap::new();
+    for some in list.chunks(1000) {
+        let output = Command::new("addr2line")
+            .args(["-i", "-a", "-e"])
+            .arg(program)
+            .args(some)
+            .output()
+            .ok()?;
+        let mut at = 0;
+        for line in String::from_utf8_lossy(&output.stdout).lines() {
+            match line.strip_prefix("0x") {
+                Some(hex) => at = u64::from_str_radix(hex, 16).unwrap_or(0),
+                None => places.entry(at).or_default().push(line.to_owned()),
+            }
+        }
+    }
+    Some(places)
+}
