@@ -73,6 +73,32 @@ impl Binary {
             .map(|&(start, _, address)| offset - start + address)
     }
 
+    /// The source files of some functions of a module, by its demangled name, such as
+    /// `serving::registry`; `None` if there are none.
+    pub(crate) fn paths_of_module(&self, module: &str) -> Option<Vec<String>> {
+        /// Functions that are looked at: generic ones may stand in other files.
+        const MOST: usize = 64;
+        let context = self.context.as_ref()?;
+        let last = module.rsplit("::").next()?;
+        // Both schemes of mangling have a name behind its length.
+        let part = format!("{}{last}", last.len());
+        let of_module = self.symbols.names_with(&part).filter(|(_, name)| {
+            let name = addr2line::demangle_auto((*name).into(), None);
+            let rest = name.trim_start_matches('<').strip_prefix(module);
+            rest.is_some_and(|rest| rest.starts_with("::"))
+        });
+        let mut paths = Vec::new();
+        for (address, _) in of_module.take(MOST) {
+            let location = context.find_location(address).ok().flatten();
+            if let Some(path) = location.and_then(|l| l.file.map(str::to_owned))
+                && !paths.contains(&path)
+            {
+                paths.push(path);
+            }
+        }
+        (!paths.is_empty()).then_some(paths)
+    }
+
     /// The mangled name of the function at a virtual address.
     pub(crate) fn symbol(&self, address: u64) -> Option<&str> {
         self.symbols.find(address)
@@ -105,6 +131,16 @@ impl Symbols {
             .collect();
         functions.sort_unstable();
         Self { functions, names }
+    }
+
+    /// Address and mangled name of each function whose mangled name has a part.
+    fn names_with(&self, part: &str) -> impl Iterator<Item = (u64, &str)> {
+        let named = self.functions.iter().filter_map(|&(address, _, name)| {
+            let name = self.names.get(name as usize..)?;
+            let end = name.iter().position(|&b| b == 0)?;
+            Some((address, std::str::from_utf8(&name[..end]).ok()?))
+        });
+        named.filter(move |(_, name)| name.contains(part))
     }
 
     fn find(&self, address: u64) -> Option<&str> {

@@ -172,6 +172,11 @@ impl Census {
         Ok(())
     }
 
+    /// Whether anything that was born in a cycle is live.
+    pub(crate) fn has_survivors(&self) -> bool {
+        self.now.rows().next().is_some()
+    }
+
     /// Rows that differ from the census before; a row without blocks is gone.
     pub(crate) fn changes(&self) -> &[Row] {
         self.changes.as_slice()

@@ -107,6 +107,7 @@ mod cycle;
 mod error;
 mod files;
 mod heap;
+mod holders;
 mod jemalloc_change;
 mod journal;
 mod limits;

@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::cycle::{self, HeapKind};
 use crate::error::Error;
 use crate::files;
+use crate::holders::{self, found::Found};
 use crate::journal::{Journal, Reader};
 use crate::process;
 use crate::report::{self, Report};
@@ -116,11 +117,18 @@ pub(crate) fn measure(
         Ok(witness) => (witness, None),
         Err(error) => (None, Some(error)),
     };
+    let found = journal.looked.as_ref().map(|looked| match &looked.failure {
+        Some(failure) => Err(failure.clone()),
+        None => Found::read(&folder),
+    });
+    // All of it that is of use is in the report.
+    let _ = std::fs::remove_file(folder.join(holders::FILE));
     let with = Circumstances {
         ended,
         horizon: request.horizon,
         options: request.options,
         witness,
+        found,
         config: request.config,
     };
     let report = analysis::report(&journal, observer.folding, with);

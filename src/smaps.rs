@@ -47,19 +47,25 @@ const SEGMENTS_APART: u64 = 4 << 20;
 
 /// One mapping of the file: a line as in `/proc/self/maps`, then a line a figure.
 #[derive(Clone, Copy, Default)]
-struct Mapping<'a> {
-    start: u64,
-    end: u64,
+pub(crate) struct Mapping<'a> {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
     /// It may be read, written, or executed: it is no guard, and no mere reservation.
-    accessible: bool,
+    pub(crate) accessible: bool,
+    /// It may be read and written.
+    pub(crate) writable: bool,
+    pub(crate) executable: bool,
     /// It is not shared with other processes.
-    private: bool,
-    name: &'a str,
+    pub(crate) private: bool,
+    /// Bytes into the file.
+    pub(crate) offset: u64,
+    pub(crate) name: &'a str,
     resident: u64,
     /// `VmFlags` has `dd`: not to be dumped, which the tool asks for its own.
-    no_dump: bool,
-    /// `VmFlags` has `nr`: no swap space is reserved, which glibc asks for its arenas.
-    no_reserve: bool,
+    pub(crate) no_dump: bool,
+    /// `VmFlags` has `nr`: no swap space is reserved, which glibc asks for its arenas, and jemalloc
+    /// for all its memory.
+    pub(crate) no_reserve: bool,
 }
 
 /// Reads it; `None` if the kernel does not tell. `text` is scratch.
@@ -168,7 +174,10 @@ impl Resident {
 }
 
 /// Visits each mapping with the next one.
-fn for_each_mapping<'a>(text: &'a [u8], mut visit: impl FnMut(Mapping<'a>, Option<&Mapping<'a>>)) {
+pub(crate) fn for_each_mapping<'a>(
+    text: &'a [u8],
+    mut visit: impl FnMut(Mapping<'a>, Option<&Mapping<'a>>),
+) {
     let mut now: Option<Mapping<'a>> = None;
     for line in text.split(|&b| b == b'\n') {
         let Ok(line) = std::str::from_utf8(line) else {
@@ -197,7 +206,7 @@ impl<'a> Mapping<'a> {
     /// Whether it is the used part of a heap of one of glibc's arenas. It begins at a multiple of
     /// its size, which another allocator's mapping may do as well; but what is not used yet fills
     /// it up to that size, and may not be accessed (arena.c, `new_heap`).
-    fn is_arena(&self, next: Option<&Self>) -> bool {
+    pub(crate) fn is_arena(&self, next: Option<&Self>) -> bool {
         let end = self.start.saturating_add(ARENA_HEAP);
         let is_filled_up = |next: &Self| {
             next.start == self.end && !next.accessible && next.name.is_empty() && next.end == end
@@ -213,6 +222,9 @@ impl<'a> Mapping<'a> {
             start: line.start,
             end: line.end,
             accessible: !line.access.starts_with("---"),
+            writable: line.access.starts_with("rw"),
+            executable: line.access.contains('x'),
+            offset: line.offset,
             private: line.access.ends_with('p'),
             name: line.name,
             ..Self::default()

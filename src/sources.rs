@@ -16,6 +16,12 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
+    /// The line of a file that declares a static of this name; `None` if the file cannot be read, or
+    /// does not.
+    pub(crate) fn line_of_static(&self, path: &str, name: &str) -> Option<u32> {
+        static_line(&read(path)?, name)
+    }
+
     /// Whether the line is of an attribute, such as `#[derive(Module)]`: the code at it was
     /// generated. `false` where the file cannot be read.
     pub(crate) fn is_attribute(&self, path: &str, line: u32) -> bool {
@@ -26,6 +32,21 @@ impl Sources {
         }
         known[path].contains(&line)
     }
+}
+
+/// The line, from 1, that declares a static of this name.
+fn static_line(text: &str, name: &str) -> Option<u32> {
+    let declares = |line: &str| {
+        // `lazy_static!` has `static ref`.
+        let mut words = line
+            .split_whitespace()
+            .skip_while(|&w| w != "static")
+            .skip(1);
+        let word = words.find(|&w| w != "mut" && w != "ref");
+        word.and_then(|w| w.split(':').next()) == Some(name)
+    };
+    let mut lines = (1..).zip(text.lines());
+    lines.find(|(_, line)| declares(line)).map(|(n, _)| n)
 }
 
 fn read(path: &str) -> Option<String> {

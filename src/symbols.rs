@@ -87,6 +87,30 @@ impl Symbolizer {
         frames
     }
 
+    /// Where a static is declared, by its demangled name: file and line. Line tables have no statics;
+    /// its module's functions are in its file, and the file says where.
+    pub(crate) fn static_place(&self, name: &str) -> Option<(String, u32)> {
+        let (mut module, own) = name.rsplit_once("::")?;
+        let mut below = PathBuf::new();
+        // A static of a function lies in the function's module, and a module without functions in a
+        // file beside that of the one above.
+        loop {
+            let paths = self.binaries.iter().find_map(|b| b.paths_of_module(module));
+            for path in paths.into_iter().flatten() {
+                let near = files_below(Path::new(&path), &below);
+                let found = near
+                    .iter()
+                    .find_map(|file| Some((file, self.sources.line_of_static(file, own)?)));
+                if let Some((file, line)) = found {
+                    return Some((placed(file).0, line));
+                }
+            }
+            let last;
+            (module, last) = module.rsplit_once("::")?;
+            below = Path::new(last).join(below);
+        }
+    }
+
     fn look_up(&self, return_address: u64) -> Vec<Frame> {
         // The call is before the address that it returns to, maybe on another line.
         let call = return_address.wrapping_sub(1);
@@ -147,6 +171,52 @@ fn frames_at(binary: &Binary, sources: &Sources, address: u64) -> Vec<Frame> {
         frames.extend(symbol().map(|name| Frame::new(without_hash(&name), None, None)));
     }
     frames
+}
+
+/// Files in which what lies in modules below that of a file may stand; the file itself first.
+fn files_below(file: &Path, below: &Path) -> Vec<String> {
+    let mut files = vec![file.to_owned()];
+    if below.components().next().is_some() {
+        let folder = file.parent().unwrap_or(Path::new(""));
+        for base in [folder.to_owned(), file.with_extension("")] {
+            let module = base.join(below);
+            files.push(module.with_extension("rs"));
+            files.push(module.join("mod.rs"));
+        }
+    }
+    let text = files.into_iter().map(|f| f.to_string_lossy().into_owned());
+    text.collect()
+}
+
+/// The name of a static or thread-local by its symbol, without what the compiler and `thread_local!`
+/// have added.
+pub(crate) fn static_name(symbol: &str) -> String {
+    // `.llvm.1234` and `.0` behind a name that ends in `E`.
+    let symbol = match symbol.rsplit_once('.') {
+        Some((front, back)) if back.bytes().all(|b| b.is_ascii_digit()) => {
+            front.strip_suffix(".llvm").unwrap_or(front)
+        }
+        _ => symbol,
+    };
+    let name = addr2line::demangle_auto(symbol.into(), None).into_owned();
+    let mut name = without_hash(&name);
+    const ADDED: [&str; 9] = [
+        "VAL",
+        "__RUST_STD_INTERNAL_VAL",
+        "__RUST_STD_INTERNAL_INIT",
+        "{{closure}}",
+        "{{constant}}",
+        "{closure#0}",
+        "{closure#1}",
+        "{constant#0}",
+        "__getit",
+    ];
+    while let Some((front, last)) = name.rsplit_once("::")
+        && ADDED.contains(&last)
+    {
+        name = front;
+    }
+    name.to_owned()
 }
 
 /// A demangled name without the `::h0123456789abcdef` of the legacy scheme.

@@ -106,6 +106,28 @@ impl Folding {
             })
     }
 
+    /// The group of a site and a phase.
+    pub(super) fn group(&self, site: u32, phase: u8) -> Option<usize> {
+        self.by_site.get(&(site, phase)).copied()
+    }
+
+    /// The frames of a site.
+    pub(super) fn stack_of(&mut self, site: u32, journal: &Journal) -> Vec<Frame> {
+        let site = journal.sites.get(&site);
+        site.map(|s| self.symbols.stack(&s.stack))
+            .unwrap_or_default()
+    }
+
+    /// The frames at addresses in code, such as return addresses.
+    pub(super) fn frames(&mut self, addresses: &[u64]) -> Vec<Frame> {
+        self.symbols.stack(addresses)
+    }
+
+    /// Where a static of this name is declared: file and line.
+    pub(super) fn static_place(&self, name: &str) -> Option<(String, u32)> {
+        self.symbols.static_place(name)
+    }
+
     pub(super) fn groups(&self) -> &[Group] {
         &self.groups
     }

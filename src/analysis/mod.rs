@@ -7,20 +7,23 @@ use crate::child::{Ended, How};
 use crate::config::Config;
 use crate::cycle::{HeapKind, Strategy};
 use crate::heap::NO_SITE;
+use crate::holders::found::Found;
 use crate::journal::{Counts, Early, Journal};
 use crate::names::fnv;
 use crate::process;
 use crate::report::{
-    Attribution, Boundary, Cost, OtherStack, Process, Report, RunVerdict, SCHEMA, Site, Witness,
-    bytes, one_line,
+    Attribution, Boundary, Cost, HolderSearch, OtherStack, Process, Report, RunVerdict, SCHEMA,
+    Site, Witness, bytes, one_line,
 };
 use crate::sampling::{self, Estimate, Sampling};
 use crate::symbols::{self, Frame};
 use crate::verdict::{self, Judgement, Series, Terms, Verdict};
 
 mod fold;
+mod held;
 
 pub(crate) use fold::Folding;
+use held::Naming;
 
 /// What stands for the function of blocks without a readable stack.
 const NOT_ATTRIBUTED: &str = "(not attributed)";
@@ -31,6 +34,8 @@ pub(crate) struct Circumstances {
     pub(crate) horizon: u32,
     pub(crate) options: Vec<String>,
     pub(crate) witness: Option<Witness>,
+    /// Who holds the survivors, or why that is not known; `None` if it was not looked for.
+    pub(crate) found: Option<Result<Found, String>>,
     /// Leaks that are known.
     pub(crate) config: Config,
 }
@@ -70,13 +75,32 @@ fn after_warmup(journal: &Journal) -> u32 {
 pub(crate) fn report(journal: &Journal, mut folding: Folding, with: Circumstances) -> Report {
     folding.catch_up(journal);
     let mut series = folding.series(journal);
-    let judgements = judge(&series, journal, with.horizon);
+    let mut judgements = judge(&series, journal, with.horizon);
+    let found = with.found.as_ref().and_then(|f| f.as_ref().ok());
+    let mut naming = found.map(|found| Naming::new(found, journal));
+    let mut holders = match &mut naming {
+        Some(naming) => naming.of_groups(&mut folding),
+        None => Vec::new(),
+    };
+    // Where C code's memory, or a thread's stack, was not seen, what is lost may be held there.
+    let saw_all = found.and_then(|f| f.done);
+    if saw_all.is_some_and(|d| d.saw_c_code && d.missed_threads == 0) {
+        for (judgement, holder) in judgements.iter_mut().zip(&holders) {
+            judgement.call_lost(holder.lost_generations);
+        }
+    }
+    let roots = naming.map_or_else(Vec::new, |mut n| n.roots(&mut folding));
     let mut sites: Vec<Site> = Vec::new();
     for (i, judgement) in judgements.into_iter().enumerate() {
         let held = folding.groups()[i].retained.blocks > 0;
         if held || judgement.verdict != Verdict::WarmUp {
             let bytes = std::mem::take(&mut series[i].bytes);
-            sites.push(site(&mut folding, i, journal, judgement, bytes));
+            let mut site = site(&mut folding, i, journal, judgement, bytes);
+            if let Some(of_group) = holders.get_mut(i).map(std::mem::take) {
+                site.holder = of_group.holder;
+                site.holder_unknown = of_group.unknown;
+            }
+            sites.push(site);
         }
     }
     sites.sort_by(|a, b| {
@@ -149,6 +173,8 @@ pub(crate) fn report(journal: &Journal, mut folding: Folding, with: Circumstance
             .map(|b| boundary(&b.counts, journal.start.heap))
             .collect(),
         process,
+        roots,
+        holder_search: holder_search(journal, with.found.as_ref()),
         sampling,
         attribution,
         cost: cost(journal),
@@ -199,11 +225,28 @@ fn site(
         evidence: judgement.evidence,
         stacks: count,
         other_stacks: others.collect(),
+        holder: None,
+        holder_unknown: None,
         allowed: None,
         fingerprint: fingerprint(&stack),
         stack,
         stack_cut,
     }
+}
+
+/// How holders were looked for.
+fn holder_search(journal: &Journal, found: Option<&Result<Found, String>>) -> Option<HolderSearch> {
+    let found = found?;
+    let done = found.as_ref().ok().and_then(|f| f.done);
+    let looked = journal.looked.as_ref();
+    Some(HolderSearch {
+        failure: found.as_ref().err().cloned(),
+        pause_seconds: looked.map_or(0.0, |l| l.pause_nanos as f64 / 1e9),
+        seconds: done.map_or(0.0, |d| d.nanos as f64 / 1e9),
+        looked_at_bytes: done.map_or(0, |d| d.looked_at),
+        own_bytes: done.map_or(0, |d| d.own_bytes),
+        missed_threads: done.map_or(0, |d| d.missed_threads),
+    })
 }
 
 /// What is live of a group, where it is estimated.
@@ -531,6 +574,7 @@ mod tests {
             horizon: 64,
             options: Vec::new(),
             witness: None,
+            found: None,
             config: Config::default(),
         };
         report(journal, Folding::default(), with)

@@ -93,6 +93,7 @@ pub struct Check {
     /// Patterns with their reasons.
     allowed: Vec<(String, String)>,
     baseline: Option<PathBuf>,
+    holders: bool,
 }
 
 impl Check {
@@ -111,6 +112,7 @@ impl Check {
             limits: Limits::default(),
             allowed: Vec::new(),
             baseline: None,
+            holders: true,
         }
     }
 
@@ -131,6 +133,12 @@ impl Check {
     /// Sets the first so many cycles aside. 3 by default.
     pub fn warmup(mut self, cycles: u32) -> Self {
         self.warmup = cycles;
+        self
+    }
+
+    /// Does not look for what holds the survivors.
+    pub fn without_holders(mut self) -> Self {
+        self.holders = false;
         self
     }
 
@@ -410,6 +418,7 @@ impl Check {
             strategy: self.strategy,
             cycles: self.all_cycles(),
             warmup: self.warmup,
+            holders: self.holders,
             auto: self.auto.then_some(cycles::Auto {
                 horizon: self.horizon,
                 time: self.timeout,

@@ -226,6 +226,7 @@ fn be_measured(args: &Args, entry: &Entry, folder: PathBuf) -> Result<Outcome, E
         cycles: args.cycles().0,
         warmup: args.what.warmup,
         auto: args.auto(),
+        holders: !args.what.no_holders,
         out: folder,
     };
     let unwritable = |e| Error::io("write the journal in", &plan.out, e);

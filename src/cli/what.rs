@@ -60,6 +60,10 @@ pub(super) struct What {
     #[arg(long)]
     pub(super) no_infer: bool,
 
+    /// Do not look for what holds the survivors
+    #[arg(long)]
+    pub(super) no_holders: bool,
+
     /// End a run after this many seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 600.0)]
     timeout: f64,
@@ -172,6 +176,9 @@ impl What {
         }
         if self.no_infer {
             line.push("--no-infer".into());
+        }
+        if self.no_holders {
+            line.push("--no-holders".into());
         }
         line
     }

@@ -16,8 +16,10 @@ use super::{HeapKind, Phase, Strategy};
 use crate::census::Census;
 use crate::error::Error;
 use crate::heap::{self, MappedVec, OwnCost, Totals};
+use crate::holders::{self, Looking};
 use crate::journal::{
-    self, Boundary, CHeap, Code, Counts, Early, End, Memory, Purge, Record, Site, Start, Threads,
+    self, Boundary, CHeap, Code, Counts, Early, End, Looked, Memory, Purge, Record, Site, Start,
+    Threads,
 };
 use crate::proc;
 use crate::smaps;
@@ -34,6 +36,8 @@ pub(crate) struct Plan {
     pub(crate) warmup: u32,
     /// Ends the run once the parent has seen enough.
     pub(crate) auto: Option<Auto>,
+    /// Who holds the survivors is looked for, after the last boundary.
+    pub(crate) holders: bool,
     /// The folder that receives the journal and what the heap gives.
     pub(crate) out: PathBuf,
 }
@@ -409,7 +413,31 @@ impl<'a> Runner<'a> {
             // Closing it writes dhat's file.
             self.window = None;
         }
-        self.try_to_purge()
+        let looking = self.look_for_holders();
+        self.try_to_purge()?;
+        self.wait_for_holders(looking)
+    }
+
+    /// Starts the search for whoever holds the survivors, if there are any; `None` if there is none.
+    fn look_for_holders(&mut self) -> Option<Result<Looking, String>> {
+        let wanted = self.plan.holders && self.census.has_survivors();
+        wanted.then(|| holders::look(&self.plan.out))
+    }
+
+    fn wait_for_holders(&mut self, looking: Option<Result<Looking, String>>) -> io::Result<()> {
+        let Some(looking) = looking else {
+            return Ok(());
+        };
+        let _paused = heap::pause();
+        let mut pause_nanos = 0;
+        let failure = looking.and_then(|looking| {
+            pause_nanos = looking.pause().as_nanos() as u64;
+            looking.wait()
+        });
+        self.journal.write(&Record::Looked(Looked {
+            failure: failure.as_ref().err().map(String::as_str),
+            pause_nanos,
+        }))
     }
 
     /// Asks the allocator to give back what it keeps, so that a report on that need not guess.

@@ -105,6 +105,22 @@ impl Ledger {
         }
     }
 
+    /// Visits every live block by address.
+    pub(super) fn for_each_block(&self, mut visit: impl FnMut(usize)) {
+        self.table.for_each(|address, _| visit(address));
+    }
+
+    /// Where and when the block at an address was allocated.
+    pub(super) fn origin(&self, address: usize) -> Option<(SiteId, Birth)> {
+        match self.table.get(address) {
+            NO_ROW => None,
+            row => {
+                let (site, birth) = self.rows.key(row);
+                Some((site, Birth::unpacked(birth)))
+            }
+        }
+    }
+
     pub(super) fn totals(&self) -> Totals {
         self.rows.totals()
     }

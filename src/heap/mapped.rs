@@ -127,6 +127,11 @@ impl<T: Copy> MappedVec<T> {
         self.len = 0;
     }
 
+    /// Keeps the first `len` elements.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+
     pub(crate) fn push(&mut self, value: T) -> Result<(), NoMemory> {
         self.extend_from_slice(&[value])
     }
@@ -170,6 +175,12 @@ impl<T: Copy> MappedVec<T> {
         self.start = at.cast();
         self.capacity = bytes / element;
         Ok(())
+    }
+}
+
+impl<T: Copy> Default for MappedVec<T> {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

@@ -4,7 +4,7 @@
 //! reads the ledger back at a boundary. Nothing here allocates from the heap that it counts.
 
 use core::alloc::{GlobalAlloc, Layout};
-use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::alloc::System;
 
 #[cfg(feature = "dhat")]
@@ -274,7 +274,7 @@ impl<A: GlobalAlloc> Heap<A> {
     /// As [`GlobalAlloc::alloc`].
     #[inline(never)]
     unsafe fn other_alloc<const ZEROED: bool>(&self, state: u8, layout: Layout) -> *mut u8 {
-        let state = decided(state);
+        let state = decided::<A>(state);
         // SAFETY: the caller's promise, passed on.
         unsafe {
             match state & (RECORDING | SAMPLED) {
@@ -341,7 +341,7 @@ impl<A: GlobalAlloc> Heap<A> {
     /// As [`GlobalAlloc::dealloc`].
     #[inline(never)]
     unsafe fn other_dealloc(&self, state: u8, at: *mut u8, layout: Layout) {
-        let state = decided(state);
+        let state = decided::<A>(state);
         // SAFETY: the caller's promise, passed on.
         unsafe {
             match state & (RECORDING | SAMPLED) {
@@ -434,7 +434,7 @@ impl<A: GlobalAlloc> Heap<A> {
         layout: Layout,
         new_size: usize,
     ) -> *mut u8 {
-        let state = decided(state);
+        let state = decided::<A>(state);
         // SAFETY: the caller's promise, passed on.
         unsafe {
             match state & (RECORDING | SAMPLED) {
@@ -613,9 +613,17 @@ fn beneath(state: u8) -> u8 {
     }
 }
 
+/// Whether the allocator that the [`Heap`] was laid over is the system's.
+static INNER_IS_SYSTEM: AtomicBool = AtomicBool::new(false);
+
 #[inline]
-fn decided(state: u8) -> u8 {
-    if state == UNDECIDED { decide() } else { state }
+fn decided<A>(state: u8) -> u8 {
+    if state != UNDECIDED {
+        return state;
+    }
+    let is_system = core::any::type_name::<A>() == core::any::type_name::<System>();
+    INNER_IS_SYSTEM.store(is_system, Relaxed);
+    decide()
 }
 
 /// Reads the environment and settles what this process does. Safe to run in two threads at once:
@@ -737,6 +745,53 @@ pub(crate) fn totals() -> Totals {
 /// Visits all live blocks by site and birth; see [`Ledger::for_each`].
 pub(crate) fn for_each_lived(visit: impl FnMut(Lived)) {
     LEDGER.for_each(visit);
+}
+
+/// Visits the address of every live block, in order.
+pub(crate) fn for_each_block(visit: impl FnMut(usize)) {
+    LEDGER.for_each_block(visit);
+}
+
+/// Where and when the live block at an address was allocated.
+pub(crate) fn origin(address: usize) -> Option<(SiteId, Birth)> {
+    LEDGER.origin(address)
+}
+
+/// Bytes that the allocator has for the live block at an address, at least those asked for; `None`
+/// if it does not tell. Takes no lock.
+pub(crate) fn usable_bytes(address: usize) -> Option<usize> {
+    let at = core::ptr::with_exposed_provenance_mut::<libc::c_void>(address);
+    match Backend::of_state(STATE.load(Relaxed)) {
+        #[cfg(feature = "jemalloc")]
+        // SAFETY: a live block of jemalloc's. It looks the size up in a tree that is read without a
+        // lock (jemalloc's `emap_alloc_ctx_lookup`).
+        Backend::Jemalloc => Some(unsafe { tikv_jemalloc_sys::sallocx(at, 0) }),
+        #[cfg(target_env = "gnu")]
+        // SAFETY: a live block of glibc's, whose size is in front of it.
+        Backend::Inner if INNER_IS_SYSTEM.load(Relaxed) => {
+            Some(unsafe { libc::malloc_usable_size(at) })
+        }
+        _ => None,
+    }
+}
+
+/// Whether [`usable_bytes`] is known.
+pub(crate) fn knows_sizes() -> bool {
+    match Backend::of_state(STATE.load(Relaxed)) {
+        Backend::Jemalloc => true,
+        Backend::Inner => cfg!(target_env = "gnu") && INNER_IS_SYSTEM.load(Relaxed),
+        _ => false,
+    }
+}
+
+/// Whether the allocator beneath is one whose memory C code does not share.
+pub(crate) fn is_apart_from_c() -> bool {
+    Backend::of_state(STATE.load(Relaxed)) == Backend::Jemalloc
+}
+
+/// In a copy of the process that was made without the C library's knowledge: nothing is recorded.
+pub(crate) fn be_a_copy() {
+    stop_recording_after_fork();
 }
 
 /// Copies the return addresses of a site, innermost first; true if the stack was cut.

@@ -317,6 +317,11 @@ impl Rows {
         unsafe { &*rows.add((id & (IN_SEGMENT - 1)) as usize) }
     }
 
+    /// The site and birth of a row.
+    pub(super) fn key(&self, id: RowId) -> (SiteId, u32) {
+        self.row(id).key()
+    }
+
     /// The book's row of a site and a birth, begun if there is none; `None` if there is no room.
     pub(super) fn of(&'static self, book: &Book, site: SiteId, birth: u32) -> Option<OwnRow> {
         let known = book.known(site)?;

@@ -140,6 +140,45 @@ impl Table {
         Some(old)
     }
 
+    /// The number of the block at an address; 0 if there is none.
+    pub(super) fn get(&self, address: usize) -> u32 {
+        self.find(address).map_or(0, |slot| slot.load(Relaxed))
+    }
+
+    /// Visits every block by address, with its number. Other threads may change it meanwhile.
+    pub(super) fn for_each(&self, mut visit: impl FnMut(usize, u32)) {
+        for root in 0..1 << ROOT_BITS {
+            let middles = [0, 1].map(|half| {
+                let at = self.roots[half][root].load(Acquire);
+                // SAFETY: what is published is complete, and never unmapped.
+                unsafe { at.as_ref() }
+            });
+            if middles.iter().all(Option::is_none) {
+                continue;
+            }
+            for middle in 0..1 << MIDDLE_BITS {
+                let leaves = middles.map(|level| {
+                    let at = level?[middle].load(Acquire);
+                    // SAFETY: as above.
+                    unsafe { at.as_ref() }
+                });
+                if leaves.iter().all(Option::is_none) {
+                    continue;
+                }
+                let high = root << MIDDLE_BITS | middle;
+                for granule in 0..1 << LEAF_BITS {
+                    for (half, leaf) in leaves.iter().enumerate() {
+                        let number = leaf.map_or(0, |leaf| leaf[granule].load(Relaxed));
+                        if number != 0 {
+                            let address = (high << LEAF_BITS | granule) << GRANULE_BITS;
+                            visit(address | half << (GRANULE_BITS - 1), number);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
     /// Takes the number of the block at an address out; 0 if there is none. Takes no lock, so that
     /// a signal handler may.
     #[inline]
@@ -176,7 +215,12 @@ mod tests {
         for (i, &at) in (1..).zip(&addresses) {
             assert_eq!(TABLE.put(at, i), Some(0));
         }
+        let mut seen = Vec::new();
+        TABLE.for_each(|at, number| seen.push((number, at)));
+        let all = (1..).zip(addresses);
+        assert!(seen.into_iter().eq(all), "in the order of their addresses");
         for (i, &at) in (1..).zip(&addresses) {
+            assert_eq!(TABLE.get(at), i);
             assert_eq!((TABLE.take(at), TABLE.take(at)), (i, 0), "{at:#x}");
         }
     }

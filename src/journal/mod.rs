@@ -193,6 +193,15 @@ pub(crate) struct Boundary<R> {
     pub(crate) census: R,
 }
 
+/// The search for holders after the last boundary, in a copy of the process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Looked<S> {
+    /// Why there are none; `None` if they are in a file of their own.
+    pub(crate) failure: Option<S>,
+    /// Nanoseconds for which the process was held up.
+    pub(crate) pause_nanos: u64,
+}
+
 /// How the workload ended on its own account. A child that was killed leaves none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct End<S> {
@@ -231,19 +240,41 @@ pub(crate) enum Record<S = String, A = Vec<u64>, R = Vec<Row>, W = Vec<Witness>>
     /// At the end of a dhat window: live `(site, bytes, blocks)` as dhat should have them.
     Witness(W),
     Threads(Threads),
+    /// Who holds the survivors was looked for.
+    Looked(Looked<S>),
     Purge(Purge),
     End(End<S>),
 }
 
 pub(crate) type RecordRef<'a> = Record<&'a str, &'a [usize], &'a [Row], &'a [Witness]>;
 
-/// The writing end. Buffers are mappings of its own, so that writing leaves the heap alone.
-pub(crate) struct Writer {
+/// A file of records, one a line. Buffers are mappings of its own, so that writing leaves the heap
+/// alone.
+pub(crate) struct Lines {
     file: File,
     line: MappedVec<u8>,
 }
 
+/// The journal's writing end.
+pub(crate) struct Writer(Lines);
+
 impl Writer {
+    /// # Errors
+    /// If the file cannot be made; an old file is never overwritten.
+    pub(crate) fn create(path: &Path) -> io::Result<Self> {
+        Lines::create(path).map(Self)
+    }
+
+    /// Writes one record as one line, with one call to the system.
+    ///
+    /// # Errors
+    /// If the file cannot be written, or there is no memory for the line.
+    pub(crate) fn write(&mut self, record: &RecordRef<'_>) -> io::Result<()> {
+        self.0.write(record)
+    }
+}
+
+impl Lines {
     /// # Errors
     /// If the file cannot be made; an old file is never overwritten.
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
@@ -257,7 +288,7 @@ impl Writer {
     ///
     /// # Errors
     /// If the file cannot be written, or there is no memory for the line.
-    pub(crate) fn write(&mut self, record: &RecordRef<'_>) -> io::Result<()> {
+    pub(crate) fn write(&mut self, record: &impl Serialize) -> io::Result<()> {
         self.line.clear();
         serde_json::to_writer(LineWriter(&mut self.line), record)?;
         LineWriter(&mut self.line).write_all(b"\n")?;

@@ -5,7 +5,9 @@ use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
 
-use super::{Boundary, Code, End, Purge, Record, Row, Site, Start, Threads, VERSION, Witness};
+use super::{
+    Boundary, Code, End, Looked, Purge, Record, Row, Site, Start, Threads, VERSION, Witness,
+};
 use crate::error::Error;
 
 /// A journal read back.
@@ -19,6 +21,7 @@ pub(crate) struct Journal {
     /// At the baseline and at the end, as far as it got.
     pub(crate) threads: Vec<Threads>,
     pub(crate) purge: Option<Purge>,
+    pub(crate) looked: Option<Looked<String>>,
     /// `None` if the child wrote no end: it was killed, aborted or is still running.
     pub(crate) end: Option<End<String>>,
     /// A last line without its newline was left out.
@@ -122,6 +125,7 @@ impl Journal {
             witness: None,
             threads: Vec::new(),
             purge: None,
+            looked: None,
             end: None,
             tail_cut: false,
         }
@@ -139,6 +143,7 @@ impl Journal {
             Record::Witness(witness) => self.witness = Some(witness),
             Record::Threads(threads) => self.threads.push(threads),
             Record::Purge(purge) => self.purge = Some(purge),
+            Record::Looked(looked) => self.looked = Some(looked),
             Record::End(end) => self.end = Some(end),
         }
     }
@@ -167,6 +172,7 @@ impl Journal {
             witness: None,
             threads: Vec::new(),
             purge: None,
+            looked: None,
             end: Some(End {
                 failure: None,
                 early: None,

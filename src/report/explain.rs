@@ -164,6 +164,7 @@ fn rule(e: &Evidence, horizon: u32, has_lives: bool, look: Look) -> String {
     let rule = match e.rule {
         Rule::Horizon => "rises went on for longer than the horizon",
         Rule::ModelSized => "a generation stayed in every cycle, together as large as the model",
+        Rule::Lost => "nothing points at survivors of several generations",
         Rule::NotYet => "rises go on, and the horizon is not reached",
         Rule::Stopped => "rises stopped, for as long as they took",
         Rule::Replaced => "each new generation replaces an old one",

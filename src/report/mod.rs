@@ -22,9 +22,12 @@ use crate::verdict::Verdict;
 pub use crate::verdict::{Evidence, RisesBy, Rule};
 
 pub mod explain;
+mod holder;
 pub mod strategies;
 pub mod terminal;
 mod units;
+
+pub use holder::{Holder, HolderSearch, Kind, PathBlock, Root};
 
 pub(crate) use terminal::printable;
 pub(crate) use units::{bytes, exact, one_line};
@@ -76,6 +79,13 @@ pub struct Report {
     pub boundaries: Vec<Boundary>,
     /// What grows in the process besides these sites.
     pub process: Process,
+    /// Statics, threads and causes of what is lost, and what would be freed if they were cleared; the
+    /// most first. Empty where holders were not looked for.
+    #[serde(default)]
+    pub roots: Vec<Root>,
+    /// How holders were looked for; `None` if they were not.
+    #[serde(default)]
+    pub holder_search: Option<HolderSearch>,
     /// What it means that only one block in so many bytes was recorded; `None` if all were.
     #[serde(default)]
     pub sampling: Option<Sampling>,
@@ -174,6 +184,12 @@ pub struct Site {
     pub stack_cut: bool,
     /// Those that retain the most after it, as far as they are told apart by frames that matter.
     pub other_stacks: Vec<OtherStack>,
+    /// Who keeps its blocks alive; `None` if it was not looked for, or cannot be told.
+    #[serde(default)]
+    pub holder: Option<Holder>,
+    /// Why there is no holder, if it was looked for.
+    #[serde(default)]
+    pub holder_unknown: Option<String>,
     /// Why its growth is allowed, if a check allows it.
     #[serde(default)]
     pub allowed: Option<String>,

@@ -49,6 +49,9 @@ pub(crate) const FEWEST_CYCLES: u32 = 5;
 /// Rises needed before anything is called growth.
 const FEWEST_RISES: usize = 5;
 
+/// Generations whose survivors are lost that make growth a leak without waiting for the horizon.
+const LOST_GENERATIONS: u32 = 5;
+
 /// Cycles without a rise before a site counts as having stopped, at least.
 const FEWEST_QUIET: u32 = 8;
 
@@ -196,6 +199,9 @@ pub enum Rule {
     /// A generation stayed in every cycle, and together they are all that a cycle loads: a leak
     /// without waiting for the horizon.
     ModelSized,
+    /// Survivors of several generations are lost, because nothing points at them: a leak without waiting
+    /// for the horizon.
+    Lost,
     /// Rises go on, and the run ended before the horizon: growing.
     NotYet,
     /// Rises stopped, for as long as they took: a cache.
@@ -517,6 +523,24 @@ fn turnover(series: &Series, rises: &Rises, troughs: &[Rises; TROUGHS.len()]) ->
         bytes_per_cycle,
         blocks_per_cycle,
         ..judged
+    }
+}
+
+impl Judgement {
+    /// Calls what may grow a leak if survivors of so many generations are lost: no cache is that.
+    pub(crate) fn call_lost(&mut self, generations: u32) {
+        let may_grow = matches!(self.verdict, Verdict::Growing | Verdict::Undecided);
+        if !may_grow || generations < LOST_GENERATIONS {
+            return;
+        }
+        self.verdict = Verdict::Leak;
+        self.settled = true;
+        self.evidence.rule = Rule::Lost;
+        self.evidence.more_cycles = None;
+        self.reason = format!(
+            "survivors of {generations} generations are lost: nothing that the program can reach points \
+             at them, so that no cache holds them"
+        );
     }
 }
 

@@ -1,0 +1,320 @@
+//! Where a pointer may be that keeps a block alive: statics, stacks and registers, thread-local memory,
+//! and memory of C code or mapped by hand.
+
+use std::ffi::CStr;
+
+use super::freeze::{Known, Module, Thread};
+use super::index::Index;
+use super::objects::{Objects, Symbol};
+use super::search::FRAMES;
+use crate::heap::{self, MappedVec, NoMemory};
+use crate::proc;
+use crate::smaps;
+
+/// What a region is. In the order in which they are searched: what more than one holds belongs to the
+/// first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum What {
+    /// Data of an executable or shared object.
+    Statics,
+    /// A thread's thread-local memory, in a module; the thread's index.
+    Locals { thread: u16, module: u16 },
+    /// A thread's stack, with its registers; the thread's index.
+    Stack { thread: u16 },
+    /// The control block of a thread.
+    ThreadRecord { thread: u16 },
+    /// Memory of the C library's allocator.
+    CHeap,
+    /// Anonymous memory that is nobody else's.
+    Mapped,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Region {
+    pub(super) start: usize,
+    pub(super) end: usize,
+    pub(super) what: What,
+}
+
+pub(super) struct Regions {
+    pub(super) regions: MappedVec<Region>,
+    /// Where code is.
+    pub(super) code: MappedVec<(usize, usize)>,
+    pub(super) objects: Objects,
+    pub(super) threads: MappedVec<Thread>,
+    pub(super) modules: MappedVec<Module>,
+}
+
+/// Bytes of a thread's control block behind the thread pointer, more than glibc has (2.36: 2304).
+const RECORD: usize = 4096;
+
+impl Regions {
+    /// Those of this copy. Nothing of it is from the heap.
+    pub(super) fn of(known: &Known, threads: &[Thread], index: &Index) -> Result<Self, NoMemory> {
+        let mut all = Self {
+            regions: MappedVec::new(),
+            code: MappedVec::new(),
+            objects: Objects::default(),
+            threads: MappedVec::new(),
+            modules: MappedVec::new(),
+        };
+        all.threads.push(known.here)?;
+        all.threads.extend_from_slice(threads)?;
+        all.modules.extend_from_slice(&known.modules)?;
+        let mut text = MappedVec::new();
+        proc::read_whole("/proc/self/smaps", &mut text).ok_or(NoMemory)?;
+        let mut result = Ok(());
+        let mut behind_file = 0;
+        let mut file_start = (MappedVec::<u8>::new(), 0_usize);
+        // Stacks first, so that they are not taken for memory of another kind.
+        smaps::for_each_mapping(text.as_slice(), |m, _| {
+            if result.is_ok() && m.writable {
+                result = all.stacks(m.start as usize, m.end as usize);
+            }
+        });
+        all.locals()?;
+        smaps::for_each_mapping(text.as_slice(), |m, next| {
+            if result.is_err() {
+                return;
+            }
+            result = all.mapping(&m, next, index, &mut behind_file, &mut file_start);
+        });
+        result?;
+        all.objects.sort();
+        all.regions
+            .as_mut_slice()
+            .sort_unstable_by_key(|r| (r.what, r.start));
+        Ok(all)
+    }
+
+    /// The stacks that lie in a mapping.
+    fn stacks(&mut self, start: usize, end: usize) -> Result<(), NoMemory> {
+        for i in 0..self.threads.as_slice().len() {
+            let thread = self.threads.as_slice()[i];
+            if !(start..end).contains(&thread.low) {
+                continue;
+            }
+            // A thread's control block lies at the end of its stack; the first thread's does not.
+            let end = match (start..end).contains(&thread.tp) {
+                true => thread.tp - self.local_bytes().min(thread.tp - thread.low),
+                false => end,
+            };
+            self.regions.push(Region {
+                start: thread.low,
+                end,
+                what: What::Stack { thread: i as u16 },
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Bytes of thread-local memory below the thread pointer.
+    fn local_bytes(&self) -> usize {
+        let below = self.modules.as_slice().iter().map(|m| -m.offset);
+        below.max().unwrap_or(0).max(0) as usize
+    }
+
+    fn locals(&mut self) -> Result<(), NoMemory> {
+        for i in 0..self.threads.as_slice().len() {
+            let thread = self.threads.as_slice()[i];
+            if thread.tp == 0 {
+                continue;
+            }
+            for (n, module) in self.modules.as_slice().iter().enumerate() {
+                let start = thread.tp.wrapping_add_signed(module.offset);
+                self.regions.push(Region {
+                    start,
+                    end: start + module.bytes,
+                    what: What::Locals {
+                        thread: i as u16,
+                        module: n as u16,
+                    },
+                })?;
+            }
+            // To the end of its page, which is mapped.
+            let end = (thread.tp + RECORD).next_multiple_of(4096) - 4096;
+            self.regions.push(Region {
+                start: thread.tp,
+                end: end.max(thread.tp),
+                what: What::ThreadRecord { thread: i as u16 },
+            })?;
+        }
+        Ok(())
+    }
+
+    fn mapping(
+        &mut self,
+        m: &smaps::Mapping<'_>,
+        next: Option<&smaps::Mapping<'_>>,
+        index: &Index,
+        behind_file: &mut usize,
+        file: &mut (MappedVec<u8>, usize),
+    ) -> Result<(), NoMemory> {
+        let (start, end) = (m.start as usize, m.end as usize);
+        let is_file = m.name.starts_with('/') && m.private;
+        if m.executable {
+            self.code.push((start, end))?;
+        }
+        if is_file && m.offset == 0 {
+            file.0.clear();
+            file.0.extend_from_slice(m.name.as_bytes())?;
+            file.0.push(0)?;
+            file.1 = start;
+        }
+        if is_file && m.writable {
+            *behind_file = end;
+            let same = file.0.as_slice().strip_suffix(&[0]) == Some(m.name.as_bytes());
+            if let Ok(path) = CStr::from_bytes_with_nul(file.0.as_slice())
+                && same
+            {
+                self.objects.add(path, file.1)?;
+                file.0.clear();
+            }
+            return self.add(start, end, What::Statics);
+        }
+        if is_file {
+            *behind_file = end;
+            return Ok(());
+        }
+        if !m.writable || m.name.starts_with("[stack") {
+            return Ok(());
+        }
+        if m.no_dump && m.no_reserve {
+            // The tool's own.
+            return Ok(());
+        }
+        if *behind_file == start && m.private && m.name.is_empty() && !m.no_reserve {
+            *behind_file = end;
+            return self.add(start, end, What::Statics);
+        }
+        // What the allocator has; C code's is among it unless it is apart.
+        let is_apart = heap::is_apart_from_c();
+        if m.name == "[heap]" || m.is_arena(next) {
+            return match is_apart {
+                true => self.add(start, end, What::CHeap),
+                false => Ok(()),
+            };
+        }
+        if m.no_reserve || !is_apart || index.has_in(start, end) {
+            return Ok(());
+        }
+        self.add(start, end, What::Mapped)
+    }
+
+    /// Adds a region, without what of threads lies in it.
+    fn add(&mut self, start: usize, end: usize, what: What) -> Result<(), NoMemory> {
+        let mut from = start;
+        while from < end {
+            let of_threads = self
+                .regions
+                .as_slice()
+                .iter()
+                .filter(|r| r.what.is_of_thread());
+            let of_threads = of_threads.map(|r| (r.start, r.end));
+            // Stacks of threads that have ended are kept for others, and full of old words.
+            let stacks = heap::stacks().map(|b| (b.low, b.high));
+            let next = of_threads
+                .chain(stacks)
+                .filter(|&(low, high)| high > from && low < end && high > low)
+                .min();
+            let (low, high) = next.unwrap_or((end, end));
+            if low > from {
+                self.regions.push(Region {
+                    start: from,
+                    end: low,
+                    what,
+                })?;
+            }
+            from = high.max(from + 1);
+        }
+        Ok(())
+    }
+}
+
+impl What {
+    fn is_of_thread(self) -> bool {
+        matches!(
+            self,
+            Self::Locals { .. } | Self::Stack { .. } | Self::ThreadRecord { .. }
+        )
+    }
+}
+
+impl What {
+    /// Its number among the kinds.
+    pub(super) fn number(self) -> u64 {
+        match self {
+            Self::Statics => 0,
+            Self::Locals { .. } => 1,
+            Self::Stack { .. } => 2,
+            Self::ThreadRecord { .. } => 3,
+            Self::CHeap => 4,
+            Self::Mapped => 5,
+        }
+    }
+}
+
+impl Regions {
+    /// The thread-local at a place of a module's thread-local memory.
+    pub(super) fn local(&self, module: u16, place: usize) -> Option<Symbol> {
+        let module = self.modules.as_slice()[usize::from(module)];
+        let object = self.objects.with_bias(module.bias)?;
+        self.objects.local_at(object, place)
+    }
+
+    fn is_code(&self, word: usize) -> bool {
+        let mut code = self.code.as_slice().iter();
+        code.any(|&(start, end)| (start..end).contains(&word))
+    }
+
+    /// The code of the frame that a word of a stack is in, and of its callers, as far as there is room:
+    /// by frame pointers, where there are any, else by the words that point at code.
+    pub(super) fn frames(
+        &self,
+        thread: usize,
+        stack: &Region,
+        at: usize,
+        to: &mut [usize; FRAMES],
+    ) {
+        let thread = self.threads.as_slice()[thread];
+        let read = |at: usize| {
+            // SAFETY: inside the stack, which is mapped from where it is live to its end.
+            unsafe { core::ptr::with_exposed_provenance::<usize>(at).read_volatile() }
+        };
+        let inside = |at: usize| at.is_multiple_of(8) && (stack.start..stack.end - 8).contains(&at);
+        let mut count = 0;
+        let mut add = |pc: usize| {
+            if pc != 0 && count < FRAMES {
+                to[count] = pc;
+                count += 1;
+            }
+        };
+        // Registers lie below the stack pointer, and are the innermost frame's.
+        let (mut bp, mut pc) = (thread.bp, thread.pc);
+        let mut found = false;
+        while inside(bp) && bp >= thread.sp {
+            let (saved, ret) = (read(bp), read(bp + 8));
+            if !self.is_code(ret) {
+                break;
+            }
+            if found || at < bp + 16 {
+                add(pc);
+                found = true;
+            }
+            (pc, bp) = (ret, if saved > bp { saved } else { 0 });
+        }
+        if found {
+            return add(pc);
+        }
+        // The nearest word below that returns into the frame, and those above it into its callers.
+        let below = (stack.start..at).rev().step_by(8).map(|at| at & !7);
+        let callee = below.take(512).map(read).find(|&word| self.is_code(word));
+        add(callee.unwrap_or(thread.pc));
+        let above = (at.next_multiple_of(8)..stack.end - 8).step_by(8);
+        above
+            .take(2048)
+            .map(read)
+            .filter(|&word| self.is_code(word))
+            .for_each(add);
+    }
+}

@@ -1,0 +1,434 @@
+//! The search: from each root along all pointers, which blocks are reached, from where, and by the
+//! shortest way; then, of what is not reached, who is the cause of it.
+//!
+//! Roots are searched in the order of [`What`](super::regions::What): what a static and a stack hold
+//! belongs to the static. Breadth first, so that the way to a block is the shortest from roots of its
+//! kind. A block that two roots reach is *shared*; the rest of what a root reaches would be freed if it
+//! were cleared.
+//!
+//! What is not reached is *lost*. Its causes are the blocks that nothing points at, and the cycles that
+//! only point at themselves: the sources of the graph of what is lost. They are found by searching it
+//! twice (as in the algorithm of Kosaraju and Sharir for strongly connected components: a start of the
+//! first search that no later start reaches is in a source).
+
+use super::index::{Block, Found, Index, size};
+use super::regions::{Region, Regions, What};
+use crate::heap::{self, MappedVec, NoMemory};
+
+/// Number of a root, or of a group of lost blocks; 0 is none.
+pub(super) type Holder = u16;
+
+const NONE: Holder = 0;
+/// Holders that can be told apart; the last stands for the rest.
+const MOST: usize = u16::MAX as usize - 1;
+
+/// Blocks of a way that are kept.
+pub(super) const LONGEST: usize = 24;
+
+/// Code addresses of a stack that are kept with a root.
+pub(super) const FRAMES: usize = 16;
+
+/// Who holds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Root {
+    pub(super) what: Option<What>,
+    /// The static's or thread-local's first byte, or the word on the stack; the address of the cause of
+    /// what is lost.
+    pub(super) at: usize,
+    /// Of a static or thread-local: whether a symbol is known.
+    pub(super) is_named: bool,
+    /// Of a stack: the code of the frame that the word is in, and of its callers.
+    pub(super) frames: [usize; FRAMES],
+    /// Of what is lost: blocks of the cycle, or 0 where nothing points at the block.
+    pub(super) cycle: u32,
+    /// All that it reaches first, and of this what nobody else reaches.
+    pub(super) bytes: u64,
+    pub(super) blocks: u64,
+    pub(super) alone_bytes: u64,
+    pub(super) alone_blocks: u64,
+    /// The key by which it is found again.
+    key: u64,
+}
+
+pub(super) struct Search<'a> {
+    pub(super) index: &'a Index,
+    regions: &'a Regions,
+    pub(super) roots: MappedVec<Root>,
+    /// `key` and number of each root.
+    by_key: MappedVec<(u64, Holder)>,
+    pub(super) first: MappedVec<Holder>,
+    /// Who pointed at a block first; itself, if that was the root.
+    before: MappedVec<Block>,
+    /// Blocks that more than one root reaches; of lost ones, those that the first search has seen.
+    shared: MappedVec<u64>,
+    queue: MappedVec<Block>,
+    pub(super) words: u64,
+}
+
+fn is_set(bits: &MappedVec<u64>, block: Block) -> bool {
+    bits.as_slice()[block as usize / 64] & 1 << (block % 64) != 0
+}
+
+fn set(bits: &mut MappedVec<u64>, block: Block) {
+    bits.as_mut_slice()[block as usize / 64] |= 1 << (block % 64);
+}
+
+/// Calls `visit` with each aligned word of a range and its address.
+fn each_word(start: usize, end: usize, mut visit: impl FnMut(usize, usize)) {
+    let mut at = start.next_multiple_of(8);
+    while at + 8 <= end {
+        // SAFETY: inside a live block or a mapping that may be read; nobody unmaps it, because the copy
+        // has one thread (fixtures/holders: every case reads all of them).
+        let word = unsafe { core::ptr::with_exposed_provenance::<usize>(at).read_volatile() };
+        visit(at, word);
+        at += 8;
+    }
+}
+
+impl<'a> Search<'a> {
+    pub(super) fn new(index: &'a Index, regions: &'a Regions) -> Result<Self, NoMemory> {
+        let count = index.count() as usize;
+        let mut search = Self {
+            index,
+            regions,
+            roots: MappedVec::new(),
+            by_key: MappedVec::new(),
+            first: MappedVec::new(),
+            before: MappedVec::new(),
+            shared: MappedVec::new(),
+            queue: MappedVec::new(),
+            words: 0,
+        };
+        search.by_key.reset(1 << 17, (0, NONE))?;
+        search.first.reset(count, NONE)?;
+        search.before.reset(count, 0)?;
+        search.shared.reset(count / 64 + 1, 0)?;
+        Ok(search)
+    }
+
+    /// Bytes of the search's own memory.
+    pub(super) fn own_bytes(&self) -> usize {
+        let count = self.first.as_slice().len();
+        self.index.own_bytes()
+            + count * (2 + 4 + 4)
+            + count / 8
+            + size_of_val(self.by_key.as_slice())
+    }
+
+    /// Searches all of it.
+    pub(super) fn run(&mut self) -> Result<(), NoMemory> {
+        let regions = self.regions.regions.as_slice();
+        let kind = |r: &Region| core::mem::discriminant(&r.what);
+        for same in regions.chunk_by(|a, b| kind(a) == kind(b)) {
+            self.queue.clear();
+            for region in same {
+                self.root_words(region)?;
+            }
+            self.follow(false)?;
+        }
+        self.share()?;
+        self.lost()?;
+        self.sum_up();
+        Ok(())
+    }
+
+    fn root_words(&mut self, region: &Region) -> Result<(), NoMemory> {
+        let index = self.index;
+        let mut result = Ok(());
+        each_word(region.start, region.end, |at, word| {
+            if let (Ok(()), Some(found)) = (result, index.find(word, size)) {
+                result = self.root_word(region, at, found);
+            }
+        });
+        self.words += ((region.end - region.start) / 8) as u64;
+        result
+    }
+
+    fn root_word(&mut self, region: &Region, at: usize, to: Found) -> Result<(), NoMemory> {
+        let root = self.root_of(region, at)?;
+        self.reach(root, None, to.block)
+    }
+
+    /// The root that a word of a region belongs to.
+    fn root_of(&mut self, region: &Region, at: usize) -> Result<Holder, NoMemory> {
+        let regions = self.regions;
+        let mut root = Root {
+            what: Some(region.what),
+            at: region.start,
+            is_named: false,
+            frames: [0; FRAMES],
+            cycle: 0,
+            bytes: 0,
+            blocks: 0,
+            alone_bytes: 0,
+            alone_blocks: 0,
+            key: 0,
+        };
+        match region.what {
+            What::Statics => {
+                if let Some(symbol) = regions.objects.symbol_at(at) {
+                    (root.at, root.is_named) = (symbol.start, true);
+                }
+            }
+            What::Locals { module, .. } => {
+                if let Some(symbol) = regions.local(module, at - region.start) {
+                    (root.at, root.is_named) = (region.start + symbol.start, true);
+                }
+            }
+            What::Stack { thread } => {
+                regions.frames(usize::from(thread), region, at, &mut root.frames);
+                root.at = at;
+            }
+            _ => {}
+        }
+        // A frame is one root, however many words of it point somewhere.
+        let place = match region.what {
+            What::Stack { thread } => root.frames[0] ^ usize::from(thread) << 48,
+            _ => root.at,
+        };
+        root.key = (place as u64).wrapping_mul(8) + 1 + region.what.number();
+        self.holder(root)
+    }
+
+    /// The number of a root, which is new or known by its key.
+    fn holder(&mut self, root: Root) -> Result<Holder, NoMemory> {
+        let mask = self.by_key.as_slice().len() - 1;
+        let mut i = (root.key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as usize & mask;
+        loop {
+            match self.by_key.as_slice()[i] {
+                (key, number) if key == root.key => return Ok(number),
+                (0, _) => break,
+                _ => i = (i + 1) & mask,
+            }
+        }
+        let count = self.roots.as_slice().len();
+        if count >= MOST {
+            return Ok(MOST as Holder);
+        }
+        self.roots.push(root)?;
+        let number = count as Holder + 1;
+        self.by_key.as_mut_slice()[i] = (root.key, number);
+        Ok(number)
+    }
+
+    /// A pointer to a block, from a root or from another block.
+    fn reach(&mut self, holder: Holder, from: Option<Block>, to: Block) -> Result<(), NoMemory> {
+        let first = &mut self.first.as_mut_slice()[to as usize];
+        match *first {
+            NONE => {
+                *first = holder;
+                self.before.as_mut_slice()[to as usize] = from.unwrap_or(to);
+                self.queue.push(to)
+            }
+            other if other != holder => {
+                set(&mut self.shared, to);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Goes on from all blocks in the queue, along all pointers. With `among_lost`, what a root holds is
+    /// left alone.
+    fn follow(&mut self, among_lost: bool) -> Result<(), NoMemory> {
+        let mut next = 0;
+        while let Some(&block) = self.queue.as_slice().get(next) {
+            next += 1;
+            let holder = self.first.as_slice()[block as usize];
+            self.pointers(block, |search, to| {
+                let known = search.first.as_slice()[to as usize];
+                match among_lost && known != NONE {
+                    true => Ok(()),
+                    false => search.reach(holder, Some(block), to),
+                }
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Calls `visit` with each block that a block points at.
+    fn pointers(
+        &mut self,
+        block: Block,
+        mut visit: impl FnMut(&mut Self, Block) -> Result<(), NoMemory>,
+    ) -> Result<(), NoMemory> {
+        let index = self.index;
+        let start = index.block(block).start;
+        let bytes = size(start);
+        let mut result = Ok(());
+        each_word(start, start + bytes, |_, word| {
+            if let (Ok(()), Some(found)) = (result, index.find(word, size)) {
+                result = visit(self, found.block);
+            }
+        });
+        self.words += (bytes / 8) as u64;
+        result
+    }
+
+    /// What a shared block points at is shared.
+    fn share(&mut self) -> Result<(), NoMemory> {
+        self.queue.clear();
+        for block in 0..self.index.count() {
+            if is_set(&self.shared, block) {
+                self.queue.push(block)?;
+            }
+        }
+        let mut next = 0;
+        while let Some(&block) = self.queue.as_slice().get(next) {
+            next += 1;
+            self.pointers(block, |search, to| {
+                if is_set(&search.shared, to) {
+                    return Ok(());
+                }
+                set(&mut search.shared, to);
+                search.queue.push(to)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Finds the causes of what no root reaches.
+    fn lost(&mut self) -> Result<(), NoMemory> {
+        let mut starts: MappedVec<Block> = MappedVec::new();
+        for block in 0..self.index.count() {
+            if self.first.as_slice()[block as usize] != NONE || is_set(&self.shared, block) {
+                continue;
+            }
+            starts.push(block)?;
+            self.queue.clear();
+            self.queue.push(block)?;
+            set(&mut self.shared, block);
+            let mut next = 0;
+            while let Some(&block) = self.queue.as_slice().get(next) {
+                next += 1;
+                self.pointers(block, |search, to| {
+                    let is_lost = search.first.as_slice()[to as usize] == NONE;
+                    if !is_lost || is_set(&search.shared, to) {
+                        return Ok(());
+                    }
+                    set(&mut search.shared, to);
+                    search.queue.push(to)
+                })?;
+            }
+        }
+        for i in (0..starts.as_slice().len()).rev() {
+            let block = starts.as_slice()[i];
+            if self.first.as_slice()[block as usize] == NONE {
+                self.cause(block)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A block that is a cause: nothing points at it but what it points at itself.
+    fn cause(&mut self, cause: Block) -> Result<(), NoMemory> {
+        let start = self.index.block(cause).start;
+        let cycle = self.cycle(cause)?;
+        let (site, birth) =
+            heap::origin(start).map_or((0, 0), |(s, b)| (s, u32::from(b.cycle > 0)));
+        let holder = self.holder(Root {
+            what: None,
+            at: start,
+            is_named: false,
+            frames: [0; FRAMES],
+            cycle,
+            bytes: 0,
+            blocks: 0,
+            alone_bytes: 0,
+            alone_blocks: 0,
+            // Causes of one site, and of one length of their cycles, are one holder.
+            key: u64::from(site) << 24
+                | u64::from(cycle.min(1 << 20)) << 3
+                | u64::from(birth) << 2
+                | 2,
+        })?;
+        self.queue.clear();
+        self.reach(holder, None, cause)?;
+        self.follow(true)
+    }
+
+    /// Blocks of the shortest cycle through a block of what is lost; 0 if there is none, because then
+    /// nothing points at it.
+    fn cycle(&mut self, cause: Block) -> Result<u32, NoMemory> {
+        // `before` of what is lost and not taken is free to be used: the way from the cause.
+        let mut seen: MappedVec<Block> = MappedVec::new();
+        let mut last = None;
+        self.before.as_mut_slice()[cause as usize] = cause;
+        seen.push(cause)?;
+        // Taken for now, so that each is seen once.
+        const SEEN: Holder = Holder::MAX;
+        self.first.as_mut_slice()[cause as usize] = SEEN;
+        let mut next = 0;
+        while let (None, Some(&block)) = (last, seen.as_slice().get(next)) {
+            next += 1;
+            self.pointers(block, |search, to| {
+                if to == cause {
+                    last = last.or(Some(block));
+                }
+                if search.first.as_slice()[to as usize] != NONE {
+                    return Ok(());
+                }
+                search.first.as_mut_slice()[to as usize] = SEEN;
+                search.before.as_mut_slice()[to as usize] = block;
+                seen.push(to)
+            })?;
+        }
+        let mut cycle = 0;
+        while let Some(block) = last {
+            let before = self.before.as_slice()[block as usize];
+            last = (block != cause).then_some(before);
+            cycle += 1;
+        }
+        for &block in seen.as_slice() {
+            self.first.as_mut_slice()[block as usize] = NONE;
+        }
+        Ok(cycle)
+    }
+
+    fn sum_up(&mut self) {
+        for block in 0..self.index.count() {
+            let holder = self.first.as_slice()[block as usize];
+            let Some(i) = usize::from(holder).checked_sub(1) else {
+                continue;
+            };
+            let bytes = size(self.index.block(block).start) as u64;
+            let is_shared = is_set(&self.shared, block);
+            let Some(root) = self.roots.as_mut_slice().get_mut(i) else {
+                continue;
+            };
+            root.bytes += bytes;
+            root.blocks += 1;
+            if !is_shared {
+                root.alone_bytes += bytes;
+                root.alone_blocks += 1;
+            }
+        }
+    }
+
+    /// The way to a block from its root: the blocks between, the one next to the root first, itself last.
+    /// Of a longer way its ends. Gives how many there are in all.
+    pub(super) fn way(&self, block: Block, to: &mut MappedVec<Block>) -> Result<u32, NoMemory> {
+        to.clear();
+        let mut at = block;
+        let mut count = 0;
+        loop {
+            count += 1;
+            to.push(at)?;
+            if to.as_slice().len() > LONGEST {
+                // The ones in the middle go.
+                let half = LONGEST / 2;
+                let end = to.as_slice().len() - 1;
+                to.as_mut_slice().copy_within(half + 1..=end, half);
+                let kept = end;
+                to.truncate(kept);
+            }
+            let before = self.before.as_slice()[at as usize];
+            if before == at {
+                break;
+            }
+            at = before;
+        }
+        to.as_mut_slice().reverse();
+        Ok(count)
+    }
+}

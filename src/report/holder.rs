@@ -1,0 +1,91 @@
+//! Who holds what is left, as the report has it.
+
+use serde::{Deserialize, Serialize};
+
+pub use crate::holders::Kind;
+
+/// Who keeps a site's blocks alive.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Holder {
+    /// What it is.
+    pub kind: Kind,
+    /// The static or thread-local, the function of the frame, or of what is lost the function that
+    /// allocated the block that is the cause; `None` if it has no name.
+    pub name: Option<String>,
+    /// Where that is declared, or was running, or allocated.
+    pub file: Option<String>,
+    /// The line in it.
+    pub line: Option<u32>,
+    /// Name of the thread, of what belongs to one.
+    pub thread: Option<String>,
+    /// Blocks of the site that it holds.
+    pub blocks: u64,
+    /// Blocks of the site that were looked at.
+    pub of_blocks: u64,
+    /// `blocks` of `of_blocks`, from 0 to 1.
+    pub share: f64,
+    /// Birth cycles of which it holds a block.
+    pub generations: u32,
+    /// Blocks of the cycle, where it is one.
+    pub cycle_blocks: Option<u32>,
+    /// The shortest way to one of them: the block that the holder points at first, the site's own last.
+    /// Of a cycle, its blocks.
+    pub path: Vec<PathBlock>,
+    /// Blocks of the whole way, of which the middle may be left out.
+    pub path_blocks: u32,
+}
+
+/// A block on the way.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PathBlock {
+    /// What it is, as far as the allocation tells: `Arc`, `Vec`, `HashMap` and so on.
+    pub what: Option<String>,
+    /// The blame frame of its allocation.
+    pub function: String,
+    /// Its file.
+    pub file: Option<String>,
+    /// Its line.
+    pub line: Option<u32>,
+    /// Bytes that the allocator has for it.
+    pub bytes: u64,
+}
+
+/// A static, a thread or a cause, and what would be freed if it were cleared.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Root {
+    /// What it is.
+    pub kind: Kind,
+    /// As in [`Holder`].
+    pub name: Option<String>,
+    /// As in [`Holder`].
+    pub file: Option<String>,
+    /// As in [`Holder`].
+    pub line: Option<u32>,
+    /// As in [`Holder`].
+    pub thread: Option<String>,
+    /// Bytes that it alone keeps alive, as the allocator has them.
+    pub retained_bytes: u64,
+    /// Blocks that it alone keeps alive.
+    pub retained_blocks: u64,
+    /// Bytes that it reaches, of which others may reach some.
+    pub reached_bytes: u64,
+    /// Blocks that it reaches.
+    pub reached_blocks: u64,
+}
+
+/// How holders were looked for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HolderSearch {
+    /// Why there are none; `None` if they were found.
+    pub failure: Option<String>,
+    /// Seconds for which the measured process was held up.
+    pub pause_seconds: f64,
+    /// Seconds that the search took in the copy.
+    pub seconds: f64,
+    /// Bytes that were looked at.
+    pub looked_at_bytes: u64,
+    /// Bytes of the search's own memory.
+    pub own_bytes: u64,
+    /// Threads whose stacks and registers were not seen.
+    pub missed_threads: u32,
+}
