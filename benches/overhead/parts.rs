@@ -77,13 +77,19 @@ fn counts(text: &str, program: &Path) -> BTreeMap<u64, u64> {
     let mut names: BTreeMap<&str, &str> = BTreeMap::new();
     let (mut address, mut is_ours, mut is_call) = (0_u64, false, false);
     for line in text.lines() {
-        if let Some(object) = line.strip_prefix("ob=") {
-            // `(1) name` the first time, then `(1)`.
+        let (is_callee, object) = match line.strip_prefix("cob=") {
+            Some(object) => (true, Some(object)),
+            None => (false, line.strip_prefix("ob=")),
+        };
+        if let Some(object) = object {
+            // `(1) name` the first time, be it a callee's, then `(1)`.
             let (id, name) = object.split_once(' ').unwrap_or((object, ""));
             if !name.is_empty() {
                 names.insert(id, name);
             }
-            is_ours = names.get(id).is_some_and(|n| Path::new(n) == program);
+            if !is_callee {
+                is_ours = names.get(id).is_some_and(|n| Path::new(n) == program);
+            }
         } else if line.starts_with("calls=") {
             is_call = true;
         } else if line.starts_with(|c: char| c.is_ascii_digit() || "+-*".contains(c)) {

@@ -9,6 +9,7 @@ use std::time::Instant;
 pub const ROUNDS: usize = 7;
 
 /// One alloc and free of 64 bytes through `heap`, from one of eight call sites.
+#[inline(always)]
 fn pair<A: GlobalAlloc>(heap: &A, site: usize) {
     #[inline(never)]
     fn leaf<A: GlobalAlloc, const SITE: usize>(heap: &A) {

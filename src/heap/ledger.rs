@@ -98,7 +98,7 @@ impl Ledger {
     }
 
     /// The same inside a signal handler, or in the tool's own work.
-    #[cold]
+    #[inline(always)]
     pub(super) fn end_stray(&self, row: RowId, amount: Amount) {
         if row != NO_ROW {
             self.rows.discount_stray(row, amount);

@@ -229,9 +229,15 @@ impl Book {
     }
 
     /// Blocks that could not be recorded.
-    #[cold]
+    #[inline(always)]
     pub(super) fn refuse(&self, amount: Amount) {
-        let (blocks, bytes) = (amount.blocks as u64, amount.bytes as u64);
+        // By their parts: an amount that is handed on is kept in memory, also where all goes well.
+        self.refuse_all(amount.blocks as u64, amount.bytes as u64);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn refuse_all(&self, blocks: u64, bytes: u64) {
         add!(self.allocations, blocks);
         add!(self.allocated_bytes, bytes);
         // They are not live for all that is known.
@@ -340,7 +346,7 @@ impl Rows {
     /// Fetches what the next look-ups will need, if this one's follows the one before as it did the
     /// last time: a program that does the same again meets its sites in the same order, and with
     /// hundreds of thousands of them each is far from the processor.
-    #[inline]
+    #[inline(never)]
     pub(super) fn foresee(&self, book: &Book, site: SiteId, place: Place, sites: &Sites) {
         let last = book.last.load(Relaxed);
         book.last.store(site, Relaxed);
@@ -455,8 +461,20 @@ impl Rows {
     }
 
     /// The same for a thread whose own counters may be half written: a signal handler's.
-    #[cold]
+    #[inline(always)]
     pub(super) fn discount_stray(&self, id: RowId, amount: Amount) {
+        // By its parts, as where blocks are refused.
+        self.discount_parts(id, amount.blocks, amount.bytes, amount.chunk);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn discount_parts(&self, id: RowId, blocks: i32, bytes: i64, chunk: i64) {
+        let amount = Amount {
+            blocks,
+            bytes,
+            chunk,
+        };
         let row = self.row(id);
         row.other_bytes.fetch_sub(amount.bytes, Relaxed);
         row.other_blocks.fetch_sub(amount.blocks, Release);
