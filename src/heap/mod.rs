@@ -62,11 +62,12 @@ const UNDECIDED: u8 = 0;
 const RECORDING: u8 = 0x80;
 /// With [`RECORDING`]: one block in so many bytes is recorded, not every one.
 const SAMPLED: u8 = 0x40;
-const PASS_THROUGH: u8 = Backend::Inner as u8;
+/// Almost every call goes straight on to an allocator, so that the way there has no jump in it.
+const STRAIGHT_ON: u8 = 0x20;
+const PASS_THROUGH: u8 = STRAIGHT_ON | Backend::Inner as u8;
 /// The usual one of a measured process, for which the hooks are compiled apart: what depends on the
 /// state is then settled.
 const OVER_JEMALLOC: u8 = RECORDING | Backend::Jemalloc as u8;
-const SAMPLED_OVER_JEMALLOC: u8 = SAMPLED | OVER_JEMALLOC;
 
 /// Which allocator is beneath the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +88,7 @@ pub(crate) enum Backend {
 
 impl Backend {
     fn of_state(state: u8) -> Self {
-        match state & !(RECORDING | SAMPLED) {
+        match state & !(RECORDING | SAMPLED | STRAIGHT_ON) {
             2 => Self::Jemalloc,
             3 => Self::Dhat,
             4 => Self::Missing,
@@ -161,73 +162,53 @@ impl<A> Heap<A> {
 unsafe impl<A: GlobalAlloc> GlobalAlloc for Heap<A> {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        match STATE.load(Relaxed) {
-            // SAFETY: the caller's promise, passed on.
-            PASS_THROUGH => unsafe { self.inner.alloc(layout) },
-            // SAFETY: as above.
-            SAMPLED_OVER_JEMALLOC => unsafe {
-                self.sampled_alloc::<false>(SAMPLED_OVER_JEMALLOC, layout)
-            },
-            // SAFETY: as above.
-            state => unsafe {
-                // The others are to pass without a jump; here one more is nothing.
-                core::hint::cold_path();
-                self.measured_alloc::<false>(state, layout)
-            },
+        let state = STATE.load(Relaxed);
+        // SAFETY: the caller's promise, passed on.
+        unsafe {
+            if state & STRAIGHT_ON != 0 {
+                return self.straight_alloc::<false>(state, layout);
+            }
+            core::hint::cold_path();
+            self.measured_alloc::<false>(state, layout)
         }
     }
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        match STATE.load(Relaxed) {
-            // SAFETY: the caller's promise, passed on.
-            PASS_THROUGH => unsafe { self.inner.alloc_zeroed(layout) },
-            // SAFETY: as above.
-            SAMPLED_OVER_JEMALLOC => unsafe {
-                self.sampled_alloc::<true>(SAMPLED_OVER_JEMALLOC, layout)
-            },
-            // SAFETY: as above.
-            state => unsafe {
-                // The others are to pass without a jump; here one more is nothing.
-                core::hint::cold_path();
-                self.measured_alloc::<true>(state, layout)
-            },
+        let state = STATE.load(Relaxed);
+        // SAFETY: the caller's promise, passed on.
+        unsafe {
+            if state & STRAIGHT_ON != 0 {
+                return self.straight_alloc::<true>(state, layout);
+            }
+            core::hint::cold_path();
+            self.measured_alloc::<true>(state, layout)
         }
     }
 
     #[inline]
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        match STATE.load(Relaxed) {
-            // SAFETY: the caller's promise, passed on.
-            PASS_THROUGH => unsafe { self.inner.dealloc(at, layout) },
-            // SAFETY: as above.
-            SAMPLED_OVER_JEMALLOC => unsafe {
-                self.sampled_dealloc(SAMPLED_OVER_JEMALLOC, at, layout)
-            },
-            // SAFETY: as above.
-            state => unsafe {
-                // The others are to pass without a jump; here one more is nothing.
-                core::hint::cold_path();
-                self.measured_dealloc(state, at, layout)
-            },
+        let state = STATE.load(Relaxed);
+        // SAFETY: the caller's promise, passed on.
+        unsafe {
+            if state & STRAIGHT_ON != 0 {
+                return self.straight_dealloc(state, at, layout);
+            }
+            core::hint::cold_path();
+            self.measured_dealloc(state, at, layout)
         }
     }
 
     #[inline]
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        match STATE.load(Relaxed) {
-            // SAFETY: the caller's promise, passed on.
-            PASS_THROUGH => unsafe { self.inner.realloc(at, layout, new_size) },
-            // SAFETY: as above.
-            SAMPLED_OVER_JEMALLOC => unsafe {
-                self.sampled_realloc(SAMPLED_OVER_JEMALLOC, at, layout, new_size)
-            },
-            // SAFETY: as above.
-            state => unsafe {
-                // The others are to pass without a jump; here one more is nothing.
-                core::hint::cold_path();
-                self.measured_realloc(state, at, layout, new_size)
-            },
+        let state = STATE.load(Relaxed);
+        // SAFETY: the caller's promise, passed on.
+        unsafe {
+            if state & STRAIGHT_ON != 0 {
+                return self.straight_realloc(state, at, layout, new_size);
+            }
+            core::hint::cold_path();
+            self.measured_realloc(state, at, layout, new_size)
         }
     }
 }
@@ -642,7 +623,10 @@ fn decide() -> u8 {
     let state = match (state & RECORDING, sampling()) {
         (RECORDING, Some(Ok(every))) if state != Backend::Dhat as u8 | RECORDING => {
             sampled::set_every(every);
-            state | SAMPLED
+            match state {
+                OVER_JEMALLOC => state | SAMPLED | STRAIGHT_ON,
+                _ => state | SAMPLED,
+            }
         }
         (RECORDING, Some(_)) => Backend::Missing as u8,
         _ => state,

@@ -73,6 +73,77 @@ pub struct Root {
     pub reached_blocks: u64,
 }
 
+impl Kind {
+    /// The words before its name.
+    pub(crate) const fn words(self) -> &'static str {
+        match self {
+            Self::Static => "static",
+            Self::ThreadLocal => "thread-local",
+            Self::Stack => "a local of",
+            Self::Thread => "a thread's own record",
+            Self::CHeap => "memory of C code",
+            Self::Mapped => "memory mapped by hand",
+            Self::Workload => "the workload itself, which the run keeps to its end",
+            Self::Lost => "a block at which nothing points",
+            Self::Cycle => "a reference cycle",
+        }
+    }
+}
+
+impl Holder {
+    /// Who it is, in words: `static serving::REGISTRY`.
+    pub(crate) fn who(&self) -> String {
+        let mut who = match (self.kind, &self.name) {
+            (Kind::Stack, None) => "a running function".to_owned(),
+            (kind, Some(name)) if !kind.is_lost() => format!("{} {name}", kind.words()),
+            (kind, _) => kind.words().to_owned(),
+        };
+        if let Some(thread) = &self.thread {
+            who += &format!(", thread `{thread}`");
+        }
+        who
+    }
+
+    /// Whether a block of the site is itself the cause: nothing is between.
+    pub(crate) fn is_cause(&self) -> bool {
+        self.kind.is_lost() && self.path_blocks <= 1
+    }
+
+    /// How many of the site's blocks, where it is not all.
+    pub(crate) fn part(&self) -> String {
+        match self.blocks == self.of_blocks {
+            true => String::new(),
+            false => format!(" ({} of {})", self.blocks, self.of_blocks),
+        }
+    }
+
+    /// The sentence of what is lost: who is to be asked about it.
+    pub(crate) fn lost(&self) -> String {
+        let part = self.part();
+        match (self.kind, self.cycle_blocks.unwrap_or(0)) {
+            (Kind::Cycle, 1) => format!(
+                "lost{part}: the block points at itself (an `Arc` or `Rc` of it, inside it), and \
+                 nothing else does"
+            ),
+            (Kind::Cycle, n) => {
+                format!("lost{part}: {n} blocks that only point at each other (a reference cycle)")
+            }
+            _ if self.is_cause() => format!(
+                "lost{part}: nothing points at it (mem::forget, Box::leak without a keeper, into_raw \
+                 never taken back)"
+            ),
+            _ => format!("lost{part}, with the block that holds it, at which nothing points"),
+        }
+    }
+}
+
+impl PathBlock {
+    /// What it is, as far as it is known: `Arc`, or `block`.
+    pub(crate) fn kind(&self) -> &str {
+        self.what.as_deref().unwrap_or("block")
+    }
+}
+
 /// How holders were looked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HolderSearch {

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use anstyle::{AnsiColor, Style};
 
 use super::units::{bytes, exact, one_line, rate};
-use super::{Grows, Report, RunVerdict, Site};
+use super::{Grows, Holder, Kind, PathBlock, Report, Root, RunVerdict, Site};
 use crate::symbols::{self, Frame, Owner};
 use crate::verdict::Verdict;
 
@@ -70,6 +70,7 @@ fn draw(report: &Report, written: &str, look: Look, in_full: usize) -> String {
         page.process(report);
     }
     page.charts(report);
+    page.roots(report);
     page.balance(report);
     page.sums(report);
     for warning in &report.warnings {
@@ -259,6 +260,7 @@ impl Page {
             self.text.push_str(&" ".repeat(LABEL + 2));
             self.frame(&frame.function, &location(frame), DIM);
         }
+        self.holder(site);
         if site.stacks > 1 {
             self.text.push_str(&" ".repeat(LABEL + 2));
             self.styled(
@@ -266,6 +268,71 @@ impl Page {
                 DIM,
             );
             self.text.push('\n');
+        }
+    }
+
+    /// Who keeps the site's blocks alive, and the way to them.
+    fn holder(&mut self, site: &Site) {
+        let Some(holder) = &site.holder else {
+            if let Some(why) = &site.holder_unknown {
+                self.text.push_str(&" ".repeat(LABEL));
+                self.wrapped_in(&format!("holder not known: {why}"), DIM);
+            }
+            return;
+        };
+        self.text.push_str(&" ".repeat(LABEL));
+        let place = location_of(holder.file.as_deref(), holder.line);
+        if holder.kind.is_lost() {
+            self.wrapped_in(&holder.lost(), BOLD);
+            if holder.is_cause() {
+                return;
+            }
+            if holder.kind == Kind::Lost {
+                self.text.push_str(&" ".repeat(LABEL + 2));
+                let name = holder.name.as_deref().unwrap_or("(not attributed)");
+                self.frame(name, &place, DIM);
+            }
+        } else {
+            let who = format!("held{} by {}", holder.part(), holder.who());
+            self.frame(&who, &place, BOLD);
+        }
+        self.way(holder);
+    }
+
+    /// The blocks between a holder and a site: what is nearest to the holder, and to the site.
+    fn way(&mut self, holder: &Holder) {
+        const SHOWN: usize = 4;
+        let blocks = holder.path.as_slice();
+        if blocks.is_empty() {
+            return;
+        }
+        let more = (holder.path_blocks as usize).saturating_sub(SHOWN);
+        let (front, back) = match more {
+            0 => (blocks, &[][..]),
+            _ => (&blocks[..SHOWN / 2], &blocks[blocks.len() - SHOWN / 2..]),
+        };
+        let step = |b: &PathBlock| {
+            let place = location_of(b.file.as_deref(), b.line);
+            format!("\u{2514} {} ({place})", b.kind())
+        };
+        let mut steps: Vec<String> = front.iter().map(step).collect();
+        if more > 0 {
+            steps.push(format!("\u{2514} {} more", exact(more as u64)));
+        }
+        steps.extend(back.iter().map(step));
+        self.text.push_str(&" ".repeat(LABEL));
+        self.wrapped_in(&steps.join(" "), DIM);
+    }
+
+    /// What would be freed if a holder were cleared.
+    fn roots(&mut self, report: &Report) {
+        const SHOWN: usize = 3;
+        let live = report.boundaries.last().map_or(0, |b| b.live_bytes);
+        let worth = report.roots.iter().filter(|r| r.retained_bytes * 50 > live);
+        let shown: Vec<String> = worth.take(SHOWN).map(root).collect();
+        if !shown.is_empty() {
+            self.label("holders", DIM);
+            self.wrapped(&format!("alone keep alive: {}", shown.join("; ")));
         }
     }
 
@@ -474,11 +541,32 @@ fn frames_below(site: &Site) -> Vec<&Frame> {
 }
 
 fn location(frame: &Frame) -> String {
-    match (&frame.file, frame.line) {
+    location_of(frame.file.as_deref(), frame.line)
+}
+
+fn location_of(file: Option<&str>, line: Option<u32>) -> String {
+    match (file, line) {
         (Some(file), Some(line)) => format!("{file}:{line}"),
-        (Some(file), None) => file.clone(),
+        (Some(file), None) => file.to_owned(),
         _ => String::new(),
     }
+}
+
+/// A holder, and what it alone keeps alive.
+pub(super) fn root(root: &Root) -> String {
+    let name = root.name.as_deref().unwrap_or_default();
+    let who = match root.kind {
+        Kind::Lost => "lost blocks of".to_owned(),
+        Kind::Cycle => "reference cycles of".to_owned(),
+        kind => kind.words().to_owned(),
+    };
+    let thread = root.thread.as_ref();
+    let thread = thread.map_or_else(String::new, |t| format!(" in thread `{t}`"));
+    let space = if name.is_empty() { "" } else { " " };
+    format!(
+        "{} {who}{space}{name}{thread}",
+        bytes(root.retained_bytes as f64)
+    )
 }
 
 /// Names come from executables and files: nothing in them may move the cursor.
@@ -609,6 +697,8 @@ pub(super) mod tests {
                 frame("serving::\u{1b}[31mmain", "app/main.rs", 7),
             ],
             stack_cut: false,
+            holder: None,
+            holder_unknown: None,
             allowed: None,
             fingerprint: "0".into(),
         };
@@ -664,6 +754,8 @@ pub(super) mod tests {
                 purged_bytes: None,
                 new_threads: Vec::new(),
             },
+            roots: Vec::new(),
+            holder_search: None,
             sampling: None,
             attribution: Attribution {
                 live_bytes: 87_000_000,

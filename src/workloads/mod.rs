@@ -7,9 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::cycle::{Phase, Workload};
 use crate::error::Error;
-use crate::report::Grows;
+use crate::report::{Grows, Kind};
 use crate::verdict::Verdict;
 
+#[cfg(feature = "planted")]
+mod held;
 #[cfg(feature = "keras")]
 pub(crate) mod keras;
 #[cfg(feature = "burn")]
@@ -60,12 +62,27 @@ pub struct Truth {
     pub roughly: bool,
     /// What grows besides the blocks that the ledger sees.
     pub grows: Grows,
+    /// Who holds what is left there, if it is stated.
+    pub holder: Option<HolderTruth>,
     /// The horizon that is right for it.
     pub horizon: u32,
     /// Cycles enough for the verdict.
     pub cycles: u32,
     /// It shows itself only after a run that ends by itself has ended.
     pub shows_late: bool,
+}
+
+/// Who holds what a planted case leaves behind.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HolderTruth {
+    /// What it is.
+    pub kind: Kind,
+    /// How its name ends.
+    pub name: String,
+    /// Where it is declared in the case's file.
+    pub line: Option<u32>,
+    /// Blocks of the cycle, where it is one.
+    pub cycle_blocks: Option<u32>,
 }
 
 type Make = Box<dyn Fn(&Settings) -> Result<Box<dyn Workload>, Error>>;
@@ -216,5 +233,7 @@ pub fn all() -> Vec<Entry> {
     entries.extend(models::entries());
     #[cfg(feature = "planted")]
     entries.extend(planted::entries());
+    #[cfg(feature = "planted")]
+    entries.extend(held::entries());
     entries
 }

@@ -3,13 +3,28 @@
 //! Each case is one file, with its truth beside the fault. The line is found by its marker, so
 //! that it cannot go stale.
 
-use super::{Entry, Truth};
+use super::{Entry, HolderTruth, Truth};
 use crate::cycle::{Failure, Model, Phase, Prediction, Workload};
-use crate::report::Grows;
+use crate::report::{Grows, Kind};
 use crate::verdict::{self, Verdict};
 
 /// The comment that marks the line to be blamed.
 const MARKER: &str = "// PLANTED";
+/// The comment that marks where the holder is declared, or was allocated.
+const HOLDER: &str = "// HOLDER";
+
+/// Who holds what a case leaves behind.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Held {
+    /// It is not stated.
+    Untold,
+    /// A holder of this kind, whose name ends like this; at the line of the marker, if there is one.
+    By(Kind, &'static str),
+    /// Nothing points at it.
+    Lost,
+    /// So many blocks that only point at each other.
+    Cycle(u32),
+}
 
 /// One planted case: what its file states.
 pub(crate) struct Case {
@@ -27,6 +42,8 @@ pub(crate) struct Case {
     pub(crate) roughly: bool,
     /// What grows besides, where the ledger does not see it; the marked line is then not reported.
     pub(crate) grows: Grows,
+    /// Who holds what is left at the marked line.
+    pub(crate) held: Held,
     /// The horizon that is right for it, and cycles enough for the verdict.
     pub(crate) horizon: u32,
     pub(crate) cycles: u32,
@@ -50,6 +67,7 @@ impl Case {
         blocks_per_cycle: 0.0,
         roughly: false,
         grows: Grows::None,
+        held: Held::Untold,
         horizon: verdict::DEFAULT_HORIZON,
         cycles: 83,
         shows_late: false,
@@ -158,7 +176,7 @@ mod vec_bounded;
 mod vec_doubling;
 
 /// Name, what the file states, and its text.
-type Planted = (&'static str, &'static Case, &'static str);
+pub(super) type Planted = (&'static str, &'static Case, &'static str);
 
 macro_rules! case {
     ($name:ident) => {
@@ -223,17 +241,31 @@ const CASES: &[Planted] = &[
 ];
 
 pub(super) fn entries() -> Vec<Entry> {
-    CASES.iter().map(entry).collect()
+    let entries = CASES.iter().map(|case| entry("planted", "leaks", case));
+    entries.collect()
 }
 
-fn entry(&(name, case, text): &Planted) -> Entry {
-    let mut entry = Entry::new(format!("planted:{name}"), case.about, move |_| {
+/// The entry of a case of a family, whose files are in a folder of the fixtures.
+pub(super) fn entry(family: &str, folder: &str, &(name, case, text): &Planted) -> Entry {
+    let mut entry = Entry::new(format!("{family}:{name}"), case.about, move |_| {
         Ok(Box::new(Running { case, cycle: 0 }))
     });
+    let (kind, holder, cycle) = match case.held {
+        Held::Untold => (None, "", None),
+        Held::By(kind, name) => (Some(kind), name, None),
+        Held::Lost => (Some(Kind::Lost), "", None),
+        Held::Cycle(blocks) => (Some(Kind::Cycle), "", Some(blocks)),
+    };
     entry.truth = Some(Truth {
         verdict: case.verdict,
-        file: format!("fixtures/leaks/{name}.rs"),
-        line: marked_line(text),
+        file: format!("fixtures/{folder}/{name}.rs"),
+        line: marked_line(text, MARKER),
+        holder: kind.map(|kind| HolderTruth {
+            kind,
+            name: holder.into(),
+            line: Some(marked_line(text, HOLDER)).filter(|&line| line > 0),
+            cycle_blocks: cycle,
+        }),
         phase: case.phase,
         bytes_per_cycle: case.bytes_per_cycle,
         blocks_per_cycle: case.blocks_per_cycle,
@@ -246,11 +278,11 @@ fn entry(&(name, case, text): &Planted) -> Entry {
     entry
 }
 
-/// The line of the marker, from 1; 0 if there is none or more than one.
-fn marked_line(text: &str) -> u32 {
+/// The line of a marker, from 1; 0 if there is none or more than one.
+pub(super) fn marked_line(text: &str, marker: &str) -> u32 {
     let mut marked = (1..)
         .zip(text.lines())
-        .filter(|(_, line)| line.trim_end().ends_with(MARKER));
+        .filter(|(_, line)| line.trim_end().ends_with(marker));
     match (marked.next(), marked.next()) {
         (Some((line, _)), None) => line,
         _ => 0,
@@ -303,7 +335,7 @@ mod tests {
     #[test]
     fn every_case_marks_one_line_and_says_what_it_is() {
         for (name, case, text) in CASES {
-            let marks = usize::from(marked_line(text) != 0);
+            let marks = usize::from(marked_line(text, MARKER) != 0);
             assert_eq!(
                 marks,
                 usize::from(case.verdict != Verdict::WarmUp || text.contains(MARKER)),

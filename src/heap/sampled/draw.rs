@@ -58,7 +58,7 @@ pub(super) fn passes(size: usize) -> bool {
 pub(super) fn is_drawn() -> bool {
     let every = EVERY.load(Relaxed);
     if every == 0 {
-        LEFT.set(i64::MAX);
+        pass_all();
         return false;
     }
     if RANDOM.get() == 0 {
@@ -70,6 +70,11 @@ pub(super) fn is_drawn() -> bool {
     }
     LEFT.set(distance(every));
     true
+}
+
+/// After [`passes`] said no, where nothing is drawn.
+pub(super) fn pass_all() {
+    LEFT.set(i64::MAX);
 }
 
 /// After [`passes`] said no: the block is not the workload's.

@@ -3,28 +3,37 @@
 
 use core::alloc::{GlobalAlloc, Layout};
 
+#[cfg(feature = "jemalloc")]
+use super::jemalloc;
 use super::rows::{NO_ROW, RowId};
 use super::thread::{self, Thread};
-use super::{Heap, LEDGER, chunk, end, record};
+use super::{Heap, LEDGER, PASS_THROUGH, chunk, end, record};
 
 mod draw;
 
 pub(crate) use draw::{ENV_SAMPLE, every, set_every};
 
 impl<A: GlobalAlloc> Heap<A> {
+    /// With [`STRAIGHT_ON`](super::STRAIGHT_ON): where nothing is recorded, and where almost nothing is.
+    ///
     /// # Safety
     /// As [`GlobalAlloc::alloc`].
     #[inline(always)]
-    pub(super) unsafe fn sampled_alloc<const ZEROED: bool>(
+    pub(super) unsafe fn straight_alloc<const ZEROED: bool>(
         &self,
         state: u8,
         layout: Layout,
     ) -> *mut u8 {
         // SAFETY: the caller's promise, passed on.
         unsafe {
-            match draw::passes(layout.size()) {
-                true => self.backend_alloc::<ZEROED>(state, layout),
-                false => self.drawn_alloc::<ZEROED>(state, layout),
+            match (draw::passes(layout.size()), ZEROED) {
+                (false, _) => self.drawn_alloc::<ZEROED>(state, layout),
+                #[cfg(feature = "jemalloc")]
+                (true, false) if state != PASS_THROUGH => jemalloc::ALLOCATOR.alloc(layout),
+                #[cfg(feature = "jemalloc")]
+                (true, true) if state != PASS_THROUGH => jemalloc::ALLOCATOR.alloc_zeroed(layout),
+                (true, false) => self.inner.alloc(layout),
+                (true, true) => self.inner.alloc_zeroed(layout),
             }
         }
     }
@@ -34,7 +43,16 @@ impl<A: GlobalAlloc> Heap<A> {
     // Not inlined: the walk starts at this function's frame, which must be one of its own.
     #[cold]
     #[inline(never)]
-    unsafe fn drawn_alloc<const ZEROED: bool>(&self, state: u8, layout: Layout) -> *mut u8 {
+    pub(super) unsafe fn drawn_alloc<const ZEROED: bool>(
+        &self,
+        state: u8,
+        layout: Layout,
+    ) -> *mut u8 {
+        if state == PASS_THROUGH {
+            draw::pass_all();
+            // SAFETY: the caller's promise, passed on.
+            return unsafe { self.backend_alloc::<ZEROED>(state, layout) };
+        }
         let Ok(thread) = thread::enter() else {
             draw::take_back(layout.size());
             // SAFETY: the caller's promise, passed on.
@@ -56,12 +74,14 @@ impl<A: GlobalAlloc> Heap<A> {
     /// # Safety
     /// As [`GlobalAlloc::dealloc`].
     #[inline(always)]
-    pub(super) unsafe fn sampled_dealloc(&self, state: u8, at: *mut u8, layout: Layout) {
+    pub(super) unsafe fn straight_dealloc(&self, state: u8, at: *mut u8, layout: Layout) {
         // SAFETY: the caller's promise, passed on.
         unsafe {
             match draw::may_be_recorded(at) {
-                false => self.backend_dealloc(state, at, layout),
                 true => self.paged_dealloc(state, at, layout),
+                #[cfg(feature = "jemalloc")]
+                false if state != PASS_THROUGH => jemalloc::ALLOCATOR.dealloc(at, layout),
+                false => self.inner.dealloc(at, layout),
             }
         }
     }
@@ -69,7 +89,7 @@ impl<A: GlobalAlloc> Heap<A> {
     /// # Safety
     /// As [`GlobalAlloc::dealloc`].
     #[inline(never)]
-    unsafe fn paged_dealloc(&self, state: u8, at: *mut u8, layout: Layout) {
+    pub(super) unsafe fn paged_dealloc(&self, state: u8, at: *mut u8, layout: Layout) {
         let row = LEDGER.take(at as usize);
         if row == NO_ROW {
             // SAFETY: the caller's promise, passed on.
@@ -89,7 +109,7 @@ impl<A: GlobalAlloc> Heap<A> {
     /// # Safety
     /// As [`GlobalAlloc::realloc`].
     #[inline(always)]
-    pub(super) unsafe fn sampled_realloc(
+    pub(super) unsafe fn straight_realloc(
         &self,
         state: u8,
         at: *mut u8,
@@ -100,8 +120,10 @@ impl<A: GlobalAlloc> Heap<A> {
         // SAFETY: the caller's promise, passed on.
         unsafe {
             match passes && !draw::may_be_recorded(at) {
-                true => self.backend_realloc(state, at, layout, new_size),
                 false => self.drawn_realloc(state, at, layout, new_size, passes),
+                #[cfg(feature = "jemalloc")]
+                true if state != PASS_THROUGH => jemalloc::ALLOCATOR.realloc(at, layout, new_size),
+                true => self.inner.realloc(at, layout, new_size),
             }
         }
     }
@@ -117,6 +139,13 @@ impl<A: GlobalAlloc> Heap<A> {
         new_size: usize,
         passes: bool,
     ) -> *mut u8 {
+        if state == PASS_THROUGH {
+            if !passes {
+                draw::pass_all();
+            }
+            // SAFETY: the caller's promise, passed on.
+            return unsafe { self.backend_realloc(state, at, layout, new_size) };
+        }
         let row = LEDGER.take(at as usize);
         let thread = thread::enter().ok();
         // SAFETY: the caller promises that this is a layout.
@@ -172,6 +201,51 @@ impl<A: GlobalAlloc> Heap<A> {
             }
             moved
         }
+    }
+}
+
+// Over other allocators than jemalloc, which takes a jump or two more.
+impl<A: GlobalAlloc> Heap<A> {
+    /// # Safety
+    /// As [`GlobalAlloc::alloc`].
+    pub(super) unsafe fn sampled_alloc<const ZEROED: bool>(
+        &self,
+        state: u8,
+        layout: Layout,
+    ) -> *mut u8 {
+        // SAFETY: the caller's promise, passed on.
+        unsafe {
+            match draw::passes(layout.size()) {
+                true => self.backend_alloc::<ZEROED>(state, layout),
+                false => self.drawn_alloc::<ZEROED>(state, layout),
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`GlobalAlloc::dealloc`].
+    pub(super) unsafe fn sampled_dealloc(&self, state: u8, at: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise, passed on.
+        unsafe {
+            match draw::may_be_recorded(at) {
+                false => self.backend_dealloc(state, at, layout),
+                true => self.paged_dealloc(state, at, layout),
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`GlobalAlloc::realloc`].
+    pub(super) unsafe fn sampled_realloc(
+        &self,
+        state: u8,
+        at: *mut u8,
+        layout: Layout,
+        new_size: usize,
+    ) -> *mut u8 {
+        let passes = draw::passes(new_size);
+        // SAFETY: the caller's promise, passed on.
+        unsafe { self.drawn_realloc(state, at, layout, new_size, passes) }
     }
 }
 
