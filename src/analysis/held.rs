@@ -13,8 +13,8 @@ use crate::symbols::{self, Frame, Owner};
 /// Share of a group's blocks from which on a holder is that of the group.
 const MAJORITY: f64 = 0.5;
 
-/// Roots in the report, at most.
-const MOST_ROOTS: usize = 200;
+/// Holders that are made roots of the report, at most.
+const MOST_ROOTS: usize = 40;
 
 /// Who holds a group's blocks, and of how many generations most are lost.
 #[derive(Clone, Debug, Default)]
@@ -171,13 +171,11 @@ impl<'a> Naming<'a> {
     pub(super) fn roots(&mut self, folding: &mut Folding) -> Vec<Root> {
         let mut roots: BTreeMap<(Kind, Option<String>, Option<u32>, Option<String>), Root> =
             BTreeMap::new();
-        for id in 1..=self.found.holders.len() as u16 {
-            let Some(record) = self.found.holder(id) else {
-                continue;
-            };
-            if record.bytes == 0 {
-                continue;
-            }
+        let mut records: Vec<_> = self.found.holders.iter().filter(|h| h.bytes > 0).collect();
+        records.sort_by_key(|h| std::cmp::Reverse((h.alone_bytes, h.bytes)));
+        // To name one takes a look through all functions of the program.
+        for record in records.into_iter().take(MOST_ROOTS) {
+            let id = record.id;
             let (bytes, blocks) = (record.alone_bytes, record.alone_blocks);
             let (reached, reached_blocks) = (record.bytes, record.blocks);
             let Some(named) = self.named(id, folding) else {
@@ -207,7 +205,6 @@ impl<'a> Naming<'a> {
         }
         let mut roots: Vec<Root> = roots.into_values().collect();
         roots.sort_by_key(|r| std::cmp::Reverse((r.retained_bytes, r.reached_bytes)));
-        roots.truncate(MOST_ROOTS);
         roots
     }
 }

@@ -149,6 +149,7 @@ pub(crate) fn report(journal: &Journal, mut folding: Folding, with: Circumstance
     if run == RunVerdict::Undecided && ended.is_complete() {
         warnings.extend(gave_up(journal, &process));
     }
+    warnings.extend(holder_doubts(with.found.as_ref(), &sites));
     warnings.extend(known);
     Report {
         schema: SCHEMA.into(),
@@ -231,6 +232,32 @@ fn site(
         fingerprint: fingerprint(&stack),
         stack,
         stack_cut,
+    }
+}
+
+/// Why holders are not known, or may not be right.
+fn holder_doubts(found: Option<&Result<Found, String>>, sites: &[Site]) -> Option<String> {
+    match found? {
+        Err(why) => Some(format!("holders are not known: {}", one_line(why))),
+        Ok(found) => {
+            let done = found.done?;
+            let is_lost = |s: &Site| s.holder.as_ref().is_some_and(|h| h.kind.is_lost());
+            if !sites.iter().any(is_lost) {
+                return None;
+            }
+            if done.missed_threads > 0 {
+                return Some(format!(
+                    "the stacks of {} threads were not searched, because they block all signals: what \
+                     is called lost may be held there",
+                    done.missed_threads
+                ));
+            }
+            (!done.saw_c_code).then(|| {
+                "memory of C code was not searched, because it is the system allocator's, too: what \
+                 is called lost may be held there; --heap jemalloc tells"
+                    .into()
+            })
+        }
     }
 }
 

@@ -4,7 +4,8 @@
 //! Roots are searched in the order of [`What`](super::regions::What): what a static and a stack hold
 //! belongs to the static. Breadth first, so that the way to a block is the shortest from roots of its
 //! kind. A block that two roots reach is *shared*; the rest of what a root reaches would be freed if it
-//! were cleared.
+//! were cleared. Words on stacks and in C code's memory, many of which are old, do not make shared what a
+//! static or a thread-local has.
 //!
 //! What is not reached is *lost*. Its causes are the blocks that nothing points at, and the cycles that
 //! only point at themselves: the sources of the graph of what is lost. They are found by searching it
@@ -62,6 +63,11 @@ pub(super) struct Search<'a> {
     /// Blocks that more than one root reaches; of lost ones, those that the first search has seen.
     shared: MappedVec<u64>,
     queue: MappedVec<Block>,
+    /// What [`Search::cycle`] has seen.
+    seen: MappedVec<Block>,
+    /// Holders before this one are no rivals: what a static has is not shared for an old word on a
+    /// stack.
+    rivals_from: Holder,
     pub(super) words: u64,
 }
 
@@ -71,6 +77,16 @@ fn is_set(bits: &MappedVec<u64>, block: Block) -> bool {
 
 fn set(bits: &mut MappedVec<u64>, block: Block) {
     bits.as_mut_slice()[block as usize / 64] |= 1 << (block % 64);
+}
+
+/// Whether a symbol is jemalloc's: its books have the addresses of what it gives out, and hold nothing.
+fn is_of_allocator(name: &str) -> bool {
+    name.starts_with("_rjem_") || name.starts_with("je_")
+}
+
+/// Where a key is looked for first, among so many slots.
+fn key_slot(key: u64, slots: usize) -> usize {
+    (key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as usize & (slots - 1)
 }
 
 /// Calls `visit` with each aligned word of a range and its address.
@@ -97,9 +113,11 @@ impl<'a> Search<'a> {
             before: MappedVec::new(),
             shared: MappedVec::new(),
             queue: MappedVec::new(),
+            seen: MappedVec::new(),
+            rivals_from: NONE,
             words: 0,
         };
-        search.by_key.reset(1 << 17, (0, NONE))?;
+        search.by_key.reset(1 << 12, (0, NONE))?;
         search.first.reset(count, NONE)?;
         search.before.reset(count, 0)?;
         search.shared.reset(count / 64 + 1, 0)?;
@@ -121,6 +139,11 @@ impl<'a> Search<'a> {
         let kind = |r: &Region| core::mem::discriminant(&r.what);
         for same in regions.chunk_by(|a, b| kind(a) == kind(b)) {
             self.queue.clear();
+            // Statics and thread-locals are what they are; of the rest many words are old ones.
+            self.rivals_from = match same[0].what {
+                What::Statics | What::Locals { .. } => NONE,
+                _ => self.roots.as_slice().len() as Holder + 1,
+            };
             for region in same {
                 self.root_words(region)?;
             }
@@ -145,11 +168,13 @@ impl<'a> Search<'a> {
     }
 
     fn root_word(&mut self, region: &Region, at: usize, to: Found) -> Result<(), NoMemory> {
-        let root = self.root_of(region, at)?;
-        self.reach(root, None, to.block)
+        match self.root_of(region, at)? {
+            NONE => Ok(()),
+            root => self.reach(root, None, to.block),
+        }
     }
 
-    /// The root that a word of a region belongs to.
+    /// The root that a word of a region belongs to; [`NONE`] if it is the allocator's own.
     fn root_of(&mut self, region: &Region, at: usize) -> Result<Holder, NoMemory> {
         let regions = self.regions;
         let mut root = Root {
@@ -167,11 +192,17 @@ impl<'a> Search<'a> {
         match region.what {
             What::Statics => {
                 if let Some(symbol) = regions.objects.symbol_at(at) {
+                    if is_of_allocator(regions.objects.name(&symbol)) {
+                        return Ok(NONE);
+                    }
                     (root.at, root.is_named) = (symbol.start, true);
                 }
             }
             What::Locals { module, .. } => {
                 if let Some(symbol) = regions.local(module, at - region.start) {
+                    if is_of_allocator(regions.objects.name(&symbol)) {
+                        return Ok(NONE);
+                    }
                     (root.at, root.is_named) = (region.start + symbol.start, true);
                 }
             }
@@ -193,7 +224,7 @@ impl<'a> Search<'a> {
     /// The number of a root, which is new or known by its key.
     fn holder(&mut self, root: Root) -> Result<Holder, NoMemory> {
         let mask = self.by_key.as_slice().len() - 1;
-        let mut i = (root.key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as usize & mask;
+        let mut i = key_slot(root.key, mask + 1);
         loop {
             match self.by_key.as_slice()[i] {
                 (key, number) if key == root.key => return Ok(number),
@@ -208,7 +239,23 @@ impl<'a> Search<'a> {
         self.roots.push(root)?;
         let number = count as Holder + 1;
         self.by_key.as_mut_slice()[i] = (root.key, number);
+        if count * 2 > mask {
+            self.grow_keys()?;
+        }
         Ok(number)
+    }
+
+    fn grow_keys(&mut self) -> Result<(), NoMemory> {
+        let len = self.by_key.as_slice().len() * 4;
+        self.by_key.reset(len, (0, NONE))?;
+        for (number, root) in (1..).zip(self.roots.as_slice()) {
+            let mut i = key_slot(root.key, len);
+            while self.by_key.as_slice()[i].0 != 0 {
+                i = (i + 1) & (len - 1);
+            }
+            self.by_key.as_mut_slice()[i] = (root.key, number);
+        }
+        Ok(())
     }
 
     /// A pointer to a block, from a root or from another block.
@@ -220,7 +267,7 @@ impl<'a> Search<'a> {
                 self.before.as_mut_slice()[to as usize] = from.unwrap_or(to);
                 self.queue.push(to)
             }
-            other if other != holder => {
+            other if other != holder && other >= self.rivals_from => {
                 set(&mut self.shared, to);
                 Ok(())
             }
@@ -351,7 +398,8 @@ impl<'a> Search<'a> {
     /// nothing points at it.
     fn cycle(&mut self, cause: Block) -> Result<u32, NoMemory> {
         // `before` of what is lost and not taken is free to be used: the way from the cause.
-        let mut seen: MappedVec<Block> = MappedVec::new();
+        let mut seen = core::mem::take(&mut self.seen);
+        seen.clear();
         let mut last = None;
         self.before.as_mut_slice()[cause as usize] = cause;
         seen.push(cause)?;
@@ -382,6 +430,7 @@ impl<'a> Search<'a> {
         for &block in seen.as_slice() {
             self.first.as_mut_slice()[block as usize] = NONE;
         }
+        self.seen = seen;
         Ok(cycle)
     }
 

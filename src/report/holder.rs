@@ -91,17 +91,13 @@ impl Kind {
 }
 
 impl Holder {
-    /// Who it is, in words: `static serving::REGISTRY`.
-    pub(crate) fn who(&self) -> String {
-        let mut who = match (self.kind, &self.name) {
-            (Kind::Stack, None) => "a running function".to_owned(),
-            (kind, Some(name)) if !kind.is_lost() => format!("{} {name}", kind.words()),
-            (kind, _) => kind.words().to_owned(),
-        };
-        if let Some(thread) = &self.thread {
-            who += &format!(", thread `{thread}`");
+    /// Who it is, in words: what it is, with a space before a name, and the name.
+    pub(crate) fn who(&self) -> (String, &str) {
+        match (self.kind, &self.name) {
+            (Kind::Stack, None) => ("a running function".to_owned(), ""),
+            (kind, Some(name)) if !kind.is_lost() => (format!("{} ", kind.words()), name),
+            (kind, _) => (kind.words().to_owned(), ""),
         }
-        who
     }
 
     /// Whether a block of the site is itself the cause: nothing is between.

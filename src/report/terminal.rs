@@ -293,8 +293,9 @@ impl Page {
                 self.frame(name, &place, DIM);
             }
         } else {
-            let who = format!("held{} by {}", holder.part(), holder.who());
-            self.frame(&who, &place, BOLD);
+            let (kind, name) = holder.who();
+            self.styled(&format!("held{} by {kind}", holder.part()), BOLD);
+            self.frame(name, &place, BOLD);
         }
         self.way(holder);
     }
@@ -315,7 +316,8 @@ impl Page {
             let place = location_of(b.file.as_deref(), b.line);
             format!("\u{2514} {} ({place})", b.kind())
         };
-        let mut steps: Vec<String> = front.iter().map(step).collect();
+        let thread = holder.thread.iter().map(|t| format!("in thread `{t}`"));
+        let mut steps: Vec<String> = thread.chain(front.iter().map(step)).collect();
         if more > 0 {
             steps.push(format!("\u{2514} {} more", exact(more as u64)));
         }
