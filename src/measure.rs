@@ -2,7 +2,7 @@
 //! writes, wait for its end, judge, and write the report beside it.
 
 use std::io::{PipeWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -27,6 +27,8 @@ pub(crate) const SCRATCH: &str = "scratch";
 pub(crate) struct Request {
     pub(crate) start: child::Start,
     pub(crate) horizon: u32,
+    /// Holders are looked for.
+    pub(crate) holders: bool,
     /// The workload's settings, for the report.
     pub(crate) options: Vec<String>,
     /// Leaks that are known.
@@ -89,8 +91,12 @@ pub(crate) fn measure(
         reader: Reader::new(folder.join(cycle::JOURNAL)),
         folding: Folding::default(),
         horizon: request.horizon,
+        folder: folder.clone(),
         answers,
         answered: 0,
+        holders: request.holders,
+        asked: Vec::new(),
+        found: None,
         open: None,
         why: None,
         watch,
@@ -117,12 +123,11 @@ pub(crate) fn measure(
         Ok(witness) => (witness, None),
         Err(error) => (None, Some(error)),
     };
-    let found = journal.looked.as_ref().map(|looked| match &looked.failure {
-        Some(failure) => Err(failure.clone()),
-        None => Found::read(&folder),
-    });
-    // All of it that is of use is in the report.
-    let _ = std::fs::remove_file(folder.join(holders::FILE));
+    let known = observer
+        .found
+        .filter(|(cycle, _)| is_looked_at(&journal, *cycle));
+    let found = known.map(|(_, found)| found);
+    let found = found.or_else(|| found_by(&journal, &folder));
     let with = Circumstances {
         ended,
         horizon: request.horizon,
@@ -144,14 +149,41 @@ pub(crate) fn measure(
     })
 }
 
+/// How often holders are looked for before a run's end.
+const MOST_LOOKS: usize = 3;
+
+/// Whether holders were looked for behind this cycle, and no later one.
+fn is_looked_at(journal: &Journal, cycle: u32) -> bool {
+    journal.looked.as_ref().is_some_and(|l| l.cycle == cycle)
+}
+
+/// What the last search for holders has found; `None` if there was none.
+fn found_by(journal: &Journal, folder: &Path) -> Option<Result<Found, String>> {
+    let looked = journal.looked.as_ref()?;
+    let found = match &looked.failure {
+        Some(failure) => Err(failure.clone()),
+        None => Found::read(folder),
+    };
+    // All of it that is of use is in the report, and the next search writes it anew.
+    let _ = std::fs::remove_file(folder.join(holders::FILE));
+    Some(found)
+}
+
 /// Follows the journal, and answers a run that ends by itself.
 struct Observer<W> {
     reader: Reader,
     folding: Folding,
     horizon: u32,
+    folder: PathBuf,
     answers: PipeWriter,
     /// The last cycle that was answered.
     answered: u32,
+    /// Holders are looked for.
+    holders: bool,
+    /// Cycles behind which the run was asked to look for them before its end.
+    asked: Vec<u32>,
+    /// What was found behind the last of them.
+    found: Option<(u32, Result<Found, String>)>,
     open: Option<usize>,
     why: Option<String>,
     watch: W,
@@ -167,33 +199,10 @@ impl<W: FnMut(Progress<'_>)> Observer<W> {
         };
         let after_warmup = last.cycle.saturating_sub(journal.start.warmup);
         let waits = journal.start.auto && verdict::is_look(after_warmup, self.horizon);
-        if waits && last.cycle > self.answered {
-            self.answered = last.cycle;
-            self.folding.catch_up(journal);
-            let mut judgements =
-                analysis::judge(&self.folding.series(journal), journal, self.horizon);
-            let terms = analysis::terms(journal, self.horizon);
-            let left = journal.start.cycles.saturating_sub(last.cycle);
-            // Behind the horizon what cannot be told in the cycles that are left holds nobody up.
-            let parts = process::judge(journal, terms)
-                .into_iter()
-                .filter(|(.., j)| {
-                    let e = &j.evidence;
-                    let can_be_told = e.more_cycles.is_none_or(|more| more <= left);
-                    j.settled || can_be_told || e.span < self.horizon
-                });
-            judgements.extend(parts.map(|(.., j)| j));
-            let open = || judgements.iter().filter(|j| !j.settled);
-            let worst: Option<&Judgement> = open().max_by_key(|j| j.verdict);
-            self.open = Some(open().count());
-            self.why = worst.map(|j| j.reason.clone());
-            // Where not every block is recorded, that nothing was seen says little in a short run.
-            let long_enough = journal.start.sampled_every.is_none() || after_warmup > self.horizon;
-            let may_end = long_enough && verdict::may_end(after_warmup, judgements.iter());
-            let answer = match may_end {
-                true => cycle::STOP,
-                false => cycle::GO_ON,
-            };
+        let is_asked = self.asked.last() == Some(&last.cycle);
+        let is_being_looked_at = is_asked && !is_looked_at(journal, last.cycle);
+        if waits && last.cycle > self.answered && !is_being_looked_at {
+            let answer = self.answer(last.cycle);
             // A child that has ended meanwhile needs no answer.
             let _ = self.answers.write_all(&[answer]);
         }
@@ -204,6 +213,51 @@ impl<W: FnMut(Progress<'_>)> Observer<W> {
             why: self.why.as_deref(),
         });
         Ok(())
+    }
+
+    /// What a run that has got as far as this cycle, and waits, is told.
+    fn answer(&mut self, cycle: u32) -> u8 {
+        let Some(journal) = self.reader.journal() else {
+            return cycle::GO_ON;
+        };
+        let after_warmup = cycle.saturating_sub(journal.start.warmup);
+        self.folding.catch_up(journal);
+        let series = self.folding.series(journal);
+        let mut judgements = analysis::judge(&series, journal, self.horizon);
+        if self.holders && judgements.iter().any(Judgement::may_be_lost) {
+            if is_looked_at(journal, cycle) {
+                let found = found_by(journal, &self.folder);
+                if let Some(Ok(found)) = &found {
+                    analysis::call_lost(&mut judgements, found, &mut self.folding, journal);
+                }
+                self.found = found.map(|found| (cycle, found));
+            } else if self.asked.len() < MOST_LOOKS {
+                self.asked.push(cycle);
+                return cycle::LOOK;
+            }
+        }
+        self.answered = cycle;
+        let terms = analysis::terms(journal, self.horizon);
+        let left = journal.start.cycles.saturating_sub(cycle);
+        // Behind the horizon what cannot be told in the cycles that are left holds nobody up.
+        let parts = process::judge(journal, terms)
+            .into_iter()
+            .filter(|(.., j)| {
+                let e = &j.evidence;
+                let can_be_told = e.more_cycles.is_none_or(|more| more <= left);
+                j.settled || can_be_told || e.span < self.horizon
+            });
+        judgements.extend(parts.map(|(.., j)| j));
+        let open = || judgements.iter().filter(|j| !j.settled);
+        let worst: Option<&Judgement> = open().max_by_key(|j| j.verdict);
+        self.open = Some(open().count());
+        self.why = worst.map(|j| j.reason.clone());
+        // Where not every block is recorded, that nothing was seen says little in a short run.
+        let long_enough = journal.start.sampled_every.is_none() || after_warmup > self.horizon;
+        match long_enough && verdict::may_end(after_warmup, judgements.iter()) {
+            true => cycle::STOP,
+            false => cycle::GO_ON,
+        }
     }
 }
 

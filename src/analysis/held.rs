@@ -120,7 +120,7 @@ impl<'a> Naming<'a> {
         let largest = most.iter().max_by_key(|r| r.blocks);
         let holder = largest.and_then(|row| {
             let named = self.named(row.holder, folding)?;
-            let (path, path_blocks) = self.path(row, named.kind, folding);
+            let (path, path_blocks) = self.path(row, folding);
             let record = self.found.holder(row.holder)?;
             Some(Holder {
                 kind: named.kind,
@@ -144,7 +144,7 @@ impl<'a> Naming<'a> {
         }
     }
 
-    fn path(&self, row: &Held, kind: Kind, folding: &mut Folding) -> (Vec<PathBlock>, u32) {
+    fn path(&self, row: &Held, folding: &mut Folding) -> (Vec<PathBlock>, u32) {
         let mut ways = self.found.ways.iter();
         let way = ways.find(|w| (w.site, w.phase, w.holder) == (row.site, row.phase, row.holder));
         let Some(way) = way else {
@@ -163,14 +163,13 @@ impl<'a> Naming<'a> {
                 bytes,
             }
         });
-        let _ = kind;
         (blocks.collect(), way.in_all)
     }
 
     /// What each holder would set free, the most first.
     pub(super) fn roots(&mut self, folding: &mut Folding) -> Vec<Root> {
-        let mut roots: BTreeMap<(Kind, Option<String>, Option<u32>, Option<String>), Root> =
-            BTreeMap::new();
+        type Key = (Kind, Option<String>, Option<u32>, Option<String>);
+        let mut roots: BTreeMap<Key, Root> = BTreeMap::new();
         let mut records: Vec<_> = self.found.holders.iter().filter(|h| h.bytes > 0).collect();
         records.sort_by_key(|h| std::cmp::Reverse((h.alone_bytes, h.bytes)));
         // To name one takes a look through all functions of the program.

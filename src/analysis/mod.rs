@@ -57,6 +57,30 @@ pub(crate) fn judge(series: &[Series], journal: &Journal, horizon: u32) -> Vec<J
     judgements
 }
 
+/// Calls a leak what may grow and is lost, where all that might hold it was searched.
+pub(crate) fn call_lost(
+    judgements: &mut [Judgement],
+    found: &Found,
+    folding: &mut Folding,
+    journal: &Journal,
+) {
+    let holders = Naming::new(found, journal).of_groups(folding);
+    call_lost_by(judgements, found, &holders);
+}
+
+fn call_lost_by(judgements: &mut [Judgement], found: &Found, holders: &[held::OfGroup]) {
+    // Where C code's memory, or a thread's stack, was not seen, what is lost may be held there.
+    if !found
+        .done
+        .is_some_and(|d| d.saw_c_code && d.missed_threads == 0)
+    {
+        return;
+    }
+    for (judgement, holder) in judgements.iter_mut().zip(holders) {
+        judgement.call_lost(holder.lost_generations);
+    }
+}
+
 /// By what this run is judged, as far as it has got.
 pub(crate) fn terms(journal: &Journal, horizon: u32) -> Terms {
     match after_warmup(journal) {
@@ -82,12 +106,8 @@ pub(crate) fn report(journal: &Journal, mut folding: Folding, with: Circumstance
         Some(naming) => naming.of_groups(&mut folding),
         None => Vec::new(),
     };
-    // Where C code's memory, or a thread's stack, was not seen, what is lost may be held there.
-    let saw_all = found.and_then(|f| f.done);
-    if saw_all.is_some_and(|d| d.saw_c_code && d.missed_threads == 0) {
-        for (judgement, holder) in judgements.iter_mut().zip(&holders) {
-            judgement.call_lost(holder.lost_generations);
-        }
+    if let Some(found) = found {
+        call_lost_by(&mut judgements, found, &holders);
     }
     let roots = naming.map_or_else(Vec::new, |mut n| n.roots(&mut folding));
     let mut sites: Vec<Site> = Vec::new();

@@ -341,6 +341,7 @@ impl Check {
                 more: vec![(ENV_CHECK, key)],
             },
             horizon: self.horizon,
+            holders: self.holders,
             options: Vec::new(),
             config,
         };

@@ -174,6 +174,7 @@ fn measure(entry: &Entry) -> Result<(Outcome, String), Error> {
             memory_limit: None,
             more: Vec::new(),
         },
+        holders: true,
         horizon: verdict::DEFAULT_HORIZON,
         options,
         config,

@@ -203,6 +203,7 @@ impl What {
                 more: Vec::new(),
             },
             horizon: self.horizon,
+            holders: !self.no_holders,
             options,
             config,
         })

@@ -11,6 +11,8 @@ pub(crate) const ENV_CONTROL: &str = "AFTERDROP_CONTROL";
 /// The parent's answers.
 pub(crate) const GO_ON: u8 = b'+';
 pub(crate) const STOP: u8 = b'.';
+/// Look for holders first, and ask again.
+pub(crate) const LOOK: u8 = b'?';
 
 /// The child's end.
 pub(super) struct Control(Option<File>);
@@ -24,13 +26,15 @@ impl Control {
         Self(number.and_then(|n| File::open(format!("/proc/self/fd/{n}")).ok()))
     }
 
-    /// Waits for the parent's answer, and says whether to go on. A parent that is gone wants no
-    /// more.
-    pub(super) fn goes_on(&mut self) -> bool {
+    /// Waits for the parent's answer. A parent that is gone wants no more.
+    pub(super) fn answer(&mut self) -> u8 {
         let Some(file) = &mut self.0 else {
-            return true;
+            return GO_ON;
         };
         let mut answer = [STOP];
-        file.read_exact(&mut answer).is_ok() && answer[0] == GO_ON
+        match file.read_exact(&mut answer) {
+            Ok(()) => answer[0],
+            Err(_) => STOP,
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use super::control::Control;
+use super::control::{Control, GO_ON, LOOK};
 use super::dump;
 use super::marks::Marks;
 use super::quiet;
@@ -192,6 +192,8 @@ struct Runner<'a> {
     cost_before: OwnCost,
     threads: u64,
     cycle_nanos: u64,
+    /// The last cycle behind which holders were looked for.
+    looked_at: u32,
     #[cfg(feature = "dhat")]
     window: Option<heap::dhat::Window>,
 }
@@ -215,6 +217,7 @@ impl<'a> Runner<'a> {
             cost_before: heap::own_cost(),
             threads: proc::threads(),
             cycle_nanos: 0,
+            looked_at: 0,
             #[cfg(feature = "dhat")]
             window: None,
         }
@@ -246,7 +249,7 @@ impl<'a> Runner<'a> {
             }
             if let Some(auto) = self.plan.auto {
                 let after_warmup = cycle.saturating_sub(self.plan.warmup);
-                if verdict::is_look(after_warmup, auto.horizon) && !control.goes_on() {
+                if verdict::is_look(after_warmup, auto.horizon) && !self.goes_on(&mut control)? {
                     early = Some(Early::Settled);
                 } else if begun.elapsed() >= auto.time {
                     early = Some(Early::Time);
@@ -418,9 +421,25 @@ impl<'a> Runner<'a> {
         self.wait_for_holders(looking)
     }
 
-    /// Starts the search for whoever holds the survivors, if there are any; `None` if there is none.
+    /// Asks the parent whether to go on, and looks for holders before if it wants that.
+    fn goes_on(&mut self, control: &mut Control) -> io::Result<bool> {
+        loop {
+            match control.answer() {
+                LOOK => {
+                    let looking = holders::look(&self.plan.out);
+                    self.wait_for_holders(Some(looking))?;
+                }
+                answer => return Ok(answer == GO_ON),
+            }
+        }
+    }
+
+    /// Starts the search for whoever holds the survivors, if there are any, and it was not made here
+    /// already; `None` if there is none.
     fn look_for_holders(&mut self) -> Option<Result<Looking, String>> {
-        let wanted = self.plan.holders && self.census.has_survivors();
+        let wanted = self.plan.holders
+            && self.census.has_survivors()
+            && self.looked_at != self.marks.cycle();
         wanted.then(|| holders::look(&self.plan.out))
     }
 
@@ -434,7 +453,9 @@ impl<'a> Runner<'a> {
             pause_nanos = looking.pause().as_nanos() as u64;
             looking.wait()
         });
+        self.looked_at = self.marks.cycle();
         self.journal.write(&Record::Looked(Looked {
+            cycle: self.looked_at,
             failure: failure.as_ref().err().map(String::as_str),
             pause_nanos,
         }))

@@ -751,8 +751,8 @@ pub(crate) fn usable_bytes(address: usize) -> Option<usize> {
         // lock (jemalloc's `emap_alloc_ctx_lookup`).
         Backend::Jemalloc => Some(unsafe { tikv_jemalloc_sys::sallocx(at, 0) }),
         #[cfg(target_env = "gnu")]
-        // SAFETY: a live block of glibc's, whose size is in front of it.
         Backend::Inner if INNER_IS_SYSTEM.load(Relaxed) => {
+            // SAFETY: a live block of glibc's, whose size is in front of it.
             Some(unsafe { libc::malloc_usable_size(at) })
         }
         _ => None,

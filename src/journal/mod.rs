@@ -193,9 +193,11 @@ pub(crate) struct Boundary<R> {
     pub(crate) census: R,
 }
 
-/// The search for holders after the last boundary, in a copy of the process.
+/// A search for holders behind a boundary, in a copy of the process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Looked<S> {
+    /// The cycle that ended with the boundary.
+    pub(crate) cycle: u32,
     /// Why there are none; `None` if they are in a file of their own.
     pub(crate) failure: Option<S>,
     /// Nanoseconds for which the process was held up.

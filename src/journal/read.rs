@@ -41,6 +41,11 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
+    /// What was read so far.
+    pub(crate) fn journal(&self) -> Option<&Journal> {
+        self.journal.as_ref()
+    }
+
     /// A reader of a journal that need not be there yet.
     pub(crate) fn new(path: impl Into<PathBuf>) -> Self {
         Self {

@@ -527,10 +527,15 @@ fn turnover(series: &Series, rises: &Rises, troughs: &[Rises; TROUGHS.len()]) ->
 }
 
 impl Judgement {
+    /// Whether it would be a leak if its survivors were lost.
+    pub(crate) fn may_be_lost(&self) -> bool {
+        let may_grow = matches!(self.verdict, Verdict::Growing | Verdict::Undecided);
+        may_grow && self.evidence.rises.len() as u32 >= LOST_GENERATIONS
+    }
+
     /// Calls what may grow a leak if survivors of so many generations are lost: no cache is that.
     pub(crate) fn call_lost(&mut self, generations: u32) {
-        let may_grow = matches!(self.verdict, Verdict::Growing | Verdict::Undecided);
-        if !may_grow || generations < LOST_GENERATIONS {
+        if !self.may_be_lost() || generations < LOST_GENERATIONS {
             return;
         }
         self.verdict = Verdict::Leak;
