@@ -100,7 +100,7 @@ fn a_subcommand_makes_it_the_command() {
     let out = std::env::temp_dir().join(format!("afterdrop-command-{}", std::process::id()));
     let folder = out.to_str().unwrap();
     let args = ["run", "leaky", "--cycles", "20", "--out", folder, "--bench"];
-    expect(&args, 1, &["GROWING", "64 B"]);
+    expect(&args, 1, &["LEAK", "64 B"]);
     std::fs::remove_dir_all(out).unwrap();
 }
 

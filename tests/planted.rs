@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use afterdrop::Verdict;
-use afterdrop::report::{Grows, Report, RunVerdict, Site};
+use afterdrop::report::{Grows, Report, Rule, RunVerdict, Site};
 use afterdrop::workloads::{Truth, all};
 
 fn afterdrop() -> &'static Path {
@@ -78,7 +78,13 @@ fn check(name: &str, heap: &str) {
     }
     let near = |found: Option<f64>, truth_is: f64| {
         let found = found.unwrap_or(f64::NAN);
-        let off = if truth.roughly { truth_is } else { 1e-9 };
+        // What is lost ends a run early: where not every cycle is alike, the rate is then only near.
+        let lost = report.sites.iter().any(|s| s.evidence.rule == Rule::Lost);
+        let off = match truth.roughly {
+            true => truth_is,
+            false if auto && lost && truth.blocks_per_cycle.fract() > 0.0 => truth_is / 5.0,
+            false => 1e-9,
+        };
         assert!(
             (found - truth_is).abs() <= off,
             "{found}, not {truth_is}: {}",
@@ -159,6 +165,8 @@ macro_rules! cases {
                 .iter()
                 .filter(|e| e.truth().is_some())
                 .map(|e| e.name().to_owned())
+                // Those of tests/holders.rs are others.
+                .filter(|name| name.starts_with("planted:"))
                 .collect();
             assert_eq!(planted, tested);
         }

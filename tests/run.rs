@@ -134,21 +134,25 @@ fn a_run_ends_by_itself_once_all_is_settled() {
     assert_eq!((models.warmup, models.cycles_run()), (3, 11));
     assert_eq!(models.sites[0].evidence.rule, Rule::ModelSized);
     // Any other steady growth: right behind the horizon.
-    let small = run(&["planted:forget"]).exits(1).report();
+    let small = run(&["planted:prediction_log"]).exits(1).report();
     assert_eq!(small.cycles_run(), 3 + 64 + 4);
     let evidence = &small.sites[0].evidence;
     assert_eq!((evidence.rule, evidence.span), (Rule::Horizon, 64));
     assert!(evidence.look > 10 && evidence.chance < evidence.significance);
+    // What is lost: as soon as something seems to grow.
+    let lost = run(&["planted:forget"]).exits(1).report();
+    assert!(lost.cycles_run() <= 12, "{}", lost.summary);
+    assert_eq!(lost.sites[0].evidence.rule, Rule::Lost);
 }
 
 #[test]
 fn a_run_that_cannot_settle_ends_at_its_limits() {
-    let short = run(&["planted:forget", "--max-cycles", "20"]).exits(1);
+    let short = run(&["planted:prediction_log", "--max-cycles", "20"]).exits(1);
     let report = short.report();
     assert_eq!((report.cycles, report.cycles_run()), (20, 20));
     assert_eq!(report.verdict, RunVerdict::Growing);
     assert!(report.sites[0].evidence.more_cycles.unwrap() >= 40);
-    let timed = run(&["planted:forget", "--max-time", "0.000001"]).exits(4);
+    let timed = run(&["planted:prediction_log", "--max-time", "0.000001"]).exits(4);
     assert_eq!(timed.report().cycles_run(), 1);
     assert!(
         timed.words().contains("--max-time gives it more"),
@@ -251,7 +255,7 @@ fn keeping_models_is_called_by_their_size_before_the_horizon() {
 
 #[test]
 fn a_short_run_of_a_small_leak_is_growing_and_exits_with_1() {
-    let ran = run(&["planted:box_leak", "--cycles", "20"]).exits(1);
+    let ran = run(&["planted:prediction_log", "--cycles", "20"]).exits(1);
     assert_eq!(ran.report().verdict.name(), "growing", "{}", ran.out);
     assert!(
         ran.words().contains("more would tell a leak from a cache"),

@@ -40,6 +40,8 @@ pub(super) struct Regions {
     pub(super) regions: MappedVec<Region>,
     /// Where code is.
     pub(super) code: MappedVec<(usize, usize)>,
+    /// Data of the C library, of which its allocator's books are a part that has no name.
+    c_library: MappedVec<(usize, usize)>,
     pub(super) objects: Objects,
     pub(super) threads: MappedVec<Thread>,
     pub(super) modules: MappedVec<Module>,
@@ -54,6 +56,7 @@ impl Regions {
         let mut all = Self {
             regions: MappedVec::new(),
             code: MappedVec::new(),
+            c_library: MappedVec::new(),
             objects: Objects::default(),
             threads: MappedVec::new(),
             modules: MappedVec::new(),
@@ -161,6 +164,14 @@ impl Regions {
             file.0.push(0)?;
             file.1 = start;
         }
+        let is_c_library = is_file
+            && m.name
+                .rsplit('/')
+                .next()
+                .is_some_and(|n| n.starts_with("libc.so") || n.starts_with("libc-"));
+        if is_c_library && m.writable {
+            self.c_library.push((start, end))?;
+        }
         if is_file && m.writable {
             *behind_file = end;
             let same = file.0.as_slice().strip_suffix(&[0]) == Some(m.name.as_bytes());
@@ -185,6 +196,11 @@ impl Regions {
         }
         if *behind_file == start && m.private && m.name.is_empty() && !m.no_reserve {
             *behind_file = end;
+            if let Some(last) = self.c_library.as_mut_slice().last_mut()
+                && last.1 == start
+            {
+                last.1 = end;
+            }
             return self.add(start, end, What::Statics);
         }
         // What the allocator has; C code's is among it unless it is apart.
@@ -260,6 +276,13 @@ impl Regions {
         let module = self.modules.as_slice()[usize::from(module)];
         let object = self.objects.with_bias(module.bias)?;
         self.objects.local_at(object, place)
+    }
+
+    /// Whether a word may be of the system allocator's own books, which have the addresses of free
+    /// memory beside what is live.
+    pub(super) fn is_of_system_allocator(&self, at: usize) -> bool {
+        let mut library = self.c_library.as_slice().iter();
+        !heap::is_apart_from_c() && library.any(|&(start, end)| (start..end).contains(&at))
     }
 
     fn is_code(&self, word: usize) -> bool {

@@ -196,6 +196,8 @@ impl<'a> Search<'a> {
                         return Ok(NONE);
                     }
                     (root.at, root.is_named) = (symbol.start, true);
+                } else if regions.is_of_system_allocator(at) {
+                    return Ok(NONE);
                 }
             }
             What::Locals { module, .. } => {
