@@ -1,9 +1,9 @@
-//! What is still allocated after `drop`, who allocated it, and whether that is a leak.
+//! What is still allocated after `drop`, who allocated it, whether that is a leak, and who holds it.
 //!
 //! `afterdrop` runs the load / infer / drop cycles of a model (or of anything else) in a process of
 //! their own, under a global allocator that records every block, and says for each call site
 //! whether what stays is a **leak**, a **cache**, **churn** or **warm-up**: with the line, the bytes
-//! per cycle and the phase.
+//! per cycle, the phase, and the static, the thread or the reference cycle that keeps it alive.
 //!
 //! # What you provide
 //! 1. The allocator, once in the executable:
@@ -35,6 +35,7 @@
 //! | survivor | a block alive at a boundary that was born after the baseline |
 //! | generation | the survivors of one birth cycle; a site's count of living generations tells a leak from a cache |
 //! | census | per site, at one boundary: live bytes, blocks, and bytes by generation |
+//! | holder | the static, thread-local, thread or block whose pointer keeps a survivor reachable; a survivor without one is *lost* |
 //! | verdict | what a site's series of censuses proves: [`Verdict`] |
 //!
 //! # How it flows
@@ -44,6 +45,9 @@
 //!                                                                        ▼
 //!                report (terminal, json) ◄─ verdict ◄─ symbols ◄─ journal read back
 //! ```
+//! Behind the last boundary a frozen copy of the measured process looks for holders, and writes them to
+//! a file of their own, which the parent reads back with the journal.
+//!
 //! The measured process does nothing but measure: the parent starts the same executable again, and
 //! everything that allocates for itself (symbols, statistics, rendering) happens in the parent. A
 //! child that is killed leaves a journal that is whole up to its last boundary, and still reports.
@@ -54,8 +58,17 @@
 //! rule has a stated *horizon*, 64 cycles after the warm-up unless told otherwise: what still grows
 //! beyond it is called a leak, and what stops or is swept within it never is. Growth by whole
 //! models (nine tenths of what a load leaves live, kept in every cycle) is called after eight
-//! generations. What comes ever more seldom, as where a cache is asked for keys at random, is waited for. Where the numbers allow two answers the verdict is
-//! `undecided`, with the number of cycles that would settle it.
+//! generations, and what is lost in five of them at once: nothing that the program can reach points at
+//! it, so that no cache holds it. What comes ever more seldom, as where a cache is asked for keys at
+//! random, is waited for. Where the numbers allow two answers the verdict is `undecided`, with the number
+//! of cycles that would settle it.
+//!
+//! # Holders
+//! Who holds a site is found out conservatively: each word of a static, a thread-local, a stack, a
+//! register or C code's memory that has the address of a block, or one inside it, counts as a pointer,
+//! tags in its low three bits or not. Old words make a block seem held that is not; so a site's holder is
+//! who holds most of its blocks. Pointers that are hidden are not seen, and what only they point at looks
+//! lost: [`Check::without_holders`] is for programs that hide them all.
 //!
 //! # What it is not for
 //! - Lines are known of what Rust's global allocator hands out. Of C code's `malloc` and of memory

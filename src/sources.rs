@@ -104,6 +104,18 @@ mod tests {
     }
 
     #[test]
+    fn a_static_is_declared_on_a_line() {
+        let text = "fn f() {}\npub(crate) static mut A: u8 = 0;\n    static ref B: X = y();\n\
+                    thread_local!(static C: Cell<u8> = const { Cell::new(0) });\nstatic AB: u8 = 1;\n";
+        let line = |name| static_line(text, name);
+        assert_eq!(
+            [line("A"), line("B"), line("AB")],
+            [Some(2), Some(3), Some(5)]
+        );
+        assert_eq!([line("f"), line("X")], [None, None]);
+    }
+
+    #[test]
     fn a_file_that_is_not_there_has_no_attributes() {
         let sources = Sources::default();
         assert!(!sources.is_attribute("/no/such/file.rs", 1));

@@ -200,7 +200,7 @@ pub(crate) fn static_name(symbol: &str) -> String {
     };
     let name = addr2line::demangle_auto(symbol.into(), None).into_owned();
     let mut name = without_hash(&name);
-    const ADDED: [&str; 9] = [
+    const ADDED: [&str; 10] = [
         "VAL",
         "__RUST_STD_INTERNAL_VAL",
         "__RUST_STD_INTERNAL_INIT",
@@ -209,6 +209,7 @@ pub(crate) fn static_name(symbol: &str) -> String {
         "{closure#0}",
         "{closure#1}",
         "{constant#0}",
+        "{K#0}",
         "__getit",
     ];
     while let Some((front, last)) = name.rsplit_once("::")
@@ -576,6 +577,51 @@ mod tests {
             frame("afterdrop::workloads::burn::x", &workload).owner,
             Owner::Own
         );
+    }
+
+    #[test]
+    fn a_static_has_the_name_that_its_source_gives_it() {
+        for (symbol, name) in [
+            (
+                "_ZN7serving8registry8REGISTRY17h0123456789abcdefE",
+                "serving::registry::REGISTRY",
+            ),
+            (
+                "_ZN7serving8registry8REGISTRY17h0123456789abcdefE.llvm.77",
+                "serving::registry::REGISTRY",
+            ),
+            (
+                "_ZN7serving8registry8REGISTRY17h0123456789abcdefE.0",
+                "serving::registry::REGISTRY",
+            ),
+            (
+                "_ZN7serving7SCRATCH29_$u7b$$u7b$constant$u7d$$u7d$28_$u7b$$u7b$closure$u7d$$u7d$3VAL17h0123456789abcdefE",
+                "serving::SCRATCH",
+            ),
+            ("optarg", "optarg"),
+        ] {
+            assert_eq!(static_name(symbol), name);
+        }
+    }
+
+    #[test]
+    fn a_static_is_found_in_the_file_of_its_module() {
+        let mut symbols = Symbolizer::default();
+        crate::proc::for_each_code_mapping(&mut crate::heap::MappedVec::new(), |m| {
+            symbols.learn(&Code {
+                start: m.start,
+                end: m.end,
+                offset: m.offset,
+                path: m.path.to_owned(),
+            });
+        });
+        let place = symbols.static_place("afterdrop::heap::STATE");
+        let (file, line) = place.unwrap();
+        assert_eq!(file, "src/heap/mod.rs");
+        let text = std::fs::read_to_string(&file).unwrap();
+        let declared = text.lines().nth(line as usize - 1).unwrap();
+        assert!(declared.starts_with("static STATE:"), "{declared}");
+        assert_eq!(symbols.static_place("afterdrop::heap::NO_SUCH"), None);
     }
 
     #[test]

@@ -119,6 +119,15 @@ fn a_user_reads_who_holds_it_and_the_way_there() {
         !ran.file("holders.jsonl").exists(),
         "all of it is in the report"
     );
+    let explained = std::process::Command::new(env!("CARGO_BIN_EXE_afterdrop"))
+        .arg("explain")
+        .arg(ran.file("report.json"))
+        .output()
+        .unwrap();
+    let explained = String::from_utf8(explained.stdout).unwrap();
+    for says in ["who holds it", "└ HashMap of", "what holders alone keep"] {
+        assert!(explained.contains(says), "{says}: {explained}");
+    }
     let ran = run(&["planted:forget", "--cycles", "83"]).exits(1);
     assert!(
         ran.words().contains("nothing points at it (mem::forget,"),

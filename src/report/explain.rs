@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use super::terminal::{LEAST_NAME, Look, printable, shortened, sparkline};
+use super::terminal::{LEAST_NAME, Look, location_of, printable, shortened, sparkline};
 use super::units::{bytes, exact, rate};
 use super::{Evidence, Grows, Part, Report, RisesBy, Rule, Site};
 use crate::verdict::Verdict;
@@ -14,6 +14,8 @@ const CHART: usize = 60;
 const LABEL: usize = 16;
 /// Frames shown of each stack.
 const FRAMES: usize = 30;
+/// Holders shown with what they alone keep alive.
+const TOP_ROOTS: usize = 10;
 
 /// Explains a site; `index` is its number in the report, from 1.
 pub fn render(report: &Report, index: usize, site: &Site, look: Look) -> String {
@@ -51,8 +53,56 @@ pub fn render(report: &Report, index: usize, site: &Site, look: Look) -> String 
     text += &rule(&site.evidence, report.horizon, true, look);
     text += "\nwhat would have changed it\n";
     text += &folded(&otherwise(site.verdict, &site.evidence), 2, look);
+    holder(report, site, look, &mut text);
     stacks(site, look, &mut text);
     text
+}
+
+/// Who holds the site, block by block, and what the holders of the whole report alone keep alive.
+fn holder(report: &Report, site: &Site, look: Look, text: &mut String) {
+    if report.holder_search.is_none() {
+        return;
+    }
+    text.push_str("\nwho holds it\n");
+    match (&site.holder, &site.holder_unknown) {
+        (Some(holder), _) => {
+            let place = location_of(holder.file.as_deref(), holder.line);
+            let thread = holder.thread.as_ref();
+            let thread = thread.map_or_else(String::new, |t| format!(", in thread `{t}`"));
+            let (kind, name) = holder.who();
+            let who = match holder.kind.is_lost() {
+                true => holder.lost(),
+                false => format!("{kind}{name}{}  {place}{thread}", holder.part()),
+            };
+            *text += &folded(&printable(&who), 2, look);
+            for block in &holder.path {
+                let place = location_of(block.file.as_deref(), block.line);
+                let step = format!(
+                    "\u{2514} {} of {} B  {}  {place}",
+                    block.kind(),
+                    exact(block.bytes),
+                    block.function
+                );
+                *text += &folded(&printable(&step), 4, look);
+            }
+            let left_out = u64::from(holder.path_blocks).saturating_sub(holder.path.len() as u64);
+            if left_out > 0 {
+                let more = format!("({} blocks in the middle are left out)", exact(left_out));
+                *text += &folded(&more, 4, look);
+            }
+        }
+        (None, Some(why)) => *text += &folded(&printable(why), 2, look),
+        (None, None) => text.push_str("  it was not found out\n"),
+    }
+    if !report.roots.is_empty() {
+        text.push_str(
+            "\nwhat holders alone keep alive: what would be freed if they were cleared\n",
+        );
+        let roots = report.roots.iter().filter(|r| r.retained_bytes > 0);
+        for root in roots.take(TOP_ROOTS) {
+            *text += &folded(&printable(&super::terminal::root(root)), 2, look);
+        }
+    }
 }
 
 /// Explains a part of the process.
@@ -208,6 +258,11 @@ fn otherwise(verdict: Verdict, e: &Evidence) -> String {
             "it would be `growing` if a cycle without a survivor had come in between, or if less \
              than nine tenths of what a load leaves live had stayed; --cycles 83 shows whether \
              something is swept or cached after all"
+                .into()
+        }
+        (Verdict::Leak, Rule::Lost) => {
+            "it would be `growing` if anything that the program can reach pointed at its blocks; with \
+             --no-holders it is waited for the horizon"
                 .into()
         }
         (Verdict::Leak, _) => format!(

@@ -546,7 +546,7 @@ fn location(frame: &Frame) -> String {
     location_of(frame.file.as_deref(), frame.line)
 }
 
-fn location_of(file: Option<&str>, line: Option<u32>) -> String {
+pub(super) fn location_of(file: Option<&str>, line: Option<u32>) -> String {
     match (file, line) {
         (Some(file), Some(line)) => format!("{file}:{line}"),
         (Some(file), None) => file.to_owned(),
