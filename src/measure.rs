@@ -29,6 +29,8 @@ pub(crate) struct Request {
     pub(crate) horizon: u32,
     /// Holders are looked for.
     pub(crate) holders: bool,
+    /// And told of harmless sites, too.
+    pub(crate) all_holders: bool,
     /// The workload's settings, for the report.
     pub(crate) options: Vec<String>,
     /// Leaks that are known.
@@ -134,6 +136,7 @@ pub(crate) fn measure(
         options: request.options,
         witness,
         found,
+        all_holders: request.all_holders,
         config: request.config,
     };
     let report = analysis::report(&journal, observer.folding, with);

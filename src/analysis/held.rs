@@ -63,11 +63,15 @@ impl<'a> Naming<'a> {
         Some(named)
     }
 
-    /// Who holds each group.
-    pub(super) fn of_groups(&mut self, folding: &mut Folding) -> Vec<OfGroup> {
+    /// Who holds each group that is wanted.
+    pub(super) fn of_groups(
+        &mut self,
+        folding: &mut Folding,
+        is_wanted: impl Fn(usize) -> bool,
+    ) -> Vec<OfGroup> {
         let mut held: Vec<Vec<Held>> = vec![Vec::new(); folding.groups().len()];
         for row in &self.found.held {
-            if let Some(group) = folding.group(row.site, row.phase) {
+            if let Some(group) = folding.group(row.site, row.phase).filter(|&g| is_wanted(g)) {
                 held[group].push(*row);
             }
         }

@@ -36,6 +36,8 @@ pub(crate) struct Circumstances {
     pub(crate) witness: Option<Witness>,
     /// Who holds the survivors, or why that is not known; `None` if it was not looked for.
     pub(crate) found: Option<Result<Found, String>>,
+    /// Of harmless sites, too, the holder is told.
+    pub(crate) all_holders: bool,
     /// Leaks that are known.
     pub(crate) config: Config,
 }
@@ -64,7 +66,8 @@ pub(crate) fn call_lost(
     folding: &mut Folding,
     journal: &Journal,
 ) {
-    let holders = Naming::new(found, journal).of_groups(folding);
+    let may_be_lost = |i: usize| judgements.get(i).is_some_and(Judgement::may_be_lost);
+    let holders = Naming::new(found, journal).of_groups(folding, may_be_lost);
     call_lost_by(judgements, found, &holders);
 }
 
@@ -102,13 +105,20 @@ pub(crate) fn report(journal: &Journal, mut folding: Folding, with: Circumstance
     let mut judgements = judge(&series, journal, with.horizon);
     let found = with.found.as_ref().and_then(|f| f.as_ref().ok());
     let mut naming = found.map(|found| Naming::new(found, journal));
+    // To find the name of a holder takes longer than all the rest.
+    let is_wanted = |i: usize| {
+        let verdict = judgements.get(i).map(|j| j.verdict);
+        with.all_holders || verdict.is_some_and(|v| v >= Verdict::Undecided)
+    };
     let mut holders = match &mut naming {
-        Some(naming) => naming.of_groups(&mut folding),
+        Some(naming) => naming.of_groups(&mut folding, is_wanted),
         None => Vec::new(),
     };
+    let any_wanted = (0..judgements.len()).any(is_wanted);
     if let Some(found) = found {
         call_lost_by(&mut judgements, found, &holders);
     }
+    let naming = naming.filter(|_| any_wanted);
     let roots = naming.map_or_else(Vec::new, |mut n| n.roots(&mut folding));
     let mut sites: Vec<Site> = Vec::new();
     for (i, judgement) in judgements.into_iter().enumerate() {
@@ -622,6 +632,7 @@ mod tests {
             options: Vec::new(),
             witness: None,
             found: None,
+            all_holders: true,
             config: Config::default(),
         };
         report(journal, Folding::default(), with)

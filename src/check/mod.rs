@@ -342,6 +342,7 @@ impl Check {
             },
             horizon: self.horizon,
             holders: self.holders,
+            all_holders: false,
             options: Vec::new(),
             config,
         };

@@ -175,6 +175,7 @@ fn measure(entry: &Entry) -> Result<(Outcome, String), Error> {
             more: Vec::new(),
         },
         holders: true,
+        all_holders: false,
         horizon: verdict::DEFAULT_HORIZON,
         options,
         config,

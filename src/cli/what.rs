@@ -204,6 +204,7 @@ impl What {
             },
             horizon: self.horizon,
             holders: !self.no_holders,
+            all_holders: true,
             options,
             config,
         })

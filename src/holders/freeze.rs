@@ -221,12 +221,14 @@ pub(super) fn copied(
         // SAFETY: a bare system call.
         unsafe { libc::sched_yield() };
     }
+    // Those, too, that have begun meanwhile, and nobody has asked to stop.
+    let others = proc::threads().saturating_sub(1) as usize;
     // SAFETY: without a stack and flags it is a fork, which tells nobody when it ends.
     let id = unsafe { libc::syscall(libc::SYS_clone, 0, 0, 0, 0, 0) };
     if id == 0 {
         heap::be_a_copy();
         let threads = held_up();
-        let missed = sent.saturating_sub(threads.as_slice().len());
+        let missed = others.saturating_sub(threads.as_slice().len());
         let code = search(known, threads.as_slice(), missed);
         // SAFETY: ends the copy at once; nothing of the process's is run.
         unsafe { libc::_exit(i32::from(code)) };
