@@ -36,6 +36,7 @@ pub(super) struct Region {
     pub(super) what: What,
 }
 
+#[derive(Default)]
 pub(super) struct Regions {
     pub(super) regions: MappedVec<Region>,
     /// Where code is.
@@ -53,14 +54,7 @@ const RECORD: usize = 4096;
 impl Regions {
     /// Those of this copy. Nothing of it is from the heap.
     pub(super) fn of(known: &Known, threads: &[Thread], index: &Index) -> Result<Self, NoMemory> {
-        let mut all = Self {
-            regions: MappedVec::new(),
-            code: MappedVec::new(),
-            c_library: MappedVec::new(),
-            objects: Objects::default(),
-            threads: MappedVec::new(),
-            modules: MappedVec::new(),
-        };
+        let mut all = Self::default();
         all.threads.push(known.here)?;
         all.threads.extend_from_slice(threads)?;
         all.modules.extend_from_slice(&known.modules)?;

@@ -12,7 +12,7 @@
 //! twice (as in the algorithm of Kosaraju and Sharir for strongly connected components: a start of the
 //! first search that no later start reaches is in a source).
 
-use super::index::{Block, Found, Index, size};
+use super::index::{Block, Found, Index};
 use super::regions::{Region, Regions, What};
 use crate::heap::{self, MappedVec, NoMemory};
 
@@ -54,6 +54,8 @@ pub(super) struct Root {
 pub(super) struct Search<'a> {
     pub(super) index: &'a Index,
     regions: &'a Regions,
+    /// The size of the block at an address.
+    size: fn(usize) -> usize,
     pub(super) roots: MappedVec<Root>,
     /// `key` and number of each root.
     by_key: MappedVec<(u64, Holder)>,
@@ -102,11 +104,16 @@ fn each_word(start: usize, end: usize, mut visit: impl FnMut(usize, usize)) {
 }
 
 impl<'a> Search<'a> {
-    pub(super) fn new(index: &'a Index, regions: &'a Regions) -> Result<Self, NoMemory> {
+    pub(super) fn new(
+        index: &'a Index,
+        regions: &'a Regions,
+        size: fn(usize) -> usize,
+    ) -> Result<Self, NoMemory> {
         let count = index.count() as usize;
         let mut search = Self {
             index,
             regions,
+            size,
             roots: MappedVec::new(),
             by_key: MappedVec::new(),
             first: MappedVec::new(),
@@ -156,7 +163,7 @@ impl<'a> Search<'a> {
     }
 
     fn root_words(&mut self, region: &Region) -> Result<(), NoMemory> {
-        let index = self.index;
+        let (index, size) = (self.index, self.size);
         let mut result = Ok(());
         each_word(region.start, region.end, |at, word| {
             if let (Ok(()), Some(found)) = (result, index.find(word, size)) {
@@ -301,7 +308,7 @@ impl<'a> Search<'a> {
         block: Block,
         mut visit: impl FnMut(&mut Self, Block) -> Result<(), NoMemory>,
     ) -> Result<(), NoMemory> {
-        let index = self.index;
+        let (index, size) = (self.index, self.size);
         let start = index.block(block).start;
         let bytes = size(start);
         let mut result = Ok(());
@@ -442,7 +449,7 @@ impl<'a> Search<'a> {
             let Some(i) = usize::from(holder).checked_sub(1) else {
                 continue;
             };
-            let bytes = size(self.index.block(block).start) as u64;
+            let bytes = (self.size)(self.index.block(block).start) as u64;
             let is_shared = is_set(&self.shared, block);
             let Some(root) = self.roots.as_mut_slice().get_mut(i) else {
                 continue;
@@ -481,5 +488,144 @@ impl<'a> Search<'a> {
         }
         to.as_mut_slice().reverse();
         Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Random;
+    use std::collections::BTreeSet;
+
+    const WORDS: usize = 8;
+
+    /// A graph in memory: blocks of so many words, which point at each other, and roots of one word.
+    struct Graph {
+        blocks: Vec<Box<[usize; WORDS]>>,
+        edges: Vec<BTreeSet<usize>>,
+        roots: Vec<Box<usize>>,
+        rooted: Vec<usize>,
+    }
+
+    impl Graph {
+        fn random(random: &mut Random) -> Self {
+            let n = 1 + random.index(40);
+            let mut blocks: Vec<_> = (0..n).map(|_| Box::new([0; WORDS])).collect();
+            blocks.sort_unstable_by_key(|b| b.as_ptr().addr());
+            let at: Vec<usize> = blocks
+                .iter()
+                .map(|b| b.as_ptr().expose_provenance())
+                .collect();
+            let mut edges = vec![BTreeSet::new(); n];
+            for _ in 0..random.index(2 * n) {
+                let (from, to) = (random.index(n), random.index(n));
+                // Into it, or to its beginning, with a tag.
+                let inside = [0, 1, 5, 16, 63][random.index(5)];
+                blocks[from][random.index(WORDS)] = at[to] + inside;
+            }
+            for (from, block) in blocks.iter().enumerate() {
+                let to_block = |&word: &usize| at.iter().position(|&a| word.wrapping_sub(a) < 64);
+                let to = block.iter().filter_map(to_block);
+                edges[from].extend(to);
+            }
+            let rooted: Vec<usize> = (0..random.index(4)).map(|_| random.index(n)).collect();
+            let roots = rooted.iter().map(|&to| Box::new(at[to])).collect();
+            Self {
+                blocks,
+                edges,
+                roots,
+                rooted,
+            }
+        }
+
+        fn reach(&self, from: usize) -> BTreeSet<usize> {
+            let (mut seen, mut left) = (BTreeSet::from([from]), vec![from]);
+            while let Some(block) = left.pop() {
+                left.extend(self.edges[block].iter().filter(|&&to| seen.insert(to)));
+            }
+            seen
+        }
+
+        /// Blocks of the shortest cycle through a block; 0 if there is none.
+        fn cycle(&self, through: usize) -> u32 {
+            let mut front = self.edges[through].clone();
+            let mut seen = front.clone();
+            let mut length = 1;
+            while !front.is_empty() {
+                if front.contains(&through) {
+                    return length;
+                }
+                length += 1;
+                let next = front.iter().flat_map(|&b| &self.edges[b]).copied();
+                front = next.filter(|&b| seen.insert(b)).collect();
+            }
+            0
+        }
+    }
+
+    #[test]
+    fn what_is_found_is_what_a_naive_search_finds() {
+        let mut random = Random::new(23);
+        for round in 0..400 {
+            let graph = Graph::random(&mut random);
+            let n = graph.blocks.len();
+            let at = |b: &[usize; WORDS]| b.as_ptr().addr();
+            let each = |visit: &mut dyn FnMut(usize)| {
+                graph.blocks.iter().for_each(|b| visit(at(b)));
+            };
+            let size: fn(usize) -> usize = |_| WORDS * 8;
+            let index = Index::of(each, size).unwrap();
+            let mut regions = Regions::default();
+            for root in &graph.roots {
+                let start = core::ptr::from_ref(&**root).expose_provenance();
+                let region = Region {
+                    start,
+                    end: start + 8,
+                    what: What::Statics,
+                };
+                regions.regions.push(region).unwrap();
+            }
+            let mut search = Search::new(&index, &regions, size).unwrap();
+            search.run().unwrap();
+
+            let by_root: Vec<_> = graph.rooted.iter().map(|&b| graph.reach(b)).collect();
+            let holders = search.first.as_slice();
+            for block in 0..n {
+                let reached = by_root.iter().filter(|r| r.contains(&block)).count();
+                let holder = holders[block];
+                assert_ne!(holder, NONE, "{round}: every block is somebody's");
+                let root = search.roots.as_slice()[usize::from(holder) - 1];
+                assert_eq!(root.what.is_some(), reached > 0, "{round}: {block}");
+                let mut way = MappedVec::new();
+                search.way(block as Block, &mut way).unwrap();
+                let way: Vec<usize> = way.as_slice().iter().map(|&b| b as usize).collect();
+                assert_eq!(way.last(), Some(&block));
+                assert!(way.windows(2).all(|w| graph.edges[w[0]].contains(&w[1])));
+                if reached > 0 {
+                    assert!(graph.rooted.contains(&way[0]), "{round}");
+                    continue;
+                }
+                // The cause: who reaches it, it reaches as well.
+                let cause = way[0];
+                let reaches = graph.reach(cause);
+                let causes_of_it = (0..n).filter(|&b| graph.reach(b).contains(&cause));
+                assert!(
+                    causes_of_it.clone().all(|b| reaches.contains(&b)),
+                    "{round}"
+                );
+                assert_eq!(root.cycle, graph.cycle(cause), "{round}: {cause}");
+            }
+            for root in search.roots.as_slice().iter().filter(|r| r.what.is_some()) {
+                let i = graph
+                    .roots
+                    .iter()
+                    .position(|r| core::ptr::from_ref(&**r).addr() == root.at);
+                let own = &by_root[i.unwrap()];
+                let alone = own
+                    .iter()
+                    .filter(|b| by_root.iter().filter(|r| r.contains(b)).count() == 1);
+                assert_eq!(root.alone_blocks, alone.count() as u64, "{round}");
+            }
+        }
     }
 }
