@@ -55,9 +55,6 @@ fn where_every_byte_is_drawn_the_report_is_exact() {
         (s.bytes_per_cycle, s.retained_bytes, s.location())
     };
     assert_eq!(of(&exact), of(&sampled));
-    let site = sampled.growing_sites().next().unwrap();
-    let all = Some((site.retained_bytes, site.retained_bytes));
-    assert_eq!(site.retained_bytes_interval, all);
     assert!(exact.sampling.is_none() && sampled.sampling.is_some());
 }
 
@@ -79,7 +76,7 @@ fn a_sampled_run_says_how_sure_it_is_and_what_it_may_miss() {
     assert!((low..=high).contains(&truth), "{low} {truth} {high}");
     assert!(
         ran.words()
-            .contains("a leak of less than 165 B per cycle may be missed")
+            .contains("a leak of 165 B per cycle is missed in one of twenty runs")
     );
     // Nothing is drawn of so little: it runs on, and says what would have been seen.
     let ran = run(&["planted:lru", "--sample"]).exits(0);

@@ -103,8 +103,14 @@ const ROUNDS: usize = 5;
 fn among_live<A: GlobalAlloc>(heap: &A, live: usize) -> f64 {
     const STEPS: usize = 1 << 18;
     let layout = Layout::from_size_align(64, 8).expect("a valid layout");
-    // SAFETY: not of size zero.
-    let new = || unsafe { heap.alloc(layout) };
+    let new = || {
+        // SAFETY: not of size zero, and written as by any program that allocates it.
+        unsafe {
+            let at = heap.alloc(layout);
+            at.cast::<u64>().write_volatile(1);
+            at
+        }
+    };
     let mut blocks: Vec<*mut u8> = (0..live).map(|_| new()).collect();
     let mut random = afterdrop::bench::Random::new(live as u64);
     let order: Vec<u32> = (0..STEPS).map(|_| random.index(live) as u32).collect();
@@ -112,8 +118,11 @@ fn among_live<A: GlobalAlloc>(heap: &A, live: usize) -> f64 {
         let start = Instant::now();
         for &i in &order {
             let slot = &mut blocks[i as usize];
-            // SAFETY: allocated by `new`, and replaced at once.
-            unsafe { heap.dealloc(*slot, layout) };
+            // SAFETY: allocated by `new`, read as by a destructor, and replaced at once.
+            unsafe {
+                slot.cast::<u64>().read_volatile();
+                heap.dealloc(*slot, layout);
+            }
             *slot = new();
         }
         start.elapsed().as_nanos() as f64 / STEPS as f64

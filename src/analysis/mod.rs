@@ -243,7 +243,14 @@ fn site(
         line,
         phase: group.phase,
         bytes_per_cycle: grows.map(|s| s.value),
-        bytes_per_cycle_interval: grows.map(|s| (s.low, s.high)),
+        bytes_per_cycle_interval: grows.map(|s| match journal.start.sampled_every {
+            None => (s.low, s.high),
+            Some(every) => {
+                let n = after_warmup(journal);
+                let (low, high) = Estimate::growth_interval(every, s.value, n);
+                (s.low.min(low), s.high.max(high))
+            }
+        }),
         blocks_per_cycle: judgement.blocks_per_cycle.map(|s| s.value),
         retained_bytes: group.retained.bytes,
         retained_bytes_interval: journal
@@ -308,14 +315,14 @@ fn holder_search(journal: &Journal, found: Option<&Result<Found, String>>) -> Op
 
 /// What is live of a group, where it is estimated.
 fn estimate(every: u64, live: fold::Live) -> Estimate {
-    Estimate::of(every, live.bytes, live.blocks)
+    Estimate::of(every, live.bytes)
 }
 
 /// How sure the sums are, where they are estimated.
 fn sampling(journal: &Journal, folding: &Folding, after_warmup: u32) -> Option<Sampling> {
     let every = journal.start.sampled_every?;
     let last = journal.boundaries.last().map(|b| b.counts)?;
-    let setup = Estimate::of(every, last.setup_bytes, last.setup_blocks);
+    let setup = Estimate::of(every, last.setup_bytes);
     let groups = folding.groups().iter();
     let live = groups.fold(setup, |sum, g| sum.and(estimate(every, g.retained)));
     Some(Sampling::of(every, live, after_warmup))
@@ -575,8 +582,9 @@ fn warnings(
     }
     if let Some(s) = sampling {
         warnings.push(format!(
-            "one block in {} was recorded, and the rest is estimated: a leak of less than {} per \
-             cycle may be missed, and small sites too; without --sample every block is recorded",
+            "one block in {} was recorded, and the rest is estimated: a leak of {} per cycle is missed in \
+             one of twenty runs, a smaller one more often; the same program is drawn from in the same way \
+             again; without --sample every block is recorded",
             bytes(s.every_bytes as f64),
             bytes(s.missed_below)
         ));

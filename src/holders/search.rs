@@ -499,11 +499,14 @@ mod tests {
 
     const WORDS: usize = 8;
 
+    type Memory = [usize; WORDS];
+
     /// A graph in memory: blocks of so many words, which point at each other, and roots of one word.
+    #[allow(clippy::vec_box, reason = "each is to be a block of its own")]
     struct Graph {
-        blocks: Vec<Box<[usize; WORDS]>>,
+        blocks: Vec<Box<Memory>>,
         edges: Vec<BTreeSet<usize>>,
-        roots: Vec<Box<usize>>,
+        roots: Vec<Box<[usize]>>,
         rooted: Vec<usize>,
     }
 
@@ -529,7 +532,7 @@ mod tests {
                 edges[from].extend(to);
             }
             let rooted: Vec<usize> = (0..random.index(4)).map(|_| random.index(n)).collect();
-            let roots = rooted.iter().map(|&to| Box::new(at[to])).collect();
+            let roots = rooted.iter().map(|&to| vec![at[to]].into()).collect();
             Self {
                 blocks,
                 edges,
@@ -577,7 +580,7 @@ mod tests {
             let index = Index::of(each, size).unwrap();
             let mut regions = Regions::default();
             for root in &graph.roots {
-                let start = core::ptr::from_ref(&**root).expose_provenance();
+                let start = root.as_ptr().expose_provenance();
                 let region = Region {
                     start,
                     end: start + 8,
@@ -590,9 +593,8 @@ mod tests {
 
             let by_root: Vec<_> = graph.rooted.iter().map(|&b| graph.reach(b)).collect();
             let holders = search.first.as_slice();
-            for block in 0..n {
+            for (block, &holder) in holders.iter().enumerate() {
                 let reached = by_root.iter().filter(|r| r.contains(&block)).count();
-                let holder = holders[block];
                 assert_ne!(holder, NONE, "{round}: every block is somebody's");
                 let root = search.roots.as_slice()[usize::from(holder) - 1];
                 assert_eq!(root.what.is_some(), reached > 0, "{round}: {block}");
@@ -619,7 +621,7 @@ mod tests {
                 let i = graph
                     .roots
                     .iter()
-                    .position(|r| core::ptr::from_ref(&**r).addr() == root.at);
+                    .position(|r| r.as_ptr().addr() == root.at);
                 let own = &by_root[i.unwrap()];
                 let alone = own
                     .iter()

@@ -174,6 +174,10 @@ impl Page {
         };
         let word = format!("{:<width$}", word.to_uppercase(), width = LABEL);
         self.styled(&word, style.bold());
+        if let Some(sampling) = &report.sampling {
+            let every = bytes(sampling.every_bytes as f64);
+            let _ = write!(title, ", one block in {every} recorded:");
+        }
         let by_process = report.process.verdict.is_growth();
         if by_process {
             let _ = write!(title, ": {}", report.process.grows.name());
@@ -461,8 +465,12 @@ impl Page {
             let sign = if difference < 0 { "-" } else { "+" };
             let _ = write!(
                 sum,
-                "; jemalloc allocated {sign}{} B (size classes, caches)",
-                exact(difference.unsigned_abs())
+                "; jemalloc allocated {sign}{} B ({})",
+                exact(difference.unsigned_abs()),
+                match report.sampling {
+                    None => "size classes, caches",
+                    Some(_) => "size classes, a page for each drawn block, the estimate's error",
+                }
             );
         }
         self.wrapped(&sum);
