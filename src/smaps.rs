@@ -52,6 +52,7 @@ pub(crate) struct Mapping<'a> {
     pub(crate) end: u64,
     /// It may be read, written, or executed: it is no guard, and no mere reservation.
     pub(crate) accessible: bool,
+    pub(crate) readable: bool,
     /// It may be read and written.
     pub(crate) writable: bool,
     pub(crate) executable: bool,
@@ -222,6 +223,7 @@ impl<'a> Mapping<'a> {
             start: line.start,
             end: line.end,
             accessible: !line.access.starts_with("---"),
+            readable: line.access.starts_with('r'),
             writable: line.access.starts_with("rw"),
             executable: line.access.contains('x'),
             offset: line.offset,

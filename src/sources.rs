@@ -18,8 +18,13 @@ pub(crate) struct Sources {
 impl Sources {
     /// The line of a file that declares a static of this name; `None` if the file cannot be read, or
     /// does not.
-    pub(crate) fn line_of_static(&self, path: &str, name: &str) -> Option<u32> {
-        static_line(&read(path)?, name)
+    pub(crate) fn line_of_static(
+        &self,
+        path: &str,
+        name: &str,
+        inside: Option<&str>,
+    ) -> Option<u32> {
+        static_line(&read(path)?, name, inside)
     }
 
     /// Whether the line is of an attribute, such as `#[derive(Module)]`: the code at it was
@@ -34,8 +39,19 @@ impl Sources {
     }
 }
 
-/// The line, from 1, that declares a static of this name.
-fn static_line(text: &str, name: &str) -> Option<u32> {
+/// The line, from 1, that declares a static of this name; in a function or module, if one of that name is
+/// in the text.
+fn static_line(text: &str, name: &str, inside: Option<&str>) -> Option<u32> {
+    let begins = |line: &str, item: &str| {
+        let mut words = line.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+        words.any(|w| w == "fn" || w == "mod") && {
+            let mut words = line.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+            let mut words = words.by_ref().skip_while(|w| *w != "fn" && *w != "mod");
+            words.nth(1) == Some(item)
+        }
+    };
+    let first = inside.and_then(|item| text.lines().position(|line| begins(line, item)));
+    let first = first.unwrap_or(0);
     let declares = |line: &str| {
         // `lazy_static!` has `static ref`.
         let mut words = line
@@ -45,7 +61,7 @@ fn static_line(text: &str, name: &str) -> Option<u32> {
         let word = words.find(|&w| w != "mut" && w != "ref");
         word.and_then(|w| w.split(':').next()) == Some(name)
     };
-    let mut lines = (1..).zip(text.lines());
+    let mut lines = (1..).zip(text.lines()).skip(first);
     lines.find(|(_, line)| declares(line)).map(|(n, _)| n)
 }
 
@@ -107,12 +123,20 @@ mod tests {
     fn a_static_is_declared_on_a_line() {
         let text = "fn f() {}\npub(crate) static mut A: u8 = 0;\n    static ref B: X = y();\n\
                     thread_local!(static C: Cell<u8> = const { Cell::new(0) });\nstatic AB: u8 = 1;\n";
-        let line = |name| static_line(text, name);
+        let line = |name| static_line(text, name, None);
         assert_eq!(
             [line("A"), line("B"), line("AB")],
             [Some(2), Some(3), Some(5)]
         );
         assert_eq!([line("f"), line("X")], [None, None]);
+        let text = "fn a() { static X: u8 = 0; }\nfn ab() {\n    static X: u8 = 1;\n}\nmod m {\n\
+                    static X: u8 = 2;\n}\n";
+        let inside = |name| static_line(text, "X", Some(name));
+        assert_eq!(
+            [inside("a"), inside("ab"), inside("m")],
+            [Some(1), Some(3), Some(6)]
+        );
+        assert_eq!(inside("elsewhere"), Some(1));
     }
 
     #[test]

@@ -98,9 +98,10 @@ impl Symbolizer {
             let paths = self.binaries.iter().find_map(|b| b.paths_of_module(module));
             for path in paths.into_iter().flatten() {
                 let near = files_below(Path::new(&path), &below);
+                let inside = below.iter().next().and_then(|i| i.to_str());
                 let found = near
                     .iter()
-                    .find_map(|file| Some((file, self.sources.line_of_static(file, own)?)));
+                    .find_map(|file| Some((file, self.sources.line_of_static(file, own, inside)?)));
                 if let Some((file, line)) = found {
                     return Some((placed(file).0, line));
                 }

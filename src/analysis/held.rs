@@ -136,6 +136,11 @@ impl<'a> Naming<'a> {
                 of_blocks: all,
                 share: blocks(most) as f64 / all as f64,
                 generations: births(&mut most.iter()),
+                lost_blocks: if named.kind.is_lost() { 0 } else { lost_blocks },
+                searched_all: self
+                    .found
+                    .done
+                    .is_some_and(|d| d.saw_c_code && d.missed_threads == 0),
                 cycle_blocks: (record.cycle > 0).then_some(record.cycle),
                 path,
                 path_blocks,
@@ -218,6 +223,9 @@ fn name(
     folding: &mut Folding,
 ) -> Named {
     let thread = record.thread.and_then(|id| {
+        if id as u32 == journal.start.pid {
+            return Some("main".to_owned());
+        }
         let known = journal.threads.iter().flat_map(|t| &t.threads);
         let of = known
             .clone()

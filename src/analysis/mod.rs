@@ -284,14 +284,14 @@ fn holder_doubts(found: Option<&Result<Found, String>>, sites: &[Site]) -> Optio
             }
             if done.missed_threads > 0 {
                 return Some(format!(
-                    "the stacks of {} threads were not searched, because they block all signals: what \
-                     is called lost may be held there",
+                    "threads whose stacks were not searched, because they block all signals: {}; what \
+                     nothing else points at may be held there",
                     done.missed_threads
                 ));
             }
             (!done.saw_c_code).then(|| {
-                "memory of C code was not searched, because it is the system allocator's, too: what \
-                 is called lost may be held there; --heap jemalloc tells"
+                "memory of C code was not searched, nor what is mapped by hand, because the system's \
+                 allocator has both: what nothing else points at may be held there; --heap jemalloc tells"
                     .into()
             })
         }

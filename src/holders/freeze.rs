@@ -124,6 +124,8 @@ pub(super) struct Module {
 
 /// What is known of the process before the copy is made, because it takes the heap to find out.
 pub(super) struct Known {
+    /// The process's number.
+    pub(super) process: i32,
     pub(super) names: Vec<(u32, String)>,
     pub(super) modules: Vec<Module>,
     /// Of this thread: where it began to search, and its thread pointer.
@@ -134,6 +136,8 @@ impl Known {
     /// Finds it out. Allocates: the caller has to keep its calls out of the ledger.
     pub(super) fn now() -> Self {
         Self {
+            // A process has one.
+            process: std::process::id() as i32,
             names: proc::thread_names(),
             modules: modules(),
             here: Thread::default(),
@@ -351,7 +355,16 @@ impl Copy {
                     }
                     return Err(format!("it took more than {} s", bound.as_secs()));
                 }
-                -1 => return Err(std::io::Error::last_os_error().to_string()),
+                // The program waits for all children, also for those that tell nobody of their end.
+                -1 if start.elapsed() < bound => {
+                    // SAFETY: asks only whether the process is there.
+                    if unsafe { libc::kill(self.id, 0) } != 0 {
+                        // What it has written says whether it got to its end.
+                        return Ok(0);
+                    }
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                -1 => return Err("somebody else waits for the copy".into()),
                 _ if libc::WIFEXITED(status) => return Ok(libc::WEXITSTATUS(status) as u8),
                 _ => return Err(format!("signal {} ended it", libc::WTERMSIG(status))),
             }

@@ -4,7 +4,7 @@
 use std::ffi::CStr;
 
 use super::freeze::{Known, Module, Thread};
-use super::index::Index;
+use super::index::{Index, size};
 use super::objects::{Objects, Symbol};
 use super::search::FRAMES;
 use crate::heap::{self, MappedVec, NoMemory};
@@ -43,6 +43,10 @@ pub(super) struct Regions {
     pub(super) code: MappedVec<(usize, usize)>,
     /// Data of the C library, of which its allocator's books are a part that has no name.
     c_library: MappedVec<(usize, usize)>,
+    /// Regions that other processes share, of which not every page may be there.
+    pub(super) shared: MappedVec<(usize, usize)>,
+    /// The number of the process that was copied.
+    process: i32,
     pub(super) objects: Objects,
     pub(super) threads: MappedVec<Thread>,
     pub(super) modules: MappedVec<Module>,
@@ -54,7 +58,10 @@ const RECORD: usize = 4096;
 impl Regions {
     /// Those of this copy. Nothing of it is from the heap.
     pub(super) fn of(known: &Known, threads: &[Thread], index: &Index) -> Result<Self, NoMemory> {
-        let mut all = Self::default();
+        let mut all = Self {
+            process: known.process,
+            ..Self::default()
+        };
         all.threads.push(known.here)?;
         all.threads.extend_from_slice(threads)?;
         all.modules.extend_from_slice(&known.modules)?;
@@ -66,7 +73,7 @@ impl Regions {
         // Stacks first, so that they are not taken for memory of another kind.
         smaps::for_each_mapping(text.as_slice(), |m, _| {
             if result.is_ok() && m.writable {
-                result = all.stacks(m.start as usize, m.end as usize);
+                result = all.stacks(&m, index);
             }
         });
         all.locals()?;
@@ -85,10 +92,33 @@ impl Regions {
     }
 
     /// The stacks that lie in a mapping.
-    fn stacks(&mut self, start: usize, end: usize) -> Result<(), NoMemory> {
+    fn stacks(&mut self, m: &smaps::Mapping<'_>, index: &Index) -> Result<(), NoMemory> {
+        let (start, end) = (m.start as usize, m.end as usize);
         for i in 0..self.threads.as_slice().len() {
             let thread = self.threads.as_slice()[i];
+            let what = What::Stack { thread: i as u16 };
             if !(start..end).contains(&thread.low) {
+                // It runs on another stack, as coroutines do: its own is live to its lowest end.
+                let is_first = thread.id == self.process;
+                let is_own = match is_first {
+                    true => m.name == "[stack]",
+                    false => (start..end).contains(&thread.tp),
+                };
+                if is_own {
+                    let end = if is_first {
+                        end
+                    } else {
+                        thread.tp - self.local_bytes()
+                    };
+                    self.regions.push(Region { start, end, what })?;
+                }
+                continue;
+            }
+            if let Some(block) = index.find(thread.low, size) {
+                // A stack in a block of the program's own.
+                let end = block.start + size(block.start);
+                let start = thread.low;
+                self.regions.push(Region { start, end, what })?;
                 continue;
             }
             // A thread's control block lies at the end of its stack; the first thread's does not.
@@ -99,7 +129,7 @@ impl Regions {
             self.regions.push(Region {
                 start: thread.low,
                 end,
-                what: What::Stack { thread: i as u16 },
+                what,
             })?;
         }
         Ok(())
@@ -181,8 +211,15 @@ impl Regions {
             *behind_file = end;
             return Ok(());
         }
-        if !m.writable || m.name.starts_with("[stack") {
+        if !m.readable || m.executable || m.name.starts_with('[') && m.name != "[heap]" {
             return Ok(());
+        }
+        if !m.private {
+            // What other processes have in a file is not this one's to hold; it may be cut short, too.
+            if m.name.starts_with('/') && !m.name.starts_with("/dev/zero") {
+                return Ok(());
+            }
+            self.shared.push((start, end))?;
         }
         if m.no_dump && m.no_reserve {
             // The tool's own.
@@ -205,7 +242,9 @@ impl Regions {
                 false => Ok(()),
             };
         }
-        if m.no_reserve || !is_apart || index.has_in(start, end) {
+        // In what the allocator keeps for reuse there are only old words; where none of its blocks is, it
+        // has books at the most, which point at few.
+        if !is_apart || index.has_in(start, end) {
             return Ok(());
         }
         self.add(start, end, What::Mapped)
@@ -333,5 +372,83 @@ impl Regions {
             .map(read)
             .filter(|&word| self.is_code(word))
             .for_each(add);
+    }
+}
+
+/// Pages whose presence is asked for at a time.
+const AT_ONCE: usize = 512;
+const PAGE: usize = 4096;
+/// Regions from this size on may be mostly untouched.
+const LARGE: usize = 1 << 20;
+
+impl Regions {
+    /// Calls `visit` with the parts of a region that may hold anything: of a large one, pages that were
+    /// never touched are left out, because to read them would take long, and make those of shared memory.
+    pub(super) fn each_present(&self, region: &Region, mut visit: impl FnMut(usize, usize)) {
+        let mut shared = self.shared.as_slice().iter();
+        let is_shared = shared.any(|&(start, end)| (start..end).contains(&region.start));
+        if region.end - region.start < LARGE && !is_shared {
+            return visit(region.start, region.end);
+        }
+        let mut at = region.start / PAGE * PAGE;
+        while at < region.end {
+            let pages = (region.end - at).div_ceil(PAGE).min(AT_ONCE);
+            let mut present = [true; AT_ONCE];
+            match is_shared {
+                true => in_core(at, &mut present[..pages]),
+                false => touched(at, &mut present[..pages]),
+            }
+            for (i, _) in present[..pages]
+                .iter()
+                .enumerate()
+                .filter(|(_, present)| **present)
+            {
+                let page = at + i * PAGE;
+                visit(page.max(region.start), (page + PAGE).min(region.end));
+            }
+            at += pages * PAGE;
+        }
+    }
+}
+
+/// Which pages of shared memory exist (mincore(2)).
+fn in_core(at: usize, present: &mut [bool]) {
+    let mut states = [0_u8; AT_ONCE];
+    let start = core::ptr::with_exposed_provenance_mut(at);
+    // SAFETY: fills as many bytes as there are pages, and no more than the array has.
+    let told = unsafe { libc::mincore(start, present.len() * PAGE, states.as_mut_ptr()) } == 0;
+    if told {
+        present
+            .iter_mut()
+            .zip(states)
+            .for_each(|(p, state)| *p = state & 1 != 0);
+    }
+}
+
+/// Which pages of private memory were ever touched: those that are present or swapped
+/// (Documentation/admin-guide/mm/pagemap.rst).
+fn touched(at: usize, present: &mut [bool]) {
+    let mut entries = [0_u64; AT_ONCE];
+    let bytes = present.len() * 8;
+    // SAFETY: system calls on a path that ends in a null byte, and into an array of as many bytes.
+    let read = unsafe {
+        let file = libc::open(
+            c"/proc/self/pagemap".as_ptr(),
+            libc::O_RDONLY | libc::O_CLOEXEC,
+        );
+        let read = libc::pread(
+            file,
+            entries.as_mut_ptr().cast(),
+            bytes,
+            (at / PAGE * 8) as i64,
+        );
+        libc::close(file);
+        read
+    };
+    if read == bytes as isize {
+        present
+            .iter_mut()
+            .zip(entries)
+            .for_each(|(p, entry)| *p = entry >> 62 != 0);
     }
 }

@@ -23,6 +23,9 @@ const NONE: Holder = 0;
 /// Holders that can be told apart; the last stands for the rest.
 const MOST: usize = u16::MAX as usize - 1;
 
+/// Bytes of live blocks from which on words that are not aligned are not looked at.
+const MOST_PACKED: u64 = 256 << 20;
+
 /// Blocks of a way that are kept.
 pub(super) const LONGEST: usize = 24;
 
@@ -67,6 +70,8 @@ pub(super) struct Search<'a> {
     queue: MappedVec<Block>,
     /// What [`Search::cycle`] has seen.
     seen: MappedVec<Block>,
+    /// Words between the aligned ones are looked at.
+    between: bool,
     /// Holders before this one are no rivals: what a static has is not shared for an old word on a
     /// stack.
     rivals_from: Holder,
@@ -81,9 +86,14 @@ fn set(bits: &mut MappedVec<u64>, block: Block) {
     bits.as_mut_slice()[block as usize / 64] |= 1 << (block % 64);
 }
 
-/// Whether a symbol is jemalloc's: its books have the addresses of what it gives out, and hold nothing.
+/// Whether a symbol is jemalloc's or the tool's own: their books have the addresses of what they know,
+/// and hold nothing.
 fn is_of_allocator(name: &str) -> bool {
-    name.starts_with("_rjem_") || name.starts_with("je_")
+    // Both schemes of mangling have a name behind its length.
+    let of_tool = ["9afterdrop4heap", "9afterdrop7holders"];
+    name.starts_with("_rjem_")
+        || name.starts_with("je_")
+        || of_tool.iter().any(|t| name.contains(t))
 }
 
 /// Where a key is looked for first, among so many slots.
@@ -91,10 +101,21 @@ fn key_slot(key: u64, slots: usize) -> usize {
     (key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as usize & (slots - 1)
 }
 
-/// Calls `visit` with each aligned word of a range and its address.
-fn each_word(start: usize, end: usize, mut visit: impl FnMut(usize, usize)) {
+/// Calls `visit` with each aligned word of a range and its address; with `between`, with all those
+/// between them.
+fn each_word(start: usize, end: usize, between: bool, mut visit: impl FnMut(usize, usize)) {
     let mut at = start.next_multiple_of(8);
     while at + 8 <= end {
+        if between {
+            for at in (at + 1..at + 8).take_while(|at| at + 8 <= end) {
+                // SAFETY: as below.
+                let word =
+                    unsafe { core::ptr::with_exposed_provenance::<usize>(at).read_unaligned() };
+                visit(at, word);
+            }
+            at += 8;
+            continue;
+        }
         // SAFETY: inside a live block or a mapping that may be read; nobody unmaps it, because the copy
         // has one thread (fixtures/holders: every case reads all of them).
         let word = unsafe { core::ptr::with_exposed_provenance::<usize>(at).read_volatile() };
@@ -121,6 +142,7 @@ impl<'a> Search<'a> {
             shared: MappedVec::new(),
             queue: MappedVec::new(),
             seen: MappedVec::new(),
+            between: false,
             rivals_from: NONE,
             words: 0,
         };
@@ -157,20 +179,52 @@ impl<'a> Search<'a> {
             self.follow(false)?;
         }
         self.share()?;
+        self.packed()?;
         self.lost()?;
         self.sum_up();
         Ok(())
     }
 
+    /// Of what no root reaches, finds what packed structures hold: their pointers lie between words. Only
+    /// where that is not too much.
+    fn packed(&mut self) -> Result<(), NoMemory> {
+        let reached = |search: &Self, b: Block| search.first.as_slice()[b as usize] != NONE;
+        let blocks = self.index.count();
+        if (0..blocks).all(|b| reached(self, b)) || self.index.bytes() > MOST_PACKED {
+            return Ok(());
+        }
+        self.rivals_from = Holder::MAX;
+        self.between = true;
+        self.queue.clear();
+        let regions = self.regions.regions.as_slice();
+        let is_exact =
+            |r: &&Region| matches!(r.what, What::Statics | What::Locals { .. } | What::CHeap);
+        for region in regions.iter().filter(is_exact) {
+            self.root_words(region)?;
+        }
+        for block in 0..blocks {
+            let holder = self.first.as_slice()[block as usize];
+            if holder == NONE {
+                continue;
+            }
+            self.pointers(block, |search, to| search.reach(holder, Some(block), to))?;
+        }
+        self.between = false;
+        self.follow(false)
+    }
+
     fn root_words(&mut self, region: &Region) -> Result<(), NoMemory> {
         let (index, size) = (self.index, self.size);
         let mut result = Ok(());
-        each_word(region.start, region.end, |at, word| {
-            if let (Ok(()), Some(found)) = (result, index.find(word, size)) {
-                result = self.root_word(region, at, found);
-            }
+        let between = self.between;
+        self.regions.each_present(region, |start, end| {
+            each_word(start, end, between, |at, word| {
+                if let (Ok(()), Some(found)) = (result, index.find(word, size)) {
+                    result = self.root_word(region, at, found);
+                }
+            });
+            self.words += ((end - start) / 8) as u64;
         });
-        self.words += ((region.end - region.start) / 8) as u64;
         result
     }
 
@@ -312,7 +366,7 @@ impl<'a> Search<'a> {
         let start = index.block(block).start;
         let bytes = size(start);
         let mut result = Ok(());
-        each_word(start, start + bytes, |_, word| {
+        each_word(start, start + bytes, self.between, |_, word| {
             if let (Ok(()), Some(found)) = (result, index.find(word, size)) {
                 result = visit(self, found.block);
             }

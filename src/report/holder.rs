@@ -26,6 +26,12 @@ pub struct Holder {
     pub share: f64,
     /// Birth cycles of which it holds a block.
     pub generations: u32,
+    /// Blocks of the site that are lost, where the holder is another.
+    #[serde(default)]
+    pub lost_blocks: u64,
+    /// Whether all that could hold a block was searched: every thread, and memory of C code.
+    #[serde(default)]
+    pub searched_all: bool,
     /// Blocks of the cycle, where it is one.
     pub cycle_blocks: Option<u32>,
     /// The shortest way to one of them: the block that the holder points at first, the site's own last.
@@ -95,6 +101,8 @@ impl Holder {
     pub(crate) fn who(&self) -> (String, &str) {
         match (self.kind, &self.name) {
             (Kind::Stack, None) => ("a running function".to_owned(), ""),
+            (Kind::Static, None) => ("a static without a symbol".to_owned(), ""),
+            (Kind::ThreadLocal, None) => ("a thread-local without a symbol".to_owned(), ""),
             (kind, Some(name)) if !kind.is_lost() => (format!("{} ", kind.words()), name),
             (kind, _) => (kind.words().to_owned(), ""),
         }
@@ -107,15 +115,22 @@ impl Holder {
 
     /// How many of the site's blocks, where it is not all.
     pub(crate) fn part(&self) -> String {
-        match self.blocks == self.of_blocks {
-            true => String::new(),
-            false => format!(" ({} of {})", self.blocks, self.of_blocks),
+        let all = format!("{} of {}", self.blocks, self.of_blocks);
+        match (self.blocks == self.of_blocks, self.lost_blocks) {
+            (true, _) => String::new(),
+            (false, 0) => format!(" ({all})"),
+            (false, lost) => format!(" ({all}; {lost} are lost)"),
         }
     }
 
     /// The sentence of what is lost: who is to be asked about it.
     pub(crate) fn lost(&self) -> String {
         let part = self.part();
+        if !self.searched_all {
+            return format!(
+                "nothing that was searched points at it{part}, and not all was (see the note below)"
+            );
+        }
         match (self.kind, self.cycle_blocks.unwrap_or(0)) {
             (Kind::Cycle, 1) => format!(
                 "lost{part}: the block points at itself (an `Arc` or `Rc` of it, inside it), and \
@@ -128,7 +143,9 @@ impl Holder {
                 "lost{part}: nothing points at it (mem::forget, Box::leak without a keeper, into_raw \
                  never taken back)"
             ),
-            _ => format!("lost{part}, with the block that holds it, at which nothing points"),
+            _ => format!(
+                "lost{part}, together with the block that holds it, at which nothing points:"
+            ),
         }
     }
 }

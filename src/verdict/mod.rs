@@ -535,7 +535,17 @@ impl Judgement {
 
     /// Calls what may grow a leak if survivors of so many generations are lost: no cache is that.
     pub(crate) fn call_lost(&mut self, generations: u32) {
-        if !self.may_be_lost() || generations < LOST_GENERATIONS {
+        if generations < LOST_GENERATIONS {
+            return;
+        }
+        if self.evidence.rule == Rule::ModelSized {
+            // No cache has them, and no sweep.
+            self.reason = format!(
+                "a generation came to stay in every cycle, whole models, and survivors of {generations} \
+                 generations are lost: nothing that the program can reach points at them"
+            );
+        }
+        if !self.may_be_lost() {
             return;
         }
         self.verdict = Verdict::Leak;
