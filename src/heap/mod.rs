@@ -109,10 +109,11 @@ impl Backend {
 /// ```
 ///
 /// In a process that afterdrop did not start to be measured it passes every call straight through
-/// to the allocator it was laid over, at the cost of one relaxed load and one branch. In the
-/// measured child, the environment chooses, before the first allocation, what is beneath (that
+/// to the allocator it was laid over, at the cost of a relaxed load, a subtraction and two branches. In
+/// the measured child, the environment chooses, before the first allocation, what is beneath (that
 /// allocator, or jemalloc or dhat where the features are on), and the *ledger* records every
-/// block: address, size, birth cycle and phase, and the interned backtrace of its allocation.
+/// block: address, size, birth cycle and phase, and the interned backtrace of its allocation; or, where
+/// that is asked for, one block in so many bytes.
 ///
 /// # What is recorded, and what is not
 /// 1. Every successful `alloc`, `alloc_zeroed` and `realloc` of any thread. A `realloc` ends the

@@ -1,6 +1,7 @@
 //! Who still points at a survivor: the static, the thread, or the cycle that keeps it alive.
 //!
-//! The measured process makes a frozen copy of itself ([`freeze`]), which looks up everything that may
+//! Behind its last boundary, and at looks where something may be growing, the measured process makes a
+//! frozen copy of itself ([`freeze`]), which looks up everything that may
 //! be a pointer ([`regions`], [`index`], [`search`]) and writes what it found ([`FILE`]), while the
 //! process goes on. The parent reads that back ([`found`]), and gives the holders their names.
 //!
