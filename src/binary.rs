@@ -82,15 +82,28 @@ impl Binary {
         let last = module.rsplit("::").next()?;
         // Both schemes of mangling have a name behind its length.
         let part = format!("{}{last}", last.len());
-        let of_module = self.symbols.names_with(&part).filter(|(_, name)| {
-            let name = addr2line::demangle_auto((*name).into(), None);
-            let rest = name.trim_start_matches('<').strip_prefix(module);
-            rest.is_some_and(|rest| rest.starts_with("::"))
-        });
+        let mut of_module: Vec<(usize, u64)> = self
+            .symbols
+            .names_with(&part)
+            .filter_map(|(address, name)| {
+                let name = addr2line::demangle_auto(name.into(), None);
+                let rest = name.trim_start_matches('<').strip_prefix(module)?;
+                let depth = rest.starts_with("::").then(|| rest.matches("::").count())?;
+                Some((depth, address))
+            })
+            .collect();
+        // Those of modules below it stand in other files.
+        of_module.sort_unstable();
         let mut paths = Vec::new();
-        for (address, _) in of_module.take(MOST) {
-            let location = context.find_location(address).ok().flatten();
-            if let Some(path) = location.and_then(|l| l.file.map(str::to_owned))
+        for (_, address) in of_module.into_iter().take(MOST) {
+            let Ok(mut frames) = context.find_frames(address).skip_all_loads() else {
+                continue;
+            };
+            let mut outermost = None;
+            while let Ok(Some(frame)) = frames.next() {
+                outermost = frame.location.and_then(|l| l.file.map(str::to_owned));
+            }
+            if let Some(path) = outermost
                 && !paths.contains(&path)
             {
                 paths.push(path);
