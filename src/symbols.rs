@@ -6,6 +6,7 @@
 //! standard library itself uses, and gives inlined frames with columns of the same crate family
 //! (gimli, object).
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
 
@@ -54,6 +55,8 @@ pub(crate) struct Symbolizer {
     binaries: Vec<Binary>,
     sources: Sources,
     known: HashMap<u64, Vec<Frame>>,
+    /// Files of modules that were looked for: each takes a look through all functions.
+    modules: RefCell<HashMap<String, Option<Vec<String>>>>,
 }
 
 impl Symbolizer {
@@ -90,14 +93,22 @@ impl Symbolizer {
     /// Where a static is declared, by its demangled name: file and line. Line tables have no statics;
     /// its module's functions are in its file, and the file says where.
     pub(crate) fn static_place(&self, name: &str) -> Option<(String, u32)> {
+        // The standard library's sources are seldom there, and nobody edits them.
+        if CARRIERS.contains(&krate_of(name)) {
+            return None;
+        }
         let (mut module, own) = name.rsplit_once("::")?;
         let mut below = PathBuf::new();
         // A static of a function lies in the function's module, and a module without functions in a
         // file beside that of the one above.
         loop {
-            let paths = self.binaries.iter().find_map(|b| b.paths_of_module(module));
-            for path in paths.into_iter().flatten() {
-                let near = files_below(Path::new(&path), &below);
+            let mut modules = self.modules.borrow_mut();
+            let paths = modules.entry(module.to_owned()).or_insert_with(|| {
+                let mut binaries = self.binaries.iter();
+                binaries.find_map(|b| b.paths_of_module(module))
+            });
+            for path in paths.iter().flatten() {
+                let near = files_below(Path::new(path), &below);
                 let inside = below.iter().next().and_then(|i| i.to_str());
                 let found = near
                     .iter()

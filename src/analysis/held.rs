@@ -14,7 +14,7 @@ use crate::symbols::{self, Frame, Owner};
 const MAJORITY: f64 = 0.5;
 
 /// Holders that are made roots of the report, at most.
-const MOST_ROOTS: usize = 40;
+const MOST_ROOTS: usize = 12;
 
 /// Who holds a group's blocks, and of how many generations most are lost.
 #[derive(Clone, Debug, Default)]
