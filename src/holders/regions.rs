@@ -62,8 +62,9 @@ impl Regions {
             process: known.process,
             ..Self::default()
         };
-        all.threads.push(known.here)?;
+        // The one that makes the copy comes last: its stack is full of the tool's own old words.
         all.threads.extend_from_slice(threads)?;
+        all.threads.push(known.here)?;
         all.modules.extend_from_slice(&known.modules)?;
         let mut text = MappedVec::new();
         proc::read_whole("/proc/self/smaps", &mut text).ok_or(NoMemory)?;

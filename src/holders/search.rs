@@ -165,7 +165,9 @@ impl<'a> Search<'a> {
     /// Searches all of it.
     pub(super) fn run(&mut self) -> Result<(), NoMemory> {
         let regions = self.regions.regions.as_slice();
-        let kind = |r: &Region| core::mem::discriminant(&r.what);
+        let here = self.regions.threads.as_slice().len() as u16;
+        let is_here = |what| matches!(what, What::Stack { thread } if thread + 1 == here);
+        let kind = |r: &Region| (core::mem::discriminant(&r.what), is_here(r.what));
         for same in regions.chunk_by(|a, b| kind(a) == kind(b)) {
             self.queue.clear();
             // Statics and thread-locals are what they are; of the rest many words are old ones.
