@@ -15,6 +15,7 @@ use core::cell::Cell;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::heap::rows::Amount;
+use crate::random::Random;
 
 const PAGE: usize = 4096;
 
@@ -24,13 +25,16 @@ pub(crate) const ENV_SAMPLE: &core::ffi::CStr = c"AFTERDROP_SAMPLE";
 /// Bytes of which one is drawn; 0 if none is.
 static EVERY: AtomicU64 = AtomicU64::new(0);
 
+/// Draws of one thread, before it comes to those of the next.
+const DRAWS_BITS: u32 = 40;
+
 /// Threads that have drawn: the next one's numbers begin elsewhere.
 static THREADS: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
     /// Bytes that this thread may still allocate before the one that is drawn.
     static LEFT: Cell<i64> = const { Cell::new(0) };
-    /// State of its random numbers; 0 if it has not drawn yet.
+    /// Number of its last draw, which says where it goes; 0 if it has not drawn yet.
     static RANDOM: Cell<u64> = const { Cell::new(0) };
 }
 
@@ -62,7 +66,7 @@ pub(super) fn is_drawn() -> bool {
         return false;
     }
     if RANDOM.get() == 0 {
-        RANDOM.set(mixed(THREADS.fetch_add(1, Relaxed)) | 1);
+        RANDOM.set((THREADS.fetch_add(1, Relaxed) + 1) << DRAWS_BITS);
         LEFT.set(LEFT.get().saturating_add(distance(every)));
         if LEFT.get() >= 0 {
             return false;
@@ -84,29 +88,9 @@ pub(super) fn take_back(size: usize) {
 
 /// Bytes to the next that is drawn.
 fn distance(every: u64) -> i64 {
-    // xorshift64* (S. Vigna (2016), "An experimental exploration of Marsaglia's xorshift
-    // generators, scrambled", ACM TOMS 42).
-    let mut x = RANDOM.get();
-    x ^= x >> 12;
-    x ^= x << 25;
-    x ^= x >> 27;
-    RANDOM.set(x);
-    let unit = unit_of(x.wrapping_mul(0x2545_F491_4F6C_DD1D));
+    RANDOM.set(RANDOM.get() + 1);
     // `1 - unit` is never 0.
-    (-(1.0 - unit).ln() * every as f64) as i64
-}
-
-/// From 0 to just below 1.
-fn unit_of(bits: u64) -> f64 {
-    (bits >> 11) as f64 / (1_u64 << 53) as f64
-}
-
-/// Scrambles a number (the finalizer of SplitMix64).
-fn mixed(number: u64) -> u64 {
-    let mut z = number.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
+    (-(1.0 - Random::new(RANDOM.get()).unit()).ln() * every as f64) as i64
 }
 
 /// How a block that is recorded is laid out; `None` if it is too large for that.
@@ -126,7 +110,7 @@ pub(super) fn may_be_recorded(at: *mut u8) -> bool {
 pub(super) fn stands_for(at: *mut u8, size: usize, chunk: u64) -> Amount {
     let every = EVERY.load(Relaxed).max(1);
     let times = 1.0 / -(-(size.max(1) as f64) / every as f64).exp_m1();
-    let part = unit_of(mixed(at.addr() as u64));
+    let part = Random::new(at.addr() as u64).unit();
     let blocks = times.floor() as u64 + u64::from(times.fract() > part);
     Amount {
         blocks: blocks as i32,

@@ -43,11 +43,7 @@ impl<A: GlobalAlloc> Heap<A> {
     // Not inlined: the walk starts at this function's frame, which must be one of its own.
     #[cold]
     #[inline(never)]
-    pub(super) unsafe fn drawn_alloc<const ZEROED: bool>(
-        &self,
-        state: u8,
-        layout: Layout,
-    ) -> *mut u8 {
+    unsafe fn drawn_alloc<const ZEROED: bool>(&self, state: u8, layout: Layout) -> *mut u8 {
         if state == PASS_THROUGH {
             draw::pass_all();
             // SAFETY: the caller's promise, passed on.
@@ -89,7 +85,7 @@ impl<A: GlobalAlloc> Heap<A> {
     /// # Safety
     /// As [`GlobalAlloc::dealloc`].
     #[inline(never)]
-    pub(super) unsafe fn paged_dealloc(&self, state: u8, at: *mut u8, layout: Layout) {
+    unsafe fn paged_dealloc(&self, state: u8, at: *mut u8, layout: Layout) {
         let row = LEDGER.take(at as usize);
         if row == NO_ROW {
             // SAFETY: the caller's promise, passed on.
@@ -101,8 +97,8 @@ impl<A: GlobalAlloc> Heap<A> {
             thread.leave();
         }
         let paged = draw::paged(layout).unwrap_or(layout);
-        // SAFETY: what is in the ledger was allocated with this layout; that it is there still only
-        // its one free finds (tests/hostile.rs: `every_layout_is_served_where_one_in_so_many_is_recorded`).
+        // SAFETY: what is in the ledger was allocated with this layout (heap/tests.rs:
+        // `a_block_goes_back_as_it_was_allocated_whether_it_was_drawn_or_not`).
         unsafe { self.backend_dealloc(state, at, paged) }
     }
 
