@@ -43,12 +43,8 @@ impl Sources {
 /// in the text.
 fn static_line(text: &str, name: &str, inside: Option<&str>) -> Option<u32> {
     let begins = |line: &str, item: &str| {
-        let mut words = line.split(|c: char| !(c.is_alphanumeric() || c == '_'));
-        words.any(|w| w == "fn" || w == "mod") && {
-            let mut words = line.split(|c: char| !(c.is_alphanumeric() || c == '_'));
-            let mut words = words.by_ref().skip_while(|w| *w != "fn" && *w != "mod");
-            words.nth(1) == Some(item)
-        }
+        let words = line.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+        words.skip_while(|&w| w != "fn" && w != "mod").nth(1) == Some(item)
     };
     let first = inside.and_then(|item| text.lines().position(|line| begins(line, item)));
     let first = first.unwrap_or(0);

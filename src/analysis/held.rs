@@ -44,6 +44,14 @@ struct Named {
     thread: Option<String>,
 }
 
+impl Named {
+    fn is_at(&mut self, frame: &Frame) {
+        self.name = Some(frame.function.clone());
+        self.file.clone_from(&frame.file);
+        self.line = frame.line;
+    }
+}
+
 impl<'a> Naming<'a> {
     pub(super) fn new(found: &'a Found, journal: &'a Journal) -> Self {
         Self {
@@ -137,10 +145,7 @@ impl<'a> Naming<'a> {
                 share: blocks(most) as f64 / all as f64,
                 generations: births(&mut most.iter()),
                 lost_blocks: if named.kind.is_lost() { 0 } else { lost_blocks },
-                searched_all: self
-                    .found
-                    .done
-                    .is_some_and(|d| d.saw_c_code && d.missed_threads == 0),
+                searched_all: self.found.searched_all(),
                 cycle_blocks: (record.cycle > 0).then_some(record.cycle),
                 path,
                 path_blocks,
@@ -226,10 +231,8 @@ fn name(
         if id as u32 == journal.start.pid {
             return Some("main".to_owned());
         }
-        let known = journal.threads.iter().flat_map(|t| &t.threads);
-        let of = known
-            .clone()
-            .find(|(known, _)| i64::from(*known) == i64::from(id));
+        let mut known = journal.threads.iter().flat_map(|t| &t.threads);
+        let of = known.find(|(known, _)| *known == id as u32);
         of.map(|(_, name)| name.clone())
     });
     let mut named = Named {
@@ -260,22 +263,13 @@ fn name(
             let frame = of(Owner::Own)
                 .or_else(|| of(Owner::Dependency))
                 .or_else(|| frames.iter().find(|f| f.line.is_some()));
-            if let Some(frame) = frame {
-                named.name = Some(frame.function.clone());
-                named.file.clone_from(&frame.file);
-                named.line = frame.line;
-            }
+            frame.into_iter().for_each(|f| named.is_at(f));
         }
         Kind::Lost | Kind::Cycle => {
-            let stack = record
-                .origin
-                .map(|(site, ..)| folding.stack_of(site, journal))
-                .unwrap_or_default();
-            if let Some(frame) = symbols::blame(&stack).map(|i| &stack[i]) {
-                named.name = Some(frame.function.clone());
-                named.file.clone_from(&frame.file);
-                named.line = frame.line;
-            }
+            let stack = record.site.map(|site| folding.stack_of(site, journal));
+            let stack = stack.unwrap_or_default();
+            let blame = symbols::blame(&stack).map(|i| &stack[i]);
+            blame.into_iter().for_each(|f| named.is_at(f));
         }
         _ => {}
     }

@@ -73,10 +73,7 @@ pub(crate) fn call_lost(
 
 fn call_lost_by(judgements: &mut [Judgement], found: &Found, holders: &[held::OfGroup]) {
     // Where C code's memory, or a thread's stack, was not seen, what is lost may be held there.
-    if !found
-        .done
-        .is_some_and(|d| d.saw_c_code && d.missed_threads == 0)
-    {
+    if !found.searched_all() {
         return;
     }
     for (judgement, holder) in judgements.iter_mut().zip(holders) {

@@ -41,7 +41,7 @@ use ledger::Ledger;
 use rows::{Amount, RowId};
 use sites::Sites;
 use thread::{Busy, Thread};
-pub(crate) use unwind::Unwinder;
+pub(crate) use unwind::{Unwinder, stack_and_frame};
 
 /// Environment variable that turns recording on: the measured child has it, no other process.
 pub(crate) const ENV_HEAP: &core::ffi::CStr = c"AFTERDROP_HEAP";

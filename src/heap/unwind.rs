@@ -473,7 +473,7 @@ pub(super) struct Registers {
 
 /// The running function's stack pointer and frame pointer; the latter is anything, in a build without.
 #[inline(always)]
-pub(super) fn stack_and_frame() -> (usize, usize) {
+pub(crate) fn stack_and_frame() -> (usize, usize) {
     let (sp, bp): (usize, usize);
     #[cfg(target_arch = "x86_64")]
     // SAFETY: copies registers, touches neither memory nor flags.

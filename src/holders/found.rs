@@ -24,7 +24,6 @@ pub(crate) struct Held {
     /// 0 if there were too many holders to tell apart.
     pub(crate) holder: u16,
     pub(crate) blocks: u64,
-    pub(crate) bytes: u64,
 }
 
 impl Found {
@@ -42,14 +41,13 @@ impl Found {
                 serde_json::from_str(&line).map_err(|e| format!("{FILE}:{number}: {e}"))?;
             match record {
                 Record::Holder(holder) => found.holders.push(holder),
-                Record::Held((site, birth, phase, holder, blocks, bytes)) => {
+                Record::Held((site, birth, phase, holder, blocks)) => {
                     found.held.push(Held {
                         site,
                         birth,
                         phase,
                         holder,
                         blocks,
-                        bytes,
                     });
                 }
                 Record::Way(way) => found.ways.push(way),
@@ -60,6 +58,11 @@ impl Found {
             Some(_) => Ok(found),
             None => Err("the search did not get to its end".into()),
         }
+    }
+
+    /// Whether all that could hold a block was searched.
+    pub(crate) fn searched_all(&self) -> bool {
+        self.done.is_some_and(|done| done.searched_all())
     }
 
     /// A holder by its number.

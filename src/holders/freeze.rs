@@ -136,7 +136,6 @@ impl Known {
     /// Finds it out. Allocates: the caller has to keep its calls out of the ledger.
     pub(super) fn now() -> Self {
         Self {
-            // A process has one.
             process: std::process::id() as i32,
             names: proc::thread_names(),
             modules: modules(),
@@ -201,13 +200,13 @@ pub(super) fn copied(
     save_registers(&mut registers);
     let low = std::hint::black_box(&registers).as_ptr().addr();
     let signal = free_signal().ok_or(Refused::NoSignal)?;
-    // SAFETY: bare system calls.
-    let (process, own) = unsafe { (libc::getpid(), libc::syscall(libc::SYS_gettid) as i32) };
+    // SAFETY: a bare system call.
+    let own = unsafe { libc::syscall(libc::SYS_gettid) } as i32;
     known.here = Thread {
         id: own,
         low,
         sp: low,
-        bp: frame_pointer(),
+        bp: heap::stack_and_frame().1,
         pc: 0,
         tp: thread_pointer(),
     };
@@ -218,7 +217,7 @@ pub(super) fn copied(
     let mut sent = 0;
     for &(id, _) in known.names.iter().filter(|(id, _)| *id as i32 != own) {
         // SAFETY: a bare system call; a thread that has ended meanwhile gets nothing.
-        let result = unsafe { libc::syscall(libc::SYS_tgkill, process, id, signal) };
+        let result = unsafe { libc::syscall(libc::SYS_tgkill, known.process, id, signal) };
         sent += usize::from(result == 0);
     }
     while HELD_UP.load(Acquire) < sent && start.elapsed() < PATIENCE {
@@ -297,22 +296,6 @@ fn save_registers(to: &mut [usize; 6]) {
             options(nostack, preserves_flags)
         );
     }
-}
-
-#[inline(always)]
-fn frame_pointer() -> usize {
-    let bp: usize;
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: reads a register.
-    unsafe {
-        core::arch::asm!("mov {}, rbp", out(reg) bp, options(nostack, nomem, preserves_flags));
-    }
-    #[cfg(target_arch = "aarch64")]
-    // SAFETY: as above.
-    unsafe {
-        core::arch::asm!("mov {}, x29", out(reg) bp, options(nostack, nomem, preserves_flags));
-    }
-    bp
 }
 
 /// A real-time signal that nobody handles, with the handler installed.

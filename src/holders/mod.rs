@@ -71,8 +71,8 @@ impl Kind {
 pub(crate) enum Record<S = String, A = Vec<u64>, W = Vec<(u32, u64)>> {
     Holder(HolderRecord<S, A>),
     /// Blocks of a site, birth cycle and phase that a holder reached first:
-    /// `(site, birth, phase, holder, blocks, bytes)`.
-    Held((u32, u32, u8, u16, u64, u64)),
+    /// `(site, birth, phase, holder, blocks)`.
+    Held((u32, u32, u8, u16, u64)),
     Way(Way<W>),
     Done(Done),
 }
@@ -90,8 +90,8 @@ pub(crate) struct HolderRecord<S, A> {
     pub(crate) thread: Option<i32>,
     /// Of a stack: addresses in the code of the frame and of its callers.
     pub(crate) frames: A,
-    /// Of a lost block: its site, and the cycle and phase it was born in.
-    pub(crate) origin: Option<(u32, u32, u8)>,
+    /// Of a lost block: its site.
+    pub(crate) site: Option<u32>,
     /// Of a cycle: its blocks.
     pub(crate) cycle: u32,
     /// All that it reached first, and what nobody else reaches; as the allocator has them.
@@ -127,6 +127,13 @@ pub(crate) struct Done {
     pub(crate) missed_threads: u32,
     /// C code has memory of its own, which was searched, too.
     pub(crate) saw_c_code: bool,
+}
+
+impl Done {
+    /// Whether all that could hold a block was searched: every thread, and memory of C code.
+    pub(crate) fn searched_all(&self) -> bool {
+        self.saw_c_code && self.missed_threads == 0
+    }
 }
 
 /// A search that goes on in the copy.
@@ -263,18 +270,15 @@ fn write_holder(
     let symbol = symbol.filter(|_| root.is_named);
     let frames = root.frames.map(|pc| pc as u64);
     let count = frames.iter().take_while(|&&pc| pc != 0).count();
-    let origin = (root.what.is_none())
-        .then(|| heap::origin(root.at))
-        .flatten()
-        .map(|(site, birth)| (site, birth.cycle, birth.phase));
     let is_lost = kind.is_lost();
+    let origin = is_lost.then(|| heap::origin(root.at)).flatten();
     lines.write(&RecordRef::Holder(HolderRecord {
         id,
         kind,
         symbol: symbol.as_ref().map_or("", |s| regions.objects.name(s)),
         thread,
         frames: &frames[..count],
-        origin,
+        site: origin.map(|(site, _)| site),
         cycle: root.cycle,
         bytes: root.bytes,
         blocks: root.blocks,
@@ -298,7 +302,6 @@ struct Sum {
     /// Of all four, packed; 0 is free.
     key: u64,
     blocks: u64,
-    bytes: u64,
     /// One of them.
     block: Block,
 }
@@ -306,7 +309,6 @@ struct Sum {
 const NO_SUM: Sum = Sum {
     key: 0,
     blocks: 0,
-    bytes: 0,
     block: 0,
 };
 
@@ -342,7 +344,6 @@ impl Sums {
             let slot = &mut self.slots.as_mut_slice()[i];
             if slot.key == sum.key {
                 slot.blocks += sum.blocks;
-                slot.bytes += sum.bytes;
                 return Ok(false);
             }
             if slot.key == 0 {
@@ -377,7 +378,6 @@ fn write_held(lines: &mut Lines, search: &Search<'_>) -> Result<(), Failed> {
         let sum = Sum {
             key,
             blocks: 1,
-            bytes: size(at) as u64,
             block: this,
         };
         if result.is_ok() {
@@ -399,9 +399,7 @@ fn write_held(lines: &mut Lines, search: &Search<'_>) -> Result<(), Failed> {
     let mut shown: MappedVec<(u32, u64)> = MappedVec::new();
     for sum in sums.slots.as_slice().iter().filter(|s| s.key != 0) {
         let (site, birth, phase, holder) = unpacked(sum.key);
-        lines.write(&RecordRef::Held((
-            site, birth, phase, holder, sum.blocks, sum.bytes,
-        )))?;
+        lines.write(&RecordRef::Held((site, birth, phase, holder, sum.blocks)))?;
         // Without the cycle: one way of each holder to each site.
         let key = sum.key & !(((1 << 19) - 1) << 19);
         if holder == 0 || !ways.add(Sum { key, ..*sum })? {

@@ -288,9 +288,7 @@ impl What {
             Self::Locals { .. } | Self::Stack { .. } | Self::ThreadRecord { .. }
         )
     }
-}
 
-impl What {
     /// Its number among the kinds.
     pub(super) fn number(self) -> u64 {
         match self {

@@ -33,7 +33,7 @@ pub(super) const LONGEST: usize = 24;
 pub(super) const FRAMES: usize = 16;
 
 /// Who holds.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Root {
     pub(super) what: Option<What>,
     /// The static's or thread-local's first byte, or the word on the stack; the address of the cause of
@@ -178,9 +178,11 @@ impl<'a> Search<'a> {
             for region in same {
                 self.root_words(region)?;
             }
-            self.follow(false)?;
+            self.follow()?;
         }
         self.share()?;
+        // From here on nothing is shared: what is lost leaves alone what a root holds.
+        self.rivals_from = Holder::MAX;
         self.packed()?;
         self.lost()?;
         self.sum_up();
@@ -195,7 +197,6 @@ impl<'a> Search<'a> {
         if (0..blocks).all(|b| reached(self, b)) || self.index.bytes() > MOST_PACKED {
             return Ok(());
         }
-        self.rivals_from = Holder::MAX;
         self.between = true;
         self.queue.clear();
         let regions = self.regions.regions.as_slice();
@@ -212,7 +213,7 @@ impl<'a> Search<'a> {
             self.pointers(block, |search, to| search.reach(holder, Some(block), to))?;
         }
         self.between = false;
-        self.follow(false)
+        self.follow()
     }
 
     fn root_words(&mut self, region: &Region) -> Result<(), NoMemory> {
@@ -243,14 +244,7 @@ impl<'a> Search<'a> {
         let mut root = Root {
             what: Some(region.what),
             at: region.start,
-            is_named: false,
-            frames: [0; FRAMES],
-            cycle: 0,
-            bytes: 0,
-            blocks: 0,
-            alone_bytes: 0,
-            alone_blocks: 0,
-            key: 0,
+            ..Root::default()
         };
         match region.what {
             What::Statics => {
@@ -340,19 +334,29 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Goes on from all blocks in the queue, along all pointers. With `among_lost`, what a root holds is
-    /// left alone.
-    fn follow(&mut self, among_lost: bool) -> Result<(), NoMemory> {
+    /// Goes on from all blocks in the queue, along all pointers.
+    fn follow(&mut self) -> Result<(), NoMemory> {
         let mut next = 0;
         while let Some(&block) = self.queue.as_slice().get(next) {
             next += 1;
             let holder = self.first.as_slice()[block as usize];
+            self.pointers(block, |search, to| search.reach(holder, Some(block), to))?;
+        }
+        Ok(())
+    }
+
+    /// Goes on from all blocks in the queue, and marks in `shared` those that are reached or lost.
+    fn mark(&mut self, lost: bool) -> Result<(), NoMemory> {
+        let mut next = 0;
+        while let Some(&block) = self.queue.as_slice().get(next) {
+            next += 1;
             self.pointers(block, |search, to| {
-                let known = search.first.as_slice()[to as usize];
-                match among_lost && known != NONE {
-                    true => Ok(()),
-                    false => search.reach(holder, Some(block), to),
+                let is_lost = search.first.as_slice()[to as usize] == NONE;
+                if is_lost != lost || is_set(&search.shared, to) {
+                    return Ok(());
                 }
+                set(&mut search.shared, to);
+                search.queue.push(to)
             })?;
         }
         Ok(())
@@ -385,18 +389,7 @@ impl<'a> Search<'a> {
                 self.queue.push(block)?;
             }
         }
-        let mut next = 0;
-        while let Some(&block) = self.queue.as_slice().get(next) {
-            next += 1;
-            self.pointers(block, |search, to| {
-                if is_set(&search.shared, to) {
-                    return Ok(());
-                }
-                set(&mut search.shared, to);
-                search.queue.push(to)
-            })?;
-        }
-        Ok(())
+        self.mark(false)
     }
 
     /// Finds the causes of what no root reaches.
@@ -410,18 +403,7 @@ impl<'a> Search<'a> {
             self.queue.clear();
             self.queue.push(block)?;
             set(&mut self.shared, block);
-            let mut next = 0;
-            while let Some(&block) = self.queue.as_slice().get(next) {
-                next += 1;
-                self.pointers(block, |search, to| {
-                    let is_lost = search.first.as_slice()[to as usize] == NONE;
-                    if !is_lost || is_set(&search.shared, to) {
-                        return Ok(());
-                    }
-                    set(&mut search.shared, to);
-                    search.queue.push(to)
-                })?;
-            }
+            self.mark(true)?;
         }
         for i in (0..starts.as_slice().len()).rev() {
             let block = starts.as_slice()[i];
@@ -439,24 +421,18 @@ impl<'a> Search<'a> {
         let (site, birth) =
             heap::origin(start).map_or((0, 0), |(s, b)| (s, u32::from(b.cycle > 0)));
         let holder = self.holder(Root {
-            what: None,
             at: start,
-            is_named: false,
-            frames: [0; FRAMES],
             cycle,
-            bytes: 0,
-            blocks: 0,
-            alone_bytes: 0,
-            alone_blocks: 0,
             // Causes of one site, and of one length of their cycles, are one holder.
             key: u64::from(site) << 24
                 | u64::from(cycle.min(1 << 20)) << 3
                 | u64::from(birth) << 2
                 | 2,
+            ..Root::default()
         })?;
         self.queue.clear();
         self.reach(holder, None, cause)?;
-        self.follow(true)
+        self.follow()
     }
 
     /// Blocks of the shortest cycle through a block of what is lost; 0 if there is none, because then
@@ -533,8 +509,7 @@ impl<'a> Search<'a> {
                 let half = LONGEST / 2;
                 let end = to.as_slice().len() - 1;
                 to.as_mut_slice().copy_within(half + 1..=end, half);
-                let kept = end;
-                to.truncate(kept);
+                to.truncate(end);
             }
             let before = self.before.as_slice()[at as usize];
             if before == at {
