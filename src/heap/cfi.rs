@@ -19,170 +19,54 @@ use gimli::{
 };
 
 use super::mapped::{MappedVec, map};
-use super::unwind::{MAX_FRAMES, Registers};
 
-/// How to get from a frame to its caller.
+/// How to get from a frame to its caller, in a word: never 0, so that 0 is a free slot of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Rule {
-    /// Whether the frame's address is relative to `rbp`, else to the stack pointer.
-    from_bp: bool,
-    /// Bytes from that register to the canonical frame address, the stack pointer of the caller.
-    cfa: i32,
-    /// Where the caller's `rbp` is saved, relative to the canonical frame address; `None` if it is
-    /// still in the register.
-    saved_bp: Option<i32>,
-}
+pub(super) struct Rule(u64);
 
-/// A rule in a word: never 0, so that 0 is a free slot. `None` (the walk ends here) has a word, too.
 const OFFSET_BITS: u32 = 28;
 const VALID: u64 = 1 << 63;
+/// The walk ends here.
 const ENDS: u64 = 1 << 62;
 const FROM_BP: u64 = 1 << 61;
 const SAVED_BP: u64 = 1 << 60;
 
-fn pack(rule: Option<Rule>) -> u64 {
-    let field = |offset: i32| u64::from(offset as u32) & ((1 << OFFSET_BITS) - 1);
-    let fits = |offset: i32| offset.unsigned_abs() < 1 << (OFFSET_BITS - 1);
-    match rule {
-        Some(r) if fits(r.cfa) && fits(r.saved_bp.unwrap_or(0)) => {
-            let bp = if r.from_bp { FROM_BP } else { 0 };
-            let saved = r.saved_bp.map_or(0, |o| SAVED_BP | field(o) << OFFSET_BITS);
-            VALID | bp | saved | field(r.cfa)
-        }
-        _ => VALID | ENDS,
-    }
-}
+impl Rule {
+    pub(super) const NONE: Self = Self(VALID | ENDS);
 
-fn unpack(word: u64) -> Option<Rule> {
-    // Shifted up and down again, so that the sign spreads.
-    let offset = |shift: u32| {
-        let unused = 32 - OFFSET_BITS;
-        (((word >> shift) as u32) << unused).cast_signed() >> unused
-    };
-    (word & ENDS == 0).then(|| Rule {
-        from_bp: word & FROM_BP != 0,
-        cfa: offset(0),
-        saved_bp: (word & SAVED_BP != 0).then(|| offset(OFFSET_BITS)),
-    })
-}
-
-/// How a walk got from a frame to its caller.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Step {
-    /// The frame: where in its function it is, and its registers there.
-    pc: usize,
-    pub(super) sp: usize,
-    bp: usize,
-    /// Where the return address was read, and what it is.
-    ret_at: usize,
-    pub(super) ret: usize,
-    /// Where the caller's `rbp` was read, if it was, and what it is.
-    bp_at: Option<usize>,
-    caller_bp: usize,
-    from_bp: bool,
-    /// What `rbp` is in this frame decides where a caller's frame is.
-    needs_bp: bool,
-    /// Words that this and the steps of its callers depend on.
-    pub(super) words: usize,
-}
-
-/// A word of the stack that a walk depends on.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Word {
-    at: usize,
-    is: usize,
-}
-
-impl Word {
-    pub(super) const NONE: Self = Self { at: 0, is: 0 };
-
-    /// Bits that differ from what is there now.
-    #[inline]
-    pub(super) fn differs(&self, now: impl FnOnce(usize) -> usize) -> usize {
-        now(self.at) ^ self.is
-    }
-}
-
-impl Step {
-    pub(super) const NONE: Self = Self {
-        pc: 0,
-        sp: 0,
-        bp: 0,
-        ret_at: 0,
-        ret: 0,
-        bp_at: None,
-        caller_bp: 0,
-        from_bp: false,
-        needs_bp: false,
-        words: 0,
-    };
-
-    /// The step from a frame; `None` where the walk ends. `read` gives the word at an address of the
-    /// stack.
-    pub(super) fn from(
-        frame: Registers,
-        read: impl Fn(usize) -> Option<usize>,
-        rule_at: impl FnOnce(usize) -> Option<Rule>,
-    ) -> Option<Self> {
-        const WORD: usize = size_of::<usize>();
-        let Registers { pc, sp, bp } = frame;
-        let rule = rule_at(pc)?;
-        let base = if rule.from_bp { bp } else { sp };
-        let cfa = base.wrapping_add_signed(rule.cfa as isize);
-        if cfa <= sp {
-            // A caller's frame is always above: anything else would loop.
-            return None;
-        }
-        let ret_at = cfa - WORD;
-        let ret = read(ret_at).filter(|&ret| ret != 0)?;
-        let bp_at = rule.saved_bp;
-        let bp_at = bp_at.map(|offset| cfa.wrapping_add_signed(offset as isize));
-        Some(Self {
-            pc,
-            sp,
-            bp,
-            ret_at,
-            ret,
-            bp_at,
-            caller_bp: match bp_at {
-                Some(at) => read(at)?,
-                None => bp,
-            },
-            from_bp: rule.from_bp,
-            needs_bp: true,
-            words: 0,
+    /// A frame whose address is so many bytes from a register, `rbp` or else the stack pointer, with the
+    /// caller's `rbp` saved so many bytes from that address, if it is not still in the register. `None`
+    /// if an offset does not fit: then the walk ends.
+    pub(super) fn new(from_bp: bool, cfa: i32, saved_bp: Option<i32>) -> Option<Self> {
+        let field = |offset: i32| u64::from(offset as u32) & ((1 << OFFSET_BITS) - 1);
+        let fits = |offset: i32| offset.unsigned_abs() < 1 << (OFFSET_BITS - 1);
+        (fits(cfa) && fits(saved_bp.unwrap_or(0))).then(|| {
+            let bp = if from_bp { FROM_BP } else { 0 };
+            let saved = saved_bp.map_or(0, |o| SAVED_BP | field(o) << OFFSET_BITS);
+            Self(VALID | bp | saved | field(cfa))
         })
     }
 
-    /// The frame that it leads to.
-    pub(super) fn caller(&self) -> Registers {
-        Registers {
-            // The call is before the address that it returns to, maybe in another row.
-            pc: self.ret - 1,
-            sp: self.ret_at + size_of::<usize>(),
-            bp: self.caller_bp,
-        }
+    /// Whether the frame's address is relative to `rbp`, else to the stack pointer.
+    pub(super) fn from_bp(self) -> bool {
+        self.0 & FROM_BP != 0
     }
 
-    /// With what is known once the step of its caller is: whether that needs this frame's `rbp`, or
-    /// what it has saved of the caller's. The words that it depends on are put behind the caller's.
-    pub(super) fn beneath(mut self, caller: Option<&Self>, words: &mut [Word]) -> Self {
-        let caller_needs = caller.is_none_or(|caller| caller.needs_bp);
-        self.needs_bp = self.from_bp || (self.bp_at.is_none() && caller_needs);
-        self.words = caller.map_or(0, |caller| caller.words);
-        let saved = self.bp_at.filter(|_| caller_needs);
-        for (at, is) in [(Some(self.ret_at), self.ret), (saved, self.caller_bp)] {
-            if let Some(at) = at {
-                words[self.words] = Word { at, is };
-                self.words += 1;
-            }
-        }
-        self
+    /// Bytes from that register to the canonical frame address, the stack pointer of the caller.
+    pub(super) fn cfa(self) -> isize {
+        self.offset(0)
     }
 
-    /// Whether it begins at this frame, as far as matters.
-    pub(super) fn is_from(&self, frame: Registers) -> bool {
-        (self.sp, self.pc) == (frame.sp, frame.pc) && (self.bp == frame.bp || !self.needs_bp)
+    /// Where the caller's `rbp` is saved, relative to the canonical frame address; `None` if it is still
+    /// in the register.
+    pub(super) fn saved_bp(self) -> Option<isize> {
+        (self.0 & SAVED_BP != 0).then(|| self.offset(OFFSET_BITS))
+    }
+
+    fn offset(self, shift: u32) -> isize {
+        // Shifted up and down again, so that the sign spreads.
+        let unused = 32 - OFFSET_BITS;
+        ((((self.0 >> shift) as u32) << unused).cast_signed() >> unused) as isize
     }
 }
 
@@ -282,15 +166,16 @@ pub(super) fn rule_at(address: usize) -> Option<Rule> {
             0 => {
                 let found = look_up(address);
                 // Another thread may take the slot first; then this rule is not kept.
-                if rule
-                    .compare_exchange(0, pack(found), Release, Relaxed)
-                    .is_ok()
-                {
+                let word = found.unwrap_or(Rule::NONE).0;
+                if rule.compare_exchange(0, word, Release, Relaxed).is_ok() {
                     key.store(address as u64, Release);
                 }
                 return found;
             }
-            k if k == address as u64 => return unpack(rule.load(Relaxed)),
+            k if k == address as u64 => {
+                let word = rule.load(Relaxed);
+                return (word & ENDS == 0).then_some(Rule(word));
+            }
             _ => {}
         }
     }
@@ -364,28 +249,7 @@ fn rule_of(row: &UnwindTableRow<usize, OnStack>) -> Option<Rule> {
         None | Some(RegisterRule::SameValue | RegisterRule::Undefined) => None,
         _ => return None,
     };
-    Some(Rule {
-        from_bp,
-        cfa: i32::try_from(*offset).ok()?,
-        saved_bp,
-    })
-}
-
-/// Walks from `start` into `to`: the count.
-pub(super) fn walk_into(
-    start: Registers,
-    read: impl Fn(usize) -> Option<usize>,
-    to: &mut [usize; MAX_FRAMES],
-) -> usize {
-    let mut frame = start;
-    for (count, to) in to.iter_mut().enumerate() {
-        let Some(step) = Step::from(frame, &read, rule_at) else {
-            return count;
-        };
-        *to = step.ret;
-        frame = step.caller();
-    }
-    MAX_FRAMES
+    Rule::new(from_bp, i32::try_from(*offset).ok()?, saved_bp)
 }
 
 #[cfg(test)]
@@ -397,94 +261,19 @@ mod tests {
         for from_bp in [false, true] {
             for cfa in [8, 16, -8, 1 << 20, -(1 << 20)] {
                 for saved_bp in [None, Some(-16), Some(-(1 << 20)), Some(0)] {
-                    let rule = Rule {
-                        from_bp,
-                        cfa,
-                        saved_bp,
-                    };
-                    assert_eq!(unpack(pack(Some(rule))), Some(rule));
-                    assert_ne!(pack(Some(rule)), 0);
+                    let rule = Rule::new(from_bp, cfa, saved_bp).unwrap();
+                    assert_eq!(rule.from_bp(), from_bp);
+                    assert_eq!(rule.cfa(), cfa as isize);
+                    assert_eq!(rule.saved_bp(), saved_bp.map(|o| o as isize));
+                    assert_ne!(rule.0, 0);
+                    assert_eq!(rule.0 & ENDS, 0);
                 }
             }
         }
-        assert_eq!(unpack(pack(None)), None);
-        let far = Rule {
-            from_bp: false,
-            cfa: i32::MAX,
-            saved_bp: None,
-        };
         assert_eq!(
-            unpack(pack(Some(far))),
+            Rule::new(false, i32::MAX, None),
             None,
             "what does not fit ends the walk"
         );
-    }
-
-    #[test]
-    fn a_made_up_stack_is_walked_by_its_rules() {
-        // Frame 0 (code 100) is 24 bytes above sp and saved the caller's rbp 16 below its end;
-        // frame 1 (code 200) is found from that rbp; nothing is known of code 300.
-        let stack = [0, 0x1020, 200, 0, 0, 300, 0];
-        let read = |at: usize| stack.get((at - 0x1000) / 8).copied();
-        let rule = |at: usize| match at {
-            100 => Some(Rule {
-                from_bp: false,
-                cfa: 24,
-                saved_bp: Some(-16),
-            }),
-            199 => Some(Rule {
-                from_bp: true,
-                cfa: 16,
-                saved_bp: None,
-            }),
-            _ => None,
-        };
-        let start = Registers {
-            pc: 100,
-            sp: 0x1000,
-            bp: 1,
-        };
-        let first = Step::from(start, read, rule).unwrap();
-        let second = Step::from(first.caller(), read, rule).unwrap();
-        assert_eq!([first.ret, second.ret], [200, 300]);
-        assert!(Step::from(second.caller(), read, rule).is_none());
-
-        // The second frame needs `rbp`, which the first has saved for it: what `rbp` is in the first
-        // does not matter.
-        let mut words = [Word::NONE; 4];
-        let second = second.beneath(None, &mut words);
-        let first = first.beneath(Some(&second), &mut words);
-        let other = |bp, from: Registers| Registers { bp, ..from };
-        assert!(first.is_from(other(2, start)));
-        assert!(second.is_from(first.caller()));
-        assert!(!second.is_from(other(2, first.caller())));
-        assert_eq!((second.words, first.words), (1, 3));
-        let differ = |stack: [usize; 7]| {
-            let now = |at: usize| stack[(at - 0x1000) / 8];
-            words[..first.words]
-                .iter()
-                .any(|word| word.differs(now) != 0)
-        };
-        assert!(!differ([9, 0x1020, 200, 9, 9, 300, 9]));
-        assert!(differ([0, 0x1021, 200, 0, 0, 300, 0]));
-        assert!(differ([0, 0x1020, 201, 0, 0, 300, 0]));
-        assert!(differ([0, 0x1020, 200, 0, 0, 301, 0]));
-    }
-
-    #[test]
-    fn a_rule_that_does_not_go_up_ends_the_walk() {
-        let rule = |_| {
-            Some(Rule {
-                from_bp: false,
-                cfa: 0,
-                saved_bp: None,
-            })
-        };
-        let start = Registers {
-            pc: 1,
-            sp: 0x1000,
-            bp: 0,
-        };
-        assert!(Step::from(start, |_| Some(7), rule).is_none());
     }
 }

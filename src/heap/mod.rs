@@ -23,6 +23,8 @@ mod sampled;
 mod sites;
 mod spin;
 mod stacks;
+#[cfg(target_arch = "x86_64")]
+mod steps;
 mod table;
 #[cfg(test)]
 mod tests;

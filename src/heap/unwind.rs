@@ -9,7 +9,7 @@
 use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 #[cfg(target_arch = "x86_64")]
-use super::cfi::{Step, Word};
+use super::steps::{Stepped, Steps};
 
 /// Frames kept of a stack. A deeper one is cut at its outer end, and the cut is recorded.
 pub(crate) const MAX_FRAMES: usize = 128;
@@ -20,7 +20,7 @@ const WORD: usize = size_of::<usize>();
 const MOST_ANEW: usize = 16;
 
 /// Once in so many walks it is tried whether more frames are those of the walk before.
-const TRIED_EVERY: u8 = 64;
+pub(super) const TRIED_EVERY: u8 = 64;
 
 /// One frame of the remembered stack.
 #[derive(Clone, Copy)]
@@ -87,37 +87,6 @@ pub(crate) struct Walk {
     pub(crate) hash: u64,
     /// True if the stack has more frames than [`MAX_FRAMES`].
     pub(crate) cut: bool,
-}
-
-/// The steps of a thread's last walk by call frame information, outermost frame first.
-#[cfg(target_arch = "x86_64")]
-struct Steps {
-    len: usize,
-    last: [Step; MAX_FRAMES],
-    /// Those of a walk before it is known where they attach.
-    fresh: [Step; MAX_FRAMES],
-    /// What the steps depend on: each on so many of the first of these.
-    words: [Word; 2 * MAX_FRAMES],
-}
-
-#[cfg(target_arch = "x86_64")]
-impl Steps {
-    /// How many of so many outer steps, from the outermost, still depend on the same words.
-    fn unchanged(&self, candidates: usize, stack: &impl Stack) -> usize {
-        // SAFETY: all of these words were inside when they were read; a stack's upper end does not
-        // move, and below a live frame it stays mapped.
-        let differs = |word: &Word| word.differs(|at| unsafe { stack.words(at).0 });
-        let words = &self.words[..self.last[candidates - 1].words];
-        // No early exit: the loads do not wait for each other.
-        match words.iter().fold(0, |all, word| all | differs(word)) {
-            0 => candidates,
-            _ => {
-                let same = words.iter().take_while(|word| differs(word) == 0).count();
-                let steps = self.last[..candidates].iter();
-                steps.take_while(|step| step.words <= same).count()
-            }
-        }
-    }
 }
 
 /// The last stack of a thread, outermost frame first.
@@ -204,12 +173,7 @@ impl Remembered {
             }; MAX_FRAMES],
             frames: [NONE; MAX_FRAMES],
             #[cfg(target_arch = "x86_64")]
-            by_cfi: Steps {
-                len: 0,
-                last: [Step::NONE; MAX_FRAMES],
-                fresh: [Step::NONE; MAX_FRAMES],
-                words: [Word::NONE; 2 * MAX_FRAMES],
-            },
+            by_cfi: Steps::new(),
         }
     }
 
@@ -403,54 +367,24 @@ impl Remembered {
     pub(super) fn walk_by_cfi(&mut self, start: Registers, stack: impl Stack) -> Walk {
         // Nothing may attach by frame pointers.
         (self.kept, self.cut) = (0, true);
-        let steps = &mut self.by_cfi;
-        let mut frame = start;
-        let mut candidates = steps.len;
-        let (mut fresh, mut kept, mut cut) = (0, 0, false);
-        loop {
-            // Stacks grow downwards: inner frames have lower addresses.
-            while candidates > 0 && steps.last[candidates - 1].sp < frame.sp {
-                candidates -= 1;
-            }
-            if candidates > 0 && steps.last[candidates - 1].is_from(frame) {
-                candidates = steps.unchanged(candidates, &stack);
-                if candidates > 0 && steps.last[candidates - 1].is_from(frame) {
-                    kept = candidates;
-                    break;
-                }
-            }
-            let read = |at| Some(stack.read(at)?.0);
-            let Some(step) = Step::from(frame, read, super::cfi::rule_at) else {
-                break;
-            };
-            if fresh == MAX_FRAMES {
-                cut = true;
-                break;
-            }
-            steps.fresh[fresh] = step;
-            fresh += 1;
-            frame = step.caller();
-        }
-        if kept + fresh > MAX_FRAMES {
-            steps.len = 0;
-            return self.walk_by_cfi(start, stack);
-        }
+        let Stepped { kept, len, cut } = self.by_cfi.walk(start, &stack);
         let mut hash = match kept {
             0 => 0,
             _ => self.frames[kept - 1].hash,
         };
-        for i in (0..fresh).rev() {
-            let caller = kept.checked_sub(1).map(|outer| steps.last[outer]);
-            let step = steps.fresh[i].beneath(caller.as_ref(), &mut steps.words);
-            hash = mix(hash, step.ret);
-            steps.last[kept] = step;
-            (self.frames[kept].ret, self.frames[kept].hash) = (step.ret, hash);
-            kept += 1;
+        let inner = self.frames[kept..len].iter_mut();
+        for (frame, ret) in inner.zip(self.by_cfi.returns(kept..len)) {
+            hash = mix(hash, ret);
+            (frame.ret, frame.hash) = (ret, hash);
         }
-        // What is cut has no outer end that another walk may attach to.
-        steps.len = if cut { 0 } else { kept };
-        self.len = kept;
+        self.len = len;
         Walk { hash, cut }
+    }
+
+    /// Walks by call frame information that went on from the one before.
+    #[cfg(all(test, target_arch = "x86_64"))]
+    pub(super) fn stepped_on(&self) -> u32 {
+        self.by_cfi.stepped_on()
     }
 
     /// Elsewhere only frame pointers are walked.
@@ -556,7 +490,7 @@ pub(super) fn unwinder() -> Unwinder {
 #[cfg(target_arch = "x86_64")]
 #[inline(never)]
 pub(super) fn choose() -> Unwinder {
-    use super::cfi;
+    use super::{cfi, steps};
     /// Outermost frames that the chain may lack: the C library's start-up code has none.
     const START_UP: usize = 3;
     if !cfi::prepare() {
@@ -566,7 +500,7 @@ pub(super) fn choose() -> Unwinder {
     let bounds = Bounds::of_this_thread();
     let mut by_cfi = [0; MAX_FRAMES];
     let reader = bounds.reader(registers.sp);
-    let count = cfi::walk_into(registers, |at| Some(reader.read(at)?.0), &mut by_cfi);
+    let count = steps::walk_into(registers, |at| Some(reader.read(at)?.0), &mut by_cfi);
     let mut chain = Remembered::new();
     chain.walk(registers.bp, bounds.reader(registers.bp));
     let equal = chain
@@ -906,40 +840,6 @@ mod tests {
             went_on += u32::from(used.walks != before);
         }
         assert!(went_on > 5_000, "the usual case was seen {went_on} times");
-    }
-
-    #[test]
-    #[cfg(target_arch = "x86_64")]
-    fn by_call_frame_information_too() {
-        type Both = [Remembered; 2];
-        #[inline(never)]
-        fn visit(depth: u32, random: &mut crate::random::Random, both: &mut Both) -> u32 {
-            let (registers, bounds) = (registers(), Bounds::of_this_thread());
-            let [used, fresh] = both;
-            let reader = bounds.reader(registers.sp);
-            fresh.by_cfi.len = 0;
-            let walks = [used, fresh].map(|r| (r.walk_by_cfi(registers, reader), r));
-            let [(got, used), (truth, fresh)] = walks;
-            assert_eq!(got, truth);
-            assert!(used.stack().eq(fresh.stack()), "depth {depth}");
-            assert!(used.len > 3, "{} frames", used.len);
-            let mut sum = 0;
-            for _ in 0..random.below(3) * u64::from(depth > 0) {
-                // From one of two places.
-                sum += match random.below(2) {
-                    0 => 1 + std::hint::black_box(visit(depth - 1, random, both)),
-                    _ => 2 + std::hint::black_box(visit(depth - 1, random, both)),
-                };
-            }
-            sum
-        }
-        static BOTH: Spin<Both> = Spin::new([Remembered::new(), Remembered::new()]);
-        choose();
-        let mut random = crate::random::Random::new(4);
-        let mut both = BOTH.lock();
-        for _ in 0..300 {
-            visit(7, &mut random, &mut both);
-        }
     }
 
     #[test]
