@@ -48,7 +48,7 @@ impl Rule {
     }
 
     /// Whether the frame's address is relative to `rbp`, else to the stack pointer.
-    pub(super) fn from_bp(self) -> bool {
+    pub(super) fn is_from_bp(self) -> bool {
         self.0 & FROM_BP != 0
     }
 
@@ -262,7 +262,7 @@ mod tests {
             for cfa in [8, 16, -8, 1 << 20, -(1 << 20)] {
                 for saved_bp in [None, Some(-16), Some(-(1 << 20)), Some(0)] {
                     let rule = Rule::new(from_bp, cfa, saved_bp).unwrap();
-                    assert_eq!(rule.from_bp(), from_bp);
+                    assert_eq!(rule.is_from_bp(), from_bp);
                     assert_eq!(rule.cfa(), cfa as isize);
                     assert_eq!(rule.saved_bp(), saved_bp.map(|o| o as isize));
                     assert_ne!(rule.0, 0);

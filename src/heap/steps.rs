@@ -78,7 +78,7 @@ impl Step {
     ) -> Option<Self> {
         let Registers { pc, sp, bp } = frame;
         let rule = rule_at(pc)?;
-        let base = if rule.from_bp() { bp } else { sp };
+        let base = if rule.is_from_bp() { bp } else { sp };
         let cfa = base.wrapping_add_signed(rule.cfa());
         if cfa <= sp {
             // A caller's frame is always above: anything else would loop.
@@ -119,7 +119,7 @@ impl Step {
     /// what it has saved of the caller's. The words that it depends on are put behind the caller's.
     fn beneath(mut self, caller: Option<&Self>, words: &mut [Word]) -> Self {
         let caller_needs = caller.is_none_or(|caller| caller.needs_bp);
-        self.needs_bp = self.rule.from_bp() || (self.bp_at.is_none() && caller_needs);
+        self.needs_bp = self.rule.is_from_bp() || (self.bp_at.is_none() && caller_needs);
         self.words = caller.map_or(0, |caller| caller.words);
         let saved = self.bp_at.filter(|_| caller_needs);
         for (at, is) in [(Some(self.ret_at), self.ret), (saved, self.caller_bp)] {
