@@ -9,6 +9,7 @@ use crate::journal::{CHeap, Counts, Memory};
 ///
 /// The parts add up to `resident_bytes` but for `unexplained_bytes`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 pub struct Balance {
     /// `VmRSS` of `/proc/self/status`.
     pub resident_bytes: u64,

@@ -33,6 +33,7 @@ const POLL: Duration = Duration::from_millis(2);
 
 /// How a measured run ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 pub struct Ended {
     /// Whether all cycles ran, and if not, what kind of end it was.
     pub how: How,
@@ -42,6 +43,7 @@ pub struct Ended {
 
 /// Kinds of end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum How {
     /// All cycles ran.

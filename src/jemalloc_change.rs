@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::error::Error;
-use crate::report::{exact, write_whole};
+use crate::report::{Bin, exact, write_whole};
 
 const BASELINE: &str = "jemalloc-stats-baseline.json";
 const END: &str = "jemalloc-stats-end.json";
@@ -26,6 +26,33 @@ pub(crate) fn write_table(folder: &Path) -> Result<(), Error> {
     }
     let table = table(&read(&baseline)?, &read(&end)?);
     write_whole(&folder.join(TABLE), table.as_bytes())
+}
+
+/// jemalloc's size classes that hold something at the end, as its dumps have them; none where a dump is
+/// missing, or is not as it is known.
+pub(crate) fn bins(folder: &Path) -> Vec<Bin> {
+    let dumps = [BASELINE, END].map(|name| {
+        let path = folder.join(name);
+        path.exists().then(|| read(&path).ok()).flatten()
+    });
+    let [Some(baseline), Some(end)] = dumps else {
+        return Vec::new();
+    };
+    let merged = |dump: &Value, i: usize, field: &str| {
+        let bins = &dump["jemalloc"]["stats.arenas"]["merged"]["bins"];
+        bins[i][field].as_u64().unwrap_or(0)
+    };
+    let classes = end["jemalloc"]["arenas"]["bin"].as_array();
+    let bins = classes.into_iter().flatten().enumerate().map(|(i, class)| {
+        let both = |field| (merged(&baseline, i, field), merged(&end, i, field));
+        Bin {
+            size: class["size"].as_u64().unwrap_or(0),
+            slots_per_slab: class["nregs"].as_u64().unwrap_or(0),
+            slots_in_use: both("curregs"),
+            slabs: both("curslabs"),
+        }
+    });
+    bins.filter(|b| b.slabs.1 > 0 && b.size > 0).collect()
 }
 
 fn read(path: &Path) -> Result<Value, Error> {

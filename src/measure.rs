@@ -139,7 +139,8 @@ pub(crate) fn measure(
         all_holders: request.all_holders,
         config: request.config,
     };
-    let report = analysis::report(&journal, observer.folding, with);
+    let mut report = analysis::report(&journal, observer.folding, with).without_home();
+    report.bins = jemalloc_change::bins(&folder);
     if report.boundaries.is_empty() && report.ended.how == How::Failed {
         // Nothing was measured: a report would only hide the reason.
         return Err(Error::child(format!("the measured run {}", report.ended)));

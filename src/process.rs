@@ -10,6 +10,7 @@ use crate::verdict::{self, Judgement, Rule, Terms, Verdict};
 
 /// What grows in the process besides the blocks that the ledger has.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 pub struct Process {
     /// What it is; `none` if nothing does.
     pub grows: Grows,
@@ -55,6 +56,7 @@ impl Process {
 
 /// A part of the process that can grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Grows {
     /// None of them.
@@ -105,6 +107,7 @@ impl Grows {
 
 /// A part of the process, judged as a site is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 pub struct Part {
     /// What it is.
     pub what: Grows,

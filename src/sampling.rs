@@ -19,6 +19,7 @@ const FEWEST_DRAWN: i32 = 2;
 
 /// What it means that not every block was recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 pub struct Sampling {
     /// Of so many allocated bytes one was drawn, and the block that it lay in recorded. All bytes and
     /// blocks of the report are estimates, which are right in the mean.

@@ -9,13 +9,43 @@ use std::io::Read;
 /// Bytes of a source file that are read at most.
 const MOST: u64 = 4 << 20;
 
-/// The lines of attributes, by file.
+/// Lines that are shown on either side of one.
+const AROUND: u32 = 4;
+
+/// Characters that are shown of a line at most.
+const WIDE: usize = 200;
+
+/// Source files that were looked into.
 #[derive(Debug, Default)]
 pub(crate) struct Sources {
+    /// The lines of attributes, by file.
     attributes: RefCell<HashMap<String, BTreeSet<u32>>>,
+    /// Where files are, by the short paths that reports have.
+    places: RefCell<HashMap<String, String>>,
 }
 
 impl Sources {
+    /// Keeps where a file is that a report calls otherwise.
+    pub(crate) fn remember(&self, shown: &str, path: &str) {
+        let mut places = self.places.borrow_mut();
+        if !places.contains_key(shown) {
+            places.insert(shown.into(), path.into());
+        }
+    }
+
+    /// The lines around one, and the number of the first; by the path that a report has. `None` if the
+    /// file cannot be read, or is shorter.
+    pub(crate) fn excerpt(&self, shown: &str, line: u32) -> Option<(u32, Vec<String>)> {
+        let text = read(self.places.borrow().get(shown)?)?;
+        let first = line.saturating_sub(AROUND).max(1);
+        let lines: Vec<String> = (1..=line.saturating_add(AROUND))
+            .zip(text.lines())
+            .skip_while(|&(number, _)| number < first)
+            .map(|(_, text)| text.trim_end().chars().take(WIDE).collect())
+            .collect();
+        (lines.len() as u32 > line - first).then_some((first, lines))
+    }
+
     /// The line of a file that declares a static of this name; `None` if the file cannot be read, or
     /// does not.
     pub(crate) fn line_of_static(

@@ -8,6 +8,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,7 @@ use crate::sources::Sources;
 
 /// One frame of a stack, inlined or not.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 pub struct Frame {
     /// Demangled name without its hash; `??` if the executable does not tell.
     pub function: String,
@@ -31,6 +33,7 @@ pub struct Frame {
 
 /// Whose code a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Owner {
     /// The user's own: not one of the others.
@@ -79,6 +82,12 @@ impl Symbolizer {
             self.known.insert(return_address, frames);
         }
         &self.known[&return_address]
+    }
+
+    /// Lines around a line of a file, as a frame has it: the number of the first, and the lines. `None` if
+    /// the file cannot be read.
+    pub(crate) fn excerpt(&self, file: &str, line: u32) -> Option<(u32, Vec<String>)> {
+        self.sources.excerpt(file, line)
     }
 
     /// The frames of a stack, innermost first. Addresses outside all mapped code are left out.
@@ -171,6 +180,9 @@ fn frames_at(binary: &Binary, sources: &Sources, address: u64) -> Vec<Frame> {
             let location = frame.location.as_ref();
             let (path, line) = (location.and_then(|l| l.file), location.and_then(|l| l.line));
             let mut frame = Frame::new(without_hash(&name), path, line);
+            if let (Some(path), Some(file)) = (path, &frame.file) {
+                sources.remember(file, path);
+            }
             if let (Owner::Own, Some(path), Some(line)) = (frame.owner, path, line)
                 && sources.is_attribute(path, line)
             {
@@ -346,6 +358,15 @@ impl Frame {
         file.split('/').next().unwrap_or_default()
     }
 
+    /// Its place as `file:line`, as far as it is known; else nothing.
+    pub fn location(&self) -> String {
+        match (&self.file, self.line) {
+            (Some(file), Some(line)) => format!("{file}:{line}"),
+            (Some(file), None) => file.clone(),
+            _ => String::new(),
+        }
+    }
+
     /// Whether it is of code that somebody edits.
     fn matters(&self) -> bool {
         matches!(
@@ -461,14 +482,18 @@ fn entered(stack: &[Frame], inner: usize) -> usize {
 /// The part of a stack that a reader wants: from where it left the allocator and the standard
 /// library to where the tool's runner, a thread's start or `main` called it.
 pub(crate) fn relevant(stack: &[Frame]) -> &[Frame] {
+    &stack[relevant_range(stack)]
+}
+
+/// The same as indices.
+pub(crate) fn relevant_range(stack: &[Frame]) -> Range<usize> {
     let inner = stack.iter().position(Frame::matters).unwrap_or(stack.len());
     let outer = stack[inner..]
         .iter()
         .position(|f| f.owner == Owner::Tool)
         .map_or(stack.len(), |n| inner + n);
-    let stack = &stack[inner..outer];
-    let end = stack.iter().rposition(Frame::matters).map_or(0, |i| i + 1);
-    &stack[..end]
+    let end = stack[inner..outer].iter().rposition(Frame::matters);
+    inner..end.map_or(inner, |i| inner + i + 1)
 }
 
 #[cfg(test)]

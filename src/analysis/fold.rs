@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::cycle::Phase;
 use crate::journal::{Journal, Row};
+use crate::report::{Born, Excerpt};
 use crate::symbols::{self, Frame, Symbolizer};
 use crate::verdict::{Generation, Series};
 
@@ -30,6 +31,8 @@ pub(super) struct Group {
     pub(super) retained: Live,
     /// Of every birth cycle, warm-up included, what is alive now.
     births: BTreeMap<u32, Live>,
+    /// By birth cycle, what was alive from which boundary on.
+    lives: BTreeMap<u32, Vec<(u32, u64)>>,
     /// Generations after the baseline, by birth.
     generations: BTreeMap<u32, Generation>,
     /// Live bytes of each of its stacks now.
@@ -63,7 +66,8 @@ impl Folding {
         self.code = journal.code.len();
         let warmup = journal.start.warmup;
         for boundary in &journal.boundaries[self.boundaries..] {
-            let mut changed: Vec<usize> = Vec::new();
+            let cycle = boundary.counts.cycle;
+            let mut changed: Vec<(usize, u32)> = Vec::new();
             for row in &boundary.census {
                 let group = self.group_of(row, journal);
                 let live = Live {
@@ -73,12 +77,16 @@ impl Folding {
                 let key = (row.site, row.birth, row.phase);
                 let before = self.rows.insert(key, live);
                 self.groups[group].change(row, before.unwrap_or_default());
-                changed.push(group);
+                changed.push((group, row.birth));
             }
             changed.sort_unstable();
             changed.dedup();
-            if let Some(k) = boundary.counts.cycle.checked_sub(warmup).filter(|&k| k > 0) {
-                for group in changed {
+            for &(group, birth) in &changed {
+                self.groups[group].end_birth(birth, cycle);
+            }
+            changed.dedup_by_key(|&mut (group, _)| group);
+            if let Some(k) = cycle.checked_sub(warmup).filter(|&k| k > 0) {
+                for (group, _) in changed {
                     self.groups[group].end_boundary(warmup, k);
                 }
             }
@@ -128,6 +136,33 @@ impl Folding {
         self.symbols.static_place(name)
     }
 
+    /// The lines of a source file around this one.
+    pub(super) fn excerpt(&self, file: &str, line: u32) -> Option<Excerpt> {
+        let (first_line, lines) = self.symbols.excerpt(file, line)?;
+        Some(Excerpt { first_line, lines })
+    }
+
+    /// What is alive of each site in the journal and the group that it belongs to, by birth; each site's
+    /// together.
+    pub(super) fn live(&self) -> BTreeMap<(usize, u32), Vec<Born>> {
+        let mut live: BTreeMap<(usize, u32), BTreeMap<u32, Born>> = BTreeMap::new();
+        for (&(site, birth, phase), now) in self.rows.iter().filter(|(_, now)| now.blocks > 0) {
+            let Some(group) = self.group(site, phase) else {
+                continue;
+            };
+            // Two phases of a site may be of one group.
+            let births = live.entry((group, site)).or_default();
+            let born = births.entry(birth).or_default();
+            born.cycle = birth;
+            born.bytes += now.bytes;
+            born.blocks += now.blocks;
+        }
+        let by_birth = live.into_iter();
+        by_birth
+            .map(|(key, births)| (key, births.into_values().collect()))
+            .collect()
+    }
+
     pub(super) fn groups(&self) -> &[Group] {
         &self.groups
     }
@@ -170,6 +205,7 @@ impl Group {
             phase,
             retained: Live::default(),
             births: BTreeMap::new(),
+            lives: BTreeMap::new(),
             generations: BTreeMap::new(),
             stacks: BTreeMap::new(),
             bytes: Vec::new(),
@@ -195,6 +231,21 @@ impl Group {
             (stack, before.bytes, row.bytes),
         ] {
             *sum = *sum + new - old;
+        }
+    }
+
+    /// Generations, warm-up included, and what became of them: from which cycle's boundary on how many
+    /// bytes were alive.
+    pub(super) fn lives(&self) -> impl Iterator<Item = (u32, &[(u32, u64)])> {
+        self.lives.iter().map(|(&birth, live)| (birth, &live[..]))
+    }
+
+    /// Takes the state of a generation after a cycle's boundary in.
+    fn end_birth(&mut self, birth: u32, cycle: u32) {
+        let bytes = self.births.get(&birth).map_or(0, |live| live.bytes);
+        let live = self.lives.entry(birth).or_default();
+        if live.last().map_or(0, |&(_, before)| before) != bytes {
+            live.push((cycle, bytes));
         }
     }
 

@@ -12,8 +12,8 @@ use crate::journal::{Counts, Early, Journal};
 use crate::names::fnv;
 use crate::process;
 use crate::report::{
-    Attribution, Boundary, Cost, HolderSearch, OtherStack, Process, Report, RunVerdict, SCHEMA,
-    Site, Witness, bytes, one_line,
+    Attribution, Boundary, Cost, Generation, HolderSearch, OtherStack, Process, Report, RunVerdict,
+    SCHEMA, Site, Witness, bytes, one_line,
 };
 use crate::sampling::{self, Estimate, Sampling};
 use crate::symbols::{self, Frame};
@@ -21,12 +21,20 @@ use crate::verdict::{self, Judgement, Series, Terms, Verdict};
 
 mod fold;
 mod held;
+mod profile;
 
 pub(crate) use fold::Folding;
 use held::Naming;
 
 /// What stands for the function of blocks without a readable stack.
 const NOT_ATTRIBUTED: &str = "(not attributed)";
+
+/// Sites that are told of in full: the rest of many thousands is for the profile.
+const IN_FULL: usize = 1000;
+/// Sites whose source is shown.
+const WITH_SOURCE: usize = 100;
+/// Changes of generations that are told of all sites together.
+const CHANGES: usize = 200_000;
 
 /// What the journal does not know.
 pub(crate) struct Circumstances {
@@ -117,20 +125,20 @@ pub(crate) fn report(journal: &Journal, mut folding: Folding, with: Circumstance
     }
     let naming = naming.filter(|_| any_wanted);
     let roots = naming.map_or_else(Vec::new, |mut n| n.roots(&mut folding));
-    let mut sites: Vec<Site> = Vec::new();
+    let mut of_groups: Vec<(usize, Site)> = Vec::new();
     for (i, judgement) in judgements.into_iter().enumerate() {
         let held = folding.groups()[i].retained.blocks > 0;
         if held || judgement.verdict != Verdict::WarmUp {
             let bytes = std::mem::take(&mut series[i].bytes);
-            let mut site = site(&mut folding, i, journal, judgement, bytes);
+            let mut site = site(&folding, i, journal, judgement, bytes);
             if let Some(of_group) = holders.get_mut(i).map(std::mem::take) {
                 site.holder = of_group.holder;
                 site.holder_unknown = of_group.unknown;
             }
-            sites.push(site);
+            of_groups.push((i, site));
         }
     }
-    sites.sort_by(|a, b| {
+    of_groups.sort_by(|(_, a), (_, b)| {
         let rate = |s: &Site| s.bytes_per_cycle.unwrap_or(0.0);
         b.verdict
             .cmp(&a.verdict)
@@ -138,6 +146,9 @@ pub(crate) fn report(journal: &Journal, mut folding: Folding, with: Circumstance
             .then(b.retained_bytes.cmp(&a.retained_bytes))
             .then(a.location().cmp(&b.location()))
     });
+    tell_more(&mut of_groups, &mut folding, journal);
+    let (groups, mut sites): (Vec<usize>, Vec<Site>) = of_groups.into_iter().unzip();
+    let profile = profile::of(&groups, &mut folding, journal);
     let mut known = with.config.warnings;
     known.extend(allow::mark(&mut sites, &with.config.allowed));
     let ended = ended(journal, with.ended);
@@ -207,25 +218,57 @@ pub(crate) fn report(journal: &Journal, mut folding: Folding, with: Circumstance
         attribution,
         cost: cost(journal),
         witness: with.witness,
+        profile,
+        bins: Vec::new(),
+    }
+}
+
+/// Adds to the worst sites what not all of many thousands can have: generations, stacks, source.
+fn tell_more(sites: &mut [(usize, Site)], folding: &mut Folding, journal: &Journal) {
+    let mut room = CHANGES;
+    for (rank, (group, site)) in sites.iter_mut().enumerate() {
+        // By the stack that retains the most.
+        let (stacks, count) = folding.stacks(*group, journal);
+        let mut stacks = stacks.into_iter();
+        let (stack, cut) = stacks
+            .next()
+            .map_or_else(Default::default, |s| (s.frames, s.cut));
+        site.stacks = count;
+        site.stack_cut = cut;
+        site.fingerprint = fingerprint(&stack);
+        if rank >= IN_FULL {
+            continue;
+        }
+        site.stack = stack;
+        let others = stacks.map(|s| OtherStack {
+            retained_bytes: s.bytes,
+            frames: symbols::relevant(&s.frames).to_vec(),
+        });
+        site.other_stacks = others.collect();
+        let lives = || folding.groups()[*group].lives();
+        let changes: usize = lives().map(|(_, live)| live.len()).sum();
+        if changes <= room {
+            room -= changes;
+            site.lives = lives()
+                .map(|(cycle, live)| Generation {
+                    cycle,
+                    live: live.to_vec(),
+                })
+                .collect();
+        }
+        if let (Some(file), Some(line), true) = (&site.file, site.line, rank < WITH_SOURCE) {
+            site.source = folding.excerpt(file, line);
+        }
     }
 }
 
 fn site(
-    folding: &mut Folding,
+    folding: &Folding,
     index: usize,
     journal: &Journal,
     judgement: Judgement,
     series: Vec<u64>,
 ) -> Site {
-    let (stacks, count) = folding.stacks(index, journal);
-    let mut stacks = stacks.into_iter();
-    let (stack, stack_cut) = stacks
-        .next()
-        .map_or_else(Default::default, |s| (s.frames, s.cut));
-    let others = stacks.map(|s| OtherStack {
-        retained_bytes: s.bytes,
-        frames: symbols::relevant(&s.frames).to_vec(),
-    });
     let group = &folding.groups()[index];
     let grows = judgement.bytes_per_cycle;
     let (function, file, line) = match group.blame.clone() {
@@ -258,14 +301,16 @@ fn site(
         generations: group.living_generations(),
         series,
         evidence: judgement.evidence,
-        stacks: count,
-        other_stacks: others.collect(),
+        lives: Vec::new(),
+        source: None,
+        stacks: 0,
+        other_stacks: Vec::new(),
         holder: None,
         holder_unknown: None,
         allowed: None,
-        fingerprint: fingerprint(&stack),
-        stack,
-        stack_cut,
+        fingerprint: String::new(),
+        stack: Vec::new(),
+        stack_cut: false,
     }
 }
 

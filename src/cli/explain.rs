@@ -1,10 +1,10 @@
 //! `afterdrop explain`: why a stored report says what it says.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::{Outcome, look, print};
+use super::{Outcome, look, print, report_file};
 use crate::error::Error;
-use crate::report::{self, Part, Report, Site, explain};
+use crate::report::{Part, Report, Site, explain};
 use crate::verdict::Verdict;
 
 /// Explain a verdict: the series, the generations, the test and its figures
@@ -20,7 +20,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
-    let report = Report::read(&file(&args.report)?)?;
+    let report = Report::read(&report_file(&args.report)?)?;
     let (sites, parts) = choose(&report, args.site.as_deref())?;
     let mut text = format!(
         "{}  {}: {}\n",
@@ -41,31 +41,6 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
     }
     print(&text)?;
     Ok(Outcome::Clean)
-}
-
-fn file(path: &Path) -> Result<PathBuf, Error> {
-    if !path.is_dir() {
-        return Ok(path.to_owned());
-    }
-    let report = path.join(report::FILE);
-    if report.exists() {
-        return Ok(report);
-    }
-    let entries = std::fs::read_dir(path).map_err(|e| Error::io("read the folder", path, e))?;
-    let folders = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    let mut runs: Vec<String> = folders
-        .filter(|p| p.join(report::FILE).exists())
-        .map(|p| p.display().to_string())
-        .collect();
-    runs.sort_unstable();
-    Err(Error::usage(match runs[..] {
-        [] => format!("there is no {} in `{}`", report::FILE, path.display()),
-        _ => format!(
-            "`{}` holds several runs; name one: {}",
-            path.display(),
-            runs.join(" ")
-        ),
-    }))
 }
 
 type Chosen<'a> = (Vec<(usize, &'a Site)>, Vec<&'a Part>);

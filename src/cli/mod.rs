@@ -1,12 +1,14 @@
 //! The command: arguments, one file a subcommand, and the exit codes.
 
 use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 
 use clap::error::ErrorKind;
-use clap::{Parser, Subcommand};
+use clap::{ColorChoice, Parser, Subcommand};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::error::Error;
@@ -14,6 +16,9 @@ use crate::report::terminal::Look;
 use crate::report::{self, RunVerdict};
 use crate::workloads::Entry;
 
+mod about;
+#[cfg(feature = "formats")]
+mod compare;
 mod explain;
 #[cfg(feature = "train")]
 mod fixtures;
@@ -21,6 +26,10 @@ mod harness;
 mod list;
 mod outdir;
 mod progress;
+#[cfg(feature = "formats")]
+mod report_command;
+#[cfg(feature = "formats")]
+mod reports;
 mod run;
 mod strategies;
 mod what;
@@ -36,14 +45,26 @@ mod what;
 struct Cli {
     #[command(subcommand)]
     command: Command,
+
+    /// When to use colours
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    color: ColorChoice,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Args),
     Strategies(strategies::Args),
+    #[cfg(feature = "formats")]
+    Report(report_command::Args),
+    #[cfg(feature = "formats")]
+    Compare(compare::Args),
     Explain(explain::Args),
     List(list::Args),
+    #[cfg(feature = "formats")]
+    Schema(about::Schema),
+    Completions(about::Completions),
+    Man(about::Man),
     #[cfg(feature = "train")]
     #[command(hide = true)]
     MakeFixtures(fixtures::Args),
@@ -128,11 +149,20 @@ pub fn main(workloads: Vec<Entry>) -> ExitCode {
             return ExitCode::SUCCESS;
         }
     };
+    let _ = COLOR.set(cli.color);
     exit(match cli.command {
         Command::Run(args) => run::run(&args, &workloads),
         Command::Strategies(args) => strategies::run(&args, &workloads),
+        #[cfg(feature = "formats")]
+        Command::Report(args) => report_command::run(&args),
+        #[cfg(feature = "formats")]
+        Command::Compare(args) => compare::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::List(args) => list::run(&args, &workloads),
+        #[cfg(feature = "formats")]
+        Command::Schema(_) => about::schema(),
+        Command::Completions(args) => about::completions(&args),
+        Command::Man(args) => about::man(&args),
         #[cfg(feature = "train")]
         Command::MakeFixtures(args) => fixtures::run(&args),
     })
@@ -167,21 +197,57 @@ fn print(text: &str) -> Result<(), Error> {
     }
 }
 
-/// How to draw on standard output.
 /// Says on standard error what went wrong. Where that cannot be written, the exit code still tells.
 fn complain(what: &str) {
     let _ = writeln!(io::stderr(), "afterdrop: {what}");
 }
 
+/// What `--color` says.
+static COLOR: OnceLock<ColorChoice> = OnceLock::new();
+
+/// How to draw on standard output.
 fn look() -> Look {
-    let color = io::stdout().is_terminal()
-        && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
-        && std::env::var_os("TERM").is_none_or(|t| t != "dumb");
+    let color = match COLOR.get() {
+        Some(ColorChoice::Always) => true,
+        Some(ColorChoice::Never) => false,
+        // As the terminal is, and as https://no-color.org has it.
+        Some(ColorChoice::Auto) | None => {
+            io::stdout().is_terminal()
+                && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+                && std::env::var_os("TERM").is_none_or(|t| t != "dumb")
+        }
+    };
     // Columns of the terminal; 100 where there is none.
     let columns = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok());
     let measured = || terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
     let width = columns.or_else(measured).unwrap_or(100).clamp(60, 160);
     Look { color, width }
+}
+
+/// The report that is meant: a file, or the one in the folder of a run.
+fn report_file(path: &Path) -> Result<PathBuf, Error> {
+    if !path.is_dir() {
+        return Ok(path.to_owned());
+    }
+    let report = path.join(report::FILE);
+    if report.exists() {
+        return Ok(report);
+    }
+    let entries = std::fs::read_dir(path).map_err(|e| Error::io("read the folder", path, e))?;
+    let folders = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let mut runs: Vec<String> = folders
+        .filter(|p| p.join(report::FILE).exists())
+        .map(|p| p.display().to_string())
+        .collect();
+    runs.sort_unstable();
+    Err(Error::usage(match runs[..] {
+        [] => format!("there is no {} in `{}`", report::FILE, path.display()),
+        _ => format!(
+            "`{}` holds several runs; name one: {}",
+            path.display(),
+            runs.join(" ")
+        ),
+    }))
 }
 
 /// Set when the user interrupts: the child is ended, and the parent stays to report.

@@ -63,6 +63,20 @@ pub(super) struct Args {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 
+    /// Formats to write besides report.json, such as html,flame: see `afterdrop report --help`
+    #[cfg(feature = "formats")]
+    #[arg(
+        long,
+        value_name = "FORMATS",
+        default_value = "json",
+        hide_default_value = true
+    )]
+    report: super::reports::Formats,
+
+    #[cfg(feature = "formats")]
+    #[command(flatten)]
+    paths: super::reports::Paths,
+
     /// Print the report as JSON
     #[arg(long, conflicts_with = "quiet")]
     json: bool,
@@ -196,9 +210,30 @@ fn measure(args: &Args, entry: &Entry) -> Result<Outcome, Error> {
     let measured = measure::measure(request, &interrupted, |how_far| progress.show(how_far))?;
     drop(progress);
     out.keep();
+    #[cfg(feature = "formats")]
+    let measured = in_formats(args, measured, out.path())?;
     show(args, &measured.report, &out)?;
     let report = measured.check_written()?;
     Ok(Outcome::of(report.verdict, report.ended.is_complete()))
+}
+
+/// Shows paths as they are wanted, and writes the formats that are.
+#[cfg(feature = "formats")]
+fn in_formats(
+    args: &Args,
+    mut measured: measure::Measured,
+    folder: &std::path::Path,
+) -> Result<measure::Measured, Error> {
+    let shown = args.paths.apply(measured.report.clone())?;
+    // Where the report could not be written, this cannot be, either.
+    if measured.unwritten.is_none() {
+        if shown != measured.report {
+            shown.write(&folder.join(crate::report::FILE))?;
+        }
+        super::reports::write_all(&shown, &args.report.0, folder)?;
+    }
+    measured.report = shown;
+    Ok(measured)
 }
 
 fn show(args: &Args, report: &Report, out: &OutDir) -> Result<(), Error> {

@@ -18,7 +18,7 @@ use crate::report::write_whole;
 use crate::workloads::Entry;
 
 /// The comparison's name in its folder.
-const FILE: &str = "strategies.json";
+pub(super) const FILE: &str = "strategies.json";
 
 /// What the weights are stored in, in the order of the table.
 const PRECISIONS: [&str; 4] = ["f32", "f16", "bf16", "int8"];
@@ -53,6 +53,11 @@ pub(super) struct Args {
     /// Print the table as JSON
     #[arg(long)]
     json: bool,
+
+    /// Write the table as a page with charts, strategies.html, too
+    #[cfg(feature = "formats")]
+    #[arg(long)]
+    html: bool,
 }
 
 fn parse_cycles(text: &str) -> Result<u32, String> {
@@ -199,6 +204,11 @@ pub(super) fn run(args: &Args, workloads: &[Entry]) -> Result<Outcome, Error> {
     };
     let json = comparison.to_json() + "\n";
     write_whole(&folder.join(FILE), json.as_bytes())?;
+    #[cfg(feature = "formats")]
+    if args.html {
+        let page = crate::report::formats::html::strategies(&comparison);
+        write_whole(&folder.join("strategies.html"), page.as_bytes())?;
+    }
     if args.json {
         print(&json)?;
     } else {

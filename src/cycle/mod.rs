@@ -24,6 +24,7 @@ pub use workload::{Failure, Model, Prediction, Workload};
 
 /// What a cycle is doing; a block carries the phase of its allocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 #[repr(u8)]
 pub enum Phase {
@@ -74,6 +75,7 @@ impl fmt::Display for Phase {
 
 /// How cycles handle the model: the three habits of serving teams, and two more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Strategy {
     /// Load, infer, drop at the end of the cycle. Nothing should be retained.
@@ -130,6 +132,7 @@ impl FromStr for Strategy {
 
 /// Which allocator is beneath the ledger in the measured process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum HeapKind {
     /// jemalloc, prefixed; needs the feature `jemalloc`.

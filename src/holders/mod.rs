@@ -36,6 +36,7 @@ const BOUND: Duration = Duration::from_secs(60);
 
 /// Kinds of holders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// A static of the program or of a shared object.
@@ -59,6 +60,22 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// How a report's JSON names it.
+    #[cfg_attr(not(feature = "formats"), allow(dead_code))]
+    pub(crate) const fn key(self) -> &'static str {
+        match self {
+            Self::Static => "static",
+            Self::ThreadLocal => "thread-local",
+            Self::Stack => "stack",
+            Self::Thread => "thread",
+            Self::CHeap => "c-heap",
+            Self::Mapped => "mapped",
+            Self::Workload => "workload",
+            Self::Lost => "lost",
+            Self::Cycle => "cycle",
+        }
+    }
+
     /// Whether nothing can reach what it holds any more.
     pub const fn is_lost(self) -> bool {
         matches!(self, Self::Lost | Self::Cycle)

@@ -93,6 +93,7 @@ impl From<Row> for (u32, u32, u8, u64, u64) {
 
 /// jemalloc's own counters at a boundary, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 pub struct JemallocBytes {
     /// `stats.allocated`: what the program holds, rounded up to size classes.
     pub allocated: u64,
@@ -215,6 +216,7 @@ pub(crate) struct End<S> {
 
 /// Why a run that went well ended before all its cycles ran.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Early {
     /// Every site was settled.

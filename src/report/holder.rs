@@ -6,6 +6,7 @@ pub use crate::holders::Kind;
 
 /// Who keeps a site's blocks alive.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 pub struct Holder {
     /// What it is.
     pub kind: Kind,
@@ -43,6 +44,7 @@ pub struct Holder {
 
 /// A block on the way.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 pub struct PathBlock {
     /// What it is, as far as the allocation tells: `Arc`, `Vec`, `HashMap` and so on.
     pub what: Option<String>,
@@ -58,6 +60,7 @@ pub struct PathBlock {
 
 /// A static, a thread or a cause, and what would be freed if it were cleared.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 pub struct Root {
     /// What it is.
     pub kind: Kind,
@@ -106,6 +109,23 @@ impl Holder {
             (kind, Some(name)) if !kind.is_lost() => (format!("{} ", kind.words()), name),
             (kind, _) => (kind.words().to_owned(), ""),
         }
+    }
+
+    /// Who it is, in a sentence without an end.
+    #[cfg_attr(not(feature = "formats"), allow(dead_code))]
+    pub(crate) fn sentence(&self) -> String {
+        if self.kind.is_lost() {
+            return self.lost().trim_end_matches(':').to_owned();
+        }
+        let (kind, name) = self.who();
+        let place = match (&self.file, self.line) {
+            (Some(file), Some(line)) => format!(" ({file}:{line})"),
+            (Some(file), None) => format!(" ({file})"),
+            _ => String::new(),
+        };
+        let thread = self.thread.as_ref();
+        let thread = thread.map_or_else(String::new, |t| format!(" in thread `{t}`"));
+        format!("held{} by {kind}{name}{place}{thread}", self.part())
     }
 
     /// Whether a block of the site is itself the cause: nothing is between.
@@ -159,6 +179,7 @@ impl PathBlock {
 
 /// How holders were looked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 pub struct HolderSearch {
     /// Why there are none; `None` if they were found.
     pub failure: Option<String>,

@@ -3,8 +3,6 @@
 //! A format computes nothing: what it shows is in the [`Report`].
 
 use std::fmt;
-use std::fs::File;
-use std::io::BufReader;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -21,13 +19,21 @@ pub use crate::symbols::{Frame, Owner};
 use crate::verdict::Verdict;
 pub use crate::verdict::{Evidence, RisesBy, Rule};
 
+#[cfg(feature = "formats")]
+pub mod compare;
 pub mod explain;
+#[cfg(feature = "formats")]
+pub mod formats;
 mod holder;
+mod json;
+mod paths;
+mod profile;
 pub mod strategies;
 pub mod terminal;
 mod units;
 
 pub use holder::{Holder, HolderSearch, Kind, PathBlock, Root};
+pub use profile::{Bin, Born, Excerpt, Generation, Mapping, Profile, ProfileStack, Sample};
 
 pub(crate) use terminal::printable;
 pub(crate) use units::{bytes, exact, one_line};
@@ -43,6 +49,7 @@ pub(crate) const FILE: &str = "report.json";
 /// Bytes are bytes asked for, without the allocator's rounding, unless a field says otherwise. A
 /// value that is not known is `null`, never 0.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 pub struct Report {
     /// Always [`SCHEMA`].
     pub schema: String,
@@ -95,12 +102,20 @@ pub struct Report {
     pub cost: Cost,
     /// dhat's own count beside the ledger's; `None` unless the heap was dhat.
     pub witness: Option<Witness>,
+    /// What is live at the last boundary, by backtrace and birth cycle.
+    #[serde(default)]
+    pub profile: Profile,
+    /// jemalloc's size classes that hold something, the smallest first. Empty unless the heap was
+    /// jemalloc.
+    #[serde(default)]
+    pub bins: Vec<Bin>,
     /// What a reader should know before believing the rest, each with what to do.
     pub warnings: Vec<String>,
 }
 
 /// The verdict on a run: the worst of its sites'.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum RunVerdict {
     /// No site grows.
@@ -114,6 +129,9 @@ pub enum RunVerdict {
 }
 
 impl RunVerdict {
+    /// All verdicts, the mildest first.
+    pub const ALL: [Self; 4] = [Self::Clean, Self::Undecided, Self::Growing, Self::Leak];
+
     /// The worst of some sites' verdicts.
     pub(crate) fn worst(sites: impl IntoIterator<Item = Verdict>) -> Self {
         match sites.into_iter().max() {
@@ -143,6 +161,7 @@ impl fmt::Display for RunVerdict {
 
 /// Where survivors were allocated: all stacks with one blame frame, in one phase.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 pub struct Site {
     /// What its censuses prove.
     pub verdict: Verdict,
@@ -174,11 +193,19 @@ pub struct Site {
     pub generations: u32,
     /// Live bytes born after the baseline, at each boundary after it.
     pub series: Vec<u64>,
+    /// What became of each birth cycle's survivors, warm-up included. Of the worst sites: of others, and
+    /// where there are too many changes to tell, it is empty.
+    #[serde(default)]
+    pub lives: Vec<Generation>,
+    /// The source around the blame frame, of the worst sites, where it could be read.
+    #[serde(default)]
+    pub source: Option<Excerpt>,
     /// The figures behind the verdict.
     pub evidence: Evidence,
     /// Distinct backtraces that are counted here.
     pub stacks: u32,
-    /// The backtrace that retains the most, innermost frame first, inlined frames included.
+    /// The backtrace that retains the most, innermost frame first, inlined frames included. Of the worst
+    /// sites: of all of them [`Report::profile`] has those that matter.
     pub stack: Vec<Frame>,
     /// That backtrace had more frames than were kept.
     pub stack_cut: bool,
@@ -200,6 +227,7 @@ pub struct Site {
 
 /// A backtrace through the same blame frame.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 pub struct OtherStack {
     /// Live bytes at the last boundary, warm-up included.
     pub retained_bytes: u64,
@@ -209,6 +237,7 @@ pub struct OtherStack {
 
 /// The process at the end of a cycle.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 pub struct Boundary {
     /// The cycle that just ended, from 1.
     pub cycle: u32,
@@ -245,6 +274,7 @@ pub struct Boundary {
 
 /// What adds up: the ledger's live bytes, by where they belong, and what could not be attributed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 pub struct Attribution {
     /// Live bytes at the last boundary, all of them.
     pub live_bytes: u64,
@@ -269,6 +299,7 @@ pub struct Attribution {
 
 /// What the measurement itself cost.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 pub struct Cost {
     /// Seconds inside the hooks, the allocator's own time included: one call in 256 is timed.
     /// `None` if too few were to tell.
@@ -281,6 +312,7 @@ pub struct Cost {
 
 /// dhat's profile compared with the ledger, site by site: what is live at the end of the window.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 pub struct Witness {
     /// Whether every site has the same bytes and blocks in both.
     pub agrees: bool,
@@ -304,32 +336,45 @@ impl Report {
     /// # Errors
     /// If it cannot be read, is not a report, or is of another schema.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let file = File::open(path).map_err(|e| Error::io("read the report", path, e))?;
-        let json: serde_json::Value = serde_json::from_reader(BufReader::new(file))
-            .map_err(|e| Error::malformed(path, Some(e.line() as u64), format!("not JSON: {e}")))?;
-        match json.get("schema").and_then(|s| s.as_str()) {
-            Some(SCHEMA) => {}
-            Some(other) => {
-                let wrong = format!("schema `{}` is not {SCHEMA}", other.escape_debug());
-                return Err(Error::malformed(path, None, wrong)
-                    .hint("run it again with this version of afterdrop"));
-            }
-            None => {
-                return Err(Error::malformed(
-                    path,
-                    None,
-                    "not a report: it has no schema",
-                ));
-            }
+        let report: Self = json::read(path, "report", SCHEMA)?;
+        match report.profile.is_whole(report.sites.len()) {
+            true => Ok(report),
+            false => Err(Error::malformed(
+                path,
+                None,
+                "its profile names sites or frames that are not there",
+            )),
         }
-        serde_json::from_value(json)
-            .map_err(|e| Error::malformed(path, None, format!("not a report of {SCHEMA}: {e}")))
     }
 
-    /// The report as JSON, indented.
+    /// The report as JSON, indented, with plain lists on one line.
     pub fn to_json(&self) -> String {
-        // Every map key is a string and every number finite, so that this cannot fail.
-        serde_json::to_string_pretty(self).unwrap_or_default()
+        json::indented(self)
+    }
+
+    /// The same without the user's home folder in any text: `~` stands for it. Whoever reads a report
+    /// elsewhere has another.
+    pub(crate) fn without_home(self) -> Self {
+        let home = std::env::var("HOME").unwrap_or_default();
+        let home = home.trim_end_matches('/');
+        if home.len() < 2 {
+            return self;
+        }
+        self.with_path(home, "~")
+    }
+
+    /// The same with another path for what is at one, and below it, in every text.
+    pub(crate) fn with_path(&self, from: &str, to: &str) -> Self {
+        self.with_texts(&mut |text| {
+            if text.contains(from) {
+                *text = paths::replaced(text, from, to);
+            }
+        })
+    }
+
+    /// A copy of which all texts are changed, whatever they are of.
+    pub(crate) fn with_texts(&self, change: &mut dyn FnMut(&mut String)) -> Self {
+        json::with_texts(self, change).unwrap_or_else(|| self.clone())
     }
 
     /// Writes it under a temporary name and renames it.
@@ -349,6 +394,11 @@ impl Report {
 }
 
 impl Site {
+    /// The frames that matter of the backtrace that retains the most, innermost first.
+    pub fn frames(&self) -> std::slice::Iter<'_, Frame> {
+        crate::symbols::relevant(&self.stack).iter()
+    }
+
     /// The blame frame as `file:line`, as far as it is known.
     pub fn location(&self) -> String {
         match (&self.file, self.line) {

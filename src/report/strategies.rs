@@ -2,6 +2,7 @@
 //! with the model.
 
 use std::fmt::Write;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +10,7 @@ use super::terminal::Look;
 use super::units::{bytes, exact, rate};
 use super::{Report, RunVerdict, one_line};
 use crate::cycle::Strategy;
+use crate::error::Error;
 use crate::workloads::Facts;
 
 /// The schema of [`Comparison`] that this version writes.
@@ -16,6 +18,7 @@ pub const SCHEMA: &str = "afterdrop-strategies/1";
 
 /// What `strategies.json` holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 pub struct Comparison {
     /// Always [`SCHEMA`].
     pub schema: String,
@@ -37,6 +40,7 @@ pub struct Comparison {
 
 /// One run of the comparison. Bytes are bytes; what a run did not reach is `null`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 pub struct Row {
     /// How cycles handled the model.
     pub strategy: Strategy,
@@ -133,6 +137,15 @@ impl Row {
 }
 
 impl Comparison {
+    /// Reads a `strategies.json`.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is not a comparison of this schema.
+    #[cfg_attr(not(feature = "formats"), allow(dead_code))]
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        super::json::read(path, "comparison of strategies", SCHEMA)
+    }
+
     /// The comparison as JSON, indented.
     pub fn to_json(&self) -> String {
         // Every map key is a string and every number finite, so that this cannot fail.

@@ -262,7 +262,7 @@ impl Page {
         self.frame(&site.function, &site.location(), BOLD);
         for frame in frames_below(site) {
             self.text.push_str(&" ".repeat(LABEL + 2));
-            self.frame(&frame.function, &location(frame), DIM);
+            self.frame(&frame.function, &frame.location(), DIM);
         }
         self.holder(site);
         if site.stacks > 1 {
@@ -522,7 +522,7 @@ fn between(interval: Option<(u64, u64)>) -> String {
 }
 
 /// `1 block`, `2 blocks`.
-fn count(n: u64, what: &str) -> String {
+pub(super) fn count(n: u64, what: &str) -> String {
     let plural = if n == 1 { "" } else { "s" };
     format!("{} {what}{plural}", exact(n))
 }
@@ -548,10 +548,6 @@ fn frames_below(site: &Site) -> Vec<&Frame> {
     let any = || callers.iter().find(|f| f.owner == Owner::Dependency);
     chosen.extend(own.or_else(any));
     chosen
-}
-
-fn location(frame: &Frame) -> String {
-    location_of(frame.file.as_deref(), frame.line)
 }
 
 pub(super) fn location_of(file: Option<&str>, line: Option<u32>) -> String {
@@ -684,6 +680,8 @@ pub(super) mod tests {
             retained_blocks: 83,
             generations: 83,
             series: Vec::new(),
+            lives: Vec::new(),
+            source: None,
             evidence: Evidence {
                 rule: Rule::Horizon,
                 rises_by: RisesBy::Generations,
@@ -787,6 +785,8 @@ pub(super) mod tests {
                 dhat_blocks: 1,
                 differences: Vec::new(),
             }),
+            profile: crate::report::Profile::default(),
+            bins: Vec::new(),
             warnings: vec!["a note".into()],
         }
     }

@@ -79,6 +79,7 @@ pub(crate) fn default_cycles(warmup: u32, horizon: u32) -> u32 {
 ///
 /// The order is that of severity: a run's verdict is the worst of its sites'.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// Born in the warm-up cycles only.
@@ -192,6 +193,7 @@ impl Series {
 
 /// The rule that decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Rule {
     /// Rises went on for longer than the horizon: a leak.
@@ -223,6 +225,7 @@ pub enum Rule {
 
 /// What rises, if anything does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum RisesBy {
     /// A generation that outlives everything that died came to stay.
@@ -236,6 +239,7 @@ pub enum RisesBy {
 
 /// The figures behind a verdict. Cycles are counted from the baseline on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 pub struct Evidence {
     /// The rule that decided.
     pub rule: Rule,

@@ -44,6 +44,7 @@ pub struct Settings {
 
 /// What is known beforehand of a planted case.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 pub struct Truth {
     /// The verdict that its marked line must get.
     pub verdict: Verdict,
@@ -74,6 +75,7 @@ pub struct Truth {
 
 /// Who holds what a planted case leaves behind.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 pub struct HolderTruth {
     /// What it is.
     pub kind: Kind,
@@ -89,6 +91,7 @@ type Make = Box<dyn Fn(&Settings) -> Result<Box<dyn Workload>, Error>>;
 
 /// What is known of a model's file beforehand.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 pub struct Facts {
     /// Bytes of the file.
     pub file_bytes: u64,

@@ -1,0 +1,80 @@
+//! The profile of a report: what is live by backtrace and birth, with frames numbered.
+
+use std::collections::HashMap;
+
+use super::fold::Folding;
+use crate::journal::Journal;
+use crate::report::{Mapping, Profile, ProfileStack};
+use crate::symbols::{self, Frame};
+
+/// The profile of the groups that have become sites, in their order.
+pub(super) fn of(groups: &[usize], folding: &mut Folding, journal: &Journal) -> Profile {
+    let mut profile = Profile::default();
+    let mut numbers: HashMap<Frame, u32> = HashMap::new();
+    let site_of: HashMap<usize, u32> = (0..).zip(groups).map(|(site, &g)| (g, site)).collect();
+    let mut live: Vec<_> = folding.live().into_iter().collect();
+    live.retain(|((group, _), _)| site_of.contains_key(group));
+    live.sort_by_key(|((group, id), _)| (site_of[group], *id));
+    for ((group, id), live) in live {
+        let addresses = journal.sites.get(&id).map_or(&[][..], |s| &s.stack);
+        let (frames, calls) = relevant_calls(folding, addresses);
+        let mut number = |frame: &Frame| {
+            *numbers.entry(frame.clone()).or_insert_with(|| {
+                profile.frames.push(frame.clone());
+                profile.frames.len() as u32 - 1
+            })
+        };
+        profile.stacks.push(ProfileStack {
+            site: site_of[&group],
+            frames: frames.iter().map(&mut number).collect(),
+            calls,
+            live,
+        });
+    }
+    profile.mappings = mappings(&profile, journal);
+    profile
+}
+
+/// The frames that matter at some return addresses, and the addresses that they lie at, each with their
+/// number.
+fn relevant_calls(folding: &mut Folding, addresses: &[u64]) -> (Vec<Frame>, Vec<(u64, u32)>) {
+    let mut stack: Vec<Frame> = Vec::new();
+    let mut call_of: Vec<usize> = Vec::new();
+    for (call, &address) in addresses.iter().enumerate() {
+        stack.extend(folding.frames(&[address]));
+        call_of.resize(stack.len(), call);
+    }
+    let range = symbols::relevant_range(&stack);
+    let mut calls: Vec<(u64, u32)> = Vec::new();
+    let mut last = None;
+    for &call in &call_of[range.clone()] {
+        match calls.last_mut().filter(|_| last == Some(call)) {
+            Some((_, frames)) => *frames += 1,
+            None => calls.push((addresses[call], 1)),
+        }
+        last = Some(call);
+    }
+    (stack[range].to_vec(), calls)
+}
+
+/// The code that backtraces lead into.
+fn mappings(profile: &Profile, journal: &Journal) -> Vec<Mapping> {
+    let mut addresses: Vec<u64> = profile
+        .stacks
+        .iter()
+        .flat_map(|s| s.calls.iter().map(|c| c.0))
+        .collect();
+    addresses.sort_unstable();
+    let is_used = |start, end| {
+        let from = addresses.partition_point(|&a| a < start);
+        addresses.get(from).is_some_and(|&a| a < end)
+    };
+    let code = journal.code.iter().filter(|c| is_used(c.start, c.end));
+    code.map(|c| Mapping {
+        start: c.start,
+        end: c.end,
+        offset: c.offset,
+        path: c.path.clone(),
+    })
+    .collect()
+}

@@ -1,0 +1,463 @@
+//! Two runs side by side: which places are new, fixed or changed, and what memory and time have become.
+//!
+//! Places are matched by their stack: by the fingerprint, which is made of functions and files without
+//! lines, and where that has changed by the blame frame's function and file. So code that moved is the
+//! same place.
+
+use std::fmt::Write;
+
+use anstyle::{AnsiColor, Style};
+use serde::Serialize;
+
+use super::terminal::{LEAST_NAME, Look, printable, shortened};
+use super::units::{bytes, exact};
+use super::{Part, Report, Site};
+use crate::verdict::Verdict;
+
+/// The schema of [`Comparison`]'s JSON.
+pub const SCHEMA: &str = "afterdrop-compare/1";
+
+/// What became of a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Became {
+    /// It grows now, and did not before.
+    New,
+    /// It grew before and grows faster now: their intervals do not meet.
+    Worse,
+    /// It cannot be told now whether it grows, and it did not grow before.
+    Open,
+    /// It grew before and grows slower now.
+    Better,
+    /// It grew before and does not now.
+    Fixed,
+    /// It grows as before.
+    Same,
+}
+
+impl Became {
+    /// All of them, in the order of reports.
+    pub const ALL: [Self; 6] = [
+        Self::New,
+        Self::Worse,
+        Self::Open,
+        Self::Better,
+        Self::Fixed,
+        Self::Same,
+    ];
+
+    /// The word for it in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Worse => "worse",
+            Self::Open => "open",
+            Self::Better => "better",
+            Self::Fixed => "fixed",
+            Self::Same => "as before",
+        }
+    }
+}
+
+/// A place that grows, grew, or may grow, in two runs.
+#[derive(Clone, Debug, Serialize)]
+pub struct Change {
+    /// What became of it.
+    pub became: Became,
+    /// Its function and place, or the part of the process.
+    pub function: String,
+    /// `file:line`; of the later run where it is in both.
+    pub location: String,
+    /// Phase of the allocation; `None` for a part of the process.
+    pub phase: Option<&'static str>,
+    /// Growth per cycle before; `None` if it did not grow. Bytes, or threads or descriptors.
+    pub before: Option<f64>,
+    /// Growth per cycle now.
+    pub after: Option<f64>,
+    /// Why it is known, if it is allowed.
+    pub allowed: Option<String>,
+    /// The place's fingerprint in the later run, else in the earlier.
+    pub fingerprint: Option<String>,
+    /// Growth is counted in bytes.
+    pub in_bytes: bool,
+}
+
+/// A figure of the whole run in both.
+#[derive(Clone, Debug, Serialize)]
+pub struct Figure {
+    /// What it is.
+    pub name: &'static str,
+    /// Its value before; `None` if it is not known.
+    pub before: Option<f64>,
+    /// Its value now.
+    pub after: Option<f64>,
+    /// In what it is counted: `B`, `ms`, or nothing.
+    pub unit: &'static str,
+}
+
+/// Two runs compared.
+#[derive(Clone, Debug, Serialize)]
+pub struct Comparison {
+    /// Always [`SCHEMA`].
+    pub schema: &'static str,
+    /// Workload of the earlier and of the later run.
+    pub workloads: [String; 2],
+    /// Their verdicts.
+    pub verdicts: [&'static str; 2],
+    /// Places that grow, or grew, the worst first.
+    pub changes: Vec<Change>,
+    /// Memory and time.
+    pub figures: Vec<Figure>,
+    /// What a reader should know before believing the rest.
+    pub warnings: Vec<String>,
+}
+
+/// Compares an earlier run with a later one.
+pub fn compare(before: &Report, after: &Report) -> Comparison {
+    let mut changes = Vec::new();
+    let mut left: Vec<&Site> = before.sites.iter().collect();
+    // By the stack first, so that a place with its own match is not taken by another.
+    let mut matched: Vec<Option<&Site>> = vec![None; after.sites.len()];
+    type Rule = fn(&Site, &Site) -> bool;
+    let rules: [Rule; 2] = [
+        |a, b| a.fingerprint == b.fingerprint && a.phase == b.phase && !a.stack.is_empty(),
+        |a, b| a.function == b.function && a.file == b.file && a.phase == b.phase,
+    ];
+    for rule in rules {
+        for (site, matched) in after.sites.iter().zip(&mut matched) {
+            if matched.is_none()
+                && let Some(i) = left.iter().position(|old| rule(old, site))
+            {
+                *matched = Some(left.remove(i));
+            }
+        }
+    }
+    for (site, old) in after.sites.iter().zip(&matched) {
+        changes.extend(of_site(*old, Some(site)));
+    }
+    changes.extend(left.iter().filter_map(|old| of_site(Some(old), None)));
+    for part in &after.process.parts {
+        let old = before.process.parts.iter().find(|p| p.what == part.what);
+        changes.extend(of_part(old, part));
+    }
+    let weight = |c: &Change| c.after.or(c.before).unwrap_or(0.0);
+    changes.sort_by(|a, b| {
+        a.became
+            .cmp(&b.became)
+            .then(weight(b).total_cmp(&weight(a)))
+    });
+    Comparison {
+        schema: SCHEMA,
+        workloads: [before.workload.clone(), after.workload.clone()],
+        verdicts: [before.verdict.name(), after.verdict.name()],
+        changes,
+        figures: figures(before, after),
+        warnings: warnings(before, after),
+    }
+}
+
+/// What a place may be called by, and how fast it grows.
+struct Growth {
+    rate: f64,
+    interval: (f64, f64),
+}
+
+fn growth(site: &Site) -> Option<Growth> {
+    let rate = site.bytes_per_cycle.filter(|_| site.verdict.is_growth())?;
+    Some(Growth {
+        rate,
+        interval: site.bytes_per_cycle_interval.unwrap_or((rate, rate)),
+    })
+}
+
+fn became(
+    before: Option<&Growth>,
+    after: Option<&Growth>,
+    was: Option<Verdict>,
+    is: Option<Verdict>,
+) -> Option<Became> {
+    match (before, after) {
+        (None, None) => {
+            let open = |v: Option<Verdict>| v == Some(Verdict::Undecided);
+            (open(is) && !open(was)).then_some(Became::Open)
+        }
+        (None, Some(_)) => Some(Became::New),
+        // What cannot be told is not fixed.
+        (Some(_), None) if is == Some(Verdict::Undecided) => Some(Became::Open),
+        (Some(_), None) => Some(Became::Fixed),
+        (Some(b), Some(a)) if a.interval.0 > b.interval.1 => Some(Became::Worse),
+        (Some(b), Some(a)) if a.interval.1 < b.interval.0 => Some(Became::Better),
+        (Some(_), Some(_)) => Some(Became::Same),
+    }
+}
+
+fn of_site(before: Option<&Site>, after: Option<&Site>) -> Option<Change> {
+    let (old, new) = (before.and_then(growth), after.and_then(growth));
+    let became = became(
+        old.as_ref(),
+        new.as_ref(),
+        before.map(|s| s.verdict),
+        after.map(|s| s.verdict),
+    )?;
+    let site = after.or(before)?;
+    Some(Change {
+        became,
+        function: site.function.clone(),
+        location: site.location(),
+        phase: Some(site.phase.name()),
+        before: old.map(|g| g.rate),
+        after: new.map(|g| g.rate),
+        allowed: site.allowed.clone(),
+        fingerprint: Some(site.fingerprint.clone()),
+        in_bytes: true,
+    })
+}
+
+fn of_part(before: Option<&Part>, after: &Part) -> Option<Change> {
+    let growth = |part: &Part| {
+        let rate = part.per_cycle.filter(|_| part.verdict.is_growth())?;
+        // What the kernel counts is not exact to the byte: a tenth is no change.
+        Some(Growth {
+            rate,
+            interval: (rate * 0.9, rate * 1.1),
+        })
+    };
+    let (old, new) = (before.and_then(growth), growth(after));
+    let is = Some(after.verdict).filter(|v| *v != Verdict::Undecided);
+    let became = became(old.as_ref(), new.as_ref(), before.map(|p| p.verdict), is)?;
+    Some(Change {
+        became,
+        function: after.what.name().into(),
+        location: String::new(),
+        phase: None,
+        before: old.map(|g| g.rate),
+        after: new.map(|g| g.rate),
+        allowed: None,
+        fingerprint: None,
+        in_bytes: !matches!(after.what.key(), "threads" | "file-descriptors"),
+    })
+}
+
+fn figures(before: &Report, after: &Report) -> Vec<Figure> {
+    type Of = fn(&Report) -> Option<f64>;
+    fn median(report: &Report, value: fn(&super::Boundary) -> f64) -> Option<f64> {
+        let after = report.boundaries.iter().filter(|b| b.cycle > report.warmup);
+        let mut values: Vec<f64> = after.map(value).collect();
+        values.sort_by(f64::total_cmp);
+        values.get(values.len() / 2).copied()
+    }
+    let rows: [(&'static str, &'static str, Of); 8] = [
+        ("growth per cycle", "B", |r| r.bytes_per_cycle),
+        ("live at the end", "B", |r| {
+            r.boundaries.last().map(|b| b.live_bytes as f64)
+        }),
+        ("peak live", "B", |r| {
+            r.boundaries
+                .iter()
+                .map(|b| b.peak_bytes)
+                .max()
+                .map(|b| b as f64)
+        }),
+        ("resident at the end", "B", |r| {
+            r.boundaries.last()?.resident_bytes.map(|b| b as f64)
+        }),
+        ("peak resident", "B", |r| {
+            let peaks = r.boundaries.iter().filter_map(|b| b.peak_resident_bytes);
+            peaks.max().map(|b| b as f64)
+        }),
+        ("allocated per cycle", "B", |r| {
+            median(r, |b| b.allocated_bytes as f64)
+        }),
+        ("blocks per cycle", "", |r| {
+            median(r, |b| b.allocations as f64)
+        }),
+        ("time per cycle", "ms", |r| median(r, |b| b.seconds * 1e3)),
+    ];
+    rows.map(|(name, unit, of)| Figure {
+        name,
+        before: of(before),
+        after: of(after),
+        unit,
+    })
+    .into()
+}
+
+fn warnings(before: &Report, after: &Report) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if before.workload != after.workload {
+        warnings.push(format!(
+            "the workloads are not the same: {} and {}",
+            before.workload, after.workload
+        ));
+    }
+    let settings = |r: &Report| {
+        let mut settings = vec![
+            format!("heap={}", r.heap),
+            format!("strategy={}", r.strategy),
+        ];
+        settings.extend(r.options.iter().cloned());
+        settings
+    };
+    let (old, new) = (settings(before), settings(after));
+    if old != new {
+        warnings.push(format!(
+            "the settings are not the same: {} and {}",
+            old.join(" "),
+            new.join(" ")
+        ));
+    }
+    for (report, which) in [(before, "earlier"), (after, "later")] {
+        if !report.ended.is_complete() {
+            warnings.push(format!(
+                "the {which} run {}",
+                super::one_line(&report.ended.to_string())
+            ));
+        } else if report.verdict == super::RunVerdict::Undecided {
+            warnings.push(format!("the {which} run is undecided: {}", report.summary));
+        }
+        if report.sampling.is_some() {
+            warnings.push(format!("of the {which} run not every block was recorded"));
+        }
+    }
+    warnings
+}
+
+impl Change {
+    fn is_counted(&self) -> bool {
+        self.allowed.is_none()
+    }
+
+    /// The growth before and now, in words.
+    pub(super) fn rates(&self) -> String {
+        let shown = |rate: f64| match self.in_bytes {
+            true => bytes(rate),
+            false => format!("{rate:.2}"),
+        };
+        match (self.before, self.after) {
+            (Some(b), Some(a)) if self.became != Became::Same => {
+                format!("{} -> {}/cycle", shown(b), shown(a))
+            }
+            (Some(rate), None) if self.became == Became::Fixed => format!("{} -> 0", shown(rate)),
+            (_, Some(rate)) | (Some(rate), None) => format!("{}/cycle", shown(rate)),
+            (None, None) => String::new(),
+        }
+    }
+}
+
+impl Figure {
+    fn shown(&self, value: Option<f64>) -> String {
+        match (value, self.unit) {
+            (None, _) => "?".into(),
+            (Some(v), "B") => bytes(v),
+            (Some(v), "ms") => format!("{v:.2} ms"),
+            (Some(v), _) => exact(v as u64),
+        }
+    }
+
+    /// The two values and how they differ, in words.
+    pub(super) fn words(&self) -> [String; 3] {
+        let change = match (self.before, self.after) {
+            (Some(b), Some(a)) if a == b => "=".to_owned(),
+            (Some(b), Some(a)) if b > 0.0 => format!("{:+.1} %", 100.0 * (a / b - 1.0)),
+            _ => String::new(),
+        };
+        [self.shown(self.before), self.shown(self.after), change]
+    }
+}
+
+impl Comparison {
+    /// New places, and such as cannot be told, that nobody has allowed.
+    pub fn count(&self, became: Became) -> usize {
+        let counted = self.changes.iter().filter(|c| c.is_counted());
+        counted.filter(|c| c.became == became).count()
+    }
+
+    /// What became of how many places.
+    pub fn summary(&self) -> String {
+        let counts: Vec<String> = Became::ALL
+            .into_iter()
+            .map(|b| (self.count(b), b))
+            .filter(|&(n, b)| n > 0 || matches!(b, Became::New | Became::Fixed))
+            .map(|(n, b)| format!("{n} {}", b.name()))
+            .collect();
+        counts.join(", ")
+    }
+
+    /// As indented JSON.
+    pub fn to_json(&self) -> String {
+        super::json::indented(self)
+    }
+}
+
+/// Text with styles, where they may be used.
+struct Text {
+    out: String,
+    color: bool,
+}
+
+impl Text {
+    fn say(&mut self, part: &str, style: Style) {
+        let part = printable(part);
+        // Writing to a string cannot fail.
+        let _ = match self.color {
+            true => write!(self.out, "{style}{part}{style:#}"),
+            false => write!(self.out, "{part}"),
+        };
+    }
+
+    fn line(&mut self, part: &str, style: Style) {
+        self.say(part.trim_end(), style);
+        self.out.push('\n');
+    }
+}
+
+/// Draws it as text.
+pub fn render(comparison: &Comparison, look: Look) -> String {
+    let mut text = Text {
+        out: String::new(),
+        color: look.color,
+    };
+    let plain = Style::new();
+    let [before, after] = &comparison.verdicts;
+    let summary = comparison.summary();
+    let head = format!(
+        "{}: {before} -> {after}; {summary}",
+        comparison.workloads[1]
+    );
+    text.line(&head, plain.bold());
+    text.out.push('\n');
+    for change in &comparison.changes {
+        let style = |color: AnsiColor| plain.fg_color(Some(color.into()));
+        let (word, style) = match (&change.allowed, change.became) {
+            (Some(_), _) => ("allowed", plain),
+            (None, b @ (Became::New | Became::Worse)) => (b.name(), style(AnsiColor::Red)),
+            (None, b @ Became::Open) => (b.name(), style(AnsiColor::Yellow)),
+            (None, b @ (Became::Better | Became::Fixed)) => (b.name(), style(AnsiColor::Green)),
+            (None, b @ Became::Same) => (b.name(), plain),
+        };
+        text.say(&format!("  {word:<10}"), style);
+        let phase = change.phase.unwrap_or_default();
+        let front = format!("{:<24}  {phase:<7}  ", change.rates());
+        let room = look.width.saturating_sub(12 + front.chars().count() + 2);
+        let place = shortened(&change.location, room.saturating_sub(LEAST_NAME));
+        let room = room.saturating_sub(place.chars().count());
+        let function = shortened(&change.function, room);
+        text.line(&format!("{front}{function}  {place}"), plain);
+    }
+    if !comparison.changes.is_empty() {
+        text.out.push('\n');
+    }
+    let row = |name: &str, [before, after, change]: [&str; 3]| {
+        format!("  {name:<20}  {before:>10}  {after:>10}  {change:>9}")
+    };
+    text.line(&row("", ["before", "after", "change"]), plain.dimmed());
+    for figure in &comparison.figures {
+        let words = figure.words();
+        let words = words.each_ref().map(String::as_str);
+        text.line(&row(figure.name, words), plain);
+    }
+    for warning in &comparison.warnings {
+        text.line(&format!("  note: {warning}"), plain);
+    }
+    text.out
+}

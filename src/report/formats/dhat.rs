@@ -1,0 +1,63 @@
+//! DHAT's file, version 2 (valgrind's `dhat/dh_main.c`, "Output format"), for `dh_view.html`.
+//!
+//! What the ledger has is what is retained at the end, not a whole life: so blocks have no lifetimes here
+//! (`bklt` is false), and the viewer says "Retained".
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde_json::json;
+
+use super::NOT_ATTRIBUTED;
+use crate::report::Report;
+use crate::symbols::Frame;
+
+pub(super) fn render(report: &Report) -> Vec<u8> {
+    let mut table: Vec<String> = vec!["[root]".into()];
+    let mut numbers: HashMap<String, usize> = HashMap::new();
+    let mut number = |name: String| {
+        *numbers.entry(name).or_insert_with_key(|name| {
+            table.push(name.clone());
+            table.len() - 1
+        })
+    };
+    // The viewer refuses a backtrace that comes twice, such as one of two phases.
+    let mut sums: BTreeMap<Vec<usize>, (u64, u64)> = BTreeMap::new();
+    for sample in report.samples() {
+        let mut frames: Vec<usize> = sample.frames().map(|f| number(name(f))).collect();
+        if frames.is_empty() {
+            frames.push(number(NOT_ATTRIBUTED.into()));
+        }
+        let (bytes, blocks) = sums.entry(frames).or_default();
+        *bytes += sample.bytes();
+        *blocks += sample.blocks();
+    }
+    let points: Vec<_> = sums
+        .into_iter()
+        .map(|(frames, (bytes, blocks))| json!({ "tb": bytes, "tbk": blocks, "fs": frames }))
+        .collect();
+    let cycles = report.cycles_run().max(1);
+    let file = json!({
+        "dhatFileVersion": 2,
+        "mode": "afterdrop",
+        "verb": "Retained",
+        "bklt": false,
+        "bkacc": false,
+        // Its time is counted in cycles.
+        "tu": "cycles",
+        "Mtu": "Mcycle",
+        "cmd": format!("afterdrop run {} ({})", report.workload, report.options.join(" ")),
+        "pid": 0,
+        "te": cycles,
+        "pps": points,
+        "ftbl": table,
+    });
+    serde_json::to_vec(&file).unwrap_or_default()
+}
+
+/// As dhat has it: `address: function (file:line)`.
+fn name(frame: &Frame) -> String {
+    match frame.location() {
+        place if place.is_empty() => format!("0x0: {}", frame.function),
+        place => format!("0x0: {} ({place})", frame.function),
+    }
+}

@@ -1,0 +1,377 @@
+//! Charts as SVG, drawn without script: each has a text that says the same.
+
+use maud::{Markup, html};
+
+use super::{class, exact_bytes};
+use crate::report::{Bin, Boundary, Generation, Report, bytes};
+use crate::verdict::Verdict;
+
+/// Columns and rows of a chart's own coordinates.
+const WIDTH: f64 = 720.0;
+const HEIGHT: f64 = 220.0;
+/// Room for the numbers at the sides, and beneath.
+const LEFT: f64 = 64.0;
+const BELOW: f64 = 24.0;
+
+/// A coordinate with as many digits as a screen shows.
+fn short(number: f64) -> String {
+    let text = format!("{number:.1}");
+    text.strip_suffix(".0").map(str::to_owned).unwrap_or(text)
+}
+
+/// Live bytes at each boundary by the verdict on their site, with resident memory over it.
+pub(super) fn life(report: &Report) -> Markup {
+    let boundaries = &report.boundaries;
+    let resident: Option<Vec<u64>> = boundaries.iter().map(|b| b.resident_bytes).collect();
+    let live: Vec<u64> = boundaries.iter().map(|b| b.live_bytes).collect();
+    let highest = |of: &[u64]| of.iter().copied().max().unwrap_or(0);
+    let (high_live, high_resident) = (highest(&live), resident.as_deref().map_or(0, highest));
+    // Where resident memory dwarfs what is live, it has a scale of its own at the right.
+    let apart = high_resident > 3 * high_live;
+    let scale = Scale::new(
+        boundaries,
+        if apart {
+            high_live
+        } else {
+            high_live.max(high_resident)
+        },
+    );
+    let of_resident = Scale::new(
+        boundaries,
+        if apart {
+            high_resident
+        } else {
+            high_live.max(high_resident)
+        },
+    );
+    let mut floor = vec![0_u64; boundaries.len()];
+    let bands: Vec<(&str, String)> = layers(report)
+        .into_iter()
+        .map(|(name, values)| {
+            let top: Vec<u64> = floor.iter().zip(&values).map(|(a, b)| a + b).collect();
+            let band = scale.band(&floor, &top);
+            floor = top;
+            (name, band)
+        })
+        .collect();
+    let ends = |of: &[u64]| {
+        let (first, last) = (of.first().copied(), of.last().copied());
+        let shown = |n: Option<u64>| bytes(n.unwrap_or(0) as f64);
+        format!(
+            "{} at the first boundary, {} at the last",
+            shown(first),
+            shown(last)
+        )
+    };
+    let resident_text = resident
+        .as_ref()
+        .map_or_else(String::new, |r| format!("; resident memory {}", ends(r)));
+    let text = format!("Live bytes {}{resident_text}.", ends(&live));
+    html! {
+        figure {
+            div.scroll tabindex="0" role="region" aria-label="Chart of memory over the run" {
+            svg.chart role="img" aria-label=(text) viewBox=(scale.view()) {
+                (scale.axes(false))
+                @if apart { (of_resident.axes(true)) }
+                @for (name, band) in &bands { path class={ "band " (name) } d=(band) {} }
+                @if let Some(resident) = &resident { path.resident d=(of_resident.line(resident)) {} }
+                @if report.warmup > 0 && scale.count > 1 {
+                    line.mark x1=(short(scale.x(report.warmup as usize - 1))) y1="0"
+                        x2=(short(scale.x(report.warmup as usize - 1))) y2=(HEIGHT) {}
+                }
+                (scale.probes(boundaries))
+            } }
+            figcaption {
+                (text) " "
+                span.legend {
+                    @for (name, _) in &bands {
+                        span {
+                            i class={ "key " (name) } {} " "
+                            @if *name == "before" { "live before" } @else { (name) }
+                        } " "
+                    }
+                    @if resident.is_some() { span {
+                        i class="key resident" {} " resident"
+                        @if apart { ", by the scale at the right" }
+                    } " " }
+                    @if report.warmup > 0 { span { i class="key mark" {} " end of the warm-up" } }
+                }
+            }
+        }
+    }
+}
+
+/// Live bytes at each boundary by verdict, from the bottom: what was there at the baseline, then the
+/// harmless, then what grows.
+fn layers(report: &Report) -> Vec<(&'static str, Vec<u64>)> {
+    let count = report.boundaries.len();
+    let skipped = count.saturating_sub(
+        report
+            .sites
+            .iter()
+            .map(|s| s.series.len())
+            .max()
+            .unwrap_or(0),
+    );
+    let mut by_verdict: Vec<(&'static str, Vec<u64>)> = Vec::new();
+    let mut all = vec![0_u64; count];
+    for verdict in Verdict::ALL {
+        let mut sum = vec![0_u64; count];
+        for site in report.sites.iter().filter(|s| s.verdict == verdict) {
+            for (sum, &bytes) in sum[skipped..].iter_mut().zip(&site.series) {
+                *sum += bytes;
+            }
+        }
+        if sum.iter().any(|&b| b > 0) {
+            all.iter_mut().zip(&sum).for_each(|(all, b)| *all += b);
+            by_verdict.push((class(verdict), sum));
+        }
+    }
+    let live = report.boundaries.iter().map(|b| b.live_bytes);
+    let before = live
+        .zip(&all)
+        .map(|(live, at_sites)| live.saturating_sub(*at_sites));
+    let mut layers = vec![("before", before.collect())];
+    layers.extend(by_verdict);
+    layers
+}
+
+/// How values become coordinates.
+struct Scale {
+    count: usize,
+    most: f64,
+}
+
+impl Scale {
+    fn new(boundaries: &[Boundary], most: u64) -> Self {
+        Self {
+            count: boundaries.len(),
+            most: (most as f64 * 1.05).max(1.0),
+        }
+    }
+
+    fn view(&self) -> String {
+        format!(
+            "{} -8 {} {}",
+            -LEFT,
+            LEFT + WIDTH + LEFT,
+            HEIGHT + BELOW + 8.0
+        )
+    }
+
+    fn x(&self, index: usize) -> f64 {
+        index as f64 * WIDTH / (self.count.max(2) - 1) as f64
+    }
+
+    fn y(&self, value: u64) -> f64 {
+        HEIGHT - value as f64 / self.most * HEIGHT
+    }
+
+    fn points<'a>(&'a self, values: &'a [u64]) -> impl DoubleEndedIterator<Item = String> + 'a {
+        let points = values.iter().enumerate();
+        points.map(|(i, &v)| format!("{} {}", short(self.x(i)), short(self.y(v))))
+    }
+
+    fn line(&self, values: &[u64]) -> String {
+        let points: Vec<String> = self.points(values).collect();
+        format!("M{}", points.join("L"))
+    }
+
+    fn band(&self, floor: &[u64], top: &[u64]) -> String {
+        let points: Vec<String> = self.points(top).chain(self.points(floor).rev()).collect();
+        format!("M{}Z", points.join("L"))
+    }
+
+    /// Lines and numbers; at the right, numbers alone.
+    fn axes(&self, right: bool) -> Markup {
+        const TICKS: u32 = 4;
+        let value = |i: u32| self.most / 1.05 * f64::from(i) / f64::from(TICKS);
+        html! {
+            @for i in 0..=TICKS {
+                @let y = short(self.y(value(i) as u64));
+                @if right {
+                    text x=(WIDTH + 6.0) y=(y) dominant-baseline="middle" { (bytes(value(i))) }
+                } @else {
+                    line.grid x1="0" y1=(y) x2=(WIDTH) y2=(y) {}
+                    text x="-6" y=(y) text-anchor="end" dominant-baseline="middle" { (bytes(value(i))) }
+                }
+            }
+            @if self.count > 0 && !right {
+                text x="0" y=(HEIGHT + 18.0) { "cycle 1" }
+                text x=(WIDTH) y=(HEIGHT + 18.0) text-anchor="end" { (self.count) }
+            }
+        }
+    }
+
+    /// An invisible bar at each boundary that tells its numbers.
+    fn probes(&self, boundaries: &[Boundary]) -> Markup {
+        let wide = WIDTH / (self.count.max(2) - 1) as f64;
+        html! {
+            @for (i, b) in boundaries.iter().enumerate() {
+                rect.probe x=(short(self.x(i) - wide / 2.0)) y="0" width=(short(wide)) height=(HEIGHT) {
+                    title {
+                        "cycle " (b.cycle) ": " (exact_bytes(b.live_bytes)) " live in "
+                        (crate::report::exact(b.live_blocks)) " blocks"
+                        @if let Some(resident) = b.resident_bytes {
+                            ", " (bytes(resident as f64)) " resident"
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The generations of a site: a row for each birth cycle, a column for each boundary. What leaks is a
+/// triangle, a cache a band, and churn a diagonal.
+pub(super) fn generations(lives: &[Generation], cycles: u32) -> Markup {
+    let changes = || lives.iter().flat_map(|g| &g.live);
+    let most = changes().map(|&(_, b)| b).max().unwrap_or(0).max(1);
+    let first = lives.first().map_or(1, |g| g.cycle);
+    let last = lives.last().map_or(1, |g| g.cycle);
+    let rows = f64::from(last - first + 1);
+    let columns = f64::from(cycles.max(1));
+    let (wide, high) = (360.0 / columns, (200.0 / rows).clamp(1.0, 14.0));
+    let alive = lives
+        .iter()
+        .filter(|g| g.live.last().is_some_and(|l| l.1 > 0));
+    let text = format!(
+        "{} generations, born in the cycles {first} to {last}; {} of them are alive at the end.",
+        lives.len(),
+        alive.count()
+    );
+    html! {
+        figure.generations {
+            svg role="img" aria-label=(text)
+                viewBox={ "0 0 " (short(columns * wide)) " " (short(rows * high)) }
+                style={ "max-height:" (short((rows * high).clamp(24.0, 220.0))) "px" }
+                preserveAspectRatio="none" {
+                @for generation in lives {
+                    @for (i, &(from, bytes)) in generation.live.iter().enumerate() {
+                        @let until = generation.live.get(i + 1).map_or(cycles + 1, |next| next.0);
+                        @if bytes > 0 {
+                            rect.cell
+                                x=(short(f64::from(from - 1) * wide))
+                                y=(short(f64::from(generation.cycle - first) * high))
+                                width=(short(f64::from(until - from) * wide))
+                                height=(short(high))
+                                fill-opacity=(opacity(bytes, most)) {
+                                title {
+                                    "born in cycle " (generation.cycle) ": " (exact_bytes(bytes))
+                                    " at the boundaries " (from) " to " (until - 1)
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+            figcaption {
+                (text) " Down: the cycle of birth. Across: the boundaries, 1 to " (cycles) "."
+            }
+        }
+    }
+}
+
+/// The darker, the more; what is little is still seen.
+fn opacity(bytes: u64, most: u64) -> String {
+    format!("{:.2}", 0.25 + 0.75 * (bytes as f64 / most as f64).sqrt())
+}
+
+/// A bar of parts, the largest first, with a list of them.
+pub(super) fn stacked(title: &str, parts: &[(&str, u64)]) -> Markup {
+    let mut parts: Vec<(usize, &str, u64)> = parts
+        .iter()
+        .enumerate()
+        .filter(|(_, p)| p.1 > 0)
+        .map(|(i, p)| (i, p.0, p.1))
+        .collect();
+    parts.sort_by_key(|p| std::cmp::Reverse(p.2));
+    let sum = parts.iter().map(|p| p.2).sum::<u64>().max(1) as f64;
+    let mut x = 0.0;
+    let placed: Vec<(usize, &str, u64, f64, f64)> = parts
+        .into_iter()
+        .map(|(i, name, n)| {
+            let wide = n as f64 / sum * WIDTH;
+            let at = x;
+            x += wide;
+            (i, name, n, at, wide)
+        })
+        .collect();
+    html! {
+        figure {
+            svg.bar role="img" aria-label=(title) viewBox={ "0 0 " (WIDTH) " 28" }
+                preserveAspectRatio="none" {
+                @for &(i, name, n, x, wide) in &placed {
+                    rect class={ "part p" (i) } x=(short(x)) y="0" width=(short(wide)) height="28" {
+                        title { (name) ": " (exact_bytes(n)) }
+                    }
+                }
+            }
+            ul.parts {
+                @for &(i, name, n, ..) in &placed {
+                    li { i class={ "key p" (i) } {} " " (bytes(n as f64)) " " (name) }
+                }
+            }
+        }
+    }
+}
+
+/// jemalloc's size classes: what is in use of the slots that its slabs have.
+pub(super) fn bins(bins: &[Bin]) -> Markup {
+    let capacity = |b: &Bin| b.slabs.1 * b.slots_per_slab * b.size;
+    let most = bins.iter().map(capacity).max().unwrap_or(0).max(1);
+    let share = |bytes: u64| format!("{:.2}%", 100.0 * bytes as f64 / most as f64);
+    html! {
+        table.bins {
+            thead {
+                tr {
+                    th scope="col" { "size" } th scope="col" { "in use / allocated" }
+                    th scope="col" { "used" } th scope="col" { "since the baseline" }
+                    th.wide scope="col" { "slabs, and what is used of them" }
+                }
+            }
+            tbody {
+                @for b in bins {
+                    @let used = b.slots_in_use.1 * b.size;
+                    @let more = b.slots_in_use.1 as i64 - b.slots_in_use.0 as i64;
+                    tr {
+                        td { (exact_bytes(b.size)) }
+                        td { (bytes(used as f64)) " / " (bytes(capacity(b) as f64)) }
+                        td { (format!("{:.0} %", 100.0 * used as f64 / capacity(b).max(1) as f64)) }
+                        td { (format!("{more:+}")) " slots" }
+                        td.wide {
+                            span.slabs style={ "width:" (share(capacity(b))) } {
+                                span.used style={
+                                    "width:" (format!("{:.2}%", 100.0 * used as f64
+                                        / capacity(b).max(1) as f64))
+                                } {}
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Bars beside each other, one for each name; `None` is drawn as nothing.
+pub(super) fn bars(rows: &[(String, Option<f64>, String)]) -> Markup {
+    let most = rows
+        .iter()
+        .filter_map(|r| r.1)
+        .fold(0.0, f64::max)
+        .max(1e-9);
+    html! {
+        @for (name, value, text) in rows {
+            tr {
+                th scope="row" { (name) }
+                td { (text) }
+                td.wide {
+                    @if let Some(value) = value {
+                        span.slabs.used style={ "width:" (format!("{:.2}%", 100.0 * value / most)) } {}
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! pprof's profile: `proto/profile.proto` of github.com/google/pprof, gzip-compressed.
+
+use std::collections::HashMap;
+use std::io::Write;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use prost::Message;
+
+use super::NOT_ATTRIBUTED;
+use crate::report::Report;
+use crate::symbols::Frame;
+
+#[derive(Clone, PartialEq, Message)]
+struct Profile {
+    #[prost(message, repeated, tag = "1")]
+    sample_type: Vec<ValueType>,
+    #[prost(message, repeated, tag = "2")]
+    sample: Vec<Sample>,
+    #[prost(message, repeated, tag = "3")]
+    mapping: Vec<Mapping>,
+    #[prost(message, repeated, tag = "4")]
+    location: Vec<Location>,
+    #[prost(message, repeated, tag = "5")]
+    function: Vec<Function>,
+    #[prost(string, repeated, tag = "6")]
+    string_table: Vec<String>,
+    #[prost(message, optional, tag = "11")]
+    period_type: Option<ValueType>,
+    #[prost(int64, tag = "12")]
+    period: i64,
+    #[prost(int64, repeated, tag = "13")]
+    comment: Vec<i64>,
+    #[prost(int64, tag = "14")]
+    default_sample_type: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ValueType {
+    #[prost(int64, tag = "1")]
+    r#type: i64,
+    #[prost(int64, tag = "2")]
+    unit: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Sample {
+    #[prost(uint64, repeated, tag = "1")]
+    location_id: Vec<u64>,
+    #[prost(int64, repeated, tag = "2")]
+    value: Vec<i64>,
+    #[prost(message, repeated, tag = "3")]
+    label: Vec<Label>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Label {
+    #[prost(int64, tag = "1")]
+    key: i64,
+    #[prost(int64, tag = "2")]
+    str: i64,
+    #[prost(int64, tag = "3")]
+    num: i64,
+    #[prost(int64, tag = "4")]
+    num_unit: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Mapping {
+    #[prost(uint64, tag = "1")]
+    id: u64,
+    #[prost(uint64, tag = "2")]
+    memory_start: u64,
+    #[prost(uint64, tag = "3")]
+    memory_limit: u64,
+    #[prost(uint64, tag = "4")]
+    file_offset: u64,
+    #[prost(int64, tag = "5")]
+    filename: i64,
+    #[prost(bool, tag = "7")]
+    has_functions: bool,
+    #[prost(bool, tag = "8")]
+    has_filenames: bool,
+    #[prost(bool, tag = "9")]
+    has_line_numbers: bool,
+    #[prost(bool, tag = "10")]
+    has_inline_frames: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Location {
+    #[prost(uint64, tag = "1")]
+    id: u64,
+    #[prost(uint64, tag = "2")]
+    mapping_id: u64,
+    #[prost(message, repeated, tag = "4")]
+    line: Vec<Line>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Line {
+    #[prost(uint64, tag = "1")]
+    function_id: u64,
+    #[prost(int64, tag = "2")]
+    line: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Function {
+    #[prost(uint64, tag = "1")]
+    id: u64,
+    #[prost(int64, tag = "2")]
+    name: i64,
+    #[prost(int64, tag = "3")]
+    system_name: i64,
+    #[prost(int64, tag = "4")]
+    filename: i64,
+}
+
+/// The one mapping that all locations are given: they are looked up already.
+const PROGRAM: u64 = 1;
+
+/// The report, with a sample for each backtrace and birth cycle.
+pub(super) fn render(report: &Report) -> Result<Vec<u8>, String> {
+    let mut made = Maker::default();
+    // The format wants the empty string first.
+    made.text("");
+    let of_type = |made: &mut Maker, name: &str, unit: &str| ValueType {
+        r#type: made.text(name),
+        unit: made.text(unit),
+    };
+    let sample_type = vec![
+        of_type(&mut made, "inuse_objects", "count"),
+        of_type(&mut made, "inuse_space", "bytes"),
+    ];
+    let period_type = Some(of_type(&mut made, "space", "bytes"));
+    let program = report.profile.mappings.first();
+    let mapping = Mapping {
+        id: PROGRAM,
+        memory_start: program.map_or(0, |m| m.start),
+        memory_limit: program.map_or(0, |m| m.end),
+        file_offset: program.map_or(0, |m| m.offset),
+        filename: made.text(program.map_or("afterdrop", |m| &m.path)),
+        has_functions: true,
+        has_filenames: true,
+        has_line_numbers: true,
+        has_inline_frames: true,
+    };
+    let mut samples = Vec::new();
+    for sample in report.samples() {
+        let mut location_id: Vec<u64> = sample.frames().map(|f| made.location(f)).collect();
+        if location_id.is_empty() {
+            location_id.push(made.location_of(NOT_ATTRIBUTED, None, None));
+        }
+        for born in &sample.stack.live {
+            let word = |made: &mut Maker, key: &str, value: &str| Label {
+                key: made.text(key),
+                str: made.text(value),
+                ..Label::default()
+            };
+            let label = vec![
+                Label {
+                    key: made.text("generation"),
+                    num: i64::from(born.cycle),
+                    num_unit: made.text("cycle"),
+                    ..Label::default()
+                },
+                word(&mut made, "phase", sample.site.phase.name()),
+                word(&mut made, "verdict", sample.site.verdict.name()),
+            ];
+            samples.push(Sample {
+                location_id: location_id.clone(),
+                value: vec![born.blocks as i64, born.bytes as i64],
+                label,
+            });
+        }
+    }
+    let profile = Profile {
+        sample_type,
+        sample: samples,
+        mapping: vec![mapping],
+        period_type,
+        period: report.sampling.map_or(1, |s| s.every_bytes as i64),
+        comment: vec![made.text(&format!("{}: {}", report.workload, report.summary))],
+        default_sample_type: made.text("inuse_space"),
+        location: made.locations,
+        function: made.functions,
+        string_table: made.texts,
+    };
+    let mut zipped = GzEncoder::new(Vec::new(), Compression::default());
+    zipped
+        .write_all(&profile.encode_to_vec())
+        .and_then(|()| zipped.finish())
+        .map_err(|e| e.to_string())
+}
+
+/// What is numbered.
+#[derive(Default)]
+struct Maker {
+    texts: Vec<String>,
+    text_numbers: HashMap<String, i64>,
+    functions: Vec<Function>,
+    function_numbers: HashMap<(i64, i64), u64>,
+    locations: Vec<Location>,
+    location_numbers: HashMap<(u64, i64), u64>,
+}
+
+impl Maker {
+    fn text(&mut self, text: &str) -> i64 {
+        if let Some(&number) = self.text_numbers.get(text) {
+            return number;
+        }
+        let number = self.texts.len() as i64;
+        self.texts.push(text.into());
+        self.text_numbers.insert(text.into(), number);
+        number
+    }
+
+    fn location(&mut self, frame: &Frame) -> u64 {
+        self.location_of(&frame.function, frame.file.as_deref(), frame.line)
+    }
+
+    fn location_of(&mut self, function: &str, file: Option<&str>, line: Option<u32>) -> u64 {
+        let name = self.text(function);
+        let filename = self.text(file.unwrap_or_default());
+        // Numbers begin at 1: 0 is none.
+        let next = self.functions.len() as u64 + 1;
+        let function_id = *self
+            .function_numbers
+            .entry((name, filename))
+            .or_insert(next);
+        if function_id == next {
+            self.functions.push(Function {
+                id: next,
+                name,
+                system_name: name,
+                filename,
+            });
+        }
+        let line = i64::from(line.unwrap_or(0));
+        let next = self.locations.len() as u64 + 1;
+        let id = *self
+            .location_numbers
+            .entry((function_id, line))
+            .or_insert(next);
+        if id == next {
+            self.locations.push(Location {
+                id,
+                mapping_id: PROGRAM,
+                line: vec![Line { function_id, line }],
+            });
+        }
+        id
+    }
+}

@@ -1,0 +1,15 @@
+//! The published JSON Schema of `report.json`, made from the types.
+
+use crate::report::{Report, SCHEMA};
+
+/// JSON Schema (2020-12) of a report.
+pub fn schema() -> String {
+    let mut schema = schemars::schema_for!(Report);
+    schema.insert(
+        "title".into(),
+        format!("A report of afterdrop, {SCHEMA}").into(),
+    );
+    let mut text = serde_json::to_string_pretty(&schema).unwrap_or_default();
+    text.push('\n');
+    text
+}
