@@ -1,6 +1,7 @@
 //! The profile of a report: what is live by backtrace and birth, with frames numbered.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use super::fold::Folding;
 use crate::journal::Journal;
@@ -69,12 +70,17 @@ fn mappings(profile: &Profile, journal: &Journal) -> Vec<Mapping> {
         let from = addresses.partition_point(|&a| a < start);
         addresses.get(from).is_some_and(|&a| a < end)
     };
+    let here = std::env::current_dir().unwrap_or_default();
+    let shown = |path: &str| {
+        let inside = Path::new(path).strip_prefix(&here);
+        inside.map_or_else(|_| path.to_owned(), |p| p.to_string_lossy().into_owned())
+    };
     let code = journal.code.iter().filter(|c| is_used(c.start, c.end));
     code.map(|c| Mapping {
         start: c.start,
         end: c.end,
         offset: c.offset,
-        path: c.path.clone(),
+        path: shown(&c.path),
     })
     .collect()
 }

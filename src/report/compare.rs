@@ -461,3 +461,85 @@ pub fn render(comparison: &Comparison, look: Look) -> String {
     }
     text.out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::terminal::tests::made;
+
+    /// A report with one leaking site of this fingerprint, place and growth.
+    fn run(fingerprint: &str, line: u32, rate: f64) -> Report {
+        let mut report = made();
+        let site = &mut report.sites[0];
+        site.fingerprint = fingerprint.into();
+        site.line = Some(line);
+        site.bytes_per_cycle = Some(rate);
+        site.bytes_per_cycle_interval = Some((rate - 1.0, rate + 1.0));
+        report
+    }
+
+    fn only(before: &Report, after: &Report) -> Change {
+        let mut changes = compare(before, after).changes;
+        assert_eq!(changes.len(), 1, "{changes:?}");
+        changes.remove(0)
+    }
+
+    #[test]
+    fn code_that_moved_is_the_same_place() {
+        let before = run("a", 42, 100.0);
+        assert_eq!(only(&before, &run("a", 99, 100.5)).became, Became::Same);
+        // Another way to the same function.
+        assert_eq!(only(&before, &run("b", 42, 100.5)).became, Became::Same);
+        assert_eq!(only(&before, &run("a", 42, 200.0)).became, Became::Worse);
+        assert_eq!(only(&before, &run("a", 42, 50.0)).became, Became::Better);
+    }
+
+    #[test]
+    fn what_is_new_and_what_is_fixed_are_told_apart() {
+        let leaks = run("a", 42, 100.0);
+        let mut clean = run("a", 42, 0.0);
+        clean.sites.clear();
+        assert_eq!(only(&clean, &leaks).became, Became::New);
+        assert_eq!(only(&leaks, &clean).became, Became::Fixed);
+        let mut cache = run("a", 42, 0.0);
+        cache.sites[0].verdict = Verdict::Cache;
+        assert_eq!(only(&cache, &leaks).became, Became::New);
+        assert_eq!(only(&leaks, &cache).became, Became::Fixed);
+        cache.sites[0].verdict = Verdict::Undecided;
+        cache.sites[0].bytes_per_cycle = None;
+        let open = compare(&leaks, &cache);
+        assert_eq!(
+            open.changes[0].became,
+            Became::Open,
+            "what cannot be told is not fixed"
+        );
+        let mut elsewhere = run("b", 7, 100.0);
+        elsewhere.sites[0].function = "serving::cache".into();
+        let both = compare(&leaks, &elsewhere);
+        let became: Vec<Became> = both.changes.iter().map(|c| c.became).collect();
+        assert_eq!(became, [Became::New, Became::Fixed]);
+        assert_eq!(both.summary(), "1 new, 1 fixed");
+    }
+
+    #[test]
+    fn what_is_allowed_does_not_count() {
+        let mut clean = run("a", 42, 0.0);
+        clean.sites.clear();
+        let mut allowed = run("a", 42, 100.0);
+        allowed.sites[0].allowed = Some("known".into());
+        assert_eq!(compare(&clean, &allowed).count(Became::New), 0);
+    }
+
+    #[test]
+    fn the_table_reads_at_80_columns() {
+        let mut after = run("a", 99, 2_097_152.0);
+        after.workload = "mine\u{1b}[31m".into();
+        after.heap = crate::HeapKind::Jemalloc;
+        let look = Look {
+            color: false,
+            width: 80,
+        };
+        let text = render(&compare(&run("a", 42, 1_048_576.0), &after), look);
+        insta::assert_snapshot!(text);
+    }
+}

@@ -6,25 +6,27 @@ use crate::symbols::Frame;
 
 /// All stacks.
 pub(super) fn render(report: &Report) -> String {
-    report.samples().map(|s| line(&[], s, s.bytes())).collect()
+    let whole = |frame: &Frame| frame.function.clone();
+    let line = |s: Sample<'_>| folded(s.frames().rev().map(|f| name(f, whole)), s.bytes());
+    report.samples().map(line).collect()
 }
 
-/// One stack beneath some frames of our own.
-pub(super) fn line(roots: &[String], sample: Sample<'_>, bytes: u64) -> String {
-    let mut names: Vec<String> = roots.to_vec();
-    names.extend(sample.frames().rev().map(name));
-    if sample.frames().len() == 0 {
+/// A stack of names, the outermost first, and what it counts for.
+pub(super) fn folded(names: impl IntoIterator<Item = String>, bytes: u64) -> String {
+    let mut names: Vec<String> = names.into_iter().collect();
+    if names.is_empty() {
         names.push(NOT_ATTRIBUTED.into());
     }
     format!("{} {bytes}\n", names.join(";"))
 }
 
-/// A frame's name, without what parts frames from each other, as in `[u8; 4]`.
-fn name(frame: &Frame) -> String {
+/// A frame's name and place, without what parts frames from each other, as in `[u8; 4]`.
+pub(super) fn name(frame: &Frame, function: impl FnOnce(&Frame) -> String) -> String {
     let place = frame.location();
+    let function = function(frame);
     let name = match place.is_empty() {
-        true => frame.function.clone(),
-        false => format!("{} ({place})", frame.function),
+        true => function,
+        false => format!("{function} ({place})"),
     };
     name.replace(';', ",")
 }

@@ -44,7 +44,7 @@ pub(super) fn render(report: &Report) -> Vec<u8> {
         "bkacc": false,
         // Its time is counted in cycles.
         "tu": "cycles",
-        "Mtu": "Mcycle",
+        "Mtu": "million cycles",
         "cmd": format!("afterdrop run {} ({})", report.workload, report.options.join(" ")),
         "pid": 0,
         "te": cycles,
@@ -54,10 +54,10 @@ pub(super) fn render(report: &Report) -> Vec<u8> {
     serde_json::to_vec(&file).unwrap_or_default()
 }
 
-/// As dhat has it: `address: function (file:line)`.
+/// As dhat has it, without the address: `function (file:line)`.
 fn name(frame: &Frame) -> String {
     match frame.location() {
-        place if place.is_empty() => format!("0x0: {}", frame.function),
-        place => format!("0x0: {} ({place})", frame.function),
+        place if place.is_empty() => frame.function.clone(),
+        place => format!("{} ({place})", frame.function),
     }
 }

@@ -1,31 +1,74 @@
 //! Flame graphs of retained bytes, drawn by inferno (a port of B. Gregg's `flamegraph.pl`), as SVG with
 //! its search.
 
-use inferno::flamegraph::{self, Direction, Options, TextTruncateDirection};
+use inferno::flamegraph::{self, Direction, Options};
 
-use super::collapsed::line;
+use super::collapsed::{folded, name};
 use crate::report::{Report, bytes};
+use crate::symbols::Frame;
 
 /// All stacks, callers below.
 pub(super) fn flame(report: &Report) -> Result<Vec<u8>, String> {
-    let lines: Vec<String> = report.samples().map(|s| line(&[], s, s.bytes())).collect();
+    let samples = report.samples();
+    let lines: Vec<String> = samples
+        .map(|s| folded(s.frames().rev().map(named), s.bytes()))
+        .collect();
     draw(report, "retained bytes", Direction::Straight, &lines)
 }
 
-/// From the top down, a tower for each birth cycle: what leaks has one in each.
+/// From the top down, a tower for each birth cycle, down to the blame frames: what leaks has one in each.
 pub(super) fn icicle(report: &Report) -> Result<Vec<u8>, String> {
     let cycles = report.cycles_run().to_string().len();
     let lines: Vec<String> = report
         .samples()
         .flat_map(|s| {
+            let site = s.site;
+            let is_blame = |f: &Frame| {
+                f.function == site.function && f.file == site.file && f.line == site.line
+            };
+            let beneath = s.frames().position(is_blame).unwrap_or(0);
+            let names: Vec<String> = s.frames().skip(beneath).rev().map(named).collect();
             s.stack.live.iter().map(move |born| {
                 // Of one width, so that they are sorted by number.
-                let generation = format!("born in cycle {:>0cycles$}", born.cycle);
-                line(&[generation], s, born.bytes)
+                let generation = format!("{:>0cycles$}: born in this cycle", born.cycle);
+                folded(
+                    [generation].into_iter().chain(names.iter().cloned()),
+                    born.bytes,
+                )
             })
         })
         .collect();
     draw(report, "generations", Direction::Inverted, &lines)
+}
+
+/// A frame's name as there is room for it.
+fn named(frame: &Frame) -> String {
+    name(frame, |f| without_modules(&f.function))
+}
+
+/// `a::b::C::d<e::f::G>` as `C::d<f::G>`: of each path the last two parts.
+fn without_modules(name: &str) -> String {
+    let is_path = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
+    let mut short = String::new();
+    let mut rest = name;
+    while let Some(c) = rest.chars().next() {
+        let end = rest.find(|c| !is_path(c)).unwrap_or(rest.len());
+        if end == 0 {
+            short.push(c);
+            rest = &rest[c.len_utf8()..];
+            continue;
+        }
+        let path = &rest[..end];
+        let mut parts = path.rmatch_indices("::");
+        // Behind a bracket a path goes on, as in `<A>::b`: that is no beginning.
+        let from = match path.starts_with("::") {
+            true => Some(0),
+            false => parts.nth(1).map(|(at, _)| at + 2),
+        };
+        short += &path[from.unwrap_or(0)..];
+        rest = &rest[end..];
+    }
+    short
 }
 
 fn draw(
@@ -47,12 +90,32 @@ fn draw(
     options.direction = direction;
     options.deterministic = true;
     options.hash = true;
-    // The end of a name says more than its start.
-    options.text_truncate_direction = TextTruncateDirection::Left;
     let empty = ["(nothing is retained) 1".to_owned()];
     let lines = if sum == 0 { &empty } else { lines };
     let mut svg = Vec::new();
     flamegraph::from_lines(&mut options, lines.iter().map(|l| l.trim_end()), &mut svg)
         .map_err(|e| e.to_string())?;
     Ok(svg)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_keeps_what_tells_it_from_others() {
+        for (whole, short) in [
+            ("a::b::C::d", "C::d"),
+            ("a::b::c", "b::c"),
+            ("f", "f"),
+            (
+                "<a::b::C as d::e::F<g::h::I>>::j",
+                "<b::C as e::F<h::I>>::j",
+            ),
+            ("a::b::c::{{closure}}", "c::{{closure}}"),
+            ("[u8; 4]", "[u8; 4]"),
+        ] {
+            assert_eq!(without_modules(whole), short);
+        }
+    }
 }

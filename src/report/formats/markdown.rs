@@ -59,7 +59,7 @@ pub(super) fn render(report: &Report) -> String {
     page.text
 }
 
-const TABLE: &str = "\n| verdict | per cycle | held | blocks | phase | where | held by |\n\
+const TABLE: &str = "\n| verdict | per cycle | held | blocks | phase | where | holder |\n\
                      | --- | ---: | ---: | ---: | --- | --- | --- |\n";
 
 fn head(report: &Report) -> String {
@@ -108,7 +108,7 @@ fn of_site(site: &Site) -> String {
     let frames: Vec<String> = site
         .frames()
         .take(FRAMES)
-        .map(|f| format!("{}  {}", short(&f.function), f.location()))
+        .map(|f| html(&format!("{}  {}", short(&f.function), f.location())))
         .collect();
     let all = site.frames().count();
     if all > 0 {
@@ -116,10 +116,7 @@ fn of_site(site: &Site) -> String {
             0 => String::new(),
             more => format!("\n… and {more} more"),
         };
-        // Four spaces: nothing in a name can end the block.
-        let lines = frames.join("\n") + &more;
-        let block: String = lines.lines().map(|l| format!("    {l}\n")).collect();
-        text += &block;
+        let _ = writeln!(text, "<pre>{}{more}</pre>", frames.join("\n"));
     }
     text + "\n</details>\n\n"
 }
@@ -210,7 +207,12 @@ fn row(site: &Site) -> String {
         site.phase,
         code(&short(&site.function)),
         code(&site.location()),
-        holder.map_or_else(String::new, |h| cell(&short(&h.sentence()))),
+        holder.map_or_else(String::new, |h| {
+            let sentence = h.sentence();
+            cell(&short(
+                sentence.strip_prefix("held by ").unwrap_or(&sentence),
+            ))
+        }),
     )
 }
 

@@ -24,6 +24,8 @@ mod pprof;
 mod sarif;
 mod schema;
 mod speedscope;
+#[cfg(test)]
+mod tests;
 
 pub use schema::schema;
 

@@ -194,6 +194,16 @@ pub(super) fn render(report: &Report) -> Result<Vec<u8>, String> {
         .map_err(|e| e.to_string())
 }
 
+/// Bytes and blocks of a profile.
+#[cfg(test)]
+pub(super) fn sums(bytes: &[u8]) -> (u64, u64) {
+    let profile = Profile::decode(bytes).expect("a profile");
+    let of = |i: usize| profile.sample.iter().map(|s| s.value[i] as u64).sum();
+    let ids = profile.location.iter().map(|l| l.id);
+    assert!(ids.eq(1..=profile.location.len() as u64));
+    (of(1), of(0))
+}
+
 /// What is numbered.
 #[derive(Default)]
 struct Maker {

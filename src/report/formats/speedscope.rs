@@ -17,11 +17,15 @@ pub(super) fn render(report: &Report) -> Vec<u8> {
         let mut numbered: Vec<usize> = named
             .map(|(&id, frame)| {
                 *numbers.entry(id).or_insert_with(|| {
-                    frames.push(json!({
-                        "name": frame.function,
-                        "file": frame.file,
-                        "line": frame.line,
-                    }));
+                    let mut known = json!({ "name": frame.function });
+                    // What is not known is left out: the format has no null.
+                    if let Some(file) = &frame.file {
+                        known["file"] = json!(file);
+                    }
+                    if let Some(line) = frame.line {
+                        known["line"] = json!(line);
+                    }
+                    frames.push(known);
                     frames.len() - 1
                 })
             })

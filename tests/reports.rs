@@ -1,0 +1,244 @@
+//! Stored reports in other formats, and two of them compared, from outside.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use afterdrop::Report;
+use afterdrop::report::formats::Format;
+use common::{Folder, Ran, finish, run_with};
+
+fn run(args: &[&str]) -> Ran {
+    run_with(Path::new(env!("CARGO_BIN_EXE_afterdrop")), args)
+}
+
+/// Another subcommand.
+fn afterdrop(args: &[&str]) -> Ran {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_afterdrop"));
+    command.args(args);
+    finish(command, Folder::new())
+}
+
+#[test]
+fn a_run_writes_the_formats_that_it_is_asked_for() {
+    let ran = run(&["planted:registry", "--report", "html,csv,pprof"]).exits(1);
+    for format in [
+        Format::Html,
+        Format::CsvSites,
+        Format::CsvBoundaries,
+        Format::Pprof,
+    ] {
+        assert!(ran.file(format.file()).is_file(), "{format}");
+        assert!(ran.words().contains(format.file()), "{}", ran.out);
+    }
+    assert!(!ran.file(Format::Sarif.file()).exists());
+    let page = fs::read_to_string(ran.file("report.html")).unwrap();
+    // The line that leaks, from the source, and the static that holds it.
+    assert!(page.contains("// PLANTED") && page.contains("registry::REGISTRY"));
+    let refused = run(&["planted:registry", "--report", "pdf"]).exits(2);
+    assert!(refused.error().contains("markdown"), "{}", refused.err);
+}
+
+#[test]
+fn any_format_is_made_of_a_stored_report() {
+    let ran = run(&["planted:registry"]).exits(1);
+    let dir = ran.dir().display().to_string();
+    let first = |args: &[&str]| {
+        let shown = afterdrop(args).exits(0);
+        shown.out.lines().next().unwrap_or_default().to_owned()
+    };
+    assert!(first(&["report", &dir]).starts_with("LEAK        planted:registry leaks 4.10 kB"));
+    assert!(first(&["report", &dir, "--as", "markdown"]).starts_with("### afterdrop: LEAK"));
+    assert!(first(&["report", &dir, "--as", "csv-sites"]).starts_with("site,verdict,"));
+    let all = ran.folder.join("all");
+    let all = all.display().to_string();
+    afterdrop(&["report", &dir, "--as", "all", "-o", &all]).exits(0);
+    for format in Format::ALL {
+        let length = fs::metadata(Path::new(&all).join(format.file()))
+            .unwrap()
+            .len();
+        assert!(length > 0, "{format}");
+    }
+    let again = Report::read(&Path::new(&all).join("report.json")).unwrap();
+    assert!(again == ran.report(), "a report is read as it was written");
+}
+
+#[test]
+fn nothing_is_written_over_unless_it_is_asked_for() {
+    let ran = run(&["planted:registry"]).exits(1);
+    let dir = ran.dir().display().to_string();
+    let to = ran.folder.join("mine.html");
+    fs::write(&to, "mine").unwrap();
+    let to_text = to.display().to_string();
+    let refused = afterdrop(&["report", &dir, "--as", "html", "-o", &to_text]).exits(2);
+    assert!(refused.error().contains("--force"), "{}", refused.err);
+    assert_eq!(fs::read_to_string(&to).unwrap(), "mine");
+    afterdrop(&["report", &dir, "--as", "html", "-o", &to_text, "--force"]).exits(0);
+    assert!(
+        fs::read_to_string(&to)
+            .unwrap()
+            .starts_with("<!DOCTYPE html>")
+    );
+    let refused = afterdrop(&["report", &dir, "--as", "html,sarif"]).exits(2);
+    assert!(refused.error().contains("-o DIR"), "{}", refused.err);
+    let refused = afterdrop(&["report", &dir, "--as", "all", "-o", &dir]).exits(2);
+    assert!(
+        refused.error().contains("is left as it is"),
+        "{}",
+        refused.err
+    );
+}
+
+#[test]
+fn paths_are_shown_as_they_are_wanted() {
+    let ran = run(&["planted:registry", "--remap", "fixtures/leaks=src/serving"]).exits(1);
+    let site = ran.report().sites[0].clone();
+    assert_eq!(site.location(), "src/serving/registry.rs:25");
+    let dir = ran.dir().display().to_string();
+    let shown = afterdrop(&[
+        "report",
+        &dir,
+        "--as",
+        "csv-sites",
+        "--remap",
+        "src/serving=x",
+    ])
+    .exits(0);
+    assert!(shown.out.contains(",x/registry.rs,25,"), "{}", shown.out);
+    let refused = afterdrop(&["report", &dir, "--remap", "src"]).exits(2);
+    assert!(refused.error().contains("FROM=TO"), "{}", refused.err);
+}
+
+#[test]
+fn no_report_has_the_home_folder() {
+    let folder = Folder::new();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_afterdrop"));
+    let program = Path::new(env!("CARGO_BIN_EXE_afterdrop"));
+    // As if the program had been built below it.
+    let home = program.ancestors().nth(2).unwrap();
+    command
+        .args(["run", "planted:registry", "--report", "all", "--out"])
+        .arg(folder.join("out"))
+        .env("HOME", home);
+    let ran = finish(command, folder).exits(1);
+    for format in Format::ALL.into_iter().filter(|f| *f != Format::Pprof) {
+        let text = fs::read_to_string(ran.file(format.file())).unwrap();
+        assert!(!text.contains(&home.display().to_string()), "{format}");
+    }
+}
+
+#[test]
+fn what_is_new_fails_a_comparison_and_what_is_fixed_does_not() {
+    let (clean, leak) = (
+        run(&["planted:lru"]).exits(0),
+        run(&["planted:registry"]).exits(1),
+    );
+    let dirs = [&clean, &leak].map(|ran| ran.dir().display().to_string());
+    let [clean, leak] = dirs.each_ref().map(String::as_str);
+    let compare = |args: &[&str]| afterdrop(&[&["compare"], args].concat());
+    let new = compare(&[clean, leak, "--fail-on-new"]).exits(1);
+    assert!(
+        new.words().contains("clean -> leak; 1 new, 0 fixed"),
+        "{}",
+        new.out
+    );
+    assert!(
+        new.words().contains("the workloads are not the same"),
+        "{}",
+        new.out
+    );
+    assert!(
+        new.out.contains("fixtures/leaks/registry.rs:25"),
+        "{}",
+        new.out
+    );
+    compare(&[clean, leak]).exits(0);
+    let fixed = compare(&[leak, clean, "--fail-on-new"]).exits(0);
+    assert!(
+        fixed.words().contains("leak -> clean; 0 new, 1 fixed"),
+        "{}",
+        fixed.out
+    );
+    let same = compare(&[leak, leak, "--fail-on-new"]).exits(0);
+    assert!(
+        same.words().contains("0 new, 0 fixed, 1 as before"),
+        "{}",
+        same.out
+    );
+    assert!(
+        compare(&[clean, leak, "--as", "markdown"])
+            .exits(0)
+            .out
+            .contains("| new |")
+    );
+    assert!(
+        compare(&[clean, leak, "--as", "html"])
+            .exits(0)
+            .out
+            .starts_with("<!DOCTYPE")
+    );
+    let json = compare(&[clean, leak, "--as", "json"]).exits(0).out;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["changes"][0]["became"], "new");
+    assert!(
+        compare(&[clean, leak, "--as", "pprof"])
+            .exits(2)
+            .error()
+            .contains("markdown")
+    );
+}
+
+#[test]
+fn the_schema_the_manual_and_completions_are_printed() {
+    let schema = afterdrop(&["schema"]).exits(0);
+    let schema: serde_json::Value = serde_json::from_str(&schema.out).unwrap();
+    assert_eq!(schema["type"], "object");
+    assert!(afterdrop(&["man"]).exits(0).out.contains(".TH"));
+    assert!(afterdrop(&["man", "run"]).exits(0).out.contains("sample"));
+    assert!(
+        afterdrop(&["man", "rum"])
+            .exits(2)
+            .error()
+            .contains("`run`")
+    );
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(
+            afterdrop(&["completions", shell])
+                .exits(0)
+                .out
+                .contains("strategies")
+        );
+    }
+}
+
+#[test]
+fn colours_are_used_when_they_are_wanted() {
+    let ran = run(&["planted:lru", "--color", "always"]).exits(0);
+    assert!(ran.out.contains("\u{1b}[1m"), "{}", ran.out);
+    let ran = run(&["planted:lru", "--color=never"]).exits(0);
+    assert!(!ran.out.contains('\u{1b}'));
+    let dir = ran.dir().display().to_string();
+    let shown = afterdrop(&["--color", "always", "report", &dir]).exits(0);
+    assert!(shown.out.contains('\u{1b}'));
+}
+
+#[test]
+fn a_report_that_is_none_is_refused() {
+    let folder = Folder::new();
+    let path = folder.join("report.json");
+    for (text, says) in [
+        ("{}", "no schema"),
+        (
+            "{\"schema\": \"afterdrop/9\"}",
+            "run it again with this version",
+        ),
+        ("{\"schema\": \"afterdrop/1\"}", "missing field"),
+        ("[1", "not JSON"),
+    ] {
+        fs::write(&path, text).unwrap();
+        let refused = afterdrop(&["report", &path.display().to_string()]).exits(2);
+        assert!(refused.error().contains(says), "{}", refused.err);
+    }
+}
