@@ -19,8 +19,9 @@
 //! In a test, a [`Check`] stands for the last two: a closure that is one cycle.
 //!
 //! # What you get
-//! A [`Report`] on the terminal and as `report.json`, the journal of the run, and
-//! what the heap itself gives: jemalloc's statistics, or a dhat profile. The exit code is 0 for
+//! A [`Report`] on the terminal and as `report.json`, in formats for browsers, profilers and CI systems
+//! (feature `formats`), the journal of the run, and what the heap itself gives: jemalloc's statistics, or
+//! a dhat profile. The exit code is 0 for
 //! clean, 1 for a leak or growth, 2 for bad input, 3 if the measured run failed, 4 for undecided.
 //!
 //! # Words
@@ -43,7 +44,7 @@
 //!  workload ─► heap (inside alloc/free) ─► census at each boundary ─► journal (a line a boundary)
 //!                                                                        │ the measured process ends
 //!                                                                        ▼
-//!                report (terminal, json) ◄─ verdict ◄─ symbols ◄─ journal read back
+//!          report (terminal, json, html, …) ◄─ verdict ◄─ symbols ◄─ journal read back
 //! ```
 //! Behind the last boundary a frozen copy of the measured process looks for holders, and writes them to
 //! a file of their own, which the parent reads back with the journal.
@@ -86,9 +87,10 @@
 //! repeats a scenario or judges one; both profile any program as it is, which this does not.
 //!
 //! # Features
-//! `cli` (the command), `jemalloc`, `dhat`, `planted` (cases with known truth), `burn` (three
-//! models on Burn) and `keras` (Keras files on Burn) are on by default; `flex` adds Burn's flex
-//! device, and `tokio` asynchronous checks. Without default features the library needs no C compiler and none of these.
+//! `cli` (the command), `formats` (reports beyond the terminal and JSON), `jemalloc`, `dhat`, `planted`
+//! (cases with known truth), `burn` (three models on Burn) and `keras` (Keras files on Burn) are on by
+//! default; `flex` adds Burn's flex device, and `tokio` asynchronous checks. Without default features the
+//! library needs no C compiler and none of these.
 
 #![deny(
     missing_docs,

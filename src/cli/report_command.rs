@@ -91,7 +91,7 @@ fn of_strategies(args: &Args, formats: &[Format]) -> Result<Outcome, Error> {
     let comparison = strategies::Comparison::read(&file)?;
     match formats {
         [Format::Html] => {
-            let page = formats::html::strategies(&comparison);
+            let page = formats::strategies_page(&comparison);
             args.to.write(page.as_bytes())?;
         }
         [Format::Json] => args.to.write((comparison.to_json() + "\n").as_bytes())?,

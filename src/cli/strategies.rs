@@ -206,7 +206,7 @@ pub(super) fn run(args: &Args, workloads: &[Entry]) -> Result<Outcome, Error> {
     write_whole(&folder.join(FILE), json.as_bytes())?;
     #[cfg(feature = "formats")]
     if args.html {
-        let page = crate::report::formats::html::strategies(&comparison);
+        let page = crate::report::formats::strategies_page(&comparison);
         write_whole(&folder.join("strategies.html"), page.as_bytes())?;
     }
     if args.json {

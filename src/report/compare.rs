@@ -358,6 +358,7 @@ impl Figure {
     pub(super) fn words(&self) -> [String; 3] {
         let change = match (self.before, self.after) {
             (Some(b), Some(a)) if a == b => "=".to_owned(),
+            (Some(b), Some(a)) if b > 0.0 && a / b >= 10.0 => format!("x {:.0}", a / b),
             (Some(b), Some(a)) if b > 0.0 => format!("{:+.1} %", 100.0 * (a / b - 1.0)),
             _ => String::new(),
         };

@@ -11,7 +11,7 @@ use crate::report::compare::{Became, Change, Comparison};
 const CHANGES: usize = 100;
 
 /// For a pull request.
-pub(crate) fn markdown(comparison: &Comparison) -> String {
+pub fn markdown(comparison: &Comparison) -> String {
     let [before, after] = &comparison.verdicts;
     let mut text = format!(
         "### afterdrop: {before} → {after} {}\n\n{}\n\n",
@@ -51,7 +51,7 @@ pub(crate) fn markdown(comparison: &Comparison) -> String {
 }
 
 /// For a browser.
-pub(crate) fn page(comparison: &Comparison, version: &str) -> String {
+pub fn page(comparison: &Comparison, version: &str) -> String {
     let [before, after] = &comparison.verdicts;
     let title = format!(
         "{}: {before} to {after} | afterdrop",

@@ -1,7 +1,7 @@
 //! Flame graphs of retained bytes, drawn by inferno (a port of B. Gregg's `flamegraph.pl`), as SVG with
 //! its search.
 
-use inferno::flamegraph::{self, Direction, Options};
+use inferno::flamegraph::{self, Direction, Options, TextTruncateDirection};
 
 use super::collapsed::{folded, name};
 use crate::report::{Report, bytes};
@@ -90,6 +90,7 @@ fn draw(
     options.direction = direction;
     options.deterministic = true;
     options.hash = true;
+    options.text_truncate_direction = TextTruncateDirection::Right;
     let empty = ["(nothing is retained) 1".to_owned()];
     let lines = if sum == 0 { &empty } else { lines };
     let mut svg = Vec::new();

@@ -11,11 +11,11 @@ use super::{Report, printable, terminal};
 use crate::error::Error;
 
 mod collapsed;
-pub(crate) mod compare;
+pub mod compare;
 mod csv;
 mod dhat;
 mod flame;
-pub(crate) mod html;
+mod html;
 mod jeprof;
 mod junit;
 mod markdown;
@@ -27,6 +27,7 @@ mod speedscope;
 #[cfg(test)]
 mod tests;
 
+pub use html::strategies as strategies_page;
 pub use schema::schema;
 
 /// For whom a report is written.

@@ -17,7 +17,7 @@ const SITES: usize = 100;
 
 pub(super) fn render(report: &Report) -> Result<Vec<u8>, String> {
     let mut registry = Registry::with_prefix("afterdrop");
-    let run = vec![
+    let run = [
         ("workload".to_owned(), report.workload.clone()),
         ("heap".to_owned(), report.heap.to_string()),
         ("strategy".to_owned(), report.strategy.to_string()),

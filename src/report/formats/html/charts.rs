@@ -70,7 +70,7 @@ pub(super) fn life(report: &Report) -> Markup {
     html! {
         figure {
             div.scroll tabindex="0" role="region" aria-label="Chart of memory over the run" {
-            svg.chart role="img" aria-label=(text) viewBox=(scale.view()) {
+            svg.chart role="img" aria-label=(text) viewBox=(scale.view(apart)) {
                 (scale.axes(false))
                 @if apart { (of_resident.axes(true)) }
                 @for (name, band) in &bands { path class={ "band " (name) } d=(band) {} }
@@ -150,13 +150,11 @@ impl Scale {
         }
     }
 
-    fn view(&self) -> String {
-        format!(
-            "{} -8 {} {}",
-            -LEFT,
-            LEFT + WIDTH + LEFT,
-            HEIGHT + BELOW + 8.0
-        )
+    /// With room for numbers at the left, and at the right, too, if they are to be there.
+    fn view(&self, right: bool) -> String {
+        let room = if right { LEFT } else { 8.0 };
+        let wide = LEFT + WIDTH + room;
+        format!("{} -8 {wide} {}", -LEFT, HEIGHT + BELOW + 8.0)
     }
 
     fn x(&self, index: usize) -> f64 {
@@ -229,9 +227,9 @@ pub(super) fn generations(lives: &[Generation], cycles: u32) -> Markup {
     let most = changes().map(|&(_, b)| b).max().unwrap_or(0).max(1);
     let first = lives.first().map_or(1, |g| g.cycle);
     let last = lives.last().map_or(1, |g| g.cycle);
-    let rows = f64::from(last - first + 1);
-    let columns = f64::from(cycles.max(1));
-    let (wide, high) = (360.0 / columns, (200.0 / rows).clamp(1.0, 14.0));
+    // A unit for each cycle: whole numbers leave no seam between rows.
+    let (columns, rows) = (cycles.max(1), last - first + 1);
+    let high = (u64::from(rows) * 14).clamp(24, 220);
     let alive = lives
         .iter()
         .filter(|g| g.live.last().is_some_and(|l| l.1 > 0));
@@ -243,18 +241,15 @@ pub(super) fn generations(lives: &[Generation], cycles: u32) -> Markup {
     html! {
         figure.generations {
             svg role="img" aria-label=(text)
-                viewBox={ "0 0 " (short(columns * wide)) " " (short(rows * high)) }
-                style={ "max-height:" (short((rows * high).clamp(24.0, 220.0))) "px" }
+                viewBox={ "0 0 " (columns) " " (rows) } style={ "height:" (high) "px" }
                 preserveAspectRatio="none" {
                 @for generation in lives {
                     @for (i, &(from, bytes)) in generation.live.iter().enumerate() {
                         @let until = generation.live.get(i + 1).map_or(cycles + 1, |next| next.0);
                         @if bytes > 0 {
                             rect.cell
-                                x=(short(f64::from(from - 1) * wide))
-                                y=(short(f64::from(generation.cycle - first) * high))
-                                width=(short(f64::from(until - from) * wide))
-                                height=(short(high))
+                                x=(from - 1) y=(generation.cycle - first)
+                                width=(until - from) height="1"
                                 fill-opacity=(opacity(bytes, most)) {
                                 title {
                                     "born in cycle " (generation.cycle) ": " (exact_bytes(bytes))

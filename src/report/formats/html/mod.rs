@@ -64,7 +64,7 @@ pub(super) fn render(report: &Report) -> String {
 }
 
 /// The page of a comparison of strategies: the table, and each of its columns as a chart.
-pub(crate) fn strategies(comparison: &Comparison) -> String {
+pub fn strategies(comparison: &Comparison) -> String {
     let title = format!("{}: strategies | afterdrop", comparison.workload);
     type Column = (
         &'static str,
@@ -336,8 +336,9 @@ fn of_site(report: &Report, rank: usize, site: &Site) -> Markup {
                     @if let Some(blocks) = site.blocks_per_cycle.filter(|&b| b != 0.0) {
                         ", " (format!("{blocks:.2}")) " blocks a cycle"
                     }
-                    @if let Some((low, high)) = site.bytes_per_cycle_interval.filter(|i| i.0 != i.1) {
-                        ", " (bytes(low)) " to " (bytes(high)) " a cycle (95 %)"
+                    @if let Some((low, high)) = site.bytes_per_cycle_interval.map(|i| (bytes(i.0), bytes(i.1)))
+                        && low != high {
+                        ", " (low) " to " (high) " a cycle (95 %)"
                     }
                     " · fingerprint " code { (site.fingerprint) }
                 }
@@ -357,8 +358,9 @@ fn excerpt(site: &Site, source: &Excerpt) -> Markup {
     html! {
         pre tabindex="0" role="group" aria-label={ "Source of " (site.location()) } {
             @for (number, line) in (source.first_line..).zip(&source.lines) {
-                @let text = html! { span.n { (format!("{number:>5}  ")) } (line) "\n" };
+                @let text = html! { span.n { (format!("{number:>5}  ")) } (line) };
                 @if Some(number) == site.line { mark { (text) } } @else { (text) }
+                "\n"
             }
         }
     }
