@@ -320,7 +320,10 @@ fn holder_doubts(found: Option<&Result<Found, String>>, sites: &[Site]) -> Optio
         Err(why) => Some(format!("holders are not known: {}", one_line(why))),
         Ok(found) => {
             let done = found.done?;
-            let is_lost = |s: &Site| s.holder.as_ref().is_some_and(|h| h.kind.is_lost());
+            let is_lost = |s: &Site| {
+                let holder = s.holder.as_ref();
+                holder.is_some_and(|h| h.kind.is_lost() || h.lost_blocks > 0)
+            };
             if !sites.iter().any(is_lost) {
                 return None;
             }
