@@ -222,21 +222,10 @@ pub(super) fn short(name: &str) -> String {
 
 /// Text that is nothing but text: in a table, too.
 pub(super) fn cell(text: &str) -> String {
-    let mut escaped = String::new();
-    for c in text.chars() {
-        match c {
-            '<' => escaped += "&lt;",
-            '>' => escaped += "&gt;",
-            '&' => escaped += "&amp;",
-            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '#' | '~' | '!' | '@' => {
-                escaped.push('\\');
-                escaped.push(c);
-            }
-            '\n' | '\r' => escaped.push(' '),
-            c => escaped.push(c),
-        }
-    }
-    escaped
+    escaped(text, |c| match c {
+        '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '#' | '~' | '!' | '@' => Some(format!("\\{c}")),
+        _ => None,
+    })
 }
 
 /// Text in the type of code: by tags, because a name may have back quotes, and a cell bars.
@@ -244,19 +233,29 @@ pub(super) fn code(text: &str) -> String {
     format!("<code>{}</code>", html(text))
 }
 
+/// Text within tags, where Markdown is still read.
 fn html(text: &str) -> String {
+    escaped(text, |c| match c {
+        '|' | '`' | '*' | '_' | '[' | ']' | '\\' | '~' | '@' => {
+            Some(format!("&#{};", u32::from(c)))
+        }
+        _ => None,
+    })
+}
+
+/// A text without markup, on one line; `other` escapes what else must not stand for itself.
+fn escaped(text: &str, other: impl Fn(char) -> Option<String>) -> String {
     let mut escaped = String::new();
     for c in text.chars() {
         match c {
             '<' => escaped += "&lt;",
             '>' => escaped += "&gt;",
             '&' => escaped += "&amp;",
-            // What Markdown would still read.
-            '|' | '`' | '*' | '_' | '[' | ']' | '\\' | '~' | '@' => {
-                let _ = write!(escaped, "&#{};", u32::from(c));
-            }
             '\n' | '\r' => escaped.push(' '),
-            c => escaped.push(c),
+            c => match other(c) {
+                Some(instead) => escaped += &instead,
+                None => escaped.push(c),
+            },
         }
     }
     escaped
