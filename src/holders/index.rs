@@ -236,6 +236,17 @@ pub(super) fn size(at: usize) -> usize {
     heap::usable_bytes(at).unwrap_or(8).max(8)
 }
 
+/// How far into a block a word must point to be taken for a pointer to it. glibc keeps in free memory the
+/// addresses of headers of other free memory (`malloc/malloc.c`, "bins"), which come to lie in blocks that
+/// are not written full; and a header begins in the last 8 bytes of the block before it.
+pub(super) fn reach(at: usize) -> usize {
+    let size = size(at);
+    match heap::is_apart_from_c() {
+        true => size,
+        false => size.saturating_sub(8).max(8),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

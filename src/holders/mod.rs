@@ -242,7 +242,7 @@ fn write(
     let each = |visit: &mut dyn FnMut(usize)| heap::for_each_block(visit);
     let index = Index::of(each, size)?;
     let regions = Regions::of(known, threads, &index)?;
-    let mut search = Search::new(&index, &regions, size)?;
+    let mut search = Search::new(&index, &regions, size, index::reach)?;
     search.run()?;
     let nanos = start.elapsed().as_nanos() as u64;
     for (i, root) in search.roots.as_slice().iter().enumerate() {

@@ -59,6 +59,8 @@ pub(super) struct Search<'a> {
     regions: &'a Regions,
     /// The size of the block at an address.
     size: fn(usize) -> usize,
+    /// How far into it a word must point to be taken for a pointer to it.
+    reach_into: fn(usize) -> usize,
     pub(super) roots: MappedVec<Root>,
     /// `key` and number of each root.
     by_key: MappedVec<(u64, Holder)>,
@@ -129,12 +131,14 @@ impl<'a> Search<'a> {
         index: &'a Index,
         regions: &'a Regions,
         size: fn(usize) -> usize,
+        reach_into: fn(usize) -> usize,
     ) -> Result<Self, NoMemory> {
         let count = index.count() as usize;
         let mut search = Self {
             index,
             regions,
             size,
+            reach_into,
             roots: MappedVec::new(),
             by_key: MappedVec::new(),
             first: MappedVec::new(),
@@ -217,12 +221,12 @@ impl<'a> Search<'a> {
     }
 
     fn root_words(&mut self, region: &Region) -> Result<(), NoMemory> {
-        let (index, size) = (self.index, self.size);
+        let (index, reach) = (self.index, self.reach_into);
         let mut result = Ok(());
         let between = self.between;
         self.regions.each_present(region, |start, end| {
             each_word(start, end, between, |at, word| {
-                if let (Ok(()), Some(found)) = (result, index.find(word, size)) {
+                if let (Ok(()), Some(found)) = (result, index.find(word, reach)) {
                     result = self.root_word(region, at, found);
                 }
             });
@@ -368,12 +372,12 @@ impl<'a> Search<'a> {
         block: Block,
         mut visit: impl FnMut(&mut Self, Block) -> Result<(), NoMemory>,
     ) -> Result<(), NoMemory> {
-        let (index, size) = (self.index, self.size);
+        let (index, reach) = (self.index, self.reach_into);
         let start = index.block(block).start;
-        let bytes = size(start);
+        let bytes = (self.size)(start);
         let mut result = Ok(());
         each_word(start, start + bytes, self.between, |_, word| {
-            if let (Ok(()), Some(found)) = (result, index.find(word, size)) {
+            if let (Ok(()), Some(found)) = (result, index.find(word, reach)) {
                 result = visit(self, found.block);
             }
         });
@@ -619,7 +623,7 @@ mod tests {
                 };
                 regions.regions.push(region).unwrap();
             }
-            let mut search = Search::new(&index, &regions, size).unwrap();
+            let mut search = Search::new(&index, &regions, size, size).unwrap();
             search.run().unwrap();
 
             let by_root: Vec<_> = graph.rooted.iter().map(|&b| graph.reach(b)).collect();
