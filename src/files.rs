@@ -2,18 +2,22 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 
 /// Writes a file under a temporary name beside it and renames it, so that no half of it is ever
-/// found.
+/// found. One that was there keeps who may read it.
 pub(crate) fn write_whole(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<()> {
-    let temporary = path.with_extension("part");
+    let temporary = temporary(path);
+    let before = fs::metadata(path).map(|m| m.permissions());
     let written = File::create(&temporary).and_then(|file| {
+        if let Ok(before) = before {
+            file.set_permissions(before)?;
+        }
         let mut file = BufWriter::new(file);
         write(&mut file)?;
         file.flush()?;
@@ -24,6 +28,12 @@ pub(crate) fn write_whole(
         let _ = fs::remove_file(&temporary);
     }
     written
+}
+
+/// A name beside the file that nobody else has.
+fn temporary(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.{}.part", std::process::id()))
 }
 
 /// Whether a page can still be written in the folder.
@@ -40,6 +50,7 @@ pub(crate) fn check_room(folder: &Path) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn a_file_that_could_not_be_finished_is_not_there() {
@@ -48,9 +59,13 @@ mod tests {
             to.write_all(b"half")?;
             Err(io::ErrorKind::Other.into())
         });
-        assert!(broken.is_err() && !path.exists() && !path.with_extension("part").exists());
+        assert!(broken.is_err() && !path.exists() && !temporary(&path).exists());
         write_whole(&path, |to| to.write_all(b"whole")).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"whole");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        write_whole(&path, |to| to.write_all(b"anew")).unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "who may not read it still may not");
         fs::remove_file(&path).unwrap();
     }
 

@@ -123,6 +123,19 @@ pub struct Part {
     pub series: Vec<u64>,
 }
 
+impl Part {
+    /// Its growth in words, with what grows: `growth in the C heap, 5.01 kB a cycle`.
+    #[cfg_attr(not(feature = "formats"), allow(dead_code))]
+    pub(crate) fn amount(&self) -> String {
+        let in_bytes = !matches!(self.what, Grows::Threads | Grows::FileDescriptors);
+        match self.per_cycle {
+            Some(rate) if in_bytes => format!("{}, {} a cycle", self.what.name(), rounded(rate)),
+            Some(rate) => format!("{}, {rate:.2} a cycle", self.what.name()),
+            None => self.what.name().to_owned(),
+        }
+    }
+}
+
 /// A part's level at the baseline, and at the boundaries after it.
 struct Level {
     before: u64,

@@ -1,10 +1,13 @@
 //! `afterdrop completions`, `man` and `schema`: what packagers and other tools want of the command.
 
 use clap::CommandFactory;
+use clap::builder::PossibleValuesParser;
 use clap_complete::Shell;
 
 use super::{Cli, Outcome, print};
+use crate::cycle::{HeapKind, Strategy};
 use crate::error::Error;
+use crate::workloads::Entry;
 
 /// Print completions for a shell
 #[derive(Debug, clap::Args)]
@@ -13,12 +16,43 @@ pub(super) struct Completions {
     shell: Shell,
 }
 
-pub(super) fn completions(args: &Completions) -> Result<Outcome, Error> {
+pub(super) fn completions(args: &Completions, workloads: &[Entry]) -> Result<Outcome, Error> {
     let mut script = Vec::new();
     let mut command = Cli::command();
+    let names: Vec<String> = workloads.iter().map(|w| w.name().to_owned()).collect();
+    // Only here: a workload may be a file as well, and what is wrong is said in words of our own.
+    for takes_one in ["run", "strategies"] {
+        command = command.mut_subcommand(takes_one, |c| {
+            let c = with_values(c, "workload", names.iter().cloned());
+            let c = with_values(c, "heap", HeapKind::ALL.map(|h| h.name().to_owned()));
+            with_values(c, "strategy", Strategy::ALL.map(|s| s.name().to_owned()))
+        });
+    }
+    let subcommands: Vec<String> = visible(&command).map(|c| c.get_name().to_owned()).collect();
+    command = command.mut_subcommand("man", |c| with_values(c, "command", subcommands));
     clap_complete::generate(args.shell, &mut command, "afterdrop", &mut script);
     print(&String::from_utf8_lossy(&script))?;
     Ok(Outcome::Clean)
+}
+
+/// The subcommand with all values of an argument of it, where it has that.
+fn with_values(
+    command: clap::Command,
+    argument: &str,
+    values: impl IntoIterator<Item = String>,
+) -> clap::Command {
+    let has_it = command.get_arguments().any(|a| a.get_id() == argument);
+    match has_it {
+        true => command.mut_arg(argument, |a| {
+            a.value_parser(PossibleValuesParser::new(values))
+        }),
+        false => command,
+    }
+}
+
+/// The subcommands that a user is told of.
+fn visible(command: &clap::Command) -> impl Iterator<Item = &clap::Command> {
+    command.get_subcommands().filter(|c| !c.is_hide_set())
 }
 
 /// Print the manual page, or that of a subcommand
@@ -37,8 +71,7 @@ pub(super) fn man(args: &Man) -> Result<Outcome, Error> {
         Some(name) => command.find_subcommand(name),
     };
     let Some(chosen) = chosen else {
-        let names = command.get_subcommands().filter(|c| !c.is_hide_set());
-        let names: Vec<&str> = names.map(|c| c.get_name()).collect();
+        let names: Vec<&str> = visible(&command).map(|c| c.get_name()).collect();
         let name = args.command.as_deref().unwrap_or_default();
         return Err(crate::names::unknown("subcommand", name, &names));
     };

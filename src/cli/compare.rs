@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use super::reports::{Paths, To};
-use super::{Outcome, look, print};
+use super::{Outcome, look};
 use crate::error::Error;
 use crate::report::compare::{self, Became};
-use crate::report::formats::Format;
+use crate::report::terminal::Look;
 use crate::report::{Report, RunVerdict, formats};
 
 /// Compare two reports: places that are new, fixed or changed, memory and time
@@ -25,9 +25,13 @@ pub(super) struct Args {
     #[arg(long)]
     fail_on_new: bool,
 
-    /// terminal, markdown, html or json
-    #[arg(long = "as", value_name = "FORMAT", default_value = "terminal")]
-    format: Format,
+    /// Exit with 1 if a place leaks or grows faster than it did, too
+    #[arg(long)]
+    fail_on_worse: bool,
+
+    /// How it is shown
+    #[arg(long = "as", value_name = "FORMAT", default_value = "terminal", value_parser = SHOWN)]
+    format: String,
 
     #[command(flatten)]
     to: To,
@@ -36,35 +40,41 @@ pub(super) struct Args {
     paths: Paths,
 }
 
+/// The formats of a comparison.
+const SHOWN: [&str; 4] = ["terminal", "markdown", "html", "json"];
+
 pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
-    let read = |path| args.paths.apply(Report::read(&super::report_file(path)?)?);
-    let (before, after) = (read(&args.before)?, read(&args.after)?);
+    let files = [
+        super::report_file(&args.before)?,
+        super::report_file(&args.after)?,
+    ];
+    let [before, after] = files
+        .each_ref()
+        .map(|file| args.paths.apply(Report::read(file)?));
+    let (before, after) = (before?, after?);
     let comparison = compare::compare(&before, &after);
-    match args.format {
-        Format::Terminal if args.to.output.is_none() => {
-            print(&compare::render(&comparison, look()))?;
-        }
-        Format::Terminal => args
-            .to
-            .write(compare::render(&comparison, Default::default()).as_bytes())?,
-        Format::Markdown => {
-            args.to
-                .write(formats::compare::markdown(&comparison).as_bytes())?;
-        }
-        Format::Html => {
+    let (bytes, name) = match &args.format[..] {
+        "markdown" => (formats::compare::markdown(&comparison), "compare.md"),
+        "html" => {
             let page = formats::compare::page(&comparison, &after.version);
-            args.to.write(page.as_bytes())?;
+            (page, "compare.html")
         }
-        Format::Json => args.to.write((comparison.to_json() + "\n").as_bytes())?,
-        other => {
-            return Err(Error::usage(format!(
-                "a comparison is shown as terminal, markdown, html or json, not as {other}"
-            )));
+        "json" => (comparison.to_json() + "\n", "compare.json"),
+        _ => {
+            let look = match args.to.output {
+                None => look(),
+                Some(_) => Look::default(),
+            };
+            (compare::render(&comparison, look), "compare.txt")
         }
-    }
-    Ok(match args.fail_on_new {
+    };
+    let inputs = files.each_ref().map(|file| file.as_path());
+    args.to.write(bytes.as_bytes(), name, &inputs)?;
+    let is_gate = args.fail_on_new || args.fail_on_worse;
+    let worse = args.fail_on_worse && comparison.count(Became::Worse) > 0;
+    Ok(match is_gate {
         false => Outcome::Clean,
-        true if comparison.count(Became::New) > 0 => Outcome::GrowthFound,
+        true if comparison.count(Became::New) > 0 || worse => Outcome::GrowthFound,
         true if !after.ended.is_complete() => Outcome::RunFailed,
         true if after.verdict == RunVerdict::Undecided => Outcome::Undecided,
         true => Outcome::Clean,

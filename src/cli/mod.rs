@@ -161,7 +161,7 @@ pub fn main(workloads: Vec<Entry>) -> ExitCode {
         Command::List(args) => list::run(&args, &workloads),
         #[cfg(feature = "formats")]
         Command::Schema(_) => about::schema(),
-        Command::Completions(args) => about::completions(&args),
+        Command::Completions(args) => about::completions(&args, &workloads),
         Command::Man(args) => about::man(&args),
         #[cfg(feature = "train")]
         Command::MakeFixtures(args) => fixtures::run(&args),

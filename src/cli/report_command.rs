@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use super::reports::{Formats, Paths, To, write_all};
+use super::reports::{Formats, Paths, To};
 use super::{Outcome, look, print};
 use crate::error::Error;
 use crate::report::formats::{self, Format};
 use crate::report::{Report, strategies, terminal};
 
-/// Show a stored report, or write it in another format
+/// Show a stored report, or write it in other formats
 ///
 /// Formats: terminal, json, html, flame, icicle, dhat, pprof, jeprof, collapsed, speedscope, sarif, junit,
 /// markdown, openmetrics, csv-sites, csv-boundaries; csv for both of these, and all.
@@ -17,13 +17,7 @@ pub(super) struct Args {
     /// A report.json, or the folder of a run; or the strategies.json of a comparison, for html
     report: PathBuf,
 
-    /// Formats, such as html or html,flame [default: terminal]
-    #[arg(
-        long = "as",
-        value_name = "FORMAT",
-        default_value = "terminal",
-        hide_default_value = true
-    )]
+    #[command(flatten)]
     formats: Formats,
 
     #[command(flatten)]
@@ -34,45 +28,70 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
-    let formats = &args.formats.0[..];
+    let formats = args.formats.chosen()?;
     if is_comparison(&args.report) {
-        return of_strategies(args, formats);
+        return of_strategies(args, &formats);
     }
-    let report = args
-        .paths
-        .apply(Report::read(&super::report_file(&args.report)?)?)?;
-    match formats {
+    let file = super::report_file(&args.report)?;
+    let report = args.paths.apply(Report::read(&file)?)?;
+    match formats[..] {
         [Format::Terminal] if args.to.output.is_none() => {
             print(&terminal::render(&report, "", look()))?;
         }
-        &[format] => args.to.write(&formats::render(&report, format)?)?,
-        several => {
-            let folder = args.to.output.as_deref().ok_or_else(|| {
-                Error::usage("several formats need a folder").hint("name one with -o DIR")
-            })?;
-            std::fs::create_dir_all(folder).map_err(|e| Error::io("make the folder", folder, e))?;
-            for format in several {
-                let path = folder.join(format.file());
-                if path.exists() && !args.to.force {
-                    let message = format!("{} is there, and is left as it is", path.display());
-                    return Err(Error::usage(message).hint("--force writes over it"));
-                }
-            }
-            write_all(&report, several, folder)?;
-            if several.contains(&Format::Json) {
-                let path = folder.join(Format::Json.file());
-                args.to
-                    .write_file(&path, &formats::render(&report, Format::Json)?)?;
-            }
-            let names: Vec<&str> = several.iter().map(|f| f.file()).collect();
-            print(&format!(
-                "written {}/ {}\n",
-                folder.display(),
-                names.join(" ")
-            ))?;
+        [format] => {
+            let bytes = formats::render(&report, format)?;
+            args.to.write(&bytes, format.file(), &[&file])?;
         }
+        ref several => write_several(args, &report, several, &file)?,
     }
     Ok(Outcome::Clean)
+}
+
+/// Writes into a folder, all of it or nothing that would take the place of something.
+fn write_several(
+    args: &Args,
+    report: &Report,
+    formats: &[Format],
+    input: &Path,
+) -> Result<(), Error> {
+    let folder = args.to.output.as_deref().ok_or_else(|| {
+        Error::usage("several formats need a folder").hint("name one with -o DIR")
+    })?;
+    let extension = |path: &Path| path.extension().map(std::ffi::OsStr::to_owned);
+    let like_a_file = formats.iter().any(|f| {
+        let own = extension(Path::new(f.file()));
+        own.is_some() && own == extension(folder)
+    });
+    if like_a_file && !folder.exists() {
+        let message = format!("several formats need a folder, not {}", folder.display());
+        return Err(Error::usage(message).hint("name one with -o DIR"));
+    }
+    std::fs::create_dir_all(folder).map_err(|e| Error::io("make the folder", folder, e))?;
+    let whole = |path: &Path| std::fs::canonicalize(path).ok();
+    let is_input = |f: &&Format| {
+        let path = whole(&folder.join(f.file()));
+        path.is_some() && path == whole(input)
+    };
+    // In the folder of the run `report.json` is there.
+    let wanted = || {
+        formats
+            .iter()
+            .filter(|f| **f != Format::Json || !is_input(f))
+    };
+    for format in wanted() {
+        args.to.check(&folder.join(format.file()), &[input])?;
+    }
+    for &format in wanted() {
+        let bytes = formats::render(report, format)?;
+        args.to
+            .write_file(&folder.join(format.file()), &bytes, &[input])?;
+    }
+    let names: Vec<&str> = formats.iter().map(|f| f.file()).collect();
+    print(&format!(
+        "written {}/ {}\n",
+        folder.display(),
+        names.join(" ")
+    ))
 }
 
 /// Whether it is what `strategies` wrote.
@@ -92,9 +111,14 @@ fn of_strategies(args: &Args, formats: &[Format]) -> Result<Outcome, Error> {
     match formats {
         [Format::Html] => {
             let page = formats::strategies_page(&comparison);
-            args.to.write(page.as_bytes())?;
+            args.to
+                .write(page.as_bytes(), "strategies.html", &[&file])?;
         }
-        [Format::Json] => args.to.write((comparison.to_json() + "\n").as_bytes())?,
+        [Format::Json] => {
+            let json = comparison.to_json() + "\n";
+            args.to
+                .write(json.as_bytes(), super::strategies::FILE, &[&file])?;
+        }
         [Format::Terminal] => print(&strategies::render(&comparison, look()))?,
         _ => {
             return Err(Error::usage(

@@ -3,6 +3,8 @@
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
+use clap::builder::PossibleValuesParser;
+
 use crate::error::Error;
 use crate::report::formats::{self, Format};
 use crate::report::{Report, write_whole};
@@ -49,34 +51,62 @@ impl Paths {
     }
 }
 
-/// As a report has it whose home folder was taken out.
+/// As a report has it whose home folder was taken out; empty if it is not below it.
 fn shortened_home(path: &str) -> String {
-    let home = std::env::var("HOME").unwrap_or_default();
-    match path.strip_prefix(home.trim_end_matches('/')) {
-        Some(rest) if home.len() > 1 => format!("~{}", rest.trim_end_matches('/')),
+    let home = crate::report::home().unwrap_or_default();
+    match path.strip_prefix(&home) {
+        Some(rest) if !home.is_empty() => format!("~{}", rest.trim_end_matches('/')),
         _ => String::new(),
     }
 }
 
-/// Formats from a list such as `html,flame`.
-pub(super) fn parse(list: &str) -> Result<Vec<Format>, String> {
+/// Formats, as an argument has them: names, with commas between.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(super) struct Formats {
+    /// Formats, such as html or html,flame
+    #[arg(
+        long = "as",
+        value_name = "FORMATS",
+        value_delimiter = ',',
+        value_parser = names(),
+        hide_possible_values = true
+    )]
+    names: Vec<String>,
+}
+
+/// All names that formats are called by.
+pub(super) fn names() -> PossibleValuesParser {
+    PossibleValuesParser::new(
+        Format::ALL
+            .map(Format::name)
+            .into_iter()
+            .chain(["csv", "all"]),
+    )
+}
+
+/// The formats of these names, each once.
+pub(super) fn of_names(names: &[String]) -> Result<Vec<Format>, Error> {
     let mut all = Vec::new();
-    for name in list.split(',') {
-        all.extend(Format::named(name.trim())?);
+    for name in names {
+        all.extend(Format::named(name).map_err(Error::usage)?);
     }
-    all.dedup();
+    let mut seen = Vec::new();
+    all.retain(|format| {
+        !seen.contains(format) && {
+            seen.push(*format);
+            true
+        }
+    });
     Ok(all)
 }
 
-/// Formats, as an argument has them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Formats(pub(super) Vec<Format>);
-
-impl std::str::FromStr for Formats {
-    type Err = String;
-
-    fn from_str(list: &str) -> Result<Self, String> {
-        parse(list).map(Self)
+impl Formats {
+    /// The formats that were asked for, else the page of text.
+    pub(super) fn chosen(&self) -> Result<Vec<Format>, Error> {
+        match self.names.is_empty() {
+            true => Ok(vec![Format::Terminal]),
+            false => of_names(&self.names),
+        }
     }
 }
 
@@ -92,11 +122,11 @@ pub(super) fn write_all(report: &Report, formats: &[Format], folder: &Path) -> R
     Ok(())
 }
 
-/// Where a single text or file goes.
+/// Where what is made goes.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(super) struct To {
-    /// File to write; standard output, if there is none. Several formats need a folder
-    #[arg(long, short, value_name = "FILE")]
+    /// File or folder to write to; standard output, if there is none. Several formats need a folder
+    #[arg(long, short, value_name = "FILE|DIR")]
     pub(super) output: Option<PathBuf>,
 
     /// Write over a file that is there
@@ -105,22 +135,60 @@ pub(super) struct To {
 }
 
 impl To {
-    /// Writes one file, or to standard output.
-    pub(super) fn write(&self, bytes: &[u8]) -> Result<(), Error> {
+    /// Writes one file, or to standard output. In a folder it has its own name; what was made of the
+    /// `inputs` is not written over one of them.
+    pub(super) fn write(&self, bytes: &[u8], name: &str, inputs: &[&Path]) -> Result<(), Error> {
         match &self.output {
-            Some(path) if path.as_os_str() != "-" => self.write_file(path, bytes),
-            _ => to_stdout(bytes),
+            Some(path) if path.as_os_str() == "-" => to_stdout(bytes),
+            Some(path) if path.is_dir() => self.write_file(&path.join(name), bytes, inputs),
+            Some(path) => self.write_file(path, bytes, inputs),
+            None => to_stdout(bytes),
         }
     }
 
-    /// Writes a file that is not there yet, unless it may be written over.
-    pub(super) fn write_file(&self, path: &Path, bytes: &[u8]) -> Result<(), Error> {
-        if path.exists() && !self.force {
+    /// Whether a file may be written: it is not there, or may be written over.
+    pub(super) fn check(&self, path: &Path, inputs: &[&Path]) -> Result<(), Error> {
+        let whole = |path: &Path| std::fs::canonicalize(path).ok();
+        let is_input = |input: &&Path| whole(path).is_some_and(|p| whole(input) == Some(p));
+        if inputs.iter().any(is_input) {
+            let message = format!("{} is what it would be made of", path.display());
+            return Err(Error::usage(message).hint("name another file with -o"));
+        }
+        if std::fs::symlink_metadata(path).is_ok() && !is_device(path) && !self.force {
             let message = format!("{} is there, and is left as it is", path.display());
             return Err(Error::usage(message).hint("--force writes over it"));
         }
-        write_whole(path, bytes)
+        Ok(())
     }
+
+    pub(super) fn write_file(
+        &self,
+        path: &Path,
+        bytes: &[u8],
+        inputs: &[&Path],
+    ) -> Result<(), Error> {
+        self.check(path, inputs)?;
+        let error = |e| Error::io("write", path, e);
+        if is_device(path) {
+            // Nothing may take the place of a device or a pipe.
+            let mut device = std::fs::OpenOptions::new()
+                .write(true)
+                .open(path)
+                .map_err(error)?;
+            return device.write_all(bytes).map_err(error);
+        }
+        // A link stays one.
+        let target = match path.is_symlink() {
+            true => std::fs::canonicalize(path).map_err(error)?,
+            false => path.to_owned(),
+        };
+        write_whole(&target, bytes)
+    }
+}
+
+/// Whether it is there, and neither a file nor a folder.
+fn is_device(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|m| !m.is_file() && !m.is_dir())
 }
 
 fn to_stdout(bytes: &[u8]) -> Result<(), Error> {

@@ -68,10 +68,11 @@ pub(super) struct Args {
     #[arg(
         long,
         value_name = "FORMATS",
-        default_value = "json",
-        hide_default_value = true
+        value_delimiter = ',',
+        value_parser = super::reports::names(),
+        hide_possible_values = true
     )]
-    report: super::reports::Formats,
+    report: Vec<String>,
 
     #[cfg(feature = "formats")]
     #[command(flatten)]
@@ -211,8 +212,11 @@ fn measure(args: &Args, entry: &Entry) -> Result<Outcome, Error> {
     drop(progress);
     out.keep();
     #[cfg(feature = "formats")]
-    let measured = in_formats(args, measured, out.path())?;
+    let (measured, written) = in_formats(args, measured, out.path());
+    // What was found is said, whatever could not be written.
     show(args, &measured.report, &out)?;
+    #[cfg(feature = "formats")]
+    written?;
     let report = measured.check_written()?;
     Ok(Outcome::of(report.verdict, report.ended.is_complete()))
 }
@@ -223,17 +227,21 @@ fn in_formats(
     args: &Args,
     mut measured: measure::Measured,
     folder: &std::path::Path,
-) -> Result<measure::Measured, Error> {
-    let shown = args.paths.apply(measured.report.clone())?;
-    // Where the report could not be written, this cannot be, either.
-    if measured.unwritten.is_none() {
-        if shown != measured.report {
-            shown.write(&folder.join(crate::report::FILE))?;
+) -> (measure::Measured, Result<(), Error>) {
+    let written = args.paths.apply(measured.report.clone()).and_then(|shown| {
+        let changed = shown != measured.report;
+        measured.report = shown;
+        // Where the report could not be written, this cannot be, either.
+        if measured.unwritten.is_some() {
+            return Ok(());
         }
-        super::reports::write_all(&shown, &args.report.0, folder)?;
-    }
-    measured.report = shown;
-    Ok(measured)
+        if changed {
+            measured.report.write(&folder.join(crate::report::FILE))?;
+        }
+        let formats = super::reports::of_names(&args.report)?;
+        super::reports::write_all(&measured.report, &formats, folder)
+    });
+    (measured, written)
 }
 
 fn show(args: &Args, report: &Report, out: &OutDir) -> Result<(), Error> {

@@ -9,10 +9,10 @@ use std::fmt::Write;
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
-use super::terminal::{LEAST_NAME, Look, printable, shortened};
+use super::terminal::{LEAST_NAME, Look, is_hidden, printable, shortened};
 use super::units::{bytes, exact};
 use super::{Part, Report, Site};
-use crate::verdict::Verdict;
+use crate::verdict::{self, Verdict};
 
 /// The schema of [`Comparison`]'s JSON.
 pub const SCHEMA: &str = "afterdrop-compare/1";
@@ -25,7 +25,7 @@ pub enum Became {
     New,
     /// It grew before and grows faster now: their intervals do not meet.
     Worse,
-    /// It cannot be told now whether it grows, and it did not grow before.
+    /// It cannot be told: one of the runs is undecided about it, or could not have seen it.
     Open,
     /// It grew before and grows slower now.
     Better,
@@ -114,14 +114,34 @@ pub struct Comparison {
 
 /// Compares an earlier run with a later one.
 pub fn compare(before: &Report, after: &Report) -> Comparison {
+    let [before, after] = [before, after].map(|report| {
+        report.with_texts(&mut |text| {
+            if text.contains(is_hidden) {
+                *text = printable(text);
+            }
+        })
+    });
+    let (before, after) = (&before, &after);
+    let runs = [Seen::of(before, after), Seen::of(after, before)];
     let mut changes = Vec::new();
     let mut left: Vec<&Site> = before.sites.iter().collect();
     // By the stack first, so that a place with its own match is not taken by another.
     let mut matched: Vec<Option<&Site>> = vec![None; after.sites.len()];
     type Rule = fn(&Site, &Site) -> bool;
-    let rules: [Rule; 2] = [
-        |a, b| a.fingerprint == b.fingerprint && a.phase == b.phase && !a.stack.is_empty(),
-        |a, b| a.function == b.function && a.file == b.file && a.phase == b.phase,
+    fn same_stack(a: &Site, b: &Site) -> bool {
+        a.fingerprint == b.fingerprint && a.phase == b.phase && !a.stack.is_empty()
+    }
+    fn same_place(a: &Site, b: &Site) -> bool {
+        a.function == b.function && a.file == b.file && a.phase == b.phase
+    }
+    // Two lines of a function may have one fingerprint: then what is alike in more belongs together.
+    let rules: [Rule; 6] = [
+        |a, b| same_stack(a, b) && a.line == b.line && a.bytes_per_cycle == b.bytes_per_cycle,
+        |a, b| same_stack(a, b) && a.bytes_per_cycle == b.bytes_per_cycle,
+        |a, b| same_stack(a, b) && a.line == b.line,
+        same_stack,
+        |a, b| same_place(a, b) && a.line == b.line,
+        same_place,
     ];
     for rule in rules {
         for (site, matched) in after.sites.iter().zip(&mut matched) {
@@ -133,12 +153,12 @@ pub fn compare(before: &Report, after: &Report) -> Comparison {
         }
     }
     for (site, old) in after.sites.iter().zip(&matched) {
-        changes.extend(of_site(*old, Some(site)));
+        changes.extend(of_site(*old, Some(site), runs));
     }
-    changes.extend(left.iter().filter_map(|old| of_site(Some(old), None)));
+    changes.extend(left.iter().filter_map(|old| of_site(Some(old), None, runs)));
     for part in &after.process.parts {
         let old = before.process.parts.iter().find(|p| p.what == part.what);
-        changes.extend(of_part(old, part));
+        changes.extend(of_part(old, part, runs[1]));
     }
     let weight = |c: &Change| c.after.or(c.before).unwrap_or(0.0);
     changes.sort_by(|a, b| {
@@ -156,49 +176,79 @@ pub fn compare(before: &Report, after: &Report) -> Comparison {
     }
 }
 
-/// What a place may be called by, and how fast it grows.
+/// What a run could see of a place that it does not have.
+#[derive(Clone, Copy)]
+struct Seen {
+    /// It went far enough, and of the same workload, that what it does not have is not there.
+    all: bool,
+    /// Growth below this may have been missed, in bytes per cycle: not every block was recorded.
+    missed_below: f64,
+}
+
+impl Seen {
+    fn of(report: &Report, other: &Report) -> Self {
+        let after_warmup = report.cycles_run().saturating_sub(report.warmup);
+        let long_enough = after_warmup >= verdict::FEWEST_CYCLES;
+        Self {
+            all: report.ended.is_complete() && long_enough && report.workload == other.workload,
+            missed_below: report.sampling.map_or(0.0, |s| s.missed_below),
+        }
+    }
+
+    /// Whether growth at such a rate would have been seen at a place like this.
+    fn would_see(self, growth: &Growth, there: Option<&Site>) -> bool {
+        let site = there.filter(|s| s.verdict == Verdict::Undecided);
+        let open = site
+            .and_then(|s| s.bytes_per_cycle_interval)
+            .map_or(0.0, |i| i.1);
+        self.all && growth.interval.0 > self.missed_below.max(open)
+    }
+}
+
+/// How fast a place grows.
 struct Growth {
     rate: f64,
     interval: (f64, f64),
 }
 
-fn growth(site: &Site) -> Option<Growth> {
+fn growth(site: &Site, seen: Seen) -> Option<Growth> {
     let rate = site.bytes_per_cycle.filter(|_| site.verdict.is_growth())?;
+    let (low, high) = site.bytes_per_cycle_interval.unwrap_or((rate, rate));
+    // Of many estimates one in twenty lies outside of its interval.
+    let wider = if seen.missed_below > 0.0 { 2.0 } else { 1.0 };
     Some(Growth {
         rate,
-        interval: site.bytes_per_cycle_interval.unwrap_or((rate, rate)),
+        interval: (rate - (rate - low) * wider, rate + (high - rate) * wider),
     })
 }
 
-fn became(
-    before: Option<&Growth>,
-    after: Option<&Growth>,
-    was: Option<Verdict>,
-    is: Option<Verdict>,
-) -> Option<Became> {
-    match (before, after) {
-        (None, None) => {
-            let open = |v: Option<Verdict>| v == Some(Verdict::Undecided);
-            (open(is) && !open(was)).then_some(Became::Open)
-        }
-        (None, Some(_)) => Some(Became::New),
-        // What cannot be told is not fixed.
-        (Some(_), None) if is == Some(Verdict::Undecided) => Some(Became::Open),
-        (Some(_), None) => Some(Became::Fixed),
-        (Some(b), Some(a)) if a.interval.0 > b.interval.1 => Some(Became::Worse),
-        (Some(b), Some(a)) if a.interval.1 < b.interval.0 => Some(Became::Better),
-        (Some(_), Some(_)) => Some(Became::Same),
+/// What became of a place that grows in both runs.
+fn of_both(before: &Growth, after: &Growth) -> Became {
+    if after.interval.0 > before.interval.1 {
+        Became::Worse
+    } else if after.interval.1 < before.interval.0 {
+        Became::Better
+    } else {
+        Became::Same
     }
 }
 
-fn of_site(before: Option<&Site>, after: Option<&Site>) -> Option<Change> {
-    let (old, new) = (before.and_then(growth), after.and_then(growth));
-    let became = became(
-        old.as_ref(),
-        new.as_ref(),
-        before.map(|s| s.verdict),
-        after.map(|s| s.verdict),
-    )?;
+fn of_site(before: Option<&Site>, after: Option<&Site>, runs: [Seen; 2]) -> Option<Change> {
+    let [earlier, later] = runs;
+    let old = before.and_then(|s| growth(s, earlier));
+    let new = after.and_then(|s| growth(s, later));
+    let is_open = |s: Option<&Site>| s.is_some_and(|s| s.verdict == Verdict::Undecided);
+    let became = match (&old, &new) {
+        (None, None) if is_open(after) && !is_open(before) => Became::Open,
+        (None, None) => return None,
+        // That a run did not see it says little where it could not.
+        (None, Some(new)) if earlier.all && !earlier.would_see(new, before) => Became::Open,
+        (None, Some(_)) => Became::New,
+        (Some(_), None) if is_open(after) => Became::Open,
+        (Some(old), None) if !later.would_see(old, after) => Became::Open,
+        (Some(_), None) => Became::Fixed,
+        (Some(old), Some(new)) => of_both(old, new),
+    };
     let site = after.or(before)?;
     Some(Change {
         became,
@@ -213,7 +263,7 @@ fn of_site(before: Option<&Site>, after: Option<&Site>) -> Option<Change> {
     })
 }
 
-fn of_part(before: Option<&Part>, after: &Part) -> Option<Change> {
+fn of_part(before: Option<&Part>, after: &Part, later: Seen) -> Option<Change> {
     let growth = |part: &Part| {
         let rate = part.per_cycle.filter(|_| part.verdict.is_growth())?;
         // What the kernel counts is not exact to the byte: a tenth is no change.
@@ -223,8 +273,13 @@ fn of_part(before: Option<&Part>, after: &Part) -> Option<Change> {
         })
     };
     let (old, new) = (before.and_then(growth), growth(after));
-    let is = Some(after.verdict).filter(|v| *v != Verdict::Undecided);
-    let became = became(old.as_ref(), new.as_ref(), before.map(|p| p.verdict), is)?;
+    let became = match (&old, &new) {
+        (None, None) => return None,
+        (None, Some(_)) => Became::New,
+        (Some(_), None) if after.verdict == Verdict::Undecided || !later.all => Became::Open,
+        (Some(_), None) => Became::Fixed,
+        (Some(old), Some(new)) => of_both(old, new),
+    };
     Some(Change {
         became,
         function: after.what.name().into(),
@@ -247,7 +302,7 @@ fn figures(before: &Report, after: &Report) -> Vec<Figure> {
         values.get(values.len() / 2).copied()
     }
     let rows: [(&'static str, &'static str, Of); 8] = [
-        ("growth per cycle", "B", |r| r.bytes_per_cycle),
+        ("growth at places", "B", |r| r.bytes_per_cycle),
         ("live at the end", "B", |r| {
             r.boundaries.last().map(|b| b.live_bytes as f64)
         }),
@@ -349,7 +404,8 @@ impl Figure {
         match (value, self.unit) {
             (None, _) => "?".into(),
             (Some(v), "B") => bytes(v),
-            (Some(v), "ms") => format!("{v:.2} ms"),
+            (Some(v), "ms") if v < 10.0 => format!("{v:.3} ms"),
+            (Some(v), "ms") => format!("{v:.1} ms"),
             (Some(v), _) => exact(v as u64),
         }
     }
@@ -371,6 +427,14 @@ impl Comparison {
     pub fn count(&self, became: Became) -> usize {
         let counted = self.changes.iter().filter(|c| c.is_counted());
         counted.filter(|c| c.became == became).count()
+    }
+
+    /// The workload, or both if they are not the same.
+    pub fn workload(&self) -> String {
+        match &self.workloads {
+            [before, after] if before == after => after.clone(),
+            [before, after] => format!("{before} and {after}"),
+        }
     }
 
     /// What became of how many places.
@@ -458,7 +522,15 @@ pub fn render(comparison: &Comparison, look: Look) -> String {
         text.line(&row(figure.name, words), plain);
     }
     for warning in &comparison.warnings {
-        text.line(&format!("  note: {warning}"), plain);
+        let mut line = "  note:".to_owned();
+        for word in warning.split(' ') {
+            if line.chars().count() + 1 + word.chars().count() > look.width {
+                text.line(&line, plain);
+                line = "       ".to_owned();
+            }
+            line = format!("{line} {word}");
+        }
+        text.line(&line, plain);
     }
     text.out
 }
@@ -520,6 +592,57 @@ mod tests {
         let became: Vec<Became> = both.changes.iter().map(|c| c.became).collect();
         assert_eq!(became, [Became::New, Became::Fixed]);
         assert_eq!(both.summary(), "1 new, 1 fixed");
+    }
+
+    #[test]
+    fn of_two_lines_with_one_stack_each_finds_itself() {
+        let both = |rates: [(u32, f64); 2]| {
+            let mut report = run("a", rates[0].0, rates[0].1);
+            let mut other = report.sites[0].clone();
+            (other.line, other.bytes_per_cycle) = (Some(rates[1].0), Some(rates[1].1));
+            other.bytes_per_cycle_interval = None;
+            report.sites.insert(1, other);
+            report
+        };
+        let mut one = both([(29, 283.0), (99, 0.0)]);
+        one.sites.remove(1);
+        let changes = compare(&one, &both([(28, 554.0), (29, 283.0)])).changes;
+        let found: Vec<(Became, &str)> = changes
+            .iter()
+            .map(|c| (c.became, &c.location[..]))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                (Became::New, "app/reload.rs:28"),
+                (Became::Same, "app/reload.rs:29")
+            ]
+        );
+    }
+
+    #[test]
+    fn what_a_run_could_not_see_is_neither_fixed_nor_new() {
+        let leaks = run("a", 42, 100.0);
+        let mut clean = run("a", 42, 0.0);
+        clean.sites.clear();
+        let mut cut = clean.clone();
+        cut.boundaries.truncate(4);
+        assert_eq!(only(&leaks, &cut).became, Became::Open, "too short");
+        let mut failed = clean.clone();
+        failed.ended = super::super::Ended::new(super::super::How::TimedOut, None);
+        assert_eq!(only(&leaks, &failed).became, Became::Open);
+        let mut elsewhere = clean.clone();
+        elsewhere.workload = "other".into();
+        assert_eq!(only(&leaks, &elsewhere).became, Became::Open);
+        let mut sampled = clean.clone();
+        sampled.sampling = Some(crate::report::Sampling {
+            every_bytes: 1 << 19,
+            live_bytes_interval: (0, 0),
+            missed_below: 8180.0,
+        });
+        assert_eq!(only(&leaks, &sampled).became, Became::Open);
+        assert_eq!(only(&sampled, &leaks).became, Became::Open);
+        assert_eq!(only(&sampled, &run("a", 42, 9000.0)).became, Became::New);
     }
 
     #[test]

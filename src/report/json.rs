@@ -1,12 +1,12 @@
 //! How reports are written as JSON, and how all their texts are reached.
 
-use std::fs::File;
-use std::io::{self, BufReader};
+use std::io;
 use std::path::Path;
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::error::Category;
 use serde_json::ser::{Formatter, Serializer};
 
 use crate::error::Error;
@@ -31,13 +31,20 @@ pub(super) fn indented(value: &impl Serialize) -> String {
 /// # Errors
 /// If it cannot be read, is nothing of that kind, or is of another schema.
 pub(super) fn read<T: DeserializeOwned>(path: &Path, what: &str, schema: &str) -> Result<T, Error> {
+    /// What every file of ours says of itself.
+    #[derive(Deserialize)]
+    struct Head {
+        schema: Option<String>,
+    }
     let malformed = |line, wrong: String| Error::malformed(path, line, wrong);
-    let file = File::open(path).map_err(|e| Error::io("read", path, e))?;
-    let json: Value = serde_json::from_reader(BufReader::new(file))
-        .map_err(|e| malformed(Some(e.line() as u64), format!("not JSON: {e}")))?;
-    match json.get("schema").and_then(Value::as_str) {
-        Some(found) if found == schema => serde_json::from_value(json)
-            .map_err(|e| malformed(None, format!("not a {what} of {schema}: {e}"))),
+    let text = std::fs::read(path).map_err(|e| Error::io("read", path, e))?;
+    let wrong = |e: &serde_json::Error| match e.classify() {
+        Category::Data => malformed(None, format!("not a {what} of {schema}: {e}")),
+        _ => malformed(Some(e.line() as u64), format!("not JSON: {e}")),
+    };
+    let head: Head = serde_json::from_slice(&text).map_err(|e| wrong(&e))?;
+    match head.schema {
+        Some(found) if found == schema => serde_json::from_slice(&text).map_err(|e| wrong(&e)),
         Some(found) => {
             let wrong = format!("schema `{}` is not {schema}", found.escape_debug());
             Err(malformed(None, wrong).hint("run it again with this version of afterdrop"))

@@ -52,6 +52,7 @@ pub(crate) const FILE: &str = "report.json";
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 pub struct Report {
     /// Always [`SCHEMA`].
+    #[cfg_attr(feature = "formats", schemars(extend("const" = SCHEMA)))]
     pub schema: String,
     /// Version of afterdrop that wrote it.
     pub version: String,
@@ -355,12 +356,10 @@ impl Report {
     /// The same without the user's home folder in any text: `~` stands for it. Whoever reads a report
     /// elsewhere has another.
     pub(crate) fn without_home(self) -> Self {
-        let home = std::env::var("HOME").unwrap_or_default();
-        let home = home.trim_end_matches('/');
-        if home.len() < 2 {
-            return self;
+        match home() {
+            Some(home) => self.with_path(&home, "~"),
+            None => self,
         }
-        self.with_path(home, "~")
     }
 
     /// The same with another path for what is at one, and below it, in every text.
@@ -407,6 +406,14 @@ impl Site {
             _ => "(unknown place)".into(),
         }
     }
+}
+
+/// The user's home folder, by the environment or else by the system's list of users; `None` if there is
+/// none, or it is everything.
+pub(crate) fn home() -> Option<String> {
+    let home = std::env::home_dir()?;
+    let home = home.to_str()?.trim_end_matches('/');
+    (home.len() > 1).then(|| home.to_owned())
 }
 
 /// Writes a file whole or not at all.

@@ -575,11 +575,18 @@ pub(super) fn root(root: &Root) -> String {
     )
 }
 
-/// Names come from executables and files: nothing in them may move the cursor.
+/// Names come from executables and files: nothing in them may move the cursor, or turn the direction of
+/// what follows (CVE-2021-42574).
 pub(crate) fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
+    let clean = |c| if is_hidden(c) { '\u{fffd}' } else { c };
+    text.chars().map(clean).collect()
+}
+
+/// Whether a character is not seen, and changes how others are.
+pub(crate) fn is_hidden(c: char) -> bool {
+    let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}'
+        | '\u{2066}'..='\u{2069}');
+    c.is_control() || turns
 }
 
 /// Columns of a line, escape sequences not counted.
@@ -824,6 +831,7 @@ pub(super) mod tests {
     #[test]
     fn control_characters_do_not_reach_the_terminal() {
         assert_eq!(printable("a\u{1b}[2Jb"), "a\u{fffd}[2Jb");
+        assert_eq!(printable("a\u{202e}b"), "a\u{fffd}b");
     }
 
     #[test]

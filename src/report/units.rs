@@ -23,6 +23,9 @@ pub(crate) fn bytes(number: f64) -> String {
         scaled /= 1000.0;
         unit += 1;
     }
+    if scaled >= 1e6 {
+        return format!("{number:.2e} B");
+    }
     let shown = if scaled.fract() == 0.0 && unit == 0 || scaled >= 99.95 {
         format!("{scaled:.0}")
     } else if scaled >= 9.995 {
@@ -40,7 +43,11 @@ pub(crate) fn one_line(text: &str) -> String {
 
 /// A rate without needless digits: `1`, `0.33`, `1,200`.
 pub(super) fn rate(number: f64) -> String {
-    if number.fract() == 0.0 && number.abs() < 1e15 {
+    // Beyond it not every whole number is one, and digits say nothing.
+    if number.abs() >= 1e15 {
+        return format!("{number:.2e}");
+    }
+    if number.fract() == 0.0 {
         let sign = if number < 0.0 { "-" } else { "" };
         return format!("{sign}{}", exact(number.abs() as u64));
     }
@@ -79,5 +86,7 @@ mod tests {
         assert_eq!(rate(1.0 / 3.0), "0.33");
         assert_eq!(rate(1234.4), "1,234");
         assert_eq!(rate(-2.0), "-2");
+        assert_eq!(rate(1e308), "1.00e308");
+        assert_eq!(bytes(-1e300), "-1.00e300 B");
     }
 }

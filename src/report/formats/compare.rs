@@ -15,7 +15,7 @@ pub fn markdown(comparison: &Comparison) -> String {
     let [before, after] = &comparison.verdicts;
     let mut text = format!(
         "### afterdrop: {before} → {after} {}\n\n{}\n\n",
-        markdown::code(&comparison.workloads[1]),
+        markdown::code(&comparison.workload()),
         comparison.summary()
     );
     if !comparison.changes.is_empty() {
@@ -53,15 +53,12 @@ pub fn markdown(comparison: &Comparison) -> String {
 /// For a browser.
 pub fn page(comparison: &Comparison, version: &str) -> String {
     let [before, after] = &comparison.verdicts;
-    let title = format!(
-        "{}: {before} to {after} | afterdrop",
-        comparison.workloads[1]
-    );
+    let title = format!("{}: {before} to {after} | afterdrop", comparison.workload());
     let body = html! {
         header {
             h1 {
                 span class={ "word " (before) } { (before) } " → "
-                span class={ "word " (after) } { (after) } " " code { (comparison.workloads[1]) }
+                span class={ "word " (after) } { (after) } " " code { (comparison.workload()) }
             }
             p { (comparison.summary()) }
         }

@@ -42,12 +42,12 @@ pub(super) fn render(report: &Report) -> Vec<u8> {
         "verb": "Retained",
         "bklt": false,
         "bkacc": false,
-        // Its time is counted in cycles.
-        "tu": "cycles",
-        "Mtu": "million cycles",
+        // The viewer shows rates for a million units of time: so a cycle is a million.
+        "tu": "millionths of a cycle",
+        "Mtu": "cycle",
         "cmd": format!("afterdrop run {} ({})", report.workload, report.options.join(" ")),
         "pid": 0,
-        "te": cycles,
+        "te": u64::from(cycles) * 1_000_000,
         "pps": points,
         "ftbl": table,
     });

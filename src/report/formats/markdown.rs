@@ -29,8 +29,8 @@ pub(super) fn render(report: &Report) -> String {
         .iter()
         .filter(|p| p.verdict.is_growth())
     {
-        let (what, reason) = (part.what.name(), cell(&part.reason));
-        page.add(&format!("- **{}**: {what}: {reason}\n", part.verdict));
+        let (amount, reason) = (part.amount(), cell(&part.reason));
+        page.add(&format!("\n**{}**: {amount}: {reason}\n", part.verdict));
     }
     if !told.is_empty() {
         page.add(TABLE);
@@ -246,7 +246,8 @@ fn html(text: &str) -> String {
 /// A text without markup, on one line; `other` escapes what else must not stand for itself.
 fn escaped(text: &str, other: impl Fn(char) -> Option<String>) -> String {
     let mut escaped = String::new();
-    for c in text.chars() {
+    // What looks like an address would become a link.
+    for c in text.replace("://", ":\u{200b}//").chars() {
         match c {
             '<' => escaped += "&lt;",
             '>' => escaped += "&gt;",

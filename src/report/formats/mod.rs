@@ -7,7 +7,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{Report, printable, terminal};
+use super::Report;
+use super::terminal::{self, is_hidden, printable};
 use crate::error::Error;
 
 mod collapsed;
@@ -169,7 +170,10 @@ impl FromStr for Format {
 /// If the format cannot hold it; none of what a run writes is such.
 pub fn render(report: &Report, format: Format) -> Result<Vec<u8>, Error> {
     let report = &report.with_texts(&mut |text| {
-        if text.contains(char::is_control) {
+        if format != Format::Json && text.len() > LONGEST {
+            *text = terminal::shortened(text, LONGEST);
+        }
+        if text.contains(is_hidden) {
             *text = printable(text);
         }
     });
@@ -195,6 +199,9 @@ pub fn render(report: &Report, format: Format) -> Result<Vec<u8>, Error> {
     }
     .map_err(|wrong: String| Error::usage(format!("cannot write this report as {format}: {wrong}")))
 }
+
+/// Characters of a text that are written, but for JSON: of a longer one its end.
+const LONGEST: usize = 4000;
 
 /// What stands for a stack that could not be read.
 const NOT_ATTRIBUTED: &str = "(not attributed)";

@@ -59,7 +59,22 @@ pub(super) fn render(report: &Report) -> Result<Vec<u8>, String> {
     );
     time.get_or_create(&with(&[]))
         .set(report.cost.cycle_seconds);
-    let growth = gauges("growth_per_cycle", "Growth of the run", Some(Unit::Bytes));
+    let part = gauges(
+        "part_growth_per_cycle",
+        "Growth of a part of the process, in its own unit",
+        None,
+    );
+    for of in &report.process.parts {
+        if let Some(rate) = of.per_cycle {
+            let labels = with(&[("part", of.what.key()), ("verdict", of.verdict.name())]);
+            part.get_or_create(&labels).set(rate);
+        }
+    }
+    let growth = gauges(
+        "growth_per_cycle",
+        "Growth of all places together",
+        Some(Unit::Bytes),
+    );
     if let Some(rate) = report.bytes_per_cycle {
         growth.get_or_create(&with(&[])).set(rate);
     }
@@ -114,5 +129,14 @@ pub(super) fn render(report: &Report) -> Result<Vec<u8>, String> {
     }
     let mut text = String::new();
     encode(&mut text, &registry).map_err(|e| e.to_string())?;
-    Ok(text.into_bytes())
+    Ok(in_order(&text).into_bytes())
+}
+
+/// The same with the samples of each family sorted: they come as a hash table has them.
+fn in_order(text: &str) -> String {
+    let mut lines: Vec<&str> = text.lines().collect();
+    for samples in lines.chunk_by_mut(|a, b| !a.starts_with('#') && !b.starts_with('#')) {
+        samples.sort_unstable();
+    }
+    lines.join("\n") + "\n"
 }

@@ -12,6 +12,12 @@ use crate::verdict::Verdict;
 /// Folder that files of the project are relative to.
 const ROOT: &str = "%SRCROOT%";
 
+/// Results at most: code scanning shows no more, and takes no file of hundreds of megabytes.
+const MOST: usize = 1000;
+
+/// Where a result is that has no line: code scanning wants a file, and each package has this one.
+const WITHOUT_LINE: &str = "Cargo.toml";
+
 const RULES: [(Verdict, &str, &str); 3] = [
     (
         Verdict::Leak,
@@ -47,19 +53,26 @@ pub(super) fn render(report: &Report) -> Vec<u8> {
         })
     });
     let told = report.sites.iter().filter(|s| rule(s.verdict).is_some());
-    let mut results: Vec<Value> = told.filter_map(|site| result(report, site)).collect();
+    let more = told.clone().count().saturating_sub(MOST);
+    let mut results: Vec<Value> = told
+        .take(MOST)
+        .filter_map(|site| result(report, site))
+        .collect();
     results.extend(report.process.parts.iter().filter_map(|part| {
         let index = rule(part.verdict)?;
         Some(json!({
             "ruleId": id(part.verdict),
             "ruleIndex": index,
             "level": RULES[index].1,
-            "message": { "text": format!("{}: {}", part.what.name(), part.reason) },
+            "message": { "text": format!("{}: {}", capital(&part.amount()), part.reason) },
+            "locations": [location(Some(WITHOUT_LINE), None, part.what.name())],
             "partialFingerprints": {
                 "afterdrop/v1": format!("{} {}", report.workload, part.what.name()),
             },
         }))
     }));
+    let left_out = (more > 0).then(|| format!("{more} more places are in report.json"));
+    let notes = report.warnings.iter().chain(&left_out);
     let file = json!({
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",
@@ -77,7 +90,7 @@ pub(super) fn render(report: &Report) -> Vec<u8> {
             "columnKind": "unicodeCodePoints",
             "invocations": [{
                 "executionSuccessful": report.ended.is_complete(),
-                "toolExecutionNotifications": report.warnings.iter().map(|text| {
+                "toolExecutionNotifications": notes.map(|text| {
                     json!({ "level": "note", "message": { "text": text } })
                 }).collect::<Vec<_>>(),
             }],
@@ -127,7 +140,11 @@ fn result(report: &Report, site: &Site) -> Option<Value> {
         "ruleIndex": index,
         "level": RULES[index].1,
         "message": { "text": text },
-        "locations": [location(site.file.as_deref(), site.line, &site.function)],
+        "locations": [location(
+            Some(site.file.as_deref().unwrap_or(WITHOUT_LINE)),
+            site.line,
+            &site.function,
+        )],
         "partialFingerprints": { "afterdrop/v1": site.fingerprint },
         "properties": {
             "workload": report.workload,

@@ -165,9 +165,16 @@ impl Scale {
         HEIGHT - value as f64 / self.most * HEIGHT
     }
 
+    /// One boundary alone is drawn as a level.
     fn points<'a>(&'a self, values: &'a [u64]) -> impl DoubleEndedIterator<Item = String> + 'a {
+        let level = values.first().filter(|_| values.len() == 1);
         let points = values.iter().enumerate();
-        points.map(|(i, &v)| format!("{} {}", short(self.x(i)), short(self.y(v))))
+        let points = points.map(|(i, &v)| (self.x(i), v));
+        let points = points.chain(level.map(|&v| (WIDTH, v)));
+        let points: Vec<(f64, u64)> = points.collect();
+        points
+            .into_iter()
+            .map(|(x, v)| format!("{} {}", short(x), short(self.y(v))))
     }
 
     fn line(&self, values: &[u64]) -> String {

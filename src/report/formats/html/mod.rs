@@ -9,6 +9,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::json;
 
 use crate::report::strategies::Comparison;
+use crate::report::terminal::count;
 use crate::report::{Excerpt, Holder, Report, Root, Site, bytes, exact};
 use crate::symbols::Frame;
 use crate::verdict::Verdict;
@@ -178,7 +179,7 @@ fn head(report: &Report, verdict: &str) -> Markup {
             }
             p.dim {
                 "heap " (report.heap) " · strategy " (report.strategy) " · "
-                (report.cycles_run()) " cycles, " (report.warmup) " of them warm-up · horizon " (report.horizon)
+                (count(u64::from(report.cycles_run()), "cycle")) ", " (report.warmup) " of warm-up · horizon " (report.horizon)
                 @for option in &report.options { " · " code { (option) } }
                 @if let Some(s) = &report.sampling {
                     " · one block in " (bytes(s.every_bytes as f64)) " was recorded: sums are estimates"
@@ -207,7 +208,10 @@ fn figures(report: &Report) -> Markup {
     html! {
         dl.figures {
             @if let Some(rate) = report.bytes_per_cycle {
-                div { dt { "growth per cycle" } dd { (bytes(rate)) } }
+                div { dt { "growth of all places" } dd { (bytes(rate)) " per cycle" } }
+            }
+            @for part in report.process.parts.iter().filter(|p| p.verdict.is_growth()) {
+                div { dt { (part.verdict) } dd { (part.amount()) } }
             }
             @if held > 0 { div { dt { "held by what grows" } dd { (bytes(held as f64)) } } }
             @if let Some(last) = last {
@@ -227,7 +231,7 @@ fn figures(report: &Report) -> Markup {
 
 fn sites(report: &Report) -> Markup {
     let sites = &report.sites;
-    let count = |v: Verdict| sites.iter().filter(|s| s.verdict == v).count();
+    let of = |v: Verdict| sites.iter().filter(|s| s.verdict == v).count();
     html! {
         section {
             h2 id="places" { "Places that hold memory after the drop" }
@@ -244,10 +248,10 @@ fn sites(report: &Report) -> Markup {
                             option value="name" { "by name" }
                         }
                     }
-                    @for verdict in Verdict::ALL.into_iter().rev().filter(|&v| count(v) > 0) {
+                    @for verdict in Verdict::ALL.into_iter().rev().filter(|&v| of(v) > 0) {
                         label {
                             input type="checkbox" value=(verdict.name()) checked;
-                            " " span class={ "verdict " (class(verdict)) } { (verdict) } " " (exact(count(verdict) as u64))
+                            " " span class={ "verdict " (class(verdict)) } { (verdict) } " " (exact(of(verdict) as u64))
                         }
                     }
                     span.dim id="count" role="status" aria-live="polite" {}
