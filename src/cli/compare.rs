@@ -41,7 +41,7 @@ pub(super) struct Args {
 }
 
 /// The formats of a comparison.
-const SHOWN: [&str; 4] = ["terminal", "markdown", "html", "json"];
+const SHOWN: [&str; 5] = ["terminal", "markdown", "html", "flame", "json"];
 
 pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
     let files = [
@@ -54,22 +54,26 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
     let (before, after) = (before?, after?);
     let comparison = compare::compare(&before, &after);
     let (bytes, name) = match &args.format[..] {
-        "markdown" => (formats::compare::markdown(&comparison), "compare.md"),
+        "markdown" => (formats::compare::markdown(&comparison).into(), "compare.md"),
         "html" => {
             let page = formats::compare::page(&comparison, &after.version);
-            (page, "compare.html")
+            (page.into(), "compare.html")
         }
-        "json" => (comparison.to_json() + "\n", "compare.json"),
+        "flame" => (
+            formats::flame_of_difference(&before, &after)?,
+            "compare.svg",
+        ),
+        "json" => ((comparison.to_json() + "\n").into_bytes(), "compare.json"),
         _ => {
             let look = match args.to.output {
                 None => look(),
                 Some(_) => Look::default(),
             };
-            (compare::render(&comparison, look), "compare.txt")
+            (compare::render(&comparison, look).into(), "compare.txt")
         }
     };
     let inputs = files.each_ref().map(|file| file.as_path());
-    args.to.write(bytes.as_bytes(), name, &inputs)?;
+    args.to.write(&bytes, name, &inputs)?;
     let is_gate = args.fail_on_new || args.fail_on_worse;
     let worse = args.fail_on_worse && comparison.count(Became::Worse) > 0;
     Ok(match is_gate {

@@ -9,7 +9,7 @@ use std::fmt::Write;
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
-use super::terminal::{LEAST_NAME, Look, is_hidden, printable, shortened};
+use super::terminal::{LEAST_NAME, Look, printable, shortened};
 use super::units::{bytes, exact};
 use super::{Part, Report, Site};
 use crate::verdict::{self, Verdict};
@@ -114,13 +114,7 @@ pub struct Comparison {
 
 /// Compares an earlier run with a later one.
 pub fn compare(before: &Report, after: &Report) -> Comparison {
-    let [before, after] = [before, after].map(|report| {
-        report.with_texts(&mut |text| {
-            if text.contains(is_hidden) {
-                *text = printable(text);
-            }
-        })
-    });
+    let [before, after] = [before, after].map(super::formats::cleaned);
     let (before, after) = (&before, &after);
     let runs = [Seen::of(before, after), Seen::of(after, before)];
     let mut changes = Vec::new();

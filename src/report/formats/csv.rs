@@ -1,5 +1,6 @@
 //! Sites and boundaries as comma-separated values (RFC 4180), with a line of names. What is not known is
-//! empty.
+//! empty, and names are written as they are: a spreadsheet that takes a text for a formula is to be told
+//! not to.
 
 use csv::Writer;
 

@@ -1,9 +1,12 @@
 //! Flame graphs of retained bytes, drawn by inferno (a port of B. Gregg's `flamegraph.pl`), as SVG with
 //! its search.
 
+use std::collections::BTreeMap;
+
 use inferno::flamegraph::{self, Direction, Options, TextTruncateDirection};
 
 use super::collapsed::{folded, name};
+use crate::error::Error;
 use crate::report::{Report, bytes};
 use crate::symbols::Frame;
 
@@ -78,21 +81,61 @@ fn draw(
     lines: &[String],
 ) -> Result<Vec<u8>, String> {
     let sum: u64 = report.samples().map(|s| s.bytes()).sum();
-    let mut options = Options::default();
-    options.title = format!("{}: {what}", report.workload);
-    options.subtitle = Some(format!(
+    let title = format!("{}: {what}", report.workload);
+    let subtitle = format!(
         "{} at the last boundary, {}; {}",
         bytes(sum as f64),
         report.verdict,
         report.summary
-    ));
+    );
+    let empty = ["(nothing is retained) 1".to_owned()];
+    let lines = if sum == 0 { &empty } else { lines };
+    svg(title, subtitle, direction, lines)
+}
+
+/// What is retained in a later run, red where it is more than in an earlier one, blue where it is less (B.
+/// Gregg, "Differential Flame Graphs").
+///
+/// # Errors
+/// If it cannot be drawn.
+pub fn difference(before: &Report, after: &Report) -> Result<Vec<u8>, Error> {
+    let [before, after] = [super::cleaned(before), super::cleaned(after)];
+    let mut sums: BTreeMap<String, [u64; 2]> = BTreeMap::new();
+    for (run, report) in [&before, &after].into_iter().enumerate() {
+        for sample in report.samples() {
+            let stack = folded(sample.frames().rev().map(named), 0);
+            let stack = stack.trim_end().trim_end_matches(" 0").to_owned();
+            sums.entry(stack).or_default()[run] += sample.bytes();
+        }
+    }
+    let lines: Vec<String> = sums
+        .iter()
+        .map(|(stack, [before, after])| format!("{stack} {before} {after}"))
+        .collect();
+    let empty = ["(nothing is retained) 1 1".to_owned()];
+    let is_empty = sums.values().all(|[_, after]| *after == 0);
+    let lines = if is_empty { &empty[..] } else { &lines };
+    let sum = |report: &Report| bytes(report.samples().map(|s| s.bytes()).sum::<u64>() as f64);
+    let title = format!("{}: what has changed", after.workload);
+    let subtitle = format!("{} before, {} after", sum(&before), sum(&after));
+    svg(title, subtitle, Direction::Straight, lines)
+        .map_err(|wrong| Error::usage(format!("cannot draw what has changed: {wrong}")))
+}
+
+fn svg(
+    title: String,
+    subtitle: String,
+    direction: Direction,
+    lines: &[String],
+) -> Result<Vec<u8>, String> {
+    let mut options = Options::default();
+    options.title = title;
+    options.subtitle = Some(subtitle);
     options.count_name = "bytes".into();
     options.direction = direction;
     options.deterministic = true;
     options.hash = true;
     options.text_truncate_direction = TextTruncateDirection::Right;
-    let empty = ["(nothing is retained) 1".to_owned()];
-    let lines = if sum == 0 { &empty } else { lines };
     let mut svg = Vec::new();
     flamegraph::from_lines(&mut options, lines.iter().map(|l| l.trim_end()), &mut svg)
         .map_err(|e| e.to_string())?;
@@ -102,6 +145,22 @@ fn draw(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_difference_has_both_runs() {
+        let after = crate::report::formats::tests::with_profile("serving::reload");
+        let mut before = after.clone();
+        before.profile.stacks[1].live[0].bytes = 400;
+        let svg = String::from_utf8(difference(&before, &after).unwrap()).unwrap();
+        // Of all, and of the stack that grew by 600 bytes.
+        assert!(
+            svg.contains("1,312 bytes") && svg.contains("+45.73%"),
+            "{svg}"
+        );
+        let empty = crate::report::terminal::tests::made();
+        difference(&after, &empty).unwrap();
+        difference(&empty, &empty).unwrap();
+    }
 
     #[test]
     fn a_name_keeps_what_tells_it_from_others() {

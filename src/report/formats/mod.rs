@@ -28,6 +28,7 @@ mod speedscope;
 #[cfg(test)]
 mod tests;
 
+pub use flame::difference as flame_of_difference;
 pub use html::strategies as strategies_page;
 pub use schema::schema;
 
@@ -169,19 +170,16 @@ impl FromStr for Format {
 /// # Errors
 /// If the format cannot hold it; none of what a run writes is such.
 pub fn render(report: &Report, format: Format) -> Result<Vec<u8>, Error> {
-    let report = &report.with_texts(&mut |text| {
-        if format != Format::Json && text.len() > LONGEST {
-            *text = terminal::shortened(text, LONGEST);
-        }
-        if text.contains(is_hidden) {
-            *text = printable(text);
-        }
-    });
+    if format == Format::Json {
+        // It escapes what it must, and is to be read back as it was.
+        return Ok((report.to_json() + "\n").into_bytes());
+    }
+    let report = &cleaned(report);
     match format {
         Format::Terminal => {
             Ok(terminal::render(report, "", terminal::Look::default()).into_bytes())
         }
-        Format::Json => Ok((report.to_json() + "\n").into_bytes()),
+        Format::Json => Ok(report.to_json().into_bytes()),
         Format::Html => Ok(html::render(report).into_bytes()),
         Format::Flame => flame::flame(report),
         Format::Icicle => flame::icicle(report),
@@ -198,6 +196,19 @@ pub fn render(report: &Report, format: Format) -> Result<Vec<u8>, Error> {
         Format::CsvBoundaries => csv::boundaries(report),
     }
     .map_err(|wrong: String| Error::usage(format!("cannot write this report as {format}: {wrong}")))
+}
+
+/// The report with texts that can do no harm: without characters that are not seen, and none of them
+/// endless.
+pub(super) fn cleaned(report: &Report) -> Report {
+    report.with_texts(&mut |text| {
+        if text.len() > LONGEST {
+            *text = terminal::shortened(text, LONGEST);
+        }
+        if text.contains(is_hidden) {
+            *text = printable(text);
+        }
+    })
 }
 
 /// Characters of a text that are written, but for JSON: of a longer one its end.

@@ -11,7 +11,7 @@ use crate::verdict::Verdict;
 const HOSTILE: &str = "<script>alert(1)</script>;--|`a`\"b'&amp;\u{1b}[2J\r\n=1]]>*_[x](y)\\";
 
 /// A report with a profile, whose worst site has this function.
-fn with_profile(function: &str) -> Report {
+pub(super) fn with_profile(function: &str) -> Report {
     let mut report = made();
     let frame = |function: &str, file: Option<&str>| Frame {
         function: function.into(),
