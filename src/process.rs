@@ -90,6 +90,12 @@ impl Grows {
         }
     }
 
+    /// Whether its level is in bytes; else it is a number.
+    #[cfg_attr(not(feature = "formats"), allow(dead_code))]
+    pub(crate) const fn is_in_bytes(self) -> bool {
+        !matches!(self, Self::Threads | Self::FileDescriptors)
+    }
+
     /// How a report's JSON and a command line name it.
     #[cfg_attr(not(feature = "cli"), allow(dead_code))]
     pub(crate) const fn key(self) -> &'static str {
@@ -127,9 +133,10 @@ impl Part {
     /// Its growth in words, with what grows: `growth in the C heap, 5.01 kB a cycle`.
     #[cfg_attr(not(feature = "formats"), allow(dead_code))]
     pub(crate) fn amount(&self) -> String {
-        let in_bytes = !matches!(self.what, Grows::Threads | Grows::FileDescriptors);
         match self.per_cycle {
-            Some(rate) if in_bytes => format!("{}, {} a cycle", self.what.name(), rounded(rate)),
+            Some(rate) if self.what.is_in_bytes() => {
+                format!("{}, {} a cycle", self.what.name(), rounded(rate))
+            }
             Some(rate) => format!("{}, {rate:.2} a cycle", self.what.name()),
             None => self.what.name().to_owned(),
         }

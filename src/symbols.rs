@@ -17,6 +17,15 @@ use crate::binary::Binary;
 use crate::journal::Code;
 use crate::sources::Sources;
 
+/// A place as `file:line`, as far as it is known; else nothing.
+pub(crate) fn location_of(file: Option<&str>, line: Option<u32>) -> String {
+    match (file, line) {
+        (Some(file), Some(line)) => format!("{file}:{line}"),
+        (Some(file), None) => file.to_owned(),
+        _ => String::new(),
+    }
+}
+
 /// One frame of a stack, inlined or not.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
@@ -360,11 +369,7 @@ impl Frame {
 
     /// Its place as `file:line`, as far as it is known; else nothing.
     pub fn location(&self) -> String {
-        match (&self.file, self.line) {
-            (Some(file), Some(line)) => format!("{file}:{line}"),
-            (Some(file), None) => file.clone(),
-            _ => String::new(),
-        }
+        location_of(self.file.as_deref(), self.line)
     }
 
     /// Whether it is of code that somebody edits.

@@ -188,8 +188,13 @@ fn one_line(error: &clap::Error) -> String {
 
 /// Prints to standard output. A reader that went away (`| head`) is no error.
 fn print(text: &str) -> Result<(), Error> {
+    print_bytes(text.as_bytes())
+}
+
+/// The same of what may be no text.
+fn print_bytes(bytes: &[u8]) -> Result<(), Error> {
     let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
             Err(Error::io("write to", "standard output".as_ref(), e))
         }

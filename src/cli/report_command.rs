@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::reports::{Formats, Paths, To};
+use super::reports::{Formats, Paths, To, is_same_file};
 use super::{Outcome, look, print};
 use crate::error::Error;
 use crate::report::formats::{self, Format};
@@ -67,17 +67,9 @@ fn write_several(
         return Err(Error::usage(message).hint("name one with -o DIR"));
     }
     std::fs::create_dir_all(folder).map_err(|e| Error::io("make the folder", folder, e))?;
-    let whole = |path: &Path| std::fs::canonicalize(path).ok();
-    let is_input = |f: &&Format| {
-        let path = whole(&folder.join(f.file()));
-        path.is_some() && path == whole(input)
-    };
     // In the folder of the run `report.json` is there.
-    let wanted = || {
-        formats
-            .iter()
-            .filter(|f| **f != Format::Json || !is_input(f))
-    };
+    let is_there = |f: &Format| *f == Format::Json && is_same_file(&folder.join(f.file()), input);
+    let wanted = || formats.iter().filter(|f| !is_there(f));
     for format in wanted() {
         args.to.check(&folder.join(format.file()), &[input])?;
     }

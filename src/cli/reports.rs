@@ -88,15 +88,12 @@ pub(super) fn names() -> PossibleValuesParser {
 pub(super) fn of_names(names: &[String]) -> Result<Vec<Format>, Error> {
     let mut all = Vec::new();
     for name in names {
-        all.extend(Format::named(name).map_err(Error::usage)?);
-    }
-    let mut seen = Vec::new();
-    all.retain(|format| {
-        !seen.contains(format) && {
-            seen.push(*format);
-            true
+        for format in Format::named(name).map_err(Error::usage)? {
+            if !all.contains(&format) {
+                all.push(format);
+            }
         }
-    });
+    }
     Ok(all)
 }
 
@@ -148,9 +145,7 @@ impl To {
 
     /// Whether a file may be written: it is not there, or may be written over.
     pub(super) fn check(&self, path: &Path, inputs: &[&Path]) -> Result<(), Error> {
-        let whole = |path: &Path| std::fs::canonicalize(path).ok();
-        let is_input = |input: &&Path| whole(path).is_some_and(|p| whole(input) == Some(p));
-        if inputs.iter().any(is_input) {
+        if inputs.iter().any(|input| is_same_file(path, input)) {
             let message = format!("{} is what it would be made of", path.display());
             return Err(Error::usage(message).hint("name another file with -o"));
         }
@@ -186,22 +181,23 @@ impl To {
     }
 }
 
+/// Whether two paths lead to one file, which is there.
+pub(super) fn is_same_file(one: &Path, other: &Path) -> bool {
+    let whole = |path| std::fs::canonicalize(path).ok();
+    whole(one).is_some_and(|path| whole(other) == Some(path))
+}
+
 /// Whether it is there, and neither a file nor a folder.
 fn is_device(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|m| !m.is_file() && !m.is_dir())
 }
 
 fn to_stdout(bytes: &[u8]) -> Result<(), Error> {
-    let mut stdout = io::stdout();
-    if stdout.is_terminal() && std::str::from_utf8(bytes).is_err() {
+    if io::stdout().is_terminal() && std::str::from_utf8(bytes).is_err() {
         return Err(
             Error::usage("this format is not text, and would upset the terminal")
                 .hint("write it to a file with -o"),
         );
     }
-    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
-        // The reader has seen enough.
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.map_err(|e| Error::io("write to", Path::new("standard output"), e)),
-    }
+    super::print_bytes(bytes)
 }

@@ -283,18 +283,12 @@ fn of_part(before: Option<&Part>, after: &Part, later: Seen) -> Option<Change> {
         after: new.map(|g| g.rate),
         allowed: None,
         fingerprint: None,
-        in_bytes: !matches!(after.what.key(), "threads" | "file-descriptors"),
+        in_bytes: after.what.is_in_bytes(),
     })
 }
 
 fn figures(before: &Report, after: &Report) -> Vec<Figure> {
     type Of = fn(&Report) -> Option<f64>;
-    fn median(report: &Report, value: fn(&super::Boundary) -> f64) -> Option<f64> {
-        let after = report.boundaries.iter().filter(|b| b.cycle > report.warmup);
-        let mut values: Vec<f64> = after.map(value).collect();
-        values.sort_by(f64::total_cmp);
-        values.get(values.len() / 2).copied()
-    }
     let rows: [(&'static str, &'static str, Of); 8] = [
         ("growth at places", "B", |r| r.bytes_per_cycle),
         ("live at the end", "B", |r| {
@@ -315,12 +309,12 @@ fn figures(before: &Report, after: &Report) -> Vec<Figure> {
             peaks.max().map(|b| b as f64)
         }),
         ("allocated per cycle", "B", |r| {
-            median(r, |b| b.allocated_bytes as f64)
+            r.median(|b| b.allocated_bytes as f64)
         }),
         ("blocks per cycle", "", |r| {
-            median(r, |b| b.allocations as f64)
+            r.median(|b| b.allocations as f64)
         }),
-        ("time per cycle", "ms", |r| median(r, |b| b.seconds * 1e3)),
+        ("time per cycle", "ms", |r| r.median(|b| b.seconds * 1e3)),
     ];
     rows.map(|(name, unit, of)| Figure {
         name,

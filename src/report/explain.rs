@@ -3,9 +3,10 @@
 
 use std::fmt::Write;
 
-use super::terminal::{LEAST_NAME, Look, location_of, printable, shortened, sparkline};
+use super::terminal::{LEAST_NAME, Look, printable, shortened, sparkline};
 use super::units::{bytes, exact, rate};
 use super::{Evidence, Grows, Part, Report, RisesBy, Rule, Site};
+use crate::symbols::location_of;
 use crate::verdict::Verdict;
 
 /// Columns of a chart.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 pub use crate::holders::Kind;
+use crate::symbols::location_of;
 
 /// Who keeps a site's blocks alive.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -118,10 +119,9 @@ impl Holder {
             return self.lost().trim_end_matches(':').to_owned();
         }
         let (kind, name) = self.who();
-        let place = match (&self.file, self.line) {
-            (Some(file), Some(line)) => format!(" ({file}:{line})"),
-            (Some(file), None) => format!(" ({file})"),
-            _ => String::new(),
+        let place = match location_of(self.file.as_deref(), self.line) {
+            none if none.is_empty() => none,
+            place => format!(" ({place})"),
         };
         let thread = self.thread.as_ref();
         let thread = thread.map_or_else(String::new, |t| format!(" in thread `{t}`"));

@@ -53,6 +53,14 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path, what: &str, schema: &str) -
     }
 }
 
+/// Whether a text, or the name of a field, has this part.
+pub(super) fn mentions(value: &impl Serialize, part: &str) -> bool {
+    // As it stands in JSON, where a quote is escaped.
+    let part = serde_json::to_string(part).unwrap_or_default();
+    let json = serde_json::to_string(value).unwrap_or_default();
+    json.contains(part.trim_matches('"'))
+}
+
 /// A copy of which all texts are changed; `None` if what comes of it is no such value.
 pub(super) fn with_texts<T: Serialize + DeserializeOwned>(
     value: &T,
@@ -170,6 +178,12 @@ mod tests {
              \"d\": \"x\"\n    }\n  ],\n  \"e\": null\n}"
         );
         assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
+    }
+
+    #[test]
+    fn what_is_mentioned_is_found() {
+        let value = json!({"a": ["x", {"b": "at /home/a\"b/c"}]});
+        assert!(mentions(&value, "/home/a\"b") && !mentions(&value, "/home/b"));
     }
 
     #[test]

@@ -357,8 +357,9 @@ impl Report {
     /// elsewhere has another.
     pub(crate) fn without_home(self) -> Self {
         match home() {
-            Some(home) => self.with_path(&home, "~"),
-            None => self,
+            // To look is cheaper than to change it, and it is seldom there.
+            Some(home) if json::mentions(&self, &home) => self.with_path(&home, "~"),
+            _ => self,
         }
     }
 
@@ -386,6 +387,15 @@ impl Report {
         self.sites.iter().filter(|s| s.verdict.is_growth())
     }
 
+    /// The median of a figure over the cycles after the warm-up; `None` if none ran.
+    #[cfg_attr(not(feature = "cli"), allow(dead_code))]
+    pub(crate) fn median(&self, value: fn(&Boundary) -> f64) -> Option<f64> {
+        let after = self.boundaries.iter().filter(|b| b.cycle > self.warmup);
+        let mut values: Vec<f64> = after.map(value).collect();
+        values.sort_by(f64::total_cmp);
+        values.get(values.len() / 2).copied()
+    }
+
     /// Cycles that reached their boundary.
     pub fn cycles_run(&self) -> u32 {
         self.boundaries.len() as u32
@@ -396,6 +406,11 @@ impl Site {
     /// The frames that matter of the backtrace that retains the most, innermost first.
     pub fn frames(&self) -> std::slice::Iter<'_, Frame> {
         crate::symbols::relevant(&self.stack).iter()
+    }
+
+    /// Whether a frame is the blame frame.
+    pub(crate) fn is_blame(&self, frame: &Frame) -> bool {
+        (&frame.function, &frame.file, frame.line) == (&self.function, &self.file, self.line)
     }
 
     /// The blame frame as `file:line`, as far as it is known.

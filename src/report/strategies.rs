@@ -79,12 +79,7 @@ impl Row {
     #[cfg_attr(not(feature = "cli"), allow(dead_code))]
     pub(crate) fn of(report: &Report, size: u32, precision: &str, model: Option<Facts>) -> Self {
         let boundaries = &report.boundaries;
-        let after = boundaries.iter().filter(|b| b.cycle > report.warmup);
-        let median = |mut values: Vec<f64>| {
-            values.sort_by(f64::total_cmp);
-            values.get(values.len() / 2).copied().unwrap_or(0.0)
-        };
-        let of = |value: fn(&super::Boundary) -> f64| median(after.clone().map(value).collect());
+        let of = |value: fn(&super::Boundary) -> f64| report.median(value).unwrap_or(0.0);
         let complete = report.ended.is_complete();
         Self {
             strategy: report.strategy,

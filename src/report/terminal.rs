@@ -7,7 +7,7 @@ use anstyle::{AnsiColor, Style};
 
 use super::units::{bytes, exact, one_line, rate};
 use super::{Grows, Holder, Kind, PathBlock, Report, Root, RunVerdict, Site};
-use crate::symbols::{self, Frame, Owner};
+use crate::symbols::{self, Frame, Owner, location_of};
 use crate::verdict::Verdict;
 
 /// How to draw.
@@ -531,9 +531,7 @@ pub(super) fn count(n: u64, what: &str) -> String {
 /// entered, from the allocation outwards; then who called, the user's own code first.
 fn frames_below(site: &Site) -> Vec<&Frame> {
     let relevant = symbols::relevant(&site.stack);
-    let is_blame =
-        |f: &Frame| f.function == site.function && f.file == site.file && f.line == site.line;
-    let blame = relevant.iter().position(is_blame);
+    let blame = relevant.iter().position(|f| site.is_blame(f));
     let (called, callers) = match blame {
         Some(i) => (&relevant[..i], &relevant[i + 1..]),
         None => (relevant, &[][..]),
@@ -548,14 +546,6 @@ fn frames_below(site: &Site) -> Vec<&Frame> {
     let any = || callers.iter().find(|f| f.owner == Owner::Dependency);
     chosen.extend(own.or_else(any));
     chosen
-}
-
-pub(super) fn location_of(file: Option<&str>, line: Option<u32>) -> String {
-    match (file, line) {
-        (Some(file), Some(line)) => format!("{file}:{line}"),
-        (Some(file), None) => file.to_owned(),
-        _ => String::new(),
-    }
 }
 
 /// A holder, and what it alone keeps alive.

@@ -13,11 +13,16 @@ pub(super) fn render(report: &Report) -> String {
 
 /// A stack of names, the outermost first, and what it counts for.
 pub(super) fn folded(names: impl IntoIterator<Item = String>, bytes: u64) -> String {
+    format!("{} {bytes}\n", joined(names))
+}
+
+/// A stack of names, the outermost first.
+pub(super) fn joined(names: impl IntoIterator<Item = String>) -> String {
     let mut names: Vec<String> = names.into_iter().collect();
     if names.is_empty() {
         names.push(NOT_ATTRIBUTED.into());
     }
-    format!("{} {bytes}\n", names.join(";"))
+    names.join(";")
 }
 
 /// A frame's name and place, without what parts frames from each other, as in `[u8; 4]`.

@@ -3,29 +3,23 @@
 //! What the ledger has is what is retained at the end, not a whole life: so blocks have no lifetimes here
 //! (`bklt` is false), and the viewer says "Retained".
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use super::NOT_ATTRIBUTED;
+use super::{NOT_ATTRIBUTED, Names};
 use crate::report::Report;
 use crate::symbols::Frame;
 
 pub(super) fn render(report: &Report) -> Vec<u8> {
-    let mut table: Vec<String> = vec!["[root]".into()];
-    let mut numbers: HashMap<String, usize> = HashMap::new();
-    let mut number = |name: String| {
-        *numbers.entry(name).or_insert_with_key(|name| {
-            table.push(name.clone());
-            table.len() - 1
-        })
-    };
+    let mut table = Names::default();
+    table.number("[root]");
     // The viewer refuses a backtrace that comes twice, such as one of two phases.
     let mut sums: BTreeMap<Vec<usize>, (u64, u64)> = BTreeMap::new();
     for sample in report.samples() {
-        let mut frames: Vec<usize> = sample.frames().map(|f| number(name(f))).collect();
+        let mut frames: Vec<usize> = sample.frames().map(|f| table.number(&name(f))).collect();
         if frames.is_empty() {
-            frames.push(number(NOT_ATTRIBUTED.into()));
+            frames.push(table.number(NOT_ATTRIBUTED));
         }
         let (bytes, blocks) = sums.entry(frames).or_default();
         *bytes += sample.bytes();
@@ -49,7 +43,7 @@ pub(super) fn render(report: &Report) -> Vec<u8> {
         "pid": 0,
         "te": u64::from(cycles) * 1_000_000,
         "pps": points,
-        "ftbl": table,
+        "ftbl": table.all,
     });
     serde_json::to_vec(&file).unwrap_or_default()
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use inferno::flamegraph::{self, Direction, Options, TextTruncateDirection};
 
-use super::collapsed::{folded, name};
+use super::collapsed::{folded, joined, name};
 use crate::error::Error;
 use crate::report::{Report, bytes};
 use crate::symbols::Frame;
@@ -25,11 +25,7 @@ pub(super) fn icicle(report: &Report) -> Result<Vec<u8>, String> {
     let lines: Vec<String> = report
         .samples()
         .flat_map(|s| {
-            let site = s.site;
-            let is_blame = |f: &Frame| {
-                f.function == site.function && f.file == site.file && f.line == site.line
-            };
-            let beneath = s.frames().position(is_blame).unwrap_or(0);
+            let beneath = s.frames().position(|f| s.site.is_blame(f)).unwrap_or(0);
             let names: Vec<String> = s.frames().skip(beneath).rev().map(named).collect();
             s.stack.live.iter().map(move |born| {
                 // Of one width, so that they are sorted by number.
@@ -103,8 +99,7 @@ pub fn difference(before: &Report, after: &Report) -> Result<Vec<u8>, Error> {
     let mut sums: BTreeMap<String, [u64; 2]> = BTreeMap::new();
     for (run, report) in [&before, &after].into_iter().enumerate() {
         for sample in report.samples() {
-            let stack = folded(sample.frames().rev().map(named), 0);
-            let stack = stack.trim_end().trim_end_matches(" 0").to_owned();
+            let stack = joined(sample.frames().rev().map(named));
             sums.entry(stack).or_default()[run] += sample.bytes();
         }
     }

@@ -4,6 +4,7 @@
 //! Names, paths and workloads' words are data: control characters are taken out of all of them here, and
 //! each format escapes what it must.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -170,16 +171,16 @@ impl FromStr for Format {
 /// # Errors
 /// If the format cannot hold it; none of what a run writes is such.
 pub fn render(report: &Report, format: Format) -> Result<Vec<u8>, Error> {
-    if format == Format::Json {
+    let report = match format {
         // It escapes what it must, and is to be read back as it was.
-        return Ok((report.to_json() + "\n").into_bytes());
-    }
-    let report = &cleaned(report);
+        Format::Json => report,
+        _ => &cleaned(report),
+    };
     match format {
         Format::Terminal => {
             Ok(terminal::render(report, "", terminal::Look::default()).into_bytes())
         }
-        Format::Json => Ok(report.to_json().into_bytes()),
+        Format::Json => Ok((report.to_json() + "\n").into_bytes()),
         Format::Html => Ok(html::render(report).into_bytes()),
         Format::Flame => flame::flame(report),
         Format::Icicle => flame::icicle(report),
@@ -213,6 +214,25 @@ pub(super) fn cleaned(report: &Report) -> Report {
 
 /// Characters of a text that are written, but for JSON: of a longer one its end.
 const LONGEST: usize = 4000;
+
+/// Names that are kept once, and numbered in the order in which they came.
+#[derive(Default)]
+struct Names {
+    all: Vec<String>,
+    numbers: HashMap<String, usize>,
+}
+
+impl Names {
+    fn number(&mut self, name: &str) -> usize {
+        if let Some(&number) = self.numbers.get(name) {
+            return number;
+        }
+        let number = self.all.len();
+        self.all.push(name.into());
+        self.numbers.insert(name.into(), number);
+        number
+    }
+}
 
 /// What stands for a stack that could not be read.
 const NOT_ATTRIBUTED: &str = "(not attributed)";

@@ -7,7 +7,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use prost::Message;
 
-use super::NOT_ATTRIBUTED;
+use super::{NOT_ATTRIBUTED, Names};
 use crate::report::Report;
 use crate::symbols::Frame;
 
@@ -185,7 +185,7 @@ pub(super) fn render(report: &Report) -> Result<Vec<u8>, String> {
         default_sample_type: made.text("inuse_space"),
         location: made.locations,
         function: made.functions,
-        string_table: made.texts,
+        string_table: made.texts.all,
     };
     let mut zipped = GzEncoder::new(Vec::new(), Compression::default());
     zipped
@@ -207,8 +207,7 @@ pub(super) fn sums(bytes: &[u8]) -> (u64, u64) {
 /// What is numbered.
 #[derive(Default)]
 struct Maker {
-    texts: Vec<String>,
-    text_numbers: HashMap<String, i64>,
+    texts: Names,
     functions: Vec<Function>,
     function_numbers: HashMap<(i64, i64), u64>,
     locations: Vec<Location>,
@@ -217,13 +216,7 @@ struct Maker {
 
 impl Maker {
     fn text(&mut self, text: &str) -> i64 {
-        if let Some(&number) = self.text_numbers.get(text) {
-            return number;
-        }
-        let number = self.texts.len() as i64;
-        self.texts.push(text.into());
-        self.text_numbers.insert(text.into(), number);
-        number
+        self.texts.number(text) as i64
     }
 
     fn location(&mut self, frame: &Frame) -> u64 {

@@ -3,11 +3,10 @@
 //! Charts are SVG that is drawn here, sites are `details`; the script only filters, sorts, and draws the
 //! sites beyond the first some hundreds, which are in the page as data.
 
-use std::collections::HashMap;
-
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::json;
 
+use super::Names;
 use crate::report::strategies::Comparison;
 use crate::report::terminal::count;
 use crate::report::{Excerpt, Holder, Report, Root, Site, bytes, exact};
@@ -288,30 +287,24 @@ fn exact_bytes(number: u64) -> String {
 
 /// The sites beyond the first, as rows of numbers: of names and of texts each is there once.
 fn rest(sites: &[Site]) -> String {
-    let mut names: Vec<String> = Vec::new();
-    let mut numbers: HashMap<String, usize> = HashMap::new();
-    let mut number = |name: String| {
-        *numbers.entry(name).or_insert_with_key(|name| {
-            names.push(name.clone());
-            names.len() - 1
-        })
-    };
+    let mut names = Names::default();
+    let mut number = |name: &str| names.number(name);
     let rows: Vec<_> = sites
         .iter()
         .skip(IN_FULL)
         .map(|s| {
             json!([
-                number(s.verdict.name().into()),
+                number(s.verdict.name()),
                 s.bytes_per_cycle,
                 s.retained_bytes,
-                number(bytes(s.retained_bytes as f64)),
-                number(s.phase.name().into()),
-                number(s.function.clone()),
-                number(s.location()),
+                number(&bytes(s.retained_bytes as f64)),
+                number(s.phase.name()),
+                number(&s.function),
+                number(&s.location()),
             ])
         })
         .collect();
-    let data = json!({ "names": names, "rows": rows }).to_string();
+    let data = json!({ "names": names.all, "rows": rows }).to_string();
     // Nothing in a name may end the element.
     data.replace('<', "\\u003c")
 }
@@ -371,13 +364,11 @@ fn excerpt(site: &Site, source: &Excerpt) -> Markup {
 }
 
 fn stack(site: &Site) -> Markup {
-    let is_blame =
-        |f: &Frame| f.function == site.function && f.file == site.file && f.line == site.line;
     let frames = |frames: &mut dyn Iterator<Item = &Frame>| {
         html! {
             ol.stack {
                 @for f in frames {
-                    @let kind = match (is_blame(f), f.is_own()) {
+                    @let kind = match (site.is_blame(f), f.is_own()) {
                         (true, _) => "blame",
                         (false, true) => "own",
                         (false, false) => "other",
