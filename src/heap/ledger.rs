@@ -56,9 +56,9 @@ impl Ledger {
         }
     }
 
-    /// Records a block, which counts for so much.
+    /// Records a block, which counts for so much; false if there is no room for it.
     #[inline]
-    pub(super) fn insert(&self, book: &Book, row: OwnRow, address: usize, amount: Amount) {
+    pub(super) fn insert(&self, book: &Book, row: OwnRow, address: usize, amount: Amount) -> bool {
         match self.table.put(address, row.id()) {
             Some(old) => {
                 if old != NO_ROW {
@@ -67,8 +67,12 @@ impl Ledger {
                     self.rows.discount_stray(old, Amount { bytes, ..amount });
                 }
                 row.count(book, amount);
+                true
             }
-            None => book.refuse(amount),
+            None => {
+                book.refuse(amount);
+                false
+            }
         }
     }
 

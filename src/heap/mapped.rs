@@ -43,6 +43,17 @@ pub(super) fn map(bytes: usize) -> *mut u8 {
     at.cast()
 }
 
+/// The same in few large pages, where the system has them: for what is reached in no order, most of whose
+/// pages the processor could not keep in mind otherwise.
+pub(super) fn map_large(bytes: usize) -> *mut u8 {
+    let at = map(bytes);
+    if !at.is_null() {
+        // SAFETY: advice on a whole mapping that was just made.
+        unsafe { libc::madvise(at.cast(), round_up(bytes), libc::MADV_HUGEPAGE) };
+    }
+    at
+}
+
 /// Gives back what [`map`] returned for the same `bytes`.
 ///
 /// # Safety
@@ -68,19 +79,6 @@ unsafe fn grow(at: *mut u8, bytes: usize, to: usize) -> *mut u8 {
     }
     MAPPED_BYTES.fetch_add(to - bytes, Relaxed);
     moved.cast()
-}
-
-/// Has the processor fetch the cache line of an address, which need not be mapped: a hint.
-#[inline]
-pub(super) fn fetch<T>(at: *const T) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: it reads nothing and faults on nothing.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = at;
 }
 
 /// A growable array in a mapping of its own. `T` must be valid when all its bytes are zero.

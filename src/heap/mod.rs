@@ -18,8 +18,12 @@ pub(crate) mod dhat;
 pub(crate) mod jemalloc;
 mod ledger;
 mod mapped;
+mod met;
+#[cfg(feature = "jemalloc")]
+mod over_jemalloc;
 mod rows;
 mod sampled;
+mod shapes;
 mod sites;
 mod spin;
 mod stacks;
@@ -40,10 +44,12 @@ pub(crate) use stacks::each as stacks;
 pub(crate) use thread::pause;
 
 use ledger::Ledger;
-use rows::{Amount, RowId};
+use rows::{Amount, OwnRow, RowId};
 use sites::Sites;
-use thread::{Busy, Thread};
-pub(crate) use unwind::{Unwinder, stack_and_frame};
+use thread::{Busy, Hook};
+#[cfg(feature = "jemalloc")]
+use unwind::Registers;
+pub(crate) use unwind::{Unwinder, frame};
 
 /// Environment variable that turns recording on: the measured child has it, no other process.
 pub(crate) const ENV_HEAP: &core::ffi::CStr = c"AFTERDROP_HEAP";
@@ -64,12 +70,12 @@ const UNDECIDED: u8 = 0;
 const RECORDING: u8 = 0x80;
 /// With [`RECORDING`]: one block in so many bytes is recorded, not every one.
 const SAMPLED: u8 = 0x40;
-/// Almost every call goes straight on to an allocator, so that the way there has no jump in it.
-const STRAIGHT_ON: u8 = 0x20;
-const PASS_THROUGH: u8 = STRAIGHT_ON | Backend::Inner as u8;
-/// The usual one of a measured process, for which the hooks are compiled apart: what depends on the
-/// state is then settled.
+const PASS_THROUGH: u8 = Backend::Inner as u8;
+/// The processor has AES, and the build has frame pointers: stacks have keys that are made by it.
+const WITH_AES: u8 = 0x10;
+/// The usual ones of a measured process, which have hooks of their own.
 const OVER_JEMALLOC: u8 = RECORDING | Backend::Jemalloc as u8;
+const OVER_JEMALLOC_WITH_AES: u8 = OVER_JEMALLOC | WITH_AES;
 
 /// Which allocator is beneath the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +96,7 @@ pub(crate) enum Backend {
 
 impl Backend {
     fn of_state(state: u8) -> Self {
-        match state & !(RECORDING | SAMPLED | STRAIGHT_ON) {
+        match state & !(RECORDING | SAMPLED | WITH_AES) {
             2 => Self::Jemalloc,
             3 => Self::Dhat,
             4 => Self::Missing,
@@ -111,7 +117,7 @@ impl Backend {
 /// ```
 ///
 /// In a process that afterdrop did not start to be measured it passes every call straight through
-/// to the allocator it was laid over, at the cost of a relaxed load, a subtraction and two branches. In
+/// to the allocator it was laid over, at the cost of a subtraction or a look at the address, and a branch. In
 /// the measured child, the environment chooses, before the first allocation, what is beneath (that
 /// allocator, or jemalloc or dhat where the features are on), and the *ledger* records every
 /// block: address, size, birth cycle and phase, and the interned backtrace of its allocation; or, where
@@ -163,56 +169,53 @@ impl<A> Heap<A> {
 // itself (tests/hostile.rs: `every_layout_is_served`, over an inner
 // allocator that aborts if it is entered twice).
 unsafe impl<A: GlobalAlloc> GlobalAlloc for Heap<A> {
-    // Always inlined: passing on takes two cycles, and a call as much again.
+    // Always inlined: passing on takes a cycle, and a call as much again.
     #[inline(always)]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let state = STATE.load(Relaxed);
         // SAFETY: the caller's promise, passed on.
         unsafe {
-            if state & STRAIGHT_ON != 0 {
-                return self.straight_alloc::<false>(state, layout);
+            if sampled::passes(layout.size()) {
+                return self.passed_alloc::<false>(layout);
             }
             core::hint::cold_path();
-            self.measured_alloc::<false>(state, layout)
+            self.measured_alloc::<false>(STATE.load(Relaxed), layout)
         }
     }
 
     #[inline(always)]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        let state = STATE.load(Relaxed);
         // SAFETY: the caller's promise, passed on.
         unsafe {
-            if state & STRAIGHT_ON != 0 {
-                return self.straight_alloc::<true>(state, layout);
+            if sampled::passes(layout.size()) {
+                return self.passed_alloc::<true>(layout);
             }
             core::hint::cold_path();
-            self.measured_alloc::<true>(state, layout)
+            self.measured_alloc::<true>(STATE.load(Relaxed), layout)
         }
     }
 
     #[inline(always)]
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        let state = STATE.load(Relaxed);
         // SAFETY: the caller's promise, passed on.
         unsafe {
-            if state & STRAIGHT_ON != 0 {
-                return self.straight_dealloc(state, at, layout);
+            if !sampled::may_be_recorded(at) {
+                return self.passed_dealloc(at, layout);
             }
             core::hint::cold_path();
-            self.measured_dealloc(state, at, layout)
+            self.measured_dealloc(STATE.load(Relaxed), at, layout);
         }
     }
 
     #[inline(always)]
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        let state = STATE.load(Relaxed);
+        let passes = sampled::passes(new_size);
         // SAFETY: the caller's promise, passed on.
         unsafe {
-            if state & STRAIGHT_ON != 0 {
-                return self.straight_realloc(state, at, layout, new_size);
+            if passes && !sampled::may_be_recorded(at) {
+                return self.passed_realloc(at, layout, new_size);
             }
             core::hint::cold_path();
-            self.measured_realloc(state, at, layout, new_size)
+            self.measured_realloc(STATE.load(Relaxed), at, layout, new_size, passes)
         }
     }
 }
@@ -220,15 +223,16 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Heap<A> {
 impl<A: GlobalAlloc> Heap<A> {
     /// # Safety
     /// As [`GlobalAlloc::alloc`].
-    // Not inlined: the walk starts at this function's frame, which must be one of its own.
-    #[inline(never)]
+    #[inline(always)]
     unsafe fn measured_alloc<const ZEROED: bool>(&self, state: u8, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promise, passed on.
         unsafe {
-            match state {
-                OVER_JEMALLOC => self.recorded_alloc::<ZEROED>(OVER_JEMALLOC, layout),
-                _ => self.other_alloc::<ZEROED>(state, layout),
+            #[cfg(feature = "jemalloc")]
+            if over_jemalloc::takes(state, layout.align(), layout.size()) {
+                sampled::take_back(layout.size());
+                return over_jemalloc::alloc::<ZEROED>(state, layout.size());
             }
+            self.other_alloc::<ZEROED>(state, layout)
         }
     }
 
@@ -236,20 +240,18 @@ impl<A: GlobalAlloc> Heap<A> {
     /// As [`GlobalAlloc::alloc`].
     #[inline(always)]
     unsafe fn recorded_alloc<const ZEROED: bool>(&self, state: u8, layout: Layout) -> *mut u8 {
-        let thread = match thread::enter() {
-            Ok(thread) => thread,
+        let hook = match thread::enter() {
+            Ok(hook) => hook,
             // SAFETY: the caller's promise, passed on.
             Err(busy) => return unsafe { self.unseen_alloc::<ZEROED>(busy, state, layout) },
         };
-        thread.start_clock();
-        // SAFETY: the caller's promise, passed on.
+        // SAFETY: the caller's promise, passed on. Inside the guard, because dhat allocates for itself.
         let at = unsafe { self.backend_alloc::<ZEROED>(state, layout) };
         if !at.is_null() {
             let size = layout.size();
-            record(thread, state, at as usize, size, of_block(state, size));
+            record_here(hook, state, at as usize, size, of_block(state, size));
         }
-        thread.stop_clock();
-        thread.leave();
+        hook.leave();
         at
     }
 
@@ -257,15 +259,23 @@ impl<A: GlobalAlloc> Heap<A> {
     ///
     /// # Safety
     /// As [`GlobalAlloc::alloc`].
+    // Not inlined: the walk starts at this function's frame, which must be one of its own.
     #[inline(never)]
     unsafe fn other_alloc<const ZEROED: bool>(&self, state: u8, layout: Layout) -> *mut u8 {
         let state = decided::<A>(state);
         // SAFETY: the caller's promise, passed on.
         unsafe {
             match state & (RECORDING | SAMPLED) {
-                RECORDING => self.recorded_alloc::<ZEROED>(state, layout),
-                0 => self.backend_alloc::<ZEROED>(state, layout),
-                _ => self.sampled_alloc::<ZEROED>(state, layout),
+                RECORDING => {
+                    sampled::take_back(layout.size());
+                    self.recorded_alloc::<ZEROED>(state, layout)
+                }
+                0 => {
+                    sampled::take_back(layout.size());
+                    pass_all(state);
+                    self.backend_alloc::<ZEROED>(state, layout)
+                }
+                _ => self.drawn_alloc::<ZEROED>(state, layout),
             }
         }
     }
@@ -287,14 +297,15 @@ impl<A: GlobalAlloc> Heap<A> {
 
     /// # Safety
     /// As [`GlobalAlloc::dealloc`].
-    #[inline(never)]
+    #[inline(always)]
     unsafe fn measured_dealloc(&self, state: u8, at: *mut u8, layout: Layout) {
         // SAFETY: the caller's promise, passed on.
         unsafe {
-            match state {
-                OVER_JEMALLOC => self.recorded_dealloc(OVER_JEMALLOC, at, layout),
-                _ => self.other_dealloc(state, at, layout),
+            #[cfg(feature = "jemalloc")]
+            if over_jemalloc::takes(state, layout.align(), layout.size()) {
+                return over_jemalloc::dealloc(at, layout.size());
             }
+            self.other_dealloc(state, at, layout);
         }
     }
 
@@ -305,19 +316,17 @@ impl<A: GlobalAlloc> Heap<A> {
         // Forget first: once freed, another thread may get this address and record it, and a
         // late forget would erase that thread's block.
         let row = LEDGER.take(at as usize);
-        let Ok(thread) = thread::enter() else {
+        let Ok(hook) = thread::enter() else {
             // SAFETY: the caller's promise, passed on.
             return unsafe { self.stray_dealloc(row, state, at, layout) };
         };
-        thread.start_clock();
         #[cfg(feature = "dhat")]
         dhat::take(state, at as usize);
-        end(thread, row, of_block(state, layout.size()));
+        end(hook, row, of_block(state, layout.size()));
         // SAFETY: the caller's promise, passed on. Inside the guard, because dhat
         // allocates and frees for itself.
         unsafe { self.backend_dealloc(state, at, layout) };
-        thread.stop_clock();
-        thread.leave();
+        hook.leave();
     }
 
     /// Over another allocator, or where it is not decided yet, or the ledger does not record.
@@ -331,8 +340,14 @@ impl<A: GlobalAlloc> Heap<A> {
         unsafe {
             match state & (RECORDING | SAMPLED) {
                 RECORDING => self.recorded_dealloc(state, at, layout),
-                0 => self.backend_dealloc(state, at, layout),
-                _ => self.sampled_dealloc(state, at, layout),
+                0 => {
+                    pass_all(state);
+                    self.backend_dealloc(state, at, layout);
+                }
+                _ => {
+                    sampled::pass_frees();
+                    self.paged_dealloc(state, at, layout);
+                }
             }
         }
     }
@@ -349,20 +364,23 @@ impl<A: GlobalAlloc> Heap<A> {
 
     /// # Safety
     /// As [`GlobalAlloc::realloc`].
-    #[inline(never)]
+    #[inline(always)]
     unsafe fn measured_realloc(
         &self,
         state: u8,
         at: *mut u8,
         layout: Layout,
         new_size: usize,
+        passes: bool,
     ) -> *mut u8 {
         // SAFETY: the caller's promise, passed on.
         unsafe {
-            match state {
-                OVER_JEMALLOC => self.recorded_realloc(OVER_JEMALLOC, at, layout, new_size),
-                _ => self.other_realloc(state, at, layout, new_size),
+            #[cfg(feature = "jemalloc")]
+            if over_jemalloc::takes(state, layout.align(), layout.size().min(new_size)) {
+                sampled::take_back(new_size);
+                return over_jemalloc::realloc(state, at, layout.size(), new_size);
             }
+            self.other_realloc(state, at, layout, new_size, passes)
         }
     }
 
@@ -378,14 +396,13 @@ impl<A: GlobalAlloc> Heap<A> {
     ) -> *mut u8 {
         // Forget first, as in `recorded_dealloc`; it is counted until it is known to have ended.
         let row = LEDGER.take(at as usize);
-        let thread = match thread::enter() {
-            Ok(thread) => thread,
+        let hook = match thread::enter() {
+            Ok(hook) => hook,
             Err(busy) => {
                 // SAFETY: the caller's promise, passed on.
                 return unsafe { self.unseen_realloc(busy, row, state, at, layout, new_size) };
             }
         };
-        thread.start_clock();
         #[cfg(feature = "dhat")]
         let known = dhat::take(state, at as usize);
         // SAFETY: the caller's promise, passed on.
@@ -396,14 +413,13 @@ impl<A: GlobalAlloc> Heap<A> {
             #[cfg(feature = "dhat")]
             dhat::put_back(known);
         } else {
-            end(thread, row, of_block(state, layout.size()));
+            end(hook, row, of_block(state, layout.size()));
             let amount = of_block(state, new_size);
-            record(thread, state, new as usize, new_size, amount);
+            record_here(hook, state, new as usize, new_size, amount);
             #[cfg(feature = "dhat")]
             dhat::keep_origin(known, new as usize);
         }
-        thread.stop_clock();
-        thread.leave();
+        hook.leave();
         new
     }
 
@@ -418,14 +434,22 @@ impl<A: GlobalAlloc> Heap<A> {
         at: *mut u8,
         layout: Layout,
         new_size: usize,
+        passes: bool,
     ) -> *mut u8 {
         let state = decided::<A>(state);
         // SAFETY: the caller's promise, passed on.
         unsafe {
             match state & (RECORDING | SAMPLED) {
-                RECORDING => self.recorded_realloc(state, at, layout, new_size),
-                0 => self.backend_realloc(state, at, layout, new_size),
-                _ => self.sampled_realloc(state, at, layout, new_size),
+                RECORDING => {
+                    sampled::take_back(new_size);
+                    self.recorded_realloc(state, at, layout, new_size)
+                }
+                0 => {
+                    sampled::take_back(new_size);
+                    pass_all(state);
+                    self.backend_realloc(state, at, layout, new_size)
+                }
+                _ => self.drawn_realloc(state, at, layout, new_size, passes),
             }
         }
     }
@@ -524,38 +548,76 @@ impl<A: GlobalAlloc> Heap<A> {
     }
 }
 
-/// Counts a block that was allocated, for so much. Inlined into the hook, whose frame its stack
-/// begins with.
+/// Where nothing is recorded: nor need this thread's calls be looked at, unless the allocator is one that
+/// only [`Heap::backend_alloc`] knows.
+fn pass_all(state: u8) {
+    if let Backend::Inner | Backend::Jemalloc = Backend::of_state(state) {
+        sampled::pass_all();
+    }
+}
+
+/// Counts a block that was allocated, for so much; false if there is no room for it. Inlined into the hook,
+/// whose frame its stack begins with.
+#[inline(always)]
+fn record_here(hook: Hook, state: u8, address: usize, size: usize, amount: Amount) -> bool {
+    let row = row(hook, None);
+    record(hook, row, state, address, size, amount)
+}
+
+/// The row of the stack of the function that this is inlined into, which is kept at a place.
+#[inline(always)]
+fn row(hook: Hook, place: Option<usize>) -> Option<OwnRow> {
+    let Hook { thread, book } = hook;
+    let birth = NOW.load(Relaxed);
+    match thread.row(&LEDGER, book, birth, unwind::frame(), place) {
+        Ok(row) => row,
+        // A walk begins with the registers of this function.
+        Err(key) => thread.row_anew(&LEDGER, book, &SITES, birth, key, unwind::registers()),
+    }
+}
+
+/// The row of the stack that begins there.
+#[cfg(feature = "jemalloc")]
+fn row_from(hook: Hook, there: Registers) -> Option<OwnRow> {
+    let Hook { thread, book } = hook;
+    let birth = NOW.load(Relaxed);
+    match thread.row(&LEDGER, book, birth, there.bp, None) {
+        Ok(row) => row,
+        Err(key) => thread.row_anew(&LEDGER, book, &SITES, birth, key, there),
+    }
+}
+
+/// Counts a block that was allocated, for so much, in its row; false if there is no room for it.
 #[cfg_attr(
     not(feature = "dhat"),
     expect(unused_variables, reason = "for dhat's own table")
 )]
 #[inline(always)]
-fn record(thread: &Thread, state: u8, address: usize, size: usize, amount: Amount) {
-    let birth = NOW.load(Relaxed);
-    let Some(book) = thread.book(&LEDGER) else {
-        return count_refused();
+fn record(
+    hook: Hook,
+    row: Option<OwnRow>,
+    state: u8,
+    address: usize,
+    size: usize,
+    amount: Amount,
+) -> bool {
+    let Some(row) = row else {
+        hook.book.refuse(amount);
+        return false;
     };
-    match thread.row(&LEDGER, book, &SITES, birth) {
-        Some(row) => {
-            LEDGER.insert(book, row, address, amount);
-            #[cfg(feature = "dhat")]
-            dhat::record(state, address, size, || row.key());
-            thread.grow(amount.bytes);
-        }
-        None => book.refuse(amount),
-    }
+    let is_kept = LEDGER.insert(hook.book, row, address, amount);
+    #[cfg(feature = "dhat")]
+    dhat::record(state, address, size, || row.key());
+    hook.thread.grow(amount.bytes);
+    is_kept
 }
 
 /// Counts a block that was freed, for so much.
 #[inline(always)]
-fn end(thread: &Thread, row: RowId, amount: Amount) {
-    let Some(book) = thread.book(&LEDGER) else {
-        return LEDGER.end_stray(row, amount);
-    };
-    LEDGER.end(book, row, amount);
-    if row != rows::NO_ROW {
-        thread.shrink(amount.bytes);
+fn end(hook: Hook, row: RowId, amount: Amount) {
+    LEDGER.end(hook.book, row, amount);
+    if row != rows::NO_ROW && hook.thread.shrink(amount.bytes) {
+        hook.thread.take_step();
     }
 }
 
@@ -577,17 +639,17 @@ fn chunk(state: u8, size: usize) -> u64 {
 /// Blocks of threads for which there was no book.
 static REFUSED: AtomicU64 = AtomicU64::new(0);
 
+/// Counts a block that is not recorded, for this reason.
 #[cold]
-fn count_refused() {
-    REFUSED.fetch_add(1, Relaxed);
-}
-
-#[cold]
+#[inline(never)]
 fn count_unseen(state: u8, busy: Busy) {
-    // dhat allocates for itself inside every call: that is its cost, not the workload's.
-    if busy == Busy::InHook && Backend::of_state(state) != Backend::Dhat {
-        UNSEEN.fetch_add(1, Relaxed);
+    match busy {
+        // dhat allocates for itself inside every call: that is its cost, not the workload's.
+        Busy::InHook if Backend::of_state(state) != Backend::Dhat => &UNSEEN,
+        Busy::NoBook => &REFUSED,
+        _ => return,
     }
+    .fetch_add(1, Relaxed);
 }
 
 /// Where a block goes that is not the workload's: dhat must not count what the tool allocates.
@@ -627,20 +689,18 @@ fn decide() -> u8 {
     let state = match (state & RECORDING, sampling()) {
         (RECORDING, Some(Ok(every))) if state != Backend::Dhat as u8 | RECORDING => {
             sampled::set_every(every);
-            match state {
-                OVER_JEMALLOC => state | SAMPLED | STRAIGHT_ON,
-                _ => state | SAMPLED,
-            }
+            state | SAMPLED
         }
         (RECORDING, Some(_)) => Backend::Missing as u8,
         _ => state,
     };
-    STATE.store(state, Relaxed);
     if state & RECORDING != 0 {
-        // SAFETY: the handler is a plain function that only stores to an atomic.
+        // SAFETY: the handler is a plain function that only stores to atomics.
         unsafe { libc::pthread_atfork(None, None, Some(stop_recording_after_fork)) };
+        // Before another thread sees that it records, and opens a book.
         thread::close_books_of_threads_that_end();
     }
+    STATE.store(with_keys(state), Relaxed);
     state
 }
 
@@ -671,8 +731,12 @@ fn sampling() -> Option<Result<u64, ()>> {
     Some(number.filter(|&every| every > 0).ok_or(()))
 }
 
+/// Whether this process is a copy of one that was measured.
+static IS_COPY: AtomicBool = AtomicBool::new(false);
+
 /// In a forked copy another thread's lock may be held for ever, so the copy never takes one.
 extern "C" fn stop_recording_after_fork() {
+    IS_COPY.store(true, Relaxed);
     let backend = match Backend::of_state(STATE.load(Relaxed)) {
         // dhat's lock may be held too. Its blocks are the system's, and so can be freed there.
         Backend::Dhat => Backend::BeneathDhat,
@@ -715,16 +779,27 @@ const ENV_UNWIND: &str = "AFTERDROP_UNWIND";
 /// Settles how stacks are walked: by frame pointers where this build has them. Sites recorded
 /// before are those of set-up.
 pub(crate) fn choose_unwinder() -> Unwinder {
-    let chosen = unwind::choose();
-    if std::env::var_os(ENV_UNWIND).is_some_and(|how| how == "cfi") {
-        unwind::force_cfi();
-        return Unwinder::Cfi;
-    }
+    let chosen = unwind::choose(std::env::var_os(ENV_UNWIND).is_some_and(|how| how == "cfi"));
+    STATE.store(with_keys(STATE.load(Relaxed)), Relaxed);
     chosen
+}
+
+/// The state, once it is known whether stacks have keys.
+fn with_keys(state: u8) -> u8 {
+    match state {
+        OVER_JEMALLOC if shapes::are_by_aes() => OVER_JEMALLOC_WITH_AES,
+        _ => state,
+    }
+}
+
+/// Where the tool takes a lock outside a hook: a signal handler on this thread must not want it.
+fn not_in_a_handler() -> thread::Paused {
+    pause()
 }
 
 /// Sums over all live blocks and all calls so far.
 pub(crate) fn totals() -> Totals {
+    let _paused = not_in_a_handler();
     let mut totals = LEDGER.totals();
     totals.refused += REFUSED.load(Relaxed);
     totals
@@ -784,6 +859,7 @@ pub(crate) fn be_a_copy() {
 
 /// Copies the return addresses of a site, innermost first; true if the stack was cut.
 pub(crate) fn site_stack(site: SiteId, to: &mut MappedVec<usize>) -> bool {
+    let _paused = not_in_a_handler();
     SITES.stack(site, to)
 }
 
@@ -805,6 +881,7 @@ pub(crate) struct OwnCost {
 }
 
 pub(crate) fn own_cost() -> OwnCost {
+    let _paused = not_in_a_handler();
     let (timed_calls, hook_nanos) = thread::timed();
     OwnCost {
         hook_nanos,

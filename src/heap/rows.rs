@@ -8,14 +8,18 @@
 //! Rows lie in segments, and segments belong to a *book*. A thread has a book of its own for as long
 //! as it runs; then the next new thread goes on in it. What a book has counted is never lost.
 
+use core::cell::UnsafeCell;
 use core::sync::atomic::{
     AtomicI32, AtomicI64, AtomicPtr, AtomicU32, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
 
-use super::mapped::{fetch, map};
-use super::sites::{Place, SiteId, Sites};
+use super::mapped::map;
+use super::met::Met;
+use super::shapes::Shapes;
+use super::sites::SiteId;
 use super::spin::Spin;
+use super::unwind::Remembered;
 
 /// Number of a row; [`NO_ROW`] is none.
 pub(super) type RowId = u32;
@@ -38,18 +42,8 @@ const LOOKED_AT: u32 = 16;
 const PAGE_BITS: u32 = 8;
 const PAGES: usize = 1 << 16;
 
-/// What a book knows of a site.
-#[repr(C, align(16))]
-struct Known {
-    /// The row that was last begun for it.
-    newest: AtomicU32,
-    /// The site that was looked for after it.
-    next: AtomicU32,
-    /// Where it was found in the index of sites.
-    place: AtomicU32,
-}
-
-type Page = [Known; 1 << PAGE_BITS];
+/// Of each site the row that was last begun for it.
+type Page = [AtomicU32; 1 << PAGE_BITS];
 
 /// Adds to a counter that only this thread writes.
 macro_rules! add {
@@ -184,9 +178,14 @@ pub(crate) struct Totals {
     pub(crate) refused: u64,
 }
 
-/// Where a thread counts.
-#[repr(align(128))]
+/// Where a thread counts. What each call counts in stands last, where it is not at a page's beginning: the
+/// rows are there, and a processor that goes by the low bits of an address would take it for them.
+#[repr(C, align(128))]
 pub(super) struct Book {
+    /// Pages of the newest row of each site.
+    sites: [AtomicPtr<Page>; PAGES],
+    /// What its thread has met lately.
+    pub(super) lately: UnsafeCell<Lately>,
     number: AtomicU32,
     /// The next free book, while it is free.
     next_free: AtomicU32,
@@ -202,15 +201,29 @@ pub(super) struct Book {
     chunks: AtomicI64,
     unknown_frees: AtomicU64,
     refused: AtomicU64,
-    /// The site that was looked for last.
-    last: AtomicU32,
-    sites: [AtomicPtr<Page>; PAGES],
+}
+
+/// Stacks that a thread has met. Valid if all its bytes are zero: there are none.
+#[repr(C)]
+pub(super) struct Lately {
+    pub(super) shapes: Shapes,
+    pub(super) met: Met,
+    /// The last that was walked.
+    pub(super) stack: Remembered,
+}
+
+impl Lately {
+    /// The next thread has another stack: nothing may be taken to lie where it lay.
+    pub(super) fn forget(&mut self) {
+        self.shapes.forget();
+        self.stack.forget();
+    }
 }
 
 impl Book {
-    /// What is known of a site; `None` if there is no memory for it.
+    /// The row that was last begun for a site; `None` if there is no memory for its number.
     #[inline]
-    fn known(&self, site: SiteId) -> Option<&Known> {
+    fn newest(&self, site: SiteId) -> Option<&AtomicU32> {
         let slot = self.sites.get((site >> PAGE_BITS) as usize)?;
         let mut page = slot.load(Relaxed);
         if page.is_null() {
@@ -218,7 +231,7 @@ impl Book {
             slot.store(page, Relaxed);
         }
         // SAFETY: only the book's thread reads and makes them; a mapping of zero bytes, which are
-        // numbers of no row and no site, or null.
+        // numbers of no row, or null.
         let page = unsafe { page.as_ref()? };
         Some(&page[site as usize & (page.len() - 1)])
     }
@@ -314,13 +327,27 @@ impl Rows {
     }
 
     #[inline]
+    fn segment(&self, id: RowId) -> &Segment {
+        debug_assert!(((id >> INDEX_BITS) as usize) < SEGMENTS);
+        // SAFETY: ids are only given out of segments that there are.
+        unsafe { self.segments.get_unchecked((id >> INDEX_BITS) as usize) }
+    }
+
+    #[inline]
     fn row(&self, id: RowId) -> &Row {
-        let rows = self.segments[(id >> INDEX_BITS) as usize]
-            .rows
-            .load(Acquire);
+        let rows = self.segment(id).rows.load(Acquire);
         // SAFETY: ids are only given out of published segments, which are never unmapped and have
         // so many rows.
         unsafe { &*rows.add((id & (IN_SEGMENT - 1)) as usize) }
+    }
+
+    /// The row of a number that [`Rows::of`] gave to the running thread.
+    #[inline]
+    pub(super) fn own(&'static self, id: RowId) -> OwnRow {
+        OwnRow {
+            id,
+            row: self.row(id),
+        }
     }
 
     /// The site and birth of a row.
@@ -330,8 +357,8 @@ impl Rows {
 
     /// The book's row of a site and a birth, begun if there is none; `None` if there is no room.
     pub(super) fn of(&'static self, book: &Book, site: SiteId, birth: u32) -> Option<OwnRow> {
-        let known = book.known(site)?;
-        let id = known.newest.load(Relaxed);
+        let newest = book.newest(site)?;
+        let id = newest.load(Relaxed);
         if id != NO_ROW {
             let row = self.row(id);
             if row.key() == (site, birth) {
@@ -339,32 +366,8 @@ impl Rows {
             }
         }
         let begun = self.begin(book, site, birth)?;
-        known.newest.store(begun.id, Relaxed);
+        newest.store(begun.id, Relaxed);
         Some(begun)
-    }
-
-    /// Fetches what the next look-ups will need, if this one's follows the one before as it did the
-    /// last time: a program that does the same again meets its sites in the same order, and with
-    /// hundreds of thousands of them each is far from the processor.
-    #[inline(never)]
-    pub(super) fn foresee(&self, book: &Book, site: SiteId, place: Place, sites: &Sites) {
-        let last = book.last.load(Relaxed);
-        book.last.store(site, Relaxed);
-        let (Some(last), Some(here)) = (book.known(last), book.known(site)) else {
-            return;
-        };
-        last.next.store(site, Relaxed);
-        here.place.store(place, Relaxed);
-        let Some(next) = book.known(here.next.load(Relaxed)) else {
-            return;
-        };
-        let row = next.newest.load(Relaxed);
-        if row != NO_ROW {
-            fetch(self.row(row));
-        }
-        if let Some(second) = book.known(next.next.load(Relaxed)) {
-            sites.fetch(second.place.load(Relaxed));
-        }
     }
 
     /// A row of the book for a site and a birth; `None` if there is no room.
@@ -444,7 +447,7 @@ impl Rows {
     /// Takes a block off its row, whosever that is.
     #[inline]
     pub(super) fn discount(&self, book: &Book, id: RowId, amount: Amount) {
-        let segment = &self.segments[(id >> INDEX_BITS) as usize];
+        let segment = self.segment(id);
         let row = self.row(id);
         if segment.owner.load(Relaxed) == book.number.load(Relaxed) {
             add!(row.own_bytes, -amount.bytes);

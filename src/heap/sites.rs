@@ -8,7 +8,7 @@ use core::sync::atomic::{
     Ordering::{Acquire, Relaxed, Release},
 };
 
-use super::mapped::{MappedVec, fetch, map};
+use super::mapped::{MappedVec, map};
 use super::spin::Spin;
 
 /// Number of a site. [`NO_SITE`] stands for blocks whose stack could not be kept.
@@ -46,9 +46,6 @@ fn part_of(hash: u64) -> usize {
     (hash >> (u64::BITS - PART_BITS)) as usize
 }
 
-/// Where a site was found in the index: a hint, for [`Sites::fetch`].
-pub(super) type Place = u32;
-
 impl Index {
     fn new(capacity: usize) -> *mut Self {
         let header = size_of::<Self>().next_multiple_of(64);
@@ -76,17 +73,12 @@ impl Index {
         (0..self.capacity).map(move |i| unsafe { &*self.slots.add((start + i) & mask) })
     }
 
-    /// The site of a hash, and where it was found.
-    fn find(&self, hash: u64) -> Option<(SiteId, Place)> {
+    /// The site of a hash.
+    fn find(&self, hash: u64) -> Option<SiteId> {
         for slot in self.probe(hash) {
             match slot.hash.load(Acquire) {
                 0 => return None,
-                h if h == hash => {
-                    // SAFETY: both are in the index's mapping.
-                    let number = unsafe { core::ptr::from_ref(slot).offset_from(self.slots) };
-                    let place = (number as Place) << PART_BITS | part_of(hash) as Place;
-                    return Some((slot.site.load(Relaxed), place));
-                }
+                h if h == hash => return Some(slot.site.load(Relaxed)),
                 _ => {}
             }
         }
@@ -151,19 +143,9 @@ impl Sites {
         }
     }
 
-    /// Has the processor fetch what was at a place that [`Sites::find`] gave.
+    /// The site whose stack has this hash, if it is known. Lock-free.
     #[inline]
-    pub(super) fn fetch(&self, place: Place) {
-        let index = self.parts[place as usize % PARTS].load(Acquire);
-        // SAFETY: a published part is complete and never unmapped.
-        if let Some(index) = unsafe { index.as_ref() } {
-            fetch(index.slots.wrapping_add((place >> PART_BITS) as usize));
-        }
-    }
-
-    /// The site whose stack has this hash, if it is known, and where it was found. Lock-free.
-    #[inline]
-    pub(super) fn find(&self, hash: u64) -> Option<(SiteId, Place)> {
+    pub(super) fn find(&self, hash: u64) -> Option<SiteId> {
         let index = self.parts[part_of(hash)].load(Acquire);
         if index.is_null() {
             return None;
@@ -181,7 +163,7 @@ impl Sites {
         stack: impl ExactSizeIterator<Item = usize>,
     ) -> SiteId {
         let mut writer = self.writer.lock();
-        if let Some((site, _)) = self.find(hash) {
+        if let Some(site) = self.find(hash) {
             return site;
         }
         match self.add(&mut writer, hash, cut, stack) {
@@ -285,7 +267,7 @@ mod tests {
         let mut to = MappedVec::new();
         for (n, &site) in numbers.iter().enumerate() {
             let n = n as u64;
-            assert_eq!(sites.find(hash_of(n)).map(|found| found.0), Some(site));
+            assert_eq!(sites.find(hash_of(n)), Some(site));
             assert_eq!(
                 sites.intern(hash_of(n), false, stack_of(n).into_iter()),
                 site
@@ -313,10 +295,9 @@ mod tests {
                     scope.spawn(|| {
                         (0..10_000)
                             .map(|n| {
-                                SITES.find(hash_of(n)).map_or_else(
-                                    || SITES.intern(hash_of(n), false, stack_of(n).into_iter()),
-                                    |found| found.0,
-                                )
+                                SITES.find(hash_of(n)).unwrap_or_else(|| {
+                                    SITES.intern(hash_of(n), false, stack_of(n).into_iter())
+                                })
                             })
                             .collect()
                     })

@@ -6,9 +6,12 @@
 //! but were called from elsewhere, need one look at the rules each.
 
 use super::cfi::{Rule, rule_at};
-use super::unwind::{MAX_FRAMES, Registers, Stack, TRIED_EVERY};
+use super::unwind::{MAX_FRAMES, Registers, Stack};
 
 const WORD: usize = size_of::<usize>();
+
+/// Once in so many walks it is tried whether more steps are those of the walk before.
+const TRIED_EVERY: u32 = 64;
 
 /// Where a call is that returns to this address: before it, maybe in another row of the unwind table.
 fn before(ret: usize) -> usize {
@@ -26,8 +29,7 @@ struct Step {
     /// Where the return address was read, and what it is.
     ret_at: usize,
     ret: usize,
-    /// Where the caller's `rbp` was read, if it was, and what it is.
-    bp_at: Option<usize>,
+    /// What the caller's `rbp` is.
     caller_bp: usize,
     /// What `rbp` is in this frame decides where a caller's frame is.
     needs_bp: bool,
@@ -63,7 +65,6 @@ impl Step {
         rule: Rule::NONE,
         ret_at: 0,
         ret: 0,
-        bp_at: None,
         caller_bp: 0,
         needs_bp: false,
         words: 0,
@@ -86,24 +87,28 @@ impl Step {
         }
         let ret_at = cfa - WORD;
         let ret = read(ret_at).filter(|&ret| ret != 0)?;
-        let bp_at = rule
-            .saved_bp()
-            .map(|offset| cfa.wrapping_add_signed(offset));
-        Some(Self {
+        let mut step = Self {
             pc,
             sp,
             bp,
             rule,
             ret_at,
             ret,
-            bp_at,
-            caller_bp: match bp_at {
-                Some(at) => read(at)?,
-                None => bp,
-            },
+            caller_bp: bp,
             needs_bp: true,
             words: 0,
-        })
+        };
+        if let Some(at) = step.bp_at() {
+            step.caller_bp = read(at)?;
+        }
+        Some(step)
+    }
+
+    /// Where the caller's `rbp` was read, if it was.
+    fn bp_at(&self) -> Option<usize> {
+        let cfa = self.ret_at + WORD;
+        let offset = self.rule.saved_bp()?;
+        Some(cfa.wrapping_add_signed(offset))
     }
 
     /// The frame that it leads to.
@@ -119,9 +124,9 @@ impl Step {
     /// what it has saved of the caller's. The words that it depends on are put behind the caller's.
     fn beneath(mut self, caller: Option<&Self>, words: &mut [Word]) -> Self {
         let caller_needs = caller.is_none_or(|caller| caller.needs_bp);
-        self.needs_bp = self.rule.is_from_bp() || (self.bp_at.is_none() && caller_needs);
+        self.needs_bp = self.rule.is_from_bp() || (self.bp_at().is_none() && caller_needs);
         self.words = caller.map_or(0, |caller| caller.words);
-        let saved = self.bp_at.filter(|_| caller_needs);
+        let saved = self.bp_at().filter(|_| caller_needs);
         for (at, is) in [(Some(self.ret_at), self.ret), (saved, self.caller_bp)] {
             if let Some(at) = at {
                 words[self.words] = Word { at, is };
@@ -137,11 +142,11 @@ impl Step {
     }
 }
 
-/// The steps of a thread's last walk, outermost frame first.
+/// The steps of a thread's last walk, outermost frame first. Valid if all its bytes are zero: there are none.
 pub(super) struct Steps {
     len: usize,
-    /// Outer steps of the last walk whose words are taken to be those of the next, as
-    /// [`Remembered`](super::unwind::Remembered) does with frames. 0 if nothing may attach.
+    /// Outer steps of the last walk whose words are taken to be those of the next: as many as were each
+    /// time that the guess was wrong, and more now and then. 0 if nothing may attach.
     kept: usize,
     /// Walks that went on from there.
     walks: u32,
@@ -171,6 +176,11 @@ impl Steps {
             fresh: [Step::NONE; MAX_FRAMES],
             words: [Word::NONE; 2 * MAX_FRAMES],
         }
+    }
+
+    /// Forgets them: nothing may attach.
+    pub(super) fn forget(&mut self) {
+        (self.len, self.kept) = (0, 0);
     }
 
     /// Return addresses of the steps in a range of indices.
@@ -238,7 +248,7 @@ impl Steps {
         }
         self.len = len;
         self.walks = self.walks.wrapping_add(1);
-        if self.walks.is_multiple_of(u32::from(TRIED_EVERY)) {
+        if self.walks.is_multiple_of(TRIED_EVERY) {
             self.kept = usize::midpoint(kept, len);
         }
         Some(Stepped {

@@ -41,12 +41,22 @@ static HEAP: Heap<Checked> = Heap::over(Checked);
 struct Held {
     at: usize,
     layout: Layout,
-    place: usize,
+    /// Where it was allocated, and whether other hooks were called for it there.
+    place: (usize, bool),
     birth: u32,
+}
+
+fn place(state: u8, place: usize, layout: Layout) -> (usize, bool) {
+    let is_jemalloc = Backend::of_state(state) == Backend::Jemalloc;
+    (place, is_jemalloc && layout.align() > 16)
 }
 
 /// Each place has one stack, so that it is one site.
 fn allocate(state: u8, place: usize, layout: Layout) -> *mut u8 {
+    if state & SAMPLED != 0 && sampled::passes(layout.size()) {
+        // SAFETY: no layout here is of size zero.
+        return unsafe { HEAP.backend_alloc::<false>(state, layout) };
+    }
     #[inline(never)]
     fn at<const PLACE: usize>(state: u8, layout: Layout) -> *mut u8 {
         // SAFETY: no layout here is of size zero.
@@ -71,8 +81,9 @@ fn reallocate(state: u8, place: usize, held: &Held, size: usize) -> *mut u8 {
     #[inline(never)]
     fn at<const PLACE: usize>(state: u8, held: &Held, size: usize) -> *mut u8 {
         let old = std::ptr::with_exposed_provenance_mut(held.at);
+        let passes = state & SAMPLED != 0 && sampled::passes(size);
         // SAFETY: the model has the block as it was allocated, and the new size is not zero.
-        let at = unsafe { HEAP.measured_realloc(state, old, held.layout, size) };
+        let at = unsafe { HEAP.measured_realloc(state, old, held.layout, size, passes) };
         std::hint::black_box(PLACE);
         at
     }
@@ -112,7 +123,7 @@ fn calls(state: u8, birth: u32, seed: u64, pool: &Mutex<Vec<Held>>) {
                 pool.lock().unwrap().push(Held {
                     at,
                     layout,
-                    place,
+                    place: self::place(state, place, layout),
                     birth,
                 });
             }
@@ -126,7 +137,7 @@ fn calls(state: u8, birth: u32, seed: u64, pool: &Mutex<Vec<Held>>) {
                 pool.lock().unwrap().push(Held {
                     at,
                     layout,
-                    place,
+                    place: self::place(state, place, layout),
                     birth,
                 });
             }
@@ -207,7 +218,7 @@ fn equals_the_model(state: u8, seed: u64) {
         .map(|_| Held {
             at: allocate(state, 0, layout).expose_provenance(),
             layout,
-            place: 0,
+            place: place(state, 0, layout),
             birth: kept.packed(),
         })
         .collect();
@@ -264,6 +275,45 @@ fn after_any_calls_of_any_threads_the_ledger_equals_a_naive_model() {
     let _alone = ALONE.lock().unwrap();
     for seed in 0..8 {
         equals_the_model(RECORDING | Backend::Inner as u8, seed);
+    }
+}
+
+/// With the hooks that are compiled apart, on any processor and for those that make keys by AES.
+#[cfg(feature = "jemalloc")]
+#[test]
+fn over_jemalloc_too() {
+    let _alone = ALONE.lock().unwrap();
+    assert_eq!(choose_unwinder(), Unwinder::FramePointers);
+    for seed in 0..8 {
+        equals_the_model(OVER_JEMALLOC, seed);
+        equals_the_model(with_keys(OVER_JEMALLOC), seed);
+    }
+}
+
+/// What fails leaves no trace, however large it was to be: the next one is looked at again.
+#[cfg(feature = "jemalloc")]
+#[test]
+fn what_cannot_be_allocated_stops_nothing() {
+    let _alone = ALONE.lock().unwrap();
+    let huge = Layout::from_size_align(isize::MAX as usize - 4096, 8).unwrap();
+    let small = Layout::from_size_align(64, 8).unwrap();
+    let state = with_keys(OVER_JEMALLOC);
+    for _ in 0..600 {
+        assert!(!sampled::passes(huge.size()));
+        assert!(allocate(state, 0, huge).is_null());
+        assert!(!sampled::passes(small.size()));
+        let at = allocate(state, 0, small).expose_provenance();
+        let held = Held {
+            at,
+            layout: small,
+            place: place(state, 0, small),
+            birth: 0,
+        };
+        assert!(!sampled::passes(huge.size()));
+        assert!(reallocate(state, 4, &held, huge.size()).is_null());
+        assert!(origin(at).is_some(), "it lives on");
+        free(state, &held);
+        assert!(origin(at).is_none());
     }
 }
 

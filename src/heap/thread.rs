@@ -1,10 +1,10 @@
-//! What a thread keeps for its hooks: a guard against re-entry, its stack's bounds, its last
-//! stack, and the sites it met lately.
+//! What a thread keeps for its hooks: a guard against re-entry, its stack's bounds, and where it counts.
 //!
 //! All of it is constant-initialised and has no destructor, so that it needs no allocation and
 //! works in a thread's first instructions as well as in its last TLS destructor.
 
-use core::cell::{Cell, UnsafeCell};
+use core::cell::Cell;
+use core::marker::PhantomData;
 use core::sync::atomic::{
     AtomicI64, AtomicU32, AtomicU64,
     Ordering::{Relaxed, SeqCst},
@@ -12,111 +12,188 @@ use core::sync::atomic::{
 };
 
 use super::ledger::Ledger;
-use super::rows::{Book, OwnRow};
+use super::rows::{Book, Lately, OwnRow};
+use super::shapes::Known;
 use super::sites::{NO_SITE, SiteId, Sites};
 use super::stacks;
-use super::unwind::{self, Bounds, Registers, Remaining, Remembered, Unwinder, Walk, unwinder};
-
-/// Entries of a thread's cache of sites; a power of two.
-const MEMO: usize = 256;
-
-/// What was met lately: the hash of a stack, its site, and the row that blocks of it were counted in.
-#[derive(Clone, Copy)]
-struct Met {
-    hash: u64,
-    site: SiteId,
-    row: Option<OwnRow>,
-}
-
-const NOTHING: Met = Met {
-    hash: 0,
-    site: NO_SITE,
-    row: None,
-};
+use super::unwind::{Bounds, Registers, Remembered, Unwinder, Walk, unwinder};
 
 /// A thread's live bytes are added to the process's in steps of this many bytes, so that threads
 /// do not fight over one counter. The peak is exact to this much for each running thread.
 const PEAK_STEP: i64 = 4096;
 
-/// One call in so many is timed.
-const TIMED_EVERY: u32 = 256;
+/// One call in so many is timed: an odd number, so that of calls that alternate both kinds are.
+const TIMED_EVERY: u32 = 255;
+
+/// Of [`Thread::calls`]: none is recorded.
+const BUSY: u32 = 1 << 31;
 
 /// Live bytes of all threads and their highest value, both to [`PEAK_STEP`].
 static LIVE: AtomicI64 = AtomicI64::new(0);
 static PEAK: AtomicI64 = AtomicI64::new(0);
 
+/// A call that takes so long was held up, by another process or by the kernel: it stands for itself alone.
+const HELD_UP_NANOS: u64 = 1_000_000;
+static HELD_UP: AtomicU64 = AtomicU64::new(0);
+
 /// Nanoseconds of the timed calls, and how many they were.
 static TIMED_NANOS: AtomicU64 = AtomicU64::new(0);
 static TIMED_CALLS: AtomicU64 = AtomicU64::new(0);
 
-/// Whether the thread's calls are recorded.
+/// Why a thread's calls are not recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Busy {
-    No,
     /// It is inside a hook: a signal handler that allocates, or an allocator beneath that
     /// allocates through itself.
     InHook,
     /// The tool works for itself.
     Paused,
+    /// There was no room for what it counts.
+    NoBook,
 }
 
 pub(super) struct Thread {
-    busy: Cell<Busy>,
+    /// Calls until one is timed, that one included, and [`BUSY`] while none is recorded: in one word, so that
+    /// one look at it tells the usual case, and one addition ends it.
+    calls: Cell<u32>,
+    /// Why it is busy.
+    why: Cell<Busy>,
     bounds: Cell<Bounds>,
     live_step: Cell<i64>,
-    /// Calls until one is timed, that one included; 0 in it.
-    calls_to_time: Cell<u32>,
-    /// When the timed call began.
+    /// When the timed call began, in nanoseconds.
     started: Cell<u64>,
     book: Cell<Option<&'static Book>>,
-    stack: UnsafeCell<Remembered>,
-    memo: UnsafeCell<[Met; MEMO]>,
 }
 
 thread_local! {
     static THREAD: Thread = const {
         Thread {
-            busy: Cell::new(Busy::No),
+            calls: Cell::new(TIMED_EVERY),
+            why: Cell::new(Busy::InHook),
             bounds: Cell::new(Bounds::UNKNOWN),
             live_step: Cell::new(0),
-            calls_to_time: Cell::new(TIMED_EVERY),
             started: Cell::new(0),
             book: Cell::new(None),
-            stack: UnsafeCell::new(Remembered::new()),
-            memo: UnsafeCell::new([NOTHING; MEMO]),
         }
     };
 }
 
-/// This thread's state, unless its calls are not to be recorded now; then why not. It must be left
-/// again with [`Thread::leave`]. No closure: what is recorded is the stack of the caller.
+/// A call that is recorded: its thread, and where that counts. It must be left again.
+#[derive(Clone, Copy)]
+pub(super) struct Hook {
+    pub(super) thread: &'static Thread,
+    pub(super) book: &'static Book,
+}
+
+/// Begins a call that is recorded; else why it is not. No closure: what is recorded is the stack of the
+/// caller.
 #[inline(always)]
-pub(super) fn enter() -> Result<&'static Thread, Busy> {
+pub(super) fn enter() -> Result<Hook, Busy> {
+    match enter_at_once() {
+        Some(hook) => Ok(hook),
+        None => enter_anew(),
+    }
+}
+
+/// The same where the call is not timed and the thread has a book; `None` otherwise, and then nothing was
+/// done.
+#[inline(always)]
+pub(super) fn enter_at_once() -> Option<Hook> {
+    let thread = this();
+    let calls = thread.calls.get();
+    // Less than 0 where it is busy.
+    if (calls as i32) < 2 {
+        return None;
+    }
+    let book = thread.book.get()?;
+    thread.calls.set(calls | BUSY);
+    // A handler on this thread must see the flag before anything that follows is half done.
+    compiler_fence(SeqCst);
+    Some(Hook { thread, book })
+}
+
+#[cold]
+#[inline(never)]
+fn enter_anew() -> Result<Hook, Busy> {
+    let thread = this();
+    let calls = thread.calls.get();
+    if calls & BUSY != 0 {
+        return Err(thread.why.get());
+    }
+    if super::IS_COPY.load(Relaxed) {
+        return Err(Busy::Paused);
+    }
+    thread.calls.set(calls.max(1) | BUSY);
+    compiler_fence(SeqCst);
+    let Some(book) = thread.book(&super::LEDGER) else {
+        thread.calls.set(calls);
+        return Err(Busy::NoBook);
+    };
+    if calls < 2 {
+        thread.started.set(now_nanos());
+    }
+    Ok(Hook { thread, book })
+}
+
+#[inline(always)]
+fn this() -> &'static Thread {
     let thread = THREAD.with(core::ptr::from_ref);
     // SAFETY: a thread-local without a destructor lives as long as its thread, which this is, and
     // no hook hands it to another (tests: `a_hook_is_not_entered_twice`).
-    let thread = unsafe { &*thread };
-    let busy = thread.busy.get();
-    if busy != Busy::No {
-        return Err(busy);
+    unsafe { &*thread }
+}
+
+impl Hook {
+    /// Ends what [`enter`] has begun.
+    #[inline(always)]
+    pub(super) fn leave(self) {
+        compiler_fence(SeqCst);
+        // Takes the flag off, and one call.
+        let calls = self.thread.calls.get().wrapping_add(!BUSY);
+        self.thread.calls.set(calls);
+        if calls == 0 {
+            self.thread.add_timed();
+        }
     }
-    thread.busy.set(Busy::InHook);
-    // A handler on this thread must see the flag before anything that follows is half done.
-    compiler_fence(SeqCst);
-    Ok(thread)
+
+    /// Ends what [`enter_at_once`] has begun, which is not timed.
+    #[cfg(feature = "jemalloc")]
+    #[inline(always)]
+    pub(super) fn leave_untimed(self) {
+        compiler_fence(SeqCst);
+        let calls = &self.thread.calls;
+        calls.set(calls.get().wrapping_add(!BUSY));
+    }
 }
 
 /// Keeps this thread's allocations out of the ledger until dropped: for the tool's own work in
 /// the measured process.
-pub(crate) struct Paused(Busy);
+pub(crate) struct Paused {
+    /// Why it was busy before, if it was.
+    before: Option<Busy>,
+    /// It is this thread's.
+    not_send: PhantomData<*const ()>,
+}
 
 pub(crate) fn pause() -> Paused {
-    Paused(THREAD.with(|thread| thread.busy.replace(Busy::Paused)))
+    let thread = this();
+    let calls = thread.calls.get();
+    thread.calls.set(calls | BUSY);
+    let why = thread.why.replace(Busy::Paused);
+    Paused {
+        before: (calls & BUSY != 0).then_some(why),
+        not_send: PhantomData,
+    }
 }
 
 impl Drop for Paused {
     fn drop(&mut self) {
-        THREAD.with(|thread| thread.busy.set(self.0));
+        let thread = this();
+        // The hooks take for granted that they are the reason, if there is no other.
+        thread.why.set(self.before.unwrap_or(Busy::InHook));
+        if self.before.is_none() {
+            thread.calls.set(thread.calls.get() & !BUSY);
+        }
     }
 }
 
@@ -136,28 +213,23 @@ pub(super) fn close_books_of_threads_that_end() {
 /// Runs when a thread ends. If it allocates later on, in another destructor, it opens a book again,
 /// and this runs again.
 unsafe extern "C" fn close_book(_: *mut libc::c_void) {
-    // Inside the guard: a signal handler on this thread must not want the lock that it takes.
-    let Ok(thread) = enter() else { return };
-    if let Some(book) = thread.book.take() {
-        super::LEDGER.rows.close(book);
-        // Its rows are another thread's from now on.
-        // SAFETY: as in `row`.
-        unsafe { *thread.memo.get() = [NOTHING; MEMO] };
+    if super::IS_COPY.load(Relaxed) {
+        // The lock may be held for ever.
+        return;
     }
-    thread.leave();
+    // Inside the guard: a signal handler on this thread must not want the lock that it takes.
+    let Ok(hook) = enter() else { return };
+    hook.thread.book.set(None);
+    // SAFETY: as in `row`. The next thread has another stack.
+    unsafe { (*hook.book.lately.get()).forget() };
+    super::LEDGER.rows.close(hook.book);
+    hook.thread.take_step();
+    hook.leave();
 }
 
 impl Thread {
-    /// Ends what [`enter`] has begun.
-    #[inline(always)]
-    pub(super) fn leave(&self) {
-        compiler_fence(SeqCst);
-        self.busy.set(Busy::No);
-    }
-
     /// Where this thread counts; `None` if there was no room for it.
-    #[inline]
-    pub(super) fn book(&self, ledger: &'static Ledger) -> Option<&'static Book> {
+    fn book(&self, ledger: &'static Ledger) -> Option<&'static Book> {
         match self.book.get() {
             Some(book) => Some(book),
             None => self.open_book(ledger),
@@ -178,68 +250,101 @@ impl Thread {
         Some(book)
     }
 
-    /// The row of blocks that are allocated now by the running function's stack; `None` if there is
-    /// no room for one. Inlined into the hook, whose frame the stack begins with.
+    /// The row of blocks that are allocated now by the stack whose innermost frame lies at `first`, and is
+    /// kept at a place; `None` if there is no room for one. If it is not known at once, its key, or 0.
     #[inline(always)]
     pub(super) fn row(
         &self,
         ledger: &'static Ledger,
         book: &Book,
+        birth: u32,
+        first: usize,
+        place: Option<usize>,
+    ) -> Result<Option<OwnRow>, u64> {
+        // SAFETY: a book's state is reached only by its thread and, because of `calls`, by one hook at a
+        // time (tests: `a_hook_is_not_entered_twice`).
+        let lately = unsafe { &mut *book.lately.get() };
+        // SAFETY: the running function's frame, and the shapes are those of this thread's stack.
+        match unsafe { lately.shapes.find(first, place) } {
+            Known::Last(site, row) if row.is(site, birth) => Ok(Some(row)),
+            Known::Last(site, _) => Ok(Self::renew(ledger, book, site, birth, first)),
+            Known::Key(key) => Err(key),
+            Known::Nothing => Err(0),
+        }
+    }
+
+    /// The row of what was met last, for another birth.
+    #[inline(never)]
+    fn renew(
+        ledger: &'static Ledger,
+        book: &Book,
+        site: SiteId,
+        birth: u32,
+        first: usize,
+    ) -> Option<OwnRow> {
+        let row = ledger.rows.of(book, site, birth)?;
+        // SAFETY: as in `row`.
+        unsafe { (*book.lately.get()).shapes.keep(first, site, row) };
+        Some(row)
+    }
+
+    /// The row of a stack that is not the last of its shape; `key` 0 if it has none.
+    #[inline(never)]
+    pub(super) fn row_anew(
+        &self,
+        ledger: &'static Ledger,
+        book: &Book,
         sites: &Sites,
         birth: u32,
+        key: u64,
+        here: Registers,
     ) -> Option<OwnRow> {
-        // SAFETY: a thread's state is reached only by that thread and, because of `busy`, by one
-        // hook at a time (tests: `a_hook_is_not_entered_twice`).
-        let (stack, memo) = unsafe { (&mut *self.stack.get(), &mut *self.memo.get()) };
-        let walk = self.walk(stack);
-        let home = walk.hash as usize % MEMO;
-        // In one of two places, so that two stacks that are met in turn do not drive each other out.
-        let mut place = home;
-        if memo[home].hash != walk.hash {
-            place = home ^ 1;
-            if memo[place].hash != walk.hash {
+        // SAFETY: as in `row`.
+        let Lately { shapes, met, stack } = unsafe { &mut *book.lately.get() };
+        if key != 0
+            && let Some(met) = met.find(key)
+        {
+            let (site, row) = met.row(ledger, book, birth)?;
+            // SAFETY: as in `row`.
+            unsafe { shapes.keep(here.bp, site, row) };
+            return Some(row);
+        }
+        let walk = self.walk(stack, here);
+        if walk.hash == 0 {
+            return ledger.rows.of(book, NO_SITE, birth);
+        }
+        let mut kept = None;
+        // SAFETY: as in `row`; the frames are those of the walk that has just ended.
+        unsafe {
+            if let Some(frames) = stack.places()
+                && shapes.wants(here.bp)
+            {
+                kept = shapes.meet(here.bp, frames);
+            } else if key != 0 {
+                shapes.leave(here.bp);
+            }
+        }
+        let place = kept.unwrap_or(walk.hash);
+        let (site, row) = match met.find(place) {
+            Some(met) => met.row(ledger, book, birth)?,
+            None => {
                 let site = match sites.find(walk.hash) {
-                    _ if walk.hash == 0 => NO_SITE,
-                    Some((site, place)) => {
-                        ledger.rows.foresee(book, site, place, sites);
-                        site
-                    }
+                    Some(site) => site,
                     None => sites.intern(walk.hash, walk.cut, stack.stack()),
                 };
-                memo[place] = memo[home];
-                place = home;
-                memo[home] = Met {
-                    hash: walk.hash,
-                    site,
-                    row: None,
-                };
+                let row = ledger.rows.of(book, site, birth)?;
+                met.insert(place, site, row);
+                (site, row)
             }
+        };
+        if kept.is_some() {
+            // SAFETY: as in `row`.
+            unsafe { shapes.keep(here.bp, site, row) };
         }
-        let met = &mut memo[place];
-        match met.row {
-            Some(row) if row.is(met.site, birth) => Some(row),
-            _ => {
-                met.row = ledger.rows.of(book, met.site, birth);
-                met.row
-            }
-        }
+        Some(row)
     }
 
-    /// Walks the running function's stack: inlined into the hook, whose frame the walk begins with.
-    #[inline(always)]
-    fn walk(&self, stack: &mut Remembered) -> Walk {
-        let (sp, bp) = unwind::stack_and_frame();
-        if unwinder() == Unwinder::FramePointers && self.bounds.get().is_live(sp, bp) {
-            // SAFETY: all frames that are remembered were inside these bounds.
-            if let Some(hash) = unsafe { stack.walk_on(bp, &Remaining) } {
-                return Walk { hash, cut: false };
-            }
-        }
-        self.walk_anew(stack, unwind::registers())
-    }
-
-    #[inline(never)]
-    fn walk_anew(&self, stack: &mut Remembered, here: Registers) -> Walk {
+    fn walk(&self, stack: &mut Remembered, here: Registers) -> Walk {
         let mut bounds = self.bounds.get();
         if bounds == Bounds::UNKNOWN {
             bounds = Bounds::of_this_thread();
@@ -247,7 +352,12 @@ impl Thread {
             stacks::remember(bounds);
         }
         match unwinder() {
-            Unwinder::FramePointers => stack.walk_anew(here.bp, bounds.reader(here.bp)),
+            Unwinder::FramePointers => stack.walk(here.bp, bounds.reader(here.bp)),
+            // Nothing of another stack may be read, and a signal's own has little room for a look at the rules.
+            Unwinder::Cfi if !bounds.has(here.sp) => Walk {
+                hash: 0,
+                cut: false,
+            },
             Unwinder::Cfi => stack.walk_by_cfi(here, bounds.reader(here.sp)),
         }
     }
@@ -262,18 +372,18 @@ impl Thread {
         }
     }
 
-    /// Takes off them.
+    /// Takes off them; whether [`Thread::take_step`] is due.
     #[inline]
-    pub(super) fn shrink(&self, bytes: i64) {
+    #[must_use]
+    pub(super) fn shrink(&self, bytes: i64) -> bool {
         let step = self.live_step.get() - bytes;
         self.live_step.set(step);
-        if step <= -PEAK_STEP {
-            self.take_step();
-        }
+        step <= -PEAK_STEP
     }
 
+    /// Tells the process what this thread's live bytes have changed by.
     #[inline(never)]
-    fn take_step(&self) {
+    pub(super) fn take_step(&self) {
         let step = self.live_step.replace(0);
         let live = LIVE.fetch_add(step, Relaxed) + step;
         if step > 0 && live > PEAK.load(Relaxed) {
@@ -281,29 +391,16 @@ impl Thread {
         }
     }
 
-    /// Starts the clock at one call in [`TIMED_EVERY`].
-    #[inline]
-    pub(super) fn start_clock(&self) {
-        let left = self.calls_to_time.get().wrapping_sub(1);
-        self.calls_to_time.set(left);
-        if left == 0 {
-            self.started.set(now_nanos());
-        }
-    }
-
-    /// Stops it, where it was started.
-    #[inline]
-    pub(super) fn stop_clock(&self) {
-        if self.calls_to_time.get() == 0 {
-            self.add_timed();
-        }
-    }
-
     #[cold]
+    #[inline(never)]
     fn add_timed(&self) {
-        self.calls_to_time.set(TIMED_EVERY);
+        self.calls.set(TIMED_EVERY);
         let nanos = now_nanos().saturating_sub(self.started.get());
-        TIMED_NANOS.fetch_add(nanos, Relaxed);
+        let sum = match nanos < HELD_UP_NANOS {
+            true => &TIMED_NANOS,
+            false => &HELD_UP,
+        };
+        sum.fetch_add(nanos, Relaxed);
         TIMED_CALLS.fetch_add(1, Relaxed);
     }
 }
@@ -320,7 +417,7 @@ fn now_nanos() -> u64 {
 /// Calls that were timed, and the nanoseconds that all threads have spent inside the hooks,
 /// allocator included, estimated from them.
 pub(super) fn timed() -> (u64, u64) {
-    let nanos = TIMED_NANOS.load(Relaxed) * u64::from(TIMED_EVERY);
+    let nanos = TIMED_NANOS.load(Relaxed) * u64::from(TIMED_EVERY) + HELD_UP.load(Relaxed);
     (TIMED_CALLS.load(Relaxed), nanos)
 }
 
@@ -340,24 +437,55 @@ pub(super) fn restart_peak(live_bytes: u64) {
 mod tests {
     use super::*;
     use crate::heap::rows::Amount;
+    use crate::heap::unwind::registers;
 
     #[test]
     fn a_hook_is_not_entered_twice() {
-        let thread = enter().ok().unwrap();
+        let hook = enter().ok().unwrap();
         assert_eq!(enter().err(), Some(Busy::InHook));
-        thread.leave();
+        hook.leave();
         assert_eq!(is_busy(), None);
     }
 
     /// Why this thread's calls are not recorded, if they are not.
     fn is_busy() -> Option<Busy> {
         match enter() {
-            Ok(thread) => {
-                thread.leave();
+            Ok(hook) => {
+                hook.leave();
                 None
             }
             Err(busy) => Some(busy),
         }
+    }
+
+    #[test]
+    fn one_call_in_so_many_is_timed() {
+        let mut since = Vec::new();
+        let mut last = 0;
+        for call in 1..=4 * TIMED_EVERY {
+            let before = TIMED_CALLS.load(Relaxed);
+            let hook = enter().ok().unwrap();
+            hook.leave();
+            // Other tests' threads may time calls of theirs.
+            if this().calls.get() == TIMED_EVERY {
+                assert!(TIMED_CALLS.load(Relaxed) > before);
+                since.push(call - last);
+                last = call;
+            }
+        }
+        assert!(since.len() >= 3, "{since:?}");
+        assert!(since[1..].iter().all(|&n| n == TIMED_EVERY), "{since:?}");
+    }
+
+    #[test]
+    fn inside_a_hook_a_pause_changes_nothing() {
+        let hook = enter().ok().unwrap();
+        let calls = this().calls.get();
+        drop(pause());
+        assert_eq!(this().calls.get(), calls);
+        assert_eq!(enter().err(), Some(Busy::InHook));
+        hook.leave();
+        assert_eq!(is_busy(), None);
     }
 
     #[test]
@@ -375,13 +503,20 @@ mod tests {
         static LEDGER: Ledger = Ledger::new();
         #[inline(never)]
         fn here(birth: u32) -> OwnRow {
-            let thread = enter().ok().unwrap();
+            let hook = enter().ok().unwrap();
             let book = LEDGER.rows.open().unwrap();
-            let row = thread.row(&LEDGER, book, &SITES, birth).unwrap();
+            let first = registers().bp;
+            let row = match hook.thread.row(&LEDGER, book, birth, first, None) {
+                Ok(row) => row.unwrap(),
+                Err(key) => hook
+                    .thread
+                    .row_anew(&LEDGER, book, &SITES, birth, key, registers())
+                    .unwrap(),
+            };
             // Not empty, so that it is not used for another.
             row.count(book, Amount::of_block(1, 1));
             LEDGER.rows.close(book);
-            thread.leave();
+            hook.leave();
             row
         }
         let ids: Vec<_> = (0..3).map(|_| here(8)).collect();

@@ -2,12 +2,13 @@
 //!
 //! Each frame of a build with frame pointers starts with two words: the caller's frame pointer and
 //! the return address, both on x86-64 and on aarch64. A walk is a pointer chase: each load waits
-//! for the one before. [`Remembered`] avoids most of it: it keeps the thread's last stack, and on
-//! the next allocation *verifies* it with loads that do not wait for each other. Only the frames
-//! that differ, usually a few at the top, are walked.
+//! for the one before, so that a stack that is known is not walked (`shapes.rs`). Of one that is not,
+//! mostly a few frames at the top are new: [`Remembered`] keeps the thread's last stack, and a walk ends
+//! at the first frame of it that still holds the same words, as do all outer ones.
 
 use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
+use super::shapes;
 #[cfg(target_arch = "x86_64")]
 use super::steps::{Stepped, Steps};
 
@@ -15,12 +16,6 @@ use super::steps::{Stepped, Steps};
 pub(crate) const MAX_FRAMES: usize = 128;
 
 const WORD: usize = size_of::<usize>();
-
-/// Innermost frames that are read anew before it is looked for where the stack attaches.
-const MOST_ANEW: usize = 16;
-
-/// Once in so many walks it is tried whether more frames are those of the walk before.
-pub(super) const TRIED_EVERY: u8 = 64;
 
 /// One frame of the remembered stack.
 #[derive(Clone, Copy)]
@@ -34,41 +29,6 @@ pub(crate) struct Frame {
     at: usize,
     /// Hash of the return addresses from the outermost frame to this one.
     hash: u64,
-}
-
-/// Reads the words of frames anew that lie where they lay, from `first` to the one that they attach to,
-/// and gives the hash of them all. `None` if they lie elsewhere.
-#[inline(always)]
-fn rewrite(
-    frames: &mut [Frame],
-    first: usize,
-    attached: &Frame,
-    stack: &impl Stack,
-) -> Option<u64> {
-    let mut at = first;
-    for f in frames.iter_mut().rev() {
-        if f.at != at {
-            return None;
-        }
-        // SAFETY: it was inside when it was remembered, and a stack's upper end does not move; it is
-        // not below `first`, which is live, because remembered frames lie in order (tests:
-        // `frames_are_kept_from_the_highest_address_down`).
-        let (saved, ret) = unsafe { stack.words(at) };
-        if ret == 0 {
-            return None;
-        }
-        (f.saved, f.ret) = (saved, ret);
-        at = saved;
-    }
-    if at != attached.at {
-        return None;
-    }
-    let mut hash = attached.hash;
-    for f in frames {
-        hash = mix(hash, f.ret);
-        f.hash = hash;
-    }
-    Some(hash)
 }
 
 /// A frame before it is known where it attaches.
@@ -89,16 +49,13 @@ pub(crate) struct Walk {
     pub(crate) cut: bool,
 }
 
-/// The last stack of a thread, outermost frame first.
+/// The last stack of a thread, outermost frame first. Valid if all its bytes are zero: there is none.
 pub(crate) struct Remembered {
     len: usize,
     /// The last walk was cut: its outer end is not the stack's, so nothing may attach to it.
     cut: bool,
-    /// Outer frames of the last walk that are taken to be those of the next: as many as were each time
-    /// that the guess was wrong, and more now and then. 0 if nothing may attach.
-    kept: usize,
-    /// Walks that went on from there, modulo 256.
-    walks: u8,
+    /// By frame pointers, so that it is known where the frames lie.
+    chained: bool,
     /// Innermost frames of a walk before it is known where they attach; kept here because a
     /// large array on a foreign thread's stack could overflow it.
     fresh: [Fresh; MAX_FRAMES],
@@ -110,7 +67,8 @@ pub(crate) struct Remembered {
 /// Mixes one more return address into the hash of a stack: multiply and fold, as in wyhash
 /// (Wang Yi, public domain). 64 bits: among 200 000 stacks, two share a hash with a probability
 /// of about 1e-9.
-fn mix(hash: u64, ret: usize) -> u64 {
+#[inline]
+pub(super) fn mix(hash: u64, ret: usize) -> u64 {
     let wide =
         u128::from(hash ^ 0x9E37_79B9_7F4A_7C15) * u128::from(ret as u64 ^ 0xD6E8_FEB8_6659_FD93);
     let folded = (wide as u64) ^ ((wide >> 64) as u64);
@@ -164,8 +122,7 @@ impl Remembered {
         Self {
             len: 0,
             cut: false,
-            kept: 0,
-            walks: 0,
+            chained: false,
             fresh: [Fresh {
                 at: 0,
                 ret: 0,
@@ -175,6 +132,13 @@ impl Remembered {
             #[cfg(target_arch = "x86_64")]
             by_cfi: Steps::new(),
         }
+    }
+
+    /// Forgets it: nothing may attach to it.
+    pub(super) fn forget(&mut self) {
+        self.len = 0;
+        #[cfg(target_arch = "x86_64")]
+        self.by_cfi.forget();
     }
 
     /// Return addresses of the last walk, innermost first.
@@ -189,7 +153,8 @@ impl Remembered {
     #[inline]
     fn unchanged(&self, innermost: usize, stack: &impl Stack) -> usize {
         let frames = &self.frames[..=innermost];
-        // SAFETY: as in `walk_on`: the innermost is that of a live frame.
+        // SAFETY: all of them were inside when they were remembered, and are not below the innermost, which a
+        // walk from a live frame has come to; a stack's upper end does not move.
         if unsafe { stack.holds(frames) } {
             return frames.len();
         }
@@ -199,95 +164,19 @@ impl Remembered {
             .count()
     }
 
-    /// Walks from the frame at `first` outwards; the result is in [`Remembered::stack`].
+    /// Where the frames of the last walk lie, the outermost first; `None` if that is not known of all.
+    pub(super) fn places(
+        &self,
+    ) -> Option<impl DoubleEndedIterator<Item = usize> + ExactSizeIterator + '_> {
+        let all = self.chained && self.len > 0;
+        all.then(|| self.frames[..self.len].iter().map(|f| f.at))
+    }
+
+    /// Walks from the frame at `first` outwards, until the stack attaches to a remembered frame, or to
+    /// its end; the result is in [`Remembered::stack`].
     ///
     /// The same words always give the same hash, whatever was remembered before.
-    #[inline]
-    pub(crate) fn walk(&mut self, first: usize, stack: impl Stack) -> Walk {
-        // SAFETY: it may be read.
-        let known = stack
-            .is_inside(first)
-            .then(|| unsafe { self.walk_on(first, &stack) });
-        match known.flatten() {
-            Some(hash) => Walk { hash, cut: false },
-            None => self.walk_anew(first, stack),
-        }
-    }
-
-    /// The hash, if the outer frames hold the same words, all but the innermost few: the usual case.
-    /// Those few are read anew, wherever they lie, without a look at what was there before, so that
-    /// nothing depends on which of them have changed. Otherwise nothing is done.
-    ///
-    /// # Safety
-    /// `first` is on the live part of the stack that is remembered ([`Bounds::is_live`]), or beyond
-    /// its upper end.
-    // Apart, so that the thread's state is at a plain address and not at a thread-local one.
-    #[inline(never)]
-    pub(super) unsafe fn walk_on(&mut self, first: usize, stack: &impl Stack) -> Option<u64> {
-        let kept = self.kept;
-        if kept == 0 || kept > self.len || self.len > MAX_FRAMES {
-            return None;
-        }
-        let len = core::mem::replace(&mut self.len, kept);
-        let (outer, inner) = self.frames.split_at_mut(kept);
-        let attached = &outer[kept - 1];
-        if let Some(hash) = rewrite(&mut inner[..len - kept], first, attached, stack) {
-            // SAFETY: all of them were inside when they were remembered, above `first`, which is live.
-            if !unsafe { stack.holds(outer) } {
-                return None;
-            }
-            self.went_on(len);
-            return Some(hash);
-        }
-        let mut at = first;
-        let mut fresh = 0;
-        let room = inner.len().min(MOST_ANEW);
-        while at < attached.at {
-            if fresh == room || !at.is_multiple_of(WORD) {
-                return None;
-            }
-            // SAFETY: between `first`, which is live as the caller promises, and a remembered frame,
-            // which was inside when it was read; a stack's upper end does not move (tests:
-            // `frames_are_kept_from_the_highest_address_down`).
-            let (saved, ret) = unsafe { stack.words(at) };
-            if ret == 0 || saved <= at {
-                return None;
-            }
-            self.fresh[fresh] = Fresh { at, ret, saved };
-            fresh += 1;
-            at = saved;
-        }
-        // SAFETY: as where the words are read.
-        if at != attached.at || !unsafe { stack.holds(outer) } {
-            return None;
-        }
-        let mut hash = attached.hash;
-        for (f, &Fresh { at, ret, saved }) in inner.iter_mut().zip(self.fresh[..fresh].iter().rev())
-        {
-            hash = mix(hash, ret);
-            *f = Frame {
-                saved,
-                ret,
-                at,
-                hash,
-            };
-        }
-        self.went_on(kept + fresh);
-        Some(hash)
-    }
-
-    /// Ends a walk that went on from the frames that were kept, with so many in all.
-    #[inline]
-    fn went_on(&mut self, len: usize) {
-        self.len = len;
-        self.walks = self.walks.wrapping_add(1);
-        if self.walks.is_multiple_of(TRIED_EVERY) {
-            self.kept = usize::midpoint(self.kept, len);
-        }
-    }
-
-    /// Walks until the stack attaches to a remembered frame, or to its end.
-    pub(super) fn walk_anew(&mut self, first: usize, stack: impl Stack) -> Walk {
+    pub(super) fn walk(&mut self, first: usize, stack: impl Stack) -> Walk {
         if self.cut {
             self.len = 0;
         }
@@ -332,7 +221,7 @@ impl Remembered {
             // The attached part no longer fits: walk again without it, so that the frames kept
             // are always the innermost.
             self.len = 0;
-            return self.walk_anew(first, stack);
+            return self.walk(first, stack);
         }
         let mut hash = if kept > 0 {
             self.frames[kept - 1].hash
@@ -352,12 +241,7 @@ impl Remembered {
         }
         self.len = kept;
         self.cut = cut;
-        let attached = kept - fresh;
-        self.kept = match self.kept {
-            _ if cut => 0,
-            0 => attached,
-            before => before.min(attached),
-        };
+        self.chained = true;
         Walk { hash, cut }
     }
 
@@ -366,7 +250,7 @@ impl Remembered {
     #[cfg(target_arch = "x86_64")]
     pub(super) fn walk_by_cfi(&mut self, start: Registers, stack: impl Stack) -> Walk {
         // Nothing may attach by frame pointers.
-        (self.kept, self.cut) = (0, true);
+        (self.chained, self.cut) = (false, true);
         let Stepped { kept, len, cut } = self.by_cfi.walk(start, &stack);
         let mut hash = match kept {
             0 => 0,
@@ -405,33 +289,25 @@ pub(super) struct Registers {
     pub(super) bp: usize,
 }
 
-/// The running function's stack pointer and frame pointer; the latter is anything, in a build without.
+/// The running function's frame pointer; anything, in a build without.
 #[inline(always)]
-pub(crate) fn stack_and_frame() -> (usize, usize) {
-    let (sp, bp): (usize, usize);
+pub(crate) fn frame() -> usize {
+    let bp: usize;
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: copies registers, touches neither memory nor flags.
+    // SAFETY: copies a register, touches neither memory nor flags.
     unsafe {
-        core::arch::asm!(
-            "mov {}, rsp", "mov {}, rbp",
-            out(reg) sp, out(reg) bp,
-            options(nomem, nostack, preserves_flags)
-        );
+        core::arch::asm!("mov {}, rbp", out(reg) bp, options(nomem, nostack, preserves_flags));
     }
     #[cfg(target_arch = "aarch64")]
     // SAFETY: as above.
     unsafe {
-        core::arch::asm!(
-            "mov {}, sp", "mov {}, x29",
-            out(reg) sp, out(reg) bp,
-            options(nomem, nostack, preserves_flags)
-        );
+        core::arch::asm!("mov {}, x29", out(reg) bp, options(nomem, nostack, preserves_flags));
     }
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     {
-        (sp, bp) = (0, 0);
+        bp = 0;
     }
-    (sp, bp)
+    bp
 }
 
 /// The running function's registers.
@@ -485,11 +361,11 @@ pub(super) fn unwinder() -> Unwinder {
     }
 }
 
-/// Finds out whether the chain of frame pointers is whole, by comparing it with a walk by call
-/// frame information from here, and settles how stacks are walked from now on.
+/// Settles how stacks are walked from now on: by frame pointers if their chain from here is whole, which
+/// a walk by call frame information tells, and that is not asked for.
 #[cfg(target_arch = "x86_64")]
 #[inline(never)]
-pub(super) fn choose() -> Unwinder {
+pub(super) fn choose(by_cfi: bool) -> Unwinder {
     use super::{cfi, steps};
     /// Outermost frames that the chain may lack: the C library's start-up code has none.
     const START_UP: usize = 3;
@@ -498,39 +374,33 @@ pub(super) fn choose() -> Unwinder {
     }
     let registers = registers();
     let bounds = Bounds::of_this_thread();
-    let mut by_cfi = [0; MAX_FRAMES];
+    let mut steps = [0; MAX_FRAMES];
     let reader = bounds.reader(registers.sp);
-    let count = steps::walk_into(registers, |at| Some(reader.read(at)?.0), &mut by_cfi);
+    let count = steps::walk_into(registers, |at| Some(reader.read(at)?.0), &mut steps);
     let mut chain = Remembered::new();
     chain.walk(registers.bp, bounds.reader(registers.bp));
-    let equal = chain
-        .stack()
-        .zip(by_cfi)
-        .take_while(|(a, b)| a == b)
-        .count();
-    let chosen = if equal + START_UP >= count {
-        Unwinder::FramePointers
-    } else {
-        Unwinder::Cfi
-    };
-    UNWINDER.store(chosen as u8, Relaxed);
-    chosen
+    let equal = chain.stack().zip(steps).take_while(|(a, b)| a == b).count();
+    if by_cfi || equal + START_UP < count {
+        UNWINDER.store(Unwinder::Cfi as u8, Relaxed);
+        return Unwinder::Cfi;
+    }
+    shapes::begin();
+    Unwinder::FramePointers
 }
 
 /// Elsewhere only frame pointers are walked.
 #[cfg(not(target_arch = "x86_64"))]
-pub(super) fn choose() -> Unwinder {
+#[inline(never)]
+pub(super) fn choose(_: bool) -> Unwinder {
+    let here = registers().bp;
+    let mut chain = Remembered::new();
+    chain.walk(here, Bounds::of_this_thread().reader(here));
+    // This function and its caller have frames, and so have the hooks, which are built as they are.
+    if chain.stack().len() >= 2 {
+        shapes::begin();
+    }
     Unwinder::FramePointers
 }
-
-/// Walks by call frame information from now on, whatever the build has; for tests.
-#[cfg(target_arch = "x86_64")]
-pub(super) fn force_cfi() {
-    UNWINDER.store(Unwinder::Cfi as u8, Relaxed);
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-pub(super) fn force_cfi() {}
 
 /// The part of a thread's stack that may be read: from a live frame to the stack's upper end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -569,11 +439,9 @@ impl Bounds {
         }
     }
 
-    /// Whether frames may be read from `bp` upwards, to one that was inside these bounds: `sp` is the
-    /// stack pointer of now, and on this stack, and `bp` is not below it.
-    #[inline]
-    pub(super) fn is_live(self, sp: usize, bp: usize) -> bool {
-        self.low <= sp && sp <= bp
+    /// Whether a live address is on this stack, and not on a signal's or a coroutine's own.
+    pub(super) fn has(self, live: usize) -> bool {
+        self.low <= live && live < self.high
     }
 
     /// Reads the two words of frames between `live`, an address in a live frame, and the stack's
@@ -605,23 +473,12 @@ impl Stack for Reader {
     }
 }
 
-/// This thread's stack, of which nothing is read but what was inside its bounds before.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Remaining;
-
-impl Stack for Remaining {
-    #[inline]
-    fn is_inside(&self, _: usize) -> bool {
-        false
-    }
-}
-
 /// The two words at an address of this thread's stack.
 ///
 /// # Safety
 /// They may be read.
 #[inline]
-unsafe fn words(at: usize) -> Words {
+pub(super) unsafe fn words(at: usize) -> Words {
     // SAFETY: a stack is mapped from its live frames to its upper end, the caller promises that the
     // two words are there, and only this thread writes there
     // (tests: `nothing_outside_the_bounds_is_read`).
@@ -804,7 +661,6 @@ mod tests {
         let mut frames: Vec<(usize, usize)> = Vec::new();
         let mut random = crate::random::Random::new(17);
         let mut used = Remembered::new();
-        let mut went_on = 0;
         for _ in 0..20_000 {
             // Now and then an outer frame returns to another call, beneath which all is as before.
             let again = random.below(8) == 0;
@@ -833,13 +689,10 @@ mod tests {
                 let i = address.checked_sub(base)? / WORD;
                 Some((*words.get(i)?, *words.get(i + 1)?))
             };
-            let before = used.walks;
             let (got, mut fresh) = (used.walk(outer, read), Remembered::new());
             assert_eq!(got, fresh.walk(outer, read), "{frames:?}");
             assert!(used.stack().eq(fresh.stack()), "{frames:?}");
-            went_on += u32::from(used.walks != before);
         }
-        assert!(went_on > 5_000, "the usual case was seen {went_on} times");
     }
 
     #[test]
@@ -930,7 +783,7 @@ mod tests {
                 return;
             }
             assert_eq!(
-                choose(),
+                choose(false),
                 Unwinder::FramePointers,
                 "this build has frame pointers"
             );
@@ -948,23 +801,6 @@ mod tests {
             );
         }
         compare(10);
-    }
-
-    #[test]
-    fn a_frame_pointer_that_is_none_is_not_followed() {
-        let bounds = Bounds {
-            low: 0x1000,
-            high: 0x9000,
-        };
-        assert!(bounds.is_live(0x4000, 0x4000) && bounds.is_live(0x4000, 0x5000));
-        for (sp, bp) in [
-            (0x4000, 1),
-            (0x4000, 0x3ff8),
-            (0x800, 0x4000),
-            (0x800, 0x900),
-        ] {
-            assert!(!bounds.is_live(sp, bp), "{sp:x} {bp:x}");
-        }
     }
 
     #[test]

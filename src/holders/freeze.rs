@@ -206,7 +206,7 @@ pub(super) fn copied(
         id: own,
         low,
         sp: low,
-        bp: heap::stack_and_frame().1,
+        bp: heap::frame(),
         pc: 0,
         tp: thread_pointer(),
     };

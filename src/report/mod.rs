@@ -302,7 +302,7 @@ pub struct Attribution {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 pub struct Cost {
-    /// Seconds inside the hooks, the allocator's own time included: one call in 256 is timed.
+    /// Seconds inside the hooks, the allocator's own time included: one call in 255 is timed.
     /// `None` if too few were to tell.
     pub hook_seconds: Option<f64>,
     /// Seconds of load, infer and drop, all cycles together.

@@ -32,8 +32,11 @@ const DRAWS_BITS: u32 = 40;
 static THREADS: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
-    /// Bytes that this thread may still allocate before the one that is drawn.
+    /// Bytes that this thread may still allocate before the one that is drawn; less than 0 where every
+    /// block is looked at.
     static LEFT: Cell<i64> = const { Cell::new(0) };
+    /// Bits of an address, of which one at least is set where a free need not be looked at.
+    static PASSING: Cell<usize> = const { Cell::new(0) };
     /// Number of its last draw, which says where it goes; 0 if it has not drawn yet.
     static RANDOM: Cell<u64> = const { Cell::new(0) };
 }
@@ -48,9 +51,14 @@ pub(crate) fn every() -> Option<u64> {
     Some(EVERY.load(Relaxed)).filter(|&every| every > 0)
 }
 
-/// Counts the bytes of a block that is allocated; false if one of them may have been drawn.
+/// From now on only those of this thread's frees are looked at whose block begins a page.
+pub(crate) fn pass_frees() {
+    PASSING.set(PAGE - 1);
+}
+
+/// Counts the bytes of a block that is allocated; false if one of them may have been drawn, or all are.
 #[inline(always)]
-pub(super) fn passes(size: usize) -> bool {
+pub(crate) fn passes(size: usize) -> bool {
     LEFT.with(|left| {
         let rest = left.get().wrapping_sub(size as i64);
         left.set(rest);
@@ -77,12 +85,15 @@ pub(super) fn is_drawn() -> bool {
 }
 
 /// After [`passes`] said no, where nothing is drawn.
-pub(super) fn pass_all() {
+pub(crate) fn pass_all() {
     LEFT.set(i64::MAX);
+    pass_frees();
 }
 
-/// After [`passes`] said no: the block is not the workload's.
-pub(super) fn take_back(size: usize) {
+/// After [`passes`] said no: the block is not the workload's, or there is none, or every block is looked at.
+/// Then this stays 0, from which no size leads around to above 0.
+#[inline]
+pub(crate) fn take_back(size: usize) {
     LEFT.set(LEFT.get().wrapping_add(size as i64));
 }
 
@@ -100,8 +111,8 @@ pub(super) fn paged(layout: Layout) -> Option<Layout> {
 
 /// Whether a block may have been recorded.
 #[inline(always)]
-pub(super) fn may_be_recorded(at: *mut u8) -> bool {
-    at.addr().is_multiple_of(PAGE)
+pub(crate) fn may_be_recorded(at: *mut u8) -> bool {
+    at.addr() & PASSING.get() == 0
 }
 
 /// For what a recorded block stands: so many blocks of its size, a whole number. Which of the two
@@ -184,6 +195,16 @@ mod tests {
         passes(100);
         take_back(100);
         assert_eq!(LEFT.get(), before);
+    }
+
+    #[test]
+    fn a_size_that_cannot_be_does_not_turn_the_count_around() {
+        LEFT.set(0);
+        for size in [100, isize::MAX as usize, 1, isize::MAX as usize] {
+            assert!(!passes(size));
+            take_back(size);
+            assert_eq!(LEFT.get(), 0);
+        }
     }
 
     #[test]

@@ -2,38 +2,72 @@
 //! or a look at an address more than the bare allocator's.
 
 use core::alloc::{GlobalAlloc, Layout};
+#[cfg(feature = "jemalloc")]
+use core::sync::atomic::Ordering::Relaxed;
 
 #[cfg(feature = "jemalloc")]
 use super::jemalloc;
 use super::rows::{NO_ROW, RowId};
-use super::thread::{self, Thread};
-use super::{Heap, LEDGER, PASS_THROUGH, chunk, end, record};
+use super::thread::{self, Hook};
+#[cfg(feature = "jemalloc")]
+use super::{Backend, STATE};
+use super::{Heap, LEDGER, chunk, end, record_here};
 
 mod draw;
 
-pub(crate) use draw::{ENV_SAMPLE, every, set_every};
+pub(crate) use draw::{
+    ENV_SAMPLE, every, may_be_recorded, pass_all, pass_frees, passes, set_every, take_back,
+};
 
 impl<A: GlobalAlloc> Heap<A> {
-    /// With [`STRAIGHT_ON`](super::STRAIGHT_ON): where nothing is recorded, and where almost nothing is.
+    /// What need not be looked at: where nothing is recorded, and where almost nothing is.
     ///
     /// # Safety
-    /// As [`GlobalAlloc::alloc`].
+    /// As [`GlobalAlloc::alloc`], after [`passes`] said yes.
     #[inline(always)]
-    pub(super) unsafe fn straight_alloc<const ZEROED: bool>(
+    pub(super) unsafe fn passed_alloc<const ZEROED: bool>(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promise, passed on.
+        unsafe {
+            match (goes_to_jemalloc::<A>(), ZEROED) {
+                #[cfg(feature = "jemalloc")]
+                (true, false) => jemalloc::ALLOCATOR.alloc(layout),
+                #[cfg(feature = "jemalloc")]
+                (true, true) => jemalloc::ALLOCATOR.alloc_zeroed(layout),
+                (_, false) => self.inner.alloc(layout),
+                (_, true) => self.inner.alloc_zeroed(layout),
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`GlobalAlloc::dealloc`], of a block that [`may_be_recorded`] said no of.
+    #[inline(always)]
+    pub(super) unsafe fn passed_dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise, passed on.
+        unsafe {
+            match goes_to_jemalloc::<A>() {
+                #[cfg(feature = "jemalloc")]
+                true => jemalloc::ALLOCATOR.dealloc(at, layout),
+                _ => self.inner.dealloc(at, layout),
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`GlobalAlloc::realloc`], and as both above.
+    #[inline(always)]
+    pub(super) unsafe fn passed_realloc(
         &self,
-        state: u8,
+        at: *mut u8,
         layout: Layout,
+        new_size: usize,
     ) -> *mut u8 {
         // SAFETY: the caller's promise, passed on.
         unsafe {
-            match (draw::passes(layout.size()), ZEROED) {
-                (false, _) => self.drawn_alloc::<ZEROED>(state, layout),
+            match goes_to_jemalloc::<A>() {
                 #[cfg(feature = "jemalloc")]
-                (true, false) if state != PASS_THROUGH => jemalloc::ALLOCATOR.alloc(layout),
-                #[cfg(feature = "jemalloc")]
-                (true, true) if state != PASS_THROUGH => jemalloc::ALLOCATOR.alloc_zeroed(layout),
-                (true, false) => self.inner.alloc(layout),
-                (true, true) => self.inner.alloc_zeroed(layout),
+                true => jemalloc::ALLOCATOR.realloc(at, layout, new_size),
+                _ => self.inner.realloc(at, layout, new_size),
             }
         }
     }
@@ -43,58 +77,50 @@ impl<A: GlobalAlloc> Heap<A> {
     // Not inlined: the walk starts at this function's frame, which must be one of its own.
     #[cold]
     #[inline(never)]
-    unsafe fn drawn_alloc<const ZEROED: bool>(&self, state: u8, layout: Layout) -> *mut u8 {
-        if state == PASS_THROUGH {
-            draw::pass_all();
-            // SAFETY: the caller's promise, passed on.
-            return unsafe { self.backend_alloc::<ZEROED>(state, layout) };
-        }
-        let Ok(thread) = thread::enter() else {
+    pub(super) unsafe fn drawn_alloc<const ZEROED: bool>(
+        &self,
+        state: u8,
+        layout: Layout,
+    ) -> *mut u8 {
+        let Ok(hook) = thread::enter() else {
             draw::take_back(layout.size());
             // SAFETY: the caller's promise, passed on.
             return unsafe { self.backend_alloc::<ZEROED>(state, layout) };
         };
-        thread.start_clock();
         let paged = draw::paged(layout).filter(|_| draw::is_drawn());
         // SAFETY: of the same size as the caller's, and aligned to more than that asks for.
-        let at = unsafe { self.backend_alloc::<ZEROED>(state, paged.unwrap_or(layout)) };
-        if paged.is_some() && !at.is_null() {
-            let amount = draw::stands_for(at, layout.size(), chunk(state, layout.size()));
-            record(thread, state, at as usize, layout.size(), amount);
+        let mut at = unsafe { self.backend_alloc::<ZEROED>(state, paged.unwrap_or(layout)) };
+        if at.is_null() {
+            draw::take_back(layout.size());
+        } else if let Some(paged) = paged {
+            let size = layout.size();
+            let amount = draw::stands_for(at, size, chunk(state, size));
+            if !record_here(hook, state, at as usize, size, amount) {
+                // What is not in the ledger will be freed as the caller asked for it.
+                // SAFETY: allocated above, and given to nobody.
+                at = unsafe {
+                    self.backend_dealloc(state, at, paged);
+                    self.backend_alloc::<ZEROED>(state, layout)
+                };
+            }
         }
-        thread.stop_clock();
-        thread.leave();
+        hook.leave();
         at
     }
 
     /// # Safety
     /// As [`GlobalAlloc::dealloc`].
-    #[inline(always)]
-    pub(super) unsafe fn straight_dealloc(&self, state: u8, at: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise, passed on.
-        unsafe {
-            match draw::may_be_recorded(at) {
-                true => self.paged_dealloc(state, at, layout),
-                #[cfg(feature = "jemalloc")]
-                false if state != PASS_THROUGH => jemalloc::ALLOCATOR.dealloc(at, layout),
-                false => self.inner.dealloc(at, layout),
-            }
-        }
-    }
-
-    /// # Safety
-    /// As [`GlobalAlloc::dealloc`].
     #[inline(never)]
-    unsafe fn paged_dealloc(&self, state: u8, at: *mut u8, layout: Layout) {
+    pub(super) unsafe fn paged_dealloc(&self, state: u8, at: *mut u8, layout: Layout) {
         let row = LEDGER.take(at as usize);
         if row == NO_ROW {
             // SAFETY: the caller's promise, passed on.
             return unsafe { self.backend_dealloc(state, at, layout) };
         }
-        let thread = thread::enter().ok();
-        end_drawn(thread, row, state, at, layout.size());
-        if let Some(thread) = thread {
-            thread.leave();
+        let hook = thread::enter().ok();
+        end_drawn(hook, row, state, at, layout.size());
+        if let Some(hook) = hook {
+            hook.leave();
         }
         let paged = draw::paged(layout).unwrap_or(layout);
         // SAFETY: what is in the ledger was allocated with this layout (heap/tests.rs:
@@ -104,30 +130,8 @@ impl<A: GlobalAlloc> Heap<A> {
 
     /// # Safety
     /// As [`GlobalAlloc::realloc`].
-    #[inline(always)]
-    pub(super) unsafe fn straight_realloc(
-        &self,
-        state: u8,
-        at: *mut u8,
-        layout: Layout,
-        new_size: usize,
-    ) -> *mut u8 {
-        let passes = draw::passes(new_size);
-        // SAFETY: the caller's promise, passed on.
-        unsafe {
-            match passes && !draw::may_be_recorded(at) {
-                false => self.drawn_realloc(state, at, layout, new_size, passes),
-                #[cfg(feature = "jemalloc")]
-                true if state != PASS_THROUGH => jemalloc::ALLOCATOR.realloc(at, layout, new_size),
-                true => self.inner.realloc(at, layout, new_size),
-            }
-        }
-    }
-
-    /// # Safety
-    /// As [`GlobalAlloc::realloc`].
     #[inline(never)]
-    unsafe fn drawn_realloc(
+    pub(super) unsafe fn drawn_realloc(
         &self,
         state: u8,
         at: *mut u8,
@@ -135,18 +139,11 @@ impl<A: GlobalAlloc> Heap<A> {
         new_size: usize,
         passes: bool,
     ) -> *mut u8 {
-        if state == PASS_THROUGH {
-            if !passes {
-                draw::pass_all();
-            }
-            // SAFETY: the caller's promise, passed on.
-            return unsafe { self.backend_realloc(state, at, layout, new_size) };
-        }
         let row = LEDGER.take(at as usize);
-        let thread = thread::enter().ok();
+        let hook = thread::enter().ok();
         // SAFETY: the caller promises that this is a layout.
         let new_layout = unsafe { Layout::from_size_align_unchecked(new_size, layout.align()) };
-        let new_paged = match thread {
+        let new_paged = match hook {
             Some(_) if !passes => draw::paged(new_layout).filter(|_| draw::is_drawn()),
             Some(_) => None,
             None => {
@@ -166,15 +163,18 @@ impl<A: GlobalAlloc> Heap<A> {
         if new.is_null() {
             // It failed, and the old block lives on as it was.
             LEDGER.put_back(at as usize, row);
+            if hook.is_some() {
+                draw::take_back(new_size);
+            }
         } else {
-            end_drawn(thread, row, state, at, layout.size());
-            if let (Some(thread), Some(_)) = (thread, new_paged) {
+            end_drawn(hook, row, state, at, layout.size());
+            if let (Some(hook), Some(_)) = (hook, new_paged) {
                 let amount = draw::stands_for(new, new_size, chunk(state, new_size));
-                record(thread, state, new as usize, new_size, amount);
+                record_here(hook, state, new as usize, new_size, amount);
             }
         }
-        if let Some(thread) = thread {
-            thread.leave();
+        if let Some(hook) = hook {
+            hook.leave();
         }
         new
     }
@@ -200,60 +200,26 @@ impl<A: GlobalAlloc> Heap<A> {
     }
 }
 
-// Over other allocators than jemalloc, which takes a jump or two more.
-impl<A: GlobalAlloc> Heap<A> {
-    /// # Safety
-    /// As [`GlobalAlloc::alloc`].
-    pub(super) unsafe fn sampled_alloc<const ZEROED: bool>(
-        &self,
-        state: u8,
-        layout: Layout,
-    ) -> *mut u8 {
-        // SAFETY: the caller's promise, passed on.
-        unsafe {
-            match draw::passes(layout.size()) {
-                true => self.backend_alloc::<ZEROED>(state, layout),
-                false => self.drawn_alloc::<ZEROED>(state, layout),
-            }
-        }
+/// Whether what passes goes to jemalloc and not to the allocator that the heap was laid over. Known to the
+/// compiler where that is jemalloc itself, whose calls are the same.
+#[inline(always)]
+fn goes_to_jemalloc<A>() -> bool {
+    #[cfg(feature = "jemalloc")]
+    if core::any::type_name::<A>() != core::any::type_name_of_val(&jemalloc::ALLOCATOR) {
+        return Backend::of_state(STATE.load(Relaxed)) == Backend::Jemalloc;
     }
-
-    /// # Safety
-    /// As [`GlobalAlloc::dealloc`].
-    pub(super) unsafe fn sampled_dealloc(&self, state: u8, at: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise, passed on.
-        unsafe {
-            match draw::may_be_recorded(at) {
-                false => self.backend_dealloc(state, at, layout),
-                true => self.paged_dealloc(state, at, layout),
-            }
-        }
-    }
-
-    /// # Safety
-    /// As [`GlobalAlloc::realloc`].
-    pub(super) unsafe fn sampled_realloc(
-        &self,
-        state: u8,
-        at: *mut u8,
-        layout: Layout,
-        new_size: usize,
-    ) -> *mut u8 {
-        let passes = draw::passes(new_size);
-        // SAFETY: the caller's promise, passed on.
-        unsafe { self.drawn_realloc(state, at, layout, new_size, passes) }
-    }
+    false
 }
 
 /// Ends a block of a row; of [`NO_ROW`], it was not recorded.
-fn end_drawn(thread: Option<&'static Thread>, row: RowId, state: u8, at: *mut u8, size: usize) {
+fn end_drawn(hook: Option<Hook>, row: RowId, state: u8, at: *mut u8, size: usize) {
     // In a forked copy nothing is counted: to open a book takes a lock that may be held for ever.
     if row == NO_ROW || every().is_none() {
         return;
     }
     let amount = draw::stands_for(at, size, chunk(state, size));
-    match thread {
-        Some(thread) => end(thread, row, amount),
+    match hook {
+        Some(hook) => end(hook, row, amount),
         None => LEDGER.end_stray(row, amount),
     }
 }

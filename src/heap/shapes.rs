@@ -1,0 +1,608 @@
+//! Where the frames of stacks lie, and the key of what they hold there.
+//!
+//! A walk is a pointer chase: each load waits for the one before. But a program that comes to a place
+//! again mostly has its frames where they lay then. A [`Shape`] keeps where they lay, and the *key* of a
+//! stack is a hash of its shape and of the words that are there now, made with loads that do not wait for
+//! each other. If a walk has led to this key before, the words are what they were then: the innermost
+//! frame has the address of the next one, and so on to the last, so that a walk would find the same.
+//!
+//! A key has 63 bits that tell stacks apart. A stack has one at each place that it lies at, on each
+//! thread: among 200 000 of them, two are the same with a probability of about 2e-9.
+
+use core::mem::MaybeUninit;
+use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
+
+use super::rows::OwnRow;
+use super::sites::SiteId;
+use super::unwind::{MAX_FRAMES, mix, words};
+
+/// Shapes that are kept: a power of two.
+const KEPT: usize = 2048;
+
+/// Frames that are hashed beside each other.
+const LANES: usize = 4;
+
+/// Fours of frames at most: as many as are kept of a stack.
+const MOST: usize = MAX_FRAMES / LANES;
+
+const WORD: usize = size_of::<usize>();
+
+/// How keys are made in this process, settled with how stacks are walked.
+static HASH: AtomicU8 = AtomicU8::new(Hash::None as u8);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Hash {
+    /// Not at all: there may be no frame pointers.
+    None,
+    /// By multiplication, on any processor.
+    Multiply,
+    /// By rounds of AES: one instruction takes both words of a frame.
+    #[cfg(target_arch = "x86_64")]
+    Aes,
+}
+
+/// Stacks have keys from now on: their frames are found by frame pointers.
+pub(super) fn begin() {
+    HASH.store(best() as u8, Relaxed);
+}
+
+fn best() -> Hash {
+    #[cfg(target_arch = "x86_64")]
+    if std::is_x86_feature_detected!("aes") && std::is_x86_feature_detected!("avx") {
+        return Hash::Aes;
+    }
+    Hash::Multiply
+}
+
+/// Whether stacks have keys, and AES makes them.
+pub(super) fn are_by_aes() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return HASH.load(Relaxed) == Hash::Aes as u8;
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
+/// Where the frames of a stack lie, and what was met there last.
+#[repr(C, align(64))]
+pub(super) struct Shape {
+    /// Where the innermost one lies; 0 if this is none.
+    first: usize,
+    /// Fours of frames; 0 if none was ever kept here.
+    fours: u32,
+    /// Of the stack that was met last.
+    site: SiteId,
+    row: MaybeUninit<OwnRow>,
+    /// Hash of where they all lie.
+    seed: Lane,
+    /// Words from the innermost frame to each, and 0 for as many as make their number one of fours.
+    offsets: [[u16; LANES]; MOST],
+    /// The hash of the stack that was met last, before its lanes are mixed.
+    lanes: [Lane; LANES],
+}
+
+/// A hash of every so many frames.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(C, align(16))]
+struct Lane([u64; 2]);
+
+const _: () = assert!(size_of::<Shape>() == 384);
+
+impl Shape {
+    /// Makes it that of frames that lie at these addresses, the highest first, with nothing met yet, and
+    /// gives the lowest; `None` if there is none, or they are too many or too far from each other.
+    fn become_of(
+        &mut self,
+        frames: impl DoubleEndedIterator<Item = usize> + ExactSizeIterator,
+    ) -> Option<usize> {
+        self.first = 0;
+        let count = frames.len();
+        let offsets = self.offsets.get_mut(..count.div_ceil(LANES))?;
+        let (last, _) = offsets.split_last_mut()?;
+        *last = [0; LANES];
+        let mut frames = frames.rev();
+        let first = frames.next()?;
+        for (offset, at) in offsets.as_flattened_mut().iter_mut().zip(frames) {
+            *offset = u16::try_from((at - first) / WORD).ok()?;
+        }
+        let places = offsets
+            .as_flattened()
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|four| {
+                let [a, b, c, d] = four.map(usize::from);
+                a | b << 16 | c << 32 | d << 48
+            });
+        self.seed = Lane([places.fold(first as u64, mix), 0]);
+        self.fours = count.div_ceil(LANES) as u32;
+        self.lanes = [Lane([0; 2]); LANES];
+        Some(first)
+    }
+
+    /// Where a frame of one that begins at `first` is.
+    #[inline(always)]
+    fn at(first: usize, offset: u16) -> usize {
+        first + usize::from(offset) * WORD
+    }
+
+    /// The key of what its frames hold; 0 if that is what was met last.
+    ///
+    /// # Safety
+    /// They may be read, two words each.
+    #[inline(never)]
+    unsafe fn key_by_multiplying(&mut self, first: usize) -> u64 {
+        let mut lanes = [self.seed.0[0], 1, 2, 3];
+        for four in &self.offsets[..self.fours as usize] {
+            for (lane, &offset) in lanes.iter_mut().zip(four) {
+                // SAFETY: the caller's promise.
+                let (saved, ret) = unsafe { words(Self::at(first, offset)) };
+                *lane = mix(*lane ^ saved as u64, ret);
+            }
+        }
+        let found = lanes.map(|lane| Lane([lane, 0]));
+        if found == self.lanes {
+            return 0;
+        }
+        self.lanes = found;
+        lanes
+            .into_iter()
+            .fold(0, |all, lane| mix(all, lane as usize))
+            | 1
+    }
+
+    /// The same by AES. A round is a permutation, so that stacks that differ in one frame differ in a lane.
+    /// If they differ in two frames that follow each other in it, and in nothing else, the second would have
+    /// to undo what a round makes of the first: of one byte all four low ones of a return address, by a
+    /// pattern, which is a chance of about 2^-32 where the two calls are more than 16 MiB apart, and none
+    /// else. Two rounds for each lane mix them.
+    ///
+    /// # Safety
+    /// As above, on a processor that has AES and AVX. To be inlined where that is known.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn key_by_aes(&mut self, first: usize) -> u64 {
+        use core::arch::x86_64::{
+            __m128i, _mm_aesenc_si128, _mm_cvtsi128_si64, _mm_load_si128, _mm_loadu_si128,
+            _mm_or_si128, _mm_set_epi64x, _mm_store_si128, _mm_testz_si128, _mm_xor_si128,
+        };
+        // SAFETY: the caller's promise; the words of a frame lie side by side, a lane has 16 bytes and is
+        // aligned so, and a shape that is one has 1 to `MOST` fours (`become_of`).
+        unsafe {
+            let seed = _mm_load_si128((&raw const self.seed).cast());
+            let fours = self.offsets.get_unchecked(..self.fours as usize);
+            let (inner, outer) = fours.split_first().unwrap_unchecked();
+            let frame = |offset| _mm_loadu_si128(Self::at(first, offset) as *const __m128i);
+            let &[a, b, c, d] = inner;
+            let mut a = _mm_aesenc_si128(seed, frame(a));
+            let mut b = _mm_aesenc_si128(seed, frame(b));
+            let mut c = _mm_aesenc_si128(seed, frame(c));
+            let mut d = _mm_aesenc_si128(seed, frame(d));
+            let (twos, rest) = outer.as_chunks::<2>();
+            for [one, two] in twos {
+                a = _mm_aesenc_si128(a, frame(one[0]));
+                b = _mm_aesenc_si128(b, frame(one[1]));
+                c = _mm_aesenc_si128(c, frame(one[2]));
+                d = _mm_aesenc_si128(d, frame(one[3]));
+                a = _mm_aesenc_si128(a, frame(two[0]));
+                b = _mm_aesenc_si128(b, frame(two[1]));
+                c = _mm_aesenc_si128(c, frame(two[2]));
+                d = _mm_aesenc_si128(d, frame(two[3]));
+            }
+            if let [one] = rest {
+                a = _mm_aesenc_si128(a, frame(one[0]));
+                b = _mm_aesenc_si128(b, frame(one[1]));
+                c = _mm_aesenc_si128(c, frame(one[2]));
+                d = _mm_aesenc_si128(d, frame(one[3]));
+            }
+            let lanes = [a, b, c, d];
+            let kept: [*mut __m128i; LANES] = self.lanes.each_mut().map(|l| (&raw mut *l).cast());
+            let differs = |i: usize| _mm_xor_si128(lanes[i], _mm_load_si128(kept[i]));
+            let two = |i: usize| _mm_or_si128(differs(i), differs(i + 1));
+            let all = _mm_or_si128(two(0), two(2));
+            if _mm_testz_si128(all, all) == 1 {
+                return 0;
+            }
+            for (at, lane) in kept.into_iter().zip(lanes) {
+                _mm_store_si128(at, lane);
+            }
+            // Digits of pi: what is the same in all lanes must not cancel out.
+            let pi = [
+                _mm_set_epi64x(0x1319_8A2E_0370_7344, -0x5BF6_C7DD_D660_CE2F),
+                _mm_set_epi64x(0x082E_FA98_EC4E_6C89, 0x4528_21E6_38D0_1377),
+            ];
+            let all = lanes.into_iter().fold(pi[0], |all, lane| {
+                let all = _mm_aesenc_si128(_mm_xor_si128(all, lane), pi[0]);
+                _mm_aesenc_si128(all, pi[1])
+            });
+            _mm_cvtsi128_si64(all) as u64 | 1
+        }
+    }
+
+    /// The same for those that are not compiled for it.
+    ///
+    /// # Safety
+    /// As above.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "aes,avx")]
+    #[inline(never)]
+    unsafe fn key_by_aes_apart(&mut self, first: usize) -> u64 {
+        // SAFETY: the caller's promise.
+        unsafe { self.key_by_aes(first) }
+    }
+
+    /// The key of what its frames hold, where it begins at `first`; 0 if that is what was met last.
+    ///
+    /// # Safety
+    /// They may be read, two words each, and keys are made this way on this processor.
+    #[inline(always)]
+    unsafe fn key(&mut self, first: usize, hash: u8) -> u64 {
+        // SAFETY: the caller's promise.
+        unsafe {
+            #[cfg(target_arch = "x86_64")]
+            if hash == Hash::Aes as u8 {
+                return self.key_by_aes_apart(first);
+            }
+            self.key_by_multiplying(first)
+        }
+    }
+}
+
+/// The shapes that a thread has met lately, by where their innermost frame lies and what called it.
+/// Valid if all its bytes are zero: then there are none.
+pub(super) struct Shapes {
+    shapes: [Shape; KEPT],
+    /// Which of them were used, so many of these.
+    used: [u16; KEPT],
+    count: u32,
+    /// Stacks that were walked.
+    walked: u32,
+}
+
+/// Where stacks of several shapes begin at one place, each would drive out the others' and none be known: one
+/// in so many does.
+const TAKES_ITS_PLACE: u32 = 8;
+
+/// What is known of the running stack.
+pub(super) enum Known {
+    /// It is what was met last of its shape: its site, and the row that was counted in.
+    Last(SiteId, OwnRow),
+    /// Its key.
+    Key(u64),
+    Nothing,
+}
+
+/// Where the shape of a stack is kept: by where its innermost frame lies, and what called that.
+///
+/// # Safety
+/// The frame at `first` may be read.
+#[inline(always)]
+pub(super) unsafe fn place(first: usize) -> usize {
+    // SAFETY: the caller's promise; the return address is the frame's second word.
+    let ret = unsafe { (first as *const usize).add(1).read_volatile() };
+    let hash = (first as u64 ^ ret as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    (hash >> (u64::BITS - KEPT.ilog2())) as usize
+}
+
+impl Shapes {
+    /// What is known of the stack whose innermost frame lies at `first`.
+    ///
+    /// # Safety
+    /// Where stacks have keys, that is a live frame of the thread that has met them. `place` is its
+    /// [`place`] where AES makes the keys and the compiler knows it, else `None`.
+    #[inline(always)]
+    pub(super) unsafe fn find(&mut self, first: usize, place: Option<usize>) -> Known {
+        // SAFETY: the caller's promise.
+        unsafe { self.find_by(HASH.load(Relaxed), first, place) }
+    }
+
+    /// # Safety
+    /// As [`Shapes::find`].
+    #[inline(always)]
+    unsafe fn find_by(&mut self, hash: u8, first: usize, place: Option<usize>) -> Known {
+        if place.is_none() && hash == Hash::None as u8 {
+            return Known::Nothing;
+        }
+        // SAFETY: stacks have keys, and the caller's promise.
+        let kept = place.unwrap_or_else(|| unsafe { self::place(first) });
+        let shape = &mut self.shapes[kept];
+        if shape.first != first {
+            return Known::Nothing;
+        }
+        // SAFETY: its frames were on this thread's stack when they were met, above `first`, which is
+        // live; a stack is mapped from there to its upper end, which does not move.
+        let key = unsafe {
+            match place {
+                None => shape.key(first, hash),
+                #[cfg(target_arch = "x86_64")]
+                Some(_) => shape.key_by_aes(first),
+                #[cfg(not(target_arch = "x86_64"))]
+                Some(_) => shape.key_by_multiplying(first),
+            }
+        };
+        match key {
+            // SAFETY: what has a first frame was kept with a row.
+            0 => Known::Last(shape.site, unsafe { shape.row.assume_init() }),
+            key => {
+                shape.first = 0;
+                Known::Key(key)
+            }
+        }
+    }
+
+    /// Whether the shape of a stack that had to be walked is to be kept.
+    ///
+    /// # Safety
+    /// As [`Shapes::find`].
+    pub(super) unsafe fn wants(&mut self, first: usize) -> bool {
+        if HASH.load(Relaxed) == Hash::None as u8 {
+            return false;
+        }
+        self.walked = self.walked.wrapping_add(1);
+        // SAFETY: the caller's promise.
+        let shape = &self.shapes[unsafe { place(first) }];
+        shape.fours == 0 || self.walked.is_multiple_of(TAKES_ITS_PLACE)
+    }
+
+    /// Keeps the shape of another stack, after [`Shapes::find`] gave a key that is not known.
+    ///
+    /// # Safety
+    /// As [`Shapes::find`], with the same `first`.
+    pub(super) unsafe fn leave(&mut self, first: usize) {
+        // SAFETY: the caller's promise.
+        let shape = &mut self.shapes[unsafe { place(first) }];
+        if shape.fours != 0 {
+            // With the hash of no stack: its row is that of another.
+            shape.lanes = [Lane([0; 2]); LANES];
+            shape.first = first;
+        }
+    }
+
+    /// Keeps where the frames of a stack lie, the outermost first and the innermost at an address, and gives
+    /// its key; `None` if it can have none.
+    ///
+    /// # Safety
+    /// All of them are live frames of the running thread.
+    pub(super) unsafe fn meet(
+        &mut self,
+        innermost: usize,
+        frames: impl DoubleEndedIterator<Item = usize> + ExactSizeIterator,
+    ) -> Option<u64> {
+        // SAFETY: the caller's promise.
+        unsafe { self.meet_by(HASH.load(Relaxed), innermost, frames) }
+    }
+
+    /// # Safety
+    /// As [`Shapes::meet`].
+    unsafe fn meet_by(
+        &mut self,
+        hash: u8,
+        innermost: usize,
+        frames: impl DoubleEndedIterator<Item = usize> + ExactSizeIterator,
+    ) -> Option<u64> {
+        if hash == Hash::None as u8 {
+            return None;
+        }
+        // SAFETY: the caller's promise.
+        unsafe {
+            let place = place(innermost);
+            let shape = &mut self.shapes[place];
+            let is_new = shape.fours == 0;
+            let first = shape.become_of(frames)?;
+            debug_assert_eq!(first, innermost);
+            if is_new {
+                self.used[self.count as usize] = place as u16;
+                self.count += 1;
+            }
+            Some(shape.key(first, hash))
+        }
+    }
+
+    /// Keeps the site and the row of the stack that begins at `first`, whose key was just made.
+    ///
+    /// # Safety
+    /// As [`Shapes::find`].
+    #[inline]
+    pub(super) unsafe fn keep(&mut self, first: usize, site: SiteId, row: OwnRow) {
+        // SAFETY: the caller's promise.
+        let shape = &mut self.shapes[unsafe { place(first) }];
+        if shape.fours == 0 {
+            return;
+        }
+        shape.first = first;
+        shape.site = site;
+        shape.row = MaybeUninit::new(row);
+    }
+
+    /// Forgets all of them: the stack is another.
+    pub(super) fn forget(&mut self) {
+        for &place in &self.used[..self.count as usize] {
+            let shape = &mut self.shapes[usize::from(place)];
+            (shape.first, shape.fours) = (0, 0);
+        }
+        self.count = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::heap::ledger::Ledger;
+    use crate::heap::unwind::{Bounds, Remembered};
+    use crate::random::Random;
+    use std::collections::HashMap;
+
+    const WORDS: usize = 2048;
+
+    /// Words that lie as a stack does, whose frames are made up.
+    struct Made {
+        words: Box<[usize; WORDS]>,
+        /// Of each frame, the outermost first, how many words it takes and what its call is.
+        frames: Vec<(usize, usize)>,
+        first: usize,
+    }
+
+    impl Made {
+        fn new() -> Self {
+            Self {
+                words: Box::new([0; WORDS]),
+                frames: Vec::new(),
+                first: 0,
+            }
+        }
+
+        /// Writes the frames, over what earlier ones have left.
+        fn write(&mut self) {
+            let base = self.words.as_ptr().expose_provenance();
+            let (mut at, mut outer) = (WORDS - 2, 0);
+            for &(size, call) in &self.frames {
+                at -= size;
+                (self.words[at], self.words[at + 1]) = (outer, 0x1000 + call);
+                outer = base + at * WORD;
+            }
+            self.first = outer;
+        }
+
+        fn bounds(&self) -> Bounds {
+            let low = self.words.as_ptr().expose_provenance();
+            Bounds {
+                low,
+                high: low + WORDS * WORD,
+            }
+        }
+
+        /// The return addresses, and where the frames lie, as a walk finds them.
+        fn walked(&self) -> (Vec<usize>, Vec<usize>) {
+            let mut walk = Remembered::new();
+            walk.walk(self.first, self.bounds().reader(self.first));
+            (walk.stack().collect(), walk.places().unwrap().collect())
+        }
+    }
+
+    /// All ways to make keys that this processor has.
+    fn ways() -> Vec<u8> {
+        let mut ways = vec![Hash::Multiply as u8, best() as u8];
+        ways.dedup();
+        ways
+    }
+
+    fn nothing() -> Box<Shapes> {
+        let layout = std::alloc::Layout::new::<Shapes>();
+        // SAFETY: valid if all its bytes are zero, and of the layout that a box has.
+        unsafe { Box::from_raw(std::alloc::alloc_zeroed(layout).cast()) }
+    }
+
+    #[test]
+    fn a_changed_word_is_another_key_and_the_same_words_are_the_same() {
+        let mut made = Made::new();
+        made.frames = (0..23).map(|i| (4 + 2 * (i % 3), 16 * i)).collect();
+        made.write();
+        let (_, places) = made.walked();
+        let base = made.words.as_ptr().expose_provenance();
+        for way in ways() {
+            let mut shapes = nothing();
+            let shape = &mut shapes.shapes[0];
+            let mut of = |made: &Made, places: &[usize]| {
+                let first = shape.become_of(places.iter().copied()).unwrap();
+                assert_eq!(first, made.first);
+                // SAFETY: all of them lie in `made`'s words.
+                unsafe { shape.key(first, way) }
+            };
+            let key = of(&made, &places);
+            assert_eq!(of(&made, &places), key);
+            let mut seen = HashMap::from([(key, 0)]);
+            for &at in &places {
+                for word in [at, at + WORD] {
+                    for bit in [0, 1, 3, 12, 40] {
+                        made.words[(word - base) / WORD] ^= 1 << bit;
+                        assert_eq!(seen.insert(of(&made, &places), at), None);
+                        made.write();
+                    }
+                }
+            }
+            // The same words elsewhere: where the outermost ones lie is in no word but those of inner ones.
+            let fewer = &places[1..];
+            assert_eq!(seen.insert(of(&made, fewer), 1), None);
+        }
+    }
+
+    #[test]
+    fn what_is_known_of_a_stack_is_what_a_walk_finds() {
+        static LEDGER: Ledger = Ledger::new();
+        let book = LEDGER.rows.open().unwrap();
+        let row = LEDGER.rows.of(book, 1, 8).unwrap();
+        for way in ways() {
+            let mut made = Made::new();
+            let mut shapes = nothing();
+            let mut random = Random::new(23);
+            // The stack that each key was made for, and the one that each number of a site stands for.
+            let mut by_key: HashMap<u64, Vec<usize>> = HashMap::new();
+            let mut stacks: Vec<Vec<usize>> = Vec::new();
+            let (mut last, mut keys) = (0, 0);
+            for _ in 0..30_000 {
+                // What was popped stays there, as on a real stack; now and then nothing is.
+                let left = made.frames.len() - random.index(made.frames.len().min(5) + 1);
+                made.frames.truncate(left);
+                let most = 100_usize.saturating_sub(left).min(4);
+                for _ in 0..=random.index(most + 1) {
+                    made.frames.push((2 + 2 * random.index(3), random.index(2)));
+                }
+                made.write();
+                let (stack, places) = made.walked();
+                let first = made.first;
+                // SAFETY: all lies in `made`'s words.
+                unsafe {
+                    let mut was_key = false;
+                    let key = match shapes.find_by(way, first, None) {
+                        Known::Last(site, _) => {
+                            assert_eq!(stacks[site as usize], stack);
+                            last += 1;
+                            continue;
+                        }
+                        Known::Key(key) => {
+                            was_key = true;
+                            keys += 1;
+                            if let Some(known) = by_key.get(&key) {
+                                assert_eq!(*known, stack);
+                            }
+                            by_key.contains_key(&key).then_some(key)
+                        }
+                        Known::Nothing => None,
+                    };
+                    if key.is_none() && was_key && random.below(3) == 0 {
+                        shapes.leave(first);
+                        continue;
+                    }
+                    if key.is_none() {
+                        let Some(key) = shapes.meet_by(way, first, places.into_iter()) else {
+                            continue;
+                        };
+                        let known = by_key.entry(key).or_insert_with(|| stack.clone());
+                        assert_eq!(*known, stack);
+                    }
+                    stacks.push(stack);
+                    shapes.keep(first, stacks.len() as SiteId - 1, row);
+                }
+            }
+            assert!(last > 300 && keys > 300, "{last} {keys}");
+            shapes.forget();
+            // SAFETY: as above.
+            let known = unsafe { shapes.find_by(way, made.first, None) };
+            assert!(matches!(known, Known::Nothing));
+            assert!(shapes.shapes.iter().all(|shape| shape.first == 0));
+        }
+        LEDGER.rows.close(book);
+    }
+
+    #[test]
+    fn a_stack_that_is_too_deep_or_too_long_has_no_shape() {
+        let mut shapes = nothing();
+        let shape = &mut shapes.shapes[0];
+        let frames = |count: usize, bytes: usize| (0..count).rev().map(move |i| 0x1000 + i * bytes);
+        assert_eq!(shape.become_of(frames(0, 16)), None);
+        assert_eq!(shape.become_of(frames(LANES * MOST, 16)), Some(0x1000));
+        assert_eq!(shape.become_of(frames(LANES * MOST + 1, 16)), None);
+        assert_eq!(shape.become_of(frames(2, WORD << 16)), None);
+        assert_eq!(shape.first, 0);
+    }
+}
