@@ -36,6 +36,10 @@ const SAMPLED_EVERY: &str = "524288";
 
 /// The child: prints `name depth threads nanoseconds`, a line each.
 fn measure(setting: &str) {
+    if std::env::var_os("AFTERDROP_HEAP").is_some() {
+        // As before the first cycle.
+        assert_eq!(afterdrop::bench::choose_unwinder(), "frame pointers");
+    }
     match setting.split_once(' ').unwrap_or((setting, "")) {
         ("scale", _) => return scale::measure(&BARE, &LAID_OVER),
         ("pairs", pairs) => {

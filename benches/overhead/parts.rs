@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use crate::program::ROUNDS;
+use crate::program::{COPIES, ROUNDS};
 
 /// Pairs of the two runs; what they differ by is that of the pairs alone.
 const PAIRS: [u32; 2] = [10_000, 30_000];
 
 /// What a file of the ledger does.
 const FILES: [(&str, &str); 5] = [
-    ("unwind.rs", "walking the stack"),
-    ("thread.rs", "the guard, the clock, the sites met lately"),
+    ("shapes.rs", "the key of the stack"),
+    ("thread.rs", "the guard and the clock"),
     ("rows.rs", "counting in rows"),
     ("table.rs", "the table of addresses"),
     ("", "the hooks and the rest"),
@@ -25,7 +25,7 @@ const REST: &str = "the program itself";
 pub fn parts(program: &Path) -> Option<Vec<(String, f64)>> {
     let [few, many] = PAIRS.map(|pairs| instructions(program, pairs));
     let (few, many) = (few?, many?);
-    let by = f64::from(PAIRS[1] - PAIRS[0]) * ROUNDS as f64;
+    let by = f64::from(PAIRS[1] - PAIRS[0]) * (ROUNDS * COPIES) as f64;
     let places = places(program, many.keys())?;
     let mut parts: BTreeMap<String, f64> = BTreeMap::new();
     for (address, count) in &many {
