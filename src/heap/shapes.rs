@@ -81,7 +81,7 @@ pub(super) struct Shape {
     lanes: [Lane; LANES],
 }
 
-/// A hash of every so many frames.
+/// A hash of every fourth frame.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(C, align(16))]
 struct Lane([u64; 2]);
@@ -105,15 +105,10 @@ impl Shape {
         for (offset, at) in offsets.as_flattened_mut().iter_mut().zip(frames) {
             *offset = u16::try_from((at - first) / WORD).ok()?;
         }
-        let places = offsets
-            .as_flattened()
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .map(|four| {
-                let [a, b, c, d] = four.map(usize::from);
-                a | b << 16 | c << 32 | d << 48
-            });
+        let places = offsets.iter().map(|four| {
+            let [a, b, c, d] = four.map(usize::from);
+            a | b << 16 | c << 32 | d << 48
+        });
         self.seed = Lane([places.fold(first as u64, mix), 0]);
         self.fours = count.div_ceil(LANES) as u32;
         self.lanes = [Lane([0; 2]); LANES];
@@ -178,22 +173,22 @@ impl Shape {
             let mut b = _mm_aesenc_si128(seed, frame(b));
             let mut c = _mm_aesenc_si128(seed, frame(c));
             let mut d = _mm_aesenc_si128(seed, frame(d));
+            // No closure: it would be a call for each where nothing is optimized.
+            macro_rules! round {
+                ($four:expr) => {
+                    a = _mm_aesenc_si128(a, frame($four[0]));
+                    b = _mm_aesenc_si128(b, frame($four[1]));
+                    c = _mm_aesenc_si128(c, frame($four[2]));
+                    d = _mm_aesenc_si128(d, frame($four[3]));
+                };
+            }
             let (twos, rest) = outer.as_chunks::<2>();
-            for [one, two] in twos {
-                a = _mm_aesenc_si128(a, frame(one[0]));
-                b = _mm_aesenc_si128(b, frame(one[1]));
-                c = _mm_aesenc_si128(c, frame(one[2]));
-                d = _mm_aesenc_si128(d, frame(one[3]));
-                a = _mm_aesenc_si128(a, frame(two[0]));
-                b = _mm_aesenc_si128(b, frame(two[1]));
-                c = _mm_aesenc_si128(c, frame(two[2]));
-                d = _mm_aesenc_si128(d, frame(two[3]));
+            for [one, other] in twos {
+                round!(one);
+                round!(other);
             }
             if let [one] = rest {
-                a = _mm_aesenc_si128(a, frame(one[0]));
-                b = _mm_aesenc_si128(b, frame(one[1]));
-                c = _mm_aesenc_si128(c, frame(one[2]));
-                d = _mm_aesenc_si128(d, frame(one[3]));
+                round!(one);
             }
             let lanes = [a, b, c, d];
             let kept: [*mut __m128i; LANES] = self.lanes.each_mut().map(|l| (&raw mut *l).cast());
@@ -362,7 +357,7 @@ impl Shapes {
     /// its key; `None` if it can have none.
     ///
     /// # Safety
-    /// All of them are live frames of the running thread.
+    /// Stacks have keys ([`Shapes::wants`]), and all of them are live frames of the running thread.
     pub(super) unsafe fn meet(
         &mut self,
         innermost: usize,
@@ -380,9 +375,6 @@ impl Shapes {
         innermost: usize,
         frames: impl DoubleEndedIterator<Item = usize> + ExactSizeIterator,
     ) -> Option<u64> {
-        if hash == Hash::None as u8 {
-            return None;
-        }
         // SAFETY: the caller's promise.
         unsafe {
             let place = place(innermost);

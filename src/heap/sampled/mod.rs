@@ -156,10 +156,9 @@ impl<A: GlobalAlloc> Heap<A> {
             NO_ROW => layout,
             _ => draw::paged(layout).unwrap_or(layout),
         };
-        let new_layout = new_paged.unwrap_or(new_layout);
         // SAFETY: `old` is how the block was allocated, and what it is to become is aligned to no less
         // than the caller's asks for.
-        let new = unsafe { self.move_to(state, at, old, new_layout) };
+        let mut new = unsafe { self.move_to(state, at, old, new_paged.unwrap_or(new_layout)) };
         if new.is_null() {
             // It failed, and the old block lives on as it was.
             LEDGER.put_back(at as usize, row);
@@ -168,9 +167,14 @@ impl<A: GlobalAlloc> Heap<A> {
             }
         } else {
             end_drawn(hook, row, state, at, layout.size());
-            if let (Some(hook), Some(_)) = (hook, new_paged) {
+            if let (Some(hook), Some(paged)) = (hook, new_paged) {
                 let amount = draw::stands_for(new, new_size, chunk(state, new_size));
-                record_here(hook, state, new as usize, new_size, amount);
+                if !record_here(hook, state, new as usize, new_size, amount) {
+                    // As where one is drawn that is new.
+                    // SAFETY: it was moved to that layout above, and given to nobody.
+                    let moved = unsafe { self.move_to(state, new, paged, new_layout) };
+                    new = if moved.is_null() { new } else { moved };
+                }
             }
         }
         if let Some(hook) = hook {
