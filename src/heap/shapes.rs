@@ -5,6 +5,7 @@
 //! stack is a hash of its shape and of the words that are there now, made with loads that do not wait for
 //! each other. If a walk has led to this key before, the words are what they were then: the innermost
 //! frame has the address of the next one, and so on to the last, so that a walk would find the same.
+//! Stacks that begin at one place and lie in several ways, as in a parser of nested input, are walked.
 //!
 //! A key has 63 bits that tell stacks apart. A stack has one at each place that it lies at, on each
 //! thread: among 200 000 of them, two are the same with a probability of about 2e-9.
@@ -66,27 +67,44 @@ pub(super) fn are_by_aes() -> bool {
 /// Where the frames of a stack lie, and what was met there last.
 #[repr(C, align(64))]
 pub(super) struct Shape {
-    /// Where the innermost one lies; 0 if this is none.
+    /// Where the innermost one lies, and [`OFF`] if it is not used; 0 if this is none.
     first: usize,
     /// Fours of frames; 0 if none was ever kept here.
-    fours: u32,
+    fours: u16,
+    /// [`MISS`] for each stack that lay otherwise and began at the same place, less those that did not.
+    missed: u16,
     /// Of the stack that was met last.
     site: SiteId,
     row: MaybeUninit<OwnRow>,
     /// Hash of where they all lie.
-    seed: Lane,
+    seed: Digest,
+    /// Of what its frames held last.
+    last: Digest,
     /// Words from the innermost frame to each, and 0 for as many as make their number one of fours.
     offsets: [[u16; LANES]; MOST],
-    /// The hash of the stack that was met last, before its lanes are mixed.
-    lanes: [Lane; LANES],
 }
 
-/// A hash of every fourth frame.
+/// What a register of the processor's holds.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(C, align(16))]
-struct Lane([u64; 2]);
+struct Digest([u64; 2]);
 
-const _: () = assert!(size_of::<Shape>() == 384);
+/// Of no stack, or one in 2^64.
+const NO_DIGEST: Digest = Digest([0; 2]);
+
+// What is needed of a stack of 32 frames is in two lines of the processor's cache.
+const _: () = assert!(size_of::<Shape>() == 320 && core::mem::offset_of!(Shape, offsets) == 64);
+
+/// No frame lies at an address that has this bit.
+const OFF: usize = 1;
+
+const MISS: u16 = 4;
+
+/// From here on stacks that begin at a place are known to lie in several ways: they are walked, and known by
+/// the hash of that, for a key that is of no use costs as much as a walk. It is found out, up to there, when
+/// they do no longer.
+const MIXED: u16 = 16;
+const MOST_MISSED: u16 = 32;
 
 impl Shape {
     /// Makes it that of frames that lie at these addresses, the highest first, with nothing met yet, and
@@ -109,10 +127,39 @@ impl Shape {
             let [a, b, c, d] = four.map(usize::from);
             a | b << 16 | c << 32 | d << 48
         });
-        self.seed = Lane([places.fold(first as u64, mix), 0]);
-        self.fours = count.div_ceil(LANES) as u32;
-        self.lanes = [Lane([0; 2]); LANES];
+        self.seed = Digest([places.fold(first as u64, mix), 0]);
+        self.fours = count.div_ceil(LANES) as u16;
+        self.last = NO_DIGEST;
         Some(first)
+    }
+
+    /// Whether it is that of frames that lie at these addresses, the highest first.
+    fn is_of(
+        &self,
+        innermost: usize,
+        frames: impl DoubleEndedIterator<Item = usize> + ExactSizeIterator,
+    ) -> bool {
+        let offsets = &self.offsets[..usize::from(self.fours)];
+        self.begins_at(innermost)
+            && frames.len().div_ceil(LANES) == offsets.len()
+            && offsets
+                .as_flattened()
+                .iter()
+                .zip(frames.rev().skip(1).chain(core::iter::repeat(innermost)))
+                .all(|(&offset, at)| Self::at(innermost, offset) == at)
+    }
+
+    fn begins_at(&self, first: usize) -> bool {
+        self.first | OFF == first | OFF
+    }
+
+    fn is_mixed(&self) -> bool {
+        self.missed >= MIXED
+    }
+
+    /// Lets it be used for stacks that begin there, unless they lie in several ways.
+    fn use_at(&mut self, first: usize) {
+        self.first = if self.is_mixed() { first | OFF } else { first };
     }
 
     /// Where a frame of one that begins at `first` is.
@@ -128,29 +175,29 @@ impl Shape {
     #[inline(never)]
     unsafe fn key_by_multiplying(&mut self, first: usize) -> u64 {
         let mut lanes = [self.seed.0[0], 1, 2, 3];
-        for four in &self.offsets[..self.fours as usize] {
+        for four in &self.offsets[..usize::from(self.fours)] {
             for (lane, &offset) in lanes.iter_mut().zip(four) {
                 // SAFETY: the caller's promise.
                 let (saved, ret) = unsafe { words(Self::at(first, offset)) };
                 *lane = mix(*lane ^ saved as u64, ret);
             }
         }
-        let found = lanes.map(|lane| Lane([lane, 0]));
-        if found == self.lanes {
+        let all = lanes
+            .into_iter()
+            .fold(0, |all, lane| mix(all, lane as usize));
+        let found = Digest([all, 0]);
+        if found == self.last {
             return 0;
         }
-        self.lanes = found;
-        lanes
-            .into_iter()
-            .fold(0, |all, lane| mix(all, lane as usize))
-            | 1
+        self.last = found;
+        all | 1
     }
 
     /// The same by AES. A round is a permutation, so that stacks that differ in one frame differ in a lane.
     /// If they differ in two frames that follow each other in it, and in nothing else, the second would have
     /// to undo what a round makes of the first: of one byte all four low ones of a return address, by a
     /// pattern, which is a chance of about 2^-32 where the two calls are more than 16 MiB apart, and none
-    /// else. Two rounds for each lane mix them.
+    /// else. Two rounds for each lane make one of them.
     ///
     /// # Safety
     /// As above, on a processor that has AES and AVX. To be inlined where that is known.
@@ -159,13 +206,13 @@ impl Shape {
     unsafe fn key_by_aes(&mut self, first: usize) -> u64 {
         use core::arch::x86_64::{
             __m128i, _mm_aesenc_si128, _mm_cvtsi128_si64, _mm_load_si128, _mm_loadu_si128,
-            _mm_or_si128, _mm_set_epi64x, _mm_store_si128, _mm_testz_si128, _mm_xor_si128,
+            _mm_set_epi64x, _mm_store_si128, _mm_testz_si128, _mm_xor_si128,
         };
         // SAFETY: the caller's promise; the words of a frame lie side by side, a lane has 16 bytes and is
         // aligned so, and a shape that is one has 1 to `MOST` fours (`become_of`).
         unsafe {
             let seed = _mm_load_si128((&raw const self.seed).cast());
-            let fours = self.offsets.get_unchecked(..self.fours as usize);
+            let fours = self.offsets.get_unchecked(..usize::from(self.fours));
             let (inner, outer) = fours.split_first().unwrap_unchecked();
             let frame = |offset| _mm_loadu_si128(Self::at(first, offset) as *const __m128i);
             let &[a, b, c, d] = inner;
@@ -190,26 +237,24 @@ impl Shape {
             if let [one] = rest {
                 round!(one);
             }
-            let lanes = [a, b, c, d];
-            let kept: [*mut __m128i; LANES] = self.lanes.each_mut().map(|l| (&raw mut *l).cast());
-            let differs = |i: usize| _mm_xor_si128(lanes[i], _mm_load_si128(kept[i]));
-            let two = |i: usize| _mm_or_si128(differs(i), differs(i + 1));
-            let all = _mm_or_si128(two(0), two(2));
-            if _mm_testz_si128(all, all) == 1 {
-                return 0;
-            }
-            for (at, lane) in kept.into_iter().zip(lanes) {
-                _mm_store_si128(at, lane);
-            }
             // Digits of pi: what is the same in all lanes must not cancel out.
             let pi = [
                 _mm_set_epi64x(0x1319_8A2E_0370_7344, -0x5BF6_C7DD_D660_CE2F),
                 _mm_set_epi64x(0x082E_FA98_EC4E_6C89, 0x4528_21E6_38D0_1377),
             ];
-            let all = lanes.into_iter().fold(pi[0], |all, lane| {
-                let all = _mm_aesenc_si128(_mm_xor_si128(all, lane), pi[0]);
-                _mm_aesenc_si128(all, pi[1])
-            });
+            macro_rules! with {
+                ($all:expr, $lane:expr) => {
+                    _mm_aesenc_si128(_mm_aesenc_si128($all, pi[0]), $lane)
+                };
+            }
+            let all = with!(with!(with!(a, b), c), d);
+            let last: *mut __m128i = (&raw mut self.last).cast();
+            let differs = _mm_xor_si128(all, _mm_load_si128(last));
+            if _mm_testz_si128(differs, differs) == 1 {
+                return 0;
+            }
+            _mm_store_si128(last, all);
+            let all = _mm_aesenc_si128(_mm_aesenc_si128(all, pi[0]), pi[1]);
             _mm_cvtsi128_si64(all) as u64 | 1
         }
     }
@@ -254,9 +299,9 @@ pub(super) struct Shapes {
     walked: u32,
 }
 
-/// Where stacks of several shapes begin at one place, each would drive out the others' and none be known: one
-/// in so many does.
-const TAKES_ITS_PLACE: u32 = 8;
+/// Where stacks of several shapes are kept at one place, each would drive out the others' and none be known:
+/// one in so many does. A prime, so that it is not the same one each time where they come by turns.
+const TAKES_ITS_PLACE: u32 = 7;
 
 /// What is known of the running stack.
 pub(super) enum Known {
@@ -288,106 +333,115 @@ impl Shapes {
     #[inline(always)]
     pub(super) unsafe fn find(&mut self, first: usize, place: Option<usize>) -> Known {
         // SAFETY: the caller's promise.
-        unsafe { self.find_by(HASH.load(Relaxed), first, place) }
+        unsafe {
+            if let Some(place) = place {
+                return self.find_at(place, first, None);
+            }
+            match HASH.load(Relaxed) {
+                hash if hash == Hash::None as u8 => Known::Nothing,
+                hash => self.find_at(self::place(first), first, Some(hash)),
+            }
+        }
     }
 
+    /// Of the shape that is kept at a place. How keys are made, unless the compiler knows it.
+    ///
     /// # Safety
-    /// As [`Shapes::find`].
+    /// As [`Shapes::find`], and stacks have keys.
     #[inline(always)]
-    unsafe fn find_by(&mut self, hash: u8, first: usize, place: Option<usize>) -> Known {
-        if place.is_none() && hash == Hash::None as u8 {
-            return Known::Nothing;
-        }
-        // SAFETY: stacks have keys, and the caller's promise.
-        let kept = place.unwrap_or_else(|| unsafe { self::place(first) });
-        let shape = &mut self.shapes[kept];
+    unsafe fn find_at(&mut self, place: usize, first: usize, hash: Option<u8>) -> Known {
+        let shape = &mut self.shapes[place];
         if shape.first != first {
             return Known::Nothing;
         }
         // SAFETY: its frames were on this thread's stack when they were met, above `first`, which is
         // live; a stack is mapped from there to its upper end, which does not move.
         let key = unsafe {
-            match place {
-                None => shape.key(first, hash),
+            match hash {
+                Some(hash) => shape.key(first, hash),
                 #[cfg(target_arch = "x86_64")]
-                Some(_) => shape.key_by_aes(first),
+                None => shape.key_by_aes(first),
                 #[cfg(not(target_arch = "x86_64"))]
-                Some(_) => shape.key_by_multiplying(first),
+                None => shape.key_by_multiplying(first),
             }
         };
         match key {
             // SAFETY: what has a first frame was kept with a row.
             0 => Known::Last(shape.site, unsafe { shape.row.assume_init() }),
             key => {
-                shape.first = 0;
+                shape.first |= OFF;
                 Known::Key(key)
             }
         }
     }
 
-    /// Whether the shape of a stack that had to be walked is to be kept.
+    /// Takes in where the frames of a stack lie that had to be walked, the outermost first and the innermost
+    /// at an address, and gives its key; `None` if it is to have none. `key` is what [`Shapes::find`] gave, or 0.
     ///
     /// # Safety
-    /// As [`Shapes::find`].
-    pub(super) unsafe fn wants(&mut self, first: usize) -> bool {
-        if HASH.load(Relaxed) == Hash::None as u8 {
-            return false;
-        }
-        self.walked = self.walked.wrapping_add(1);
-        // SAFETY: the caller's promise.
-        let shape = &self.shapes[unsafe { place(first) }];
-        shape.fours == 0 || self.walked.is_multiple_of(TAKES_ITS_PLACE)
-    }
-
-    /// Keeps the shape of another stack, after [`Shapes::find`] gave a key that is not known.
-    ///
-    /// # Safety
-    /// As [`Shapes::find`], with the same `first`.
-    pub(super) unsafe fn leave(&mut self, first: usize) {
-        // SAFETY: the caller's promise.
-        let shape = &mut self.shapes[unsafe { place(first) }];
-        if shape.fours != 0 {
-            // With the hash of no stack: its row is that of another.
-            shape.lanes = [Lane([0; 2]); LANES];
-            shape.first = first;
-        }
-    }
-
-    /// Keeps where the frames of a stack lie, the outermost first and the innermost at an address, and gives
-    /// its key; `None` if it can have none.
-    ///
-    /// # Safety
-    /// Stacks have keys ([`Shapes::wants`]), and all of them are live frames of the running thread.
+    /// As [`Shapes::find`], and all of them are live frames of the running thread.
+    #[inline]
     pub(super) unsafe fn meet(
         &mut self,
         innermost: usize,
-        frames: impl DoubleEndedIterator<Item = usize> + ExactSizeIterator,
+        key: u64,
+        frames: impl DoubleEndedIterator<Item = usize> + ExactSizeIterator + Clone,
     ) -> Option<u64> {
-        // SAFETY: the caller's promise.
-        unsafe { self.meet_by(HASH.load(Relaxed), innermost, frames) }
+        match HASH.load(Relaxed) {
+            by if by == Hash::None as u8 => None,
+            // SAFETY: the caller's promise.
+            by => unsafe { self.meet_by(by, innermost, key, frames) },
+        }
     }
 
     /// # Safety
-    /// As [`Shapes::meet`].
+    /// As [`Shapes::meet`], and stacks have keys.
     unsafe fn meet_by(
         &mut self,
         hash: u8,
         innermost: usize,
-        frames: impl DoubleEndedIterator<Item = usize> + ExactSizeIterator,
+        key: u64,
+        frames: impl DoubleEndedIterator<Item = usize> + ExactSizeIterator + Clone,
     ) -> Option<u64> {
         // SAFETY: the caller's promise.
-        unsafe {
-            let place = place(innermost);
-            let shape = &mut self.shapes[place];
-            let is_new = shape.fours == 0;
-            let first = shape.become_of(frames)?;
-            debug_assert_eq!(first, innermost);
-            if is_new {
-                self.used[self.count as usize] = place as u16;
-                self.count += 1;
+        let place = unsafe { place(innermost) };
+        let shape = &mut self.shapes[place];
+        self.walked = self.walked.wrapping_add(1);
+        let is_its_turn = self.walked.is_multiple_of(TAKES_ITS_PLACE);
+        let is_new = shape.fours == 0;
+        if is_new {
+            shape.missed = 0;
+        } else if key == 0 && !is_its_turn {
+            return None;
+        } else if shape.is_of(innermost, frames.clone()) {
+            if key != 0 {
+                return Some(key);
             }
-            Some(shape.key(first, hash))
+            shape.missed = shape.missed.saturating_sub(1);
+        } else {
+            shape.missed = match shape.begins_at(innermost) {
+                true => (shape.missed + MISS).min(MOST_MISSED),
+                false => 0,
+            };
+            if !is_its_turn {
+                // The digest is of no stack: its row is that of another.
+                shape.last = NO_DIGEST;
+                shape.use_at(innermost);
+                return None;
+            }
         }
+        let first = shape.become_of(frames)?;
+        debug_assert_eq!(first, innermost);
+        if is_new {
+            self.used[self.count as usize] = place as u16;
+            self.count += 1;
+        }
+        if shape.is_mixed() {
+            shape.use_at(first);
+            return None;
+        }
+        // SAFETY: the caller's promise.
+        Some(unsafe { shape.key(first, hash) })
     }
 
     /// Keeps the site and the row of the stack that begins at `first`, whose key was just made.
@@ -401,7 +455,8 @@ impl Shapes {
         if shape.fours == 0 {
             return;
         }
-        shape.first = first;
+        shape.missed = shape.missed.saturating_sub(1);
+        shape.use_at(first);
         shape.site = site;
         shape.row = MaybeUninit::new(row);
     }
@@ -531,28 +586,31 @@ mod tests {
             let mut by_key: HashMap<u64, Vec<usize>> = HashMap::new();
             let mut stacks: Vec<Vec<usize>> = Vec::new();
             let (mut last, mut keys) = (0, 0);
-            for _ in 0..30_000 {
+            for step in 0..60_000 {
+                // In one way, and in many, by turns.
+                let ways = if step / 2000 % 2 == 0 { 1 } else { 3 };
                 // What was popped stays there, as on a real stack; now and then nothing is.
                 let left = made.frames.len() - random.index(made.frames.len().min(5) + 1);
                 made.frames.truncate(left);
                 let most = 100_usize.saturating_sub(left).min(4);
                 for _ in 0..=random.index(most + 1) {
-                    made.frames.push((2 + 2 * random.index(3), random.index(2)));
+                    made.frames
+                        .push((2 + 2 * random.index(ways), random.index(2)));
                 }
                 made.write();
                 let (stack, places) = made.walked();
                 let first = made.first;
                 // SAFETY: all lies in `made`'s words.
                 unsafe {
-                    let mut was_key = false;
-                    let key = match shapes.find_by(way, first, None) {
+                    let mut was_key = 0;
+                    let key = match shapes.find_at(place(first), first, Some(way)) {
                         Known::Last(site, _) => {
                             assert_eq!(stacks[site as usize], stack);
                             last += 1;
                             continue;
                         }
                         Known::Key(key) => {
-                            was_key = true;
+                            was_key = key;
                             keys += 1;
                             if let Some(known) = by_key.get(&key) {
                                 assert_eq!(*known, stack);
@@ -561,12 +619,9 @@ mod tests {
                         }
                         Known::Nothing => None,
                     };
-                    if key.is_none() && was_key && random.below(3) == 0 {
-                        shapes.leave(first);
-                        continue;
-                    }
                     if key.is_none() {
-                        let Some(key) = shapes.meet_by(way, first, places.into_iter()) else {
+                        let Some(key) = shapes.meet_by(way, first, was_key, places.into_iter())
+                        else {
                             continue;
                         };
                         let known = by_key.entry(key).or_insert_with(|| stack.clone());
@@ -576,12 +631,90 @@ mod tests {
                     shapes.keep(first, stacks.len() as SiteId - 1, row);
                 }
             }
-            assert!(last > 300 && keys > 300, "{last} {keys}");
+            assert!(last > 500 && keys > 3000, "{last} {keys}");
             shapes.forget();
             // SAFETY: as above.
-            let known = unsafe { shapes.find_by(way, made.first, None) };
+            let known = unsafe { shapes.find_at(place(made.first), made.first, Some(way)) };
             assert!(matches!(known, Known::Nothing));
             assert!(shapes.shapes.iter().all(|shape| shape.first == 0));
+        }
+        LEDGER.rows.close(book);
+    }
+
+    /// What is known of the stack, and takes it in; its key, if it has one.
+    fn visit(shapes: &mut Shapes, way: u8, made: &mut Made, row: OwnRow) -> (Known, Option<u64>) {
+        made.write();
+        let (_, places) = made.walked();
+        let first = made.first;
+        // SAFETY: all lies in `made`'s words.
+        unsafe {
+            let known = shapes.find_at(place(first), first, Some(way));
+            let key = match known {
+                Known::Last(..) => return (known, None),
+                Known::Key(key) => key,
+                Known::Nothing => 0,
+            };
+            let key = shapes.meet_by(way, first, key, places.into_iter());
+            if key.is_some() {
+                shapes.keep(first, 1, row);
+            }
+            (known, key)
+        }
+    }
+
+    #[test]
+    fn a_new_stack_of_a_known_shape_has_its_key_at_once() {
+        static LEDGER: Ledger = Ledger::new();
+        let book = LEDGER.rows.open().unwrap();
+        let row = LEDGER.rows.of(book, 1, 8).unwrap();
+        for way in ways() {
+            let mut shapes = nothing();
+            let mut made = Made::new();
+            made.frames = vec![(4, 0); 10];
+            assert!(visit(&mut shapes, way, &mut made, row).1.is_some());
+            for call in 1..50 {
+                made.frames[3].1 = call;
+                let (known, key) = visit(&mut shapes, way, &mut made, row);
+                let Known::Key(found) = known else {
+                    panic!("of this shape")
+                };
+                assert_eq!(key, Some(found));
+                let (known, _) = visit(&mut shapes, way, &mut made, row);
+                assert!(matches!(known, Known::Last(1, _)));
+            }
+        }
+        LEDGER.rows.close(book);
+    }
+
+    #[test]
+    fn what_lies_in_several_ways_has_no_key_until_it_does_no_longer() {
+        static LEDGER: Ledger = Ledger::new();
+        let book = LEDGER.rows.open().unwrap();
+        let row = LEDGER.rows.of(book, 1, 8).unwrap();
+        for way in ways() {
+            let mut shapes = nothing();
+            let mut made = Made::new();
+            made.frames = vec![(4, 0); 10];
+            let mut lies = |made: &mut Made, other: bool| {
+                (made.frames[2].0, made.frames[5].0) = if other { (6, 2) } else { (4, 4) };
+                visit(&mut shapes, way, made, row)
+            };
+            for _ in 0..20 {
+                lies(&mut made, true);
+                lies(&mut made, false);
+            }
+            let (mut keys, mut last) = (0, 0);
+            for i in 0..1000 {
+                let (known, key) = lies(&mut made, i % 2 == 0);
+                keys += usize::from(!matches!(known, Known::Nothing) || key.is_some());
+            }
+            assert_eq!(keys, 0);
+            for _ in 0..1000 {
+                let (known, _) = lies(&mut made, false);
+                last += usize::from(matches!(known, Known::Last(..)));
+            }
+            let most_walked = usize::from(MOST_MISSED) * TAKES_ITS_PLACE as usize;
+            assert!(last >= 1000 - most_walked, "{last}");
         }
         LEDGER.rows.close(book);
     }

@@ -313,19 +313,14 @@ impl Thread {
         if walk.hash == 0 {
             return ledger.rows.of(book, NO_SITE, birth);
         }
-        let mut kept = None;
         // SAFETY: as in `row`; the frames are those of the walk that has just ended.
-        unsafe {
-            if let Some(frames) = stack.places()
-                && shapes.wants(here.bp)
-            {
-                kept = shapes.meet(here.bp, frames);
-            } else if key != 0 {
-                shapes.leave(here.bp);
-            }
-        }
-        let place = kept.unwrap_or(walk.hash);
-        let (site, row) = match met.find(place) {
+        let kept = stack
+            .places()
+            .and_then(|frames| unsafe { shapes.meet(here.bp, key, frames) });
+        let name = kept.unwrap_or(walk.hash);
+        // It was asked for, and is not there.
+        let known = if name == key { None } else { met.find(name) };
+        let (site, row) = match known {
             Some(met) => met.row(ledger, book, birth)?,
             None => {
                 let site = match sites.find(walk.hash) {
@@ -333,7 +328,7 @@ impl Thread {
                     None => sites.intern(walk.hash, walk.cut, stack.stack()),
                 };
                 let row = ledger.rows.of(book, site, birth)?;
-                met.insert(place, site, row);
+                met.insert(name, site, row);
                 (site, row)
             }
         };

@@ -167,7 +167,7 @@ impl Remembered {
     /// Where the frames of the last walk lie, the outermost first; `None` if that is not known of all.
     pub(super) fn places(
         &self,
-    ) -> Option<impl DoubleEndedIterator<Item = usize> + ExactSizeIterator + '_> {
+    ) -> Option<impl DoubleEndedIterator<Item = usize> + ExactSizeIterator + Clone + '_> {
         let all = self.chained && self.len > 0;
         all.then(|| self.frames[..self.len].iter().map(|f| f.at))
     }
