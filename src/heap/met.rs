@@ -9,14 +9,15 @@ use super::ledger::Ledger;
 use super::mapped::{map_large, unmap};
 use super::rows::{Book, OwnRow, RowId};
 use super::sites::SiteId;
+use super::trail::Trail;
 
 /// Of one stack.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub(super) struct Entry {
     /// 0 if there is none.
-    key: u64,
-    row: RowId,
+    pub(super) key: u64,
+    pub(super) row: RowId,
     site: SiteId,
 }
 
@@ -39,21 +40,34 @@ const MOST_LINES: usize = 1 << 18;
 /// Times as many lines when it grows.
 const GROWTH: usize = 4;
 
+/// From so many on the order is kept in which they are asked for: fewer are near the processor.
+const FIRST_LINES_WITH_TRAIL: usize = 1 << 12;
+
 /// It is full soon, if that takes fewer look-ups for each entry that it has room for.
 const SOON: usize = 8;
 
 /// Valid if all its bytes are zero: then it is empty.
 pub(super) struct Met {
-    /// Null, or so many in a mapping of its own.
-    lines: *mut Line,
-    count: usize,
+    lines: Lines,
     /// Entries that others took the place of, since it was begun.
     driven_out: usize,
     /// Look-ups since then.
     asked: usize,
+    trail: Trail,
+}
+
+/// Null, or so many in a mapping of their own.
+struct Lines {
+    start: *mut Line,
+    count: usize,
 }
 
 impl Entry {
+    #[cfg(test)]
+    pub(super) fn new(key: u64, row: RowId, site: SiteId) -> Self {
+        Self { key, row, site }
+    }
+
     /// Its site, and the row for blocks of a birth; `None` if there is no room for one.
     #[inline]
     pub(super) fn row(
@@ -71,40 +85,51 @@ impl Entry {
     }
 }
 
-impl Met {
+impl Lines {
     /// The lines that a key may be in.
     #[inline]
-    fn lines(&mut self, key: u64) -> impl Iterator<Item = &mut [Entry; WAYS]> {
-        let (lines, mask) = (self.lines, self.count.wrapping_sub(1));
-        let probed = if lines.is_null() { 0 } else { PROBED };
+    fn of(&mut self, key: u64) -> impl Iterator<Item = &mut [Entry; WAYS]> {
+        let (start, mask) = (self.start, self.count.wrapping_sub(1));
+        let probed = if start.is_null() { 0 } else { PROBED };
         // The lowest bit of a key is set, so that it is not 0.
         let first = (key >> 1) as usize;
-        // SAFETY: `lines` maps `count` of them, a power of two not less than are probed, and `&mut self` is
+        // SAFETY: `start` maps `count` of them, a power of two not less than are probed, and `&mut self` is
         // the only way to them; bytes of zero are empty ones (tests:
         // `what_was_put_in_is_found_or_forgotten`).
-        (0..probed).map(move |i| unsafe { &mut (*lines.add(first.wrapping_add(i) & mask)).0 })
+        (0..probed).map(move |i| unsafe { &mut (*start.add(first.wrapping_add(i) & mask)).0 })
     }
 
-    /// What is known of the stack with a key, which is not 0.
     #[inline]
-    pub(super) fn find(&mut self, key: u64) -> Option<&mut Entry> {
-        debug_assert!(key != 0);
-        self.asked += 1;
-        for line in self.lines(key) {
-            let has_room = line[WAYS - 1].key == 0;
-            if let Some(found) = line.iter_mut().find(|entry| entry.key == key) {
-                return Some(found);
+    fn find(&mut self, key: u64) -> Option<&mut Entry> {
+        for line in self.of(key) {
+            if let Some(way) = line.iter().position(|entry| entry.key == key) {
+                return Some(&mut line[way]);
             }
-            if has_room {
+            if line[WAYS - 1].key == 0 {
                 break;
             }
         }
         None
     }
+}
+
+impl Met {
+    /// What is known of the stack with a key, which is not 0.
+    #[inline]
+    pub(super) fn find(&mut self, key: u64) -> Option<&mut Entry> {
+        debug_assert!(key != 0);
+        self.asked += 1;
+        if self.trail.goes_on_to(key) {
+            return self.trail.here();
+        }
+        let found = self.lines.find(key)?;
+        self.trail.meet(*found);
+        Some(found)
+    }
 
     /// Keeps what is known of a stack that was not found, whose key is not 0.
     pub(super) fn insert(&mut self, key: u64, site: SiteId, row: OwnRow) {
-        if self.driven_out >= self.count / 4 && self.count < MOST_LINES {
+        if self.driven_out >= self.lines.count / 4 && self.lines.count < MOST_LINES {
             self.begin();
         }
         let new = Entry {
@@ -112,12 +137,13 @@ impl Met {
             row: row.id(),
             site,
         };
-        if let Some(free) = self.lines(key).flatten().find(|entry| entry.key == 0) {
+        self.trail.meet(new);
+        if let Some(free) = self.lines.of(key).flatten().find(|entry| entry.key == 0) {
             *free = new;
             return;
         }
         self.driven_out += 1;
-        if let Some(line) = self.lines(key).next() {
+        if let Some(line) = self.lines.of(key).next() {
             line[(key >> 62) as usize] = new;
         }
     }
@@ -126,31 +152,26 @@ impl Met {
     /// memory it stays as it is.
     #[cold]
     fn begin(&mut self) {
-        let soon = self.asked < SOON * WAYS * self.count;
-        let count = if soon {
-            self.count * GROWTH
-        } else {
-            self.count
-        };
+        let count = self.lines.count;
+        let soon = self.asked < SOON * WAYS * count;
+        let count = if soon { count * GROWTH } else { count };
         let count = count.clamp(FIRST_LINES, MOST_LINES);
         (self.driven_out, self.asked) = (0, 0);
-        let lines: *mut Line = map_large(count * size_of::<Line>()).cast();
-        if lines.is_null() {
+        let start: *mut Line = map_large(count * size_of::<Line>()).cast();
+        if start.is_null() {
             return;
         }
-        if !self.lines.is_null() {
-            // SAFETY: mapped for so many, and replaced next.
-            unsafe { unmap(self.lines.cast(), self.count * size_of::<Line>()) };
-        }
-        (self.lines, self.count) = (lines, count);
+        self.lines = Lines { start, count };
+        let is_near = count < FIRST_LINES_WITH_TRAIL;
+        self.trail.begin(if is_near { 0 } else { count * WAYS });
     }
 }
 
-impl Drop for Met {
+impl Drop for Lines {
     fn drop(&mut self) {
-        if !self.lines.is_null() {
+        if !self.start.is_null() {
             // SAFETY: mapped for so many, and gone with `self`.
-            unsafe { unmap(self.lines.cast(), self.count * size_of::<Line>()) };
+            unsafe { unmap(self.start.cast(), self.count * size_of::<Line>()) };
         }
     }
 }
@@ -164,12 +185,8 @@ mod tests {
     static LEDGER: Ledger = Ledger::new();
 
     fn empty() -> Met {
-        Met {
-            lines: core::ptr::null_mut(),
-            count: 0,
-            driven_out: 0,
-            asked: 0,
-        }
+        // SAFETY: valid if all its bytes are zero.
+        unsafe { core::mem::zeroed() }
     }
 
     fn key(random: &mut Random) -> u64 {
@@ -234,7 +251,7 @@ mod tests {
         let few = keys(100);
         assert_eq!(not_found(&mut met, &few, row), 100);
         assert_eq!(not_found(&mut met, &few, row), 0);
-        assert_eq!(met.count, FIRST_LINES);
+        assert_eq!(met.lines.count, FIRST_LINES);
         // Others now and then, that never come back.
         for _ in 0..100 {
             for _ in 0..20 {
@@ -242,7 +259,7 @@ mod tests {
             }
             not_found(&mut met, &keys(20), row);
         }
-        assert_eq!(met.count, FIRST_LINES);
+        assert_eq!(met.lines.count, FIRST_LINES);
         let many = keys(50_000);
         for _ in 0..10 {
             not_found(&mut met, &many, row);
@@ -253,14 +270,14 @@ mod tests {
             assert!(missed < many.len() / 500, "{missed}");
         };
         few_are_not(&mut met, &many);
-        assert_eq!(met.count, 16_384, "lines of four");
+        assert_eq!(met.lines.count, 16_384, "lines of four");
         // As many others, and the old ones no more.
         let many = keys(50_000);
         for _ in 0..30 {
             not_found(&mut met, &many, row);
         }
         few_are_not(&mut met, &many);
-        assert!(met.count <= 65_536, "{}", met.count);
+        assert!(met.lines.count <= 65_536, "{}", met.lines.count);
         LEDGER.rows.close(book);
     }
 }

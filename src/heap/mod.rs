@@ -33,6 +33,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod thread;
+mod trail;
 mod unwind;
 
 pub(crate) use ledger::{Birth, Lived, MAX_CYCLE};
