@@ -12,7 +12,7 @@ use std::time::Instant;
 pub const ROUNDS: usize = 7;
 
 /// Copies of the program.
-pub const COPIES: usize = 4;
+pub const COPIES: usize = 8;
 
 /// One alloc and free of 64 bytes through `heap`, from one of eight call sites.
 #[inline(always)]
@@ -56,7 +56,16 @@ pub fn nanos<A: GlobalAlloc + Sync>(
     pairs: u32,
 ) -> f64 {
     type Copy<A> = fn(&'static A, u32, usize, u32) -> f64;
-    let copies: [Copy<A>; COPIES] = [copy::<A, 0>, copy::<A, 1>, copy::<A, 2>, copy::<A, 3>];
+    let copies: [Copy<A>; COPIES] = [
+        copy::<A, 0>,
+        copy::<A, 1>,
+        copy::<A, 2>,
+        copy::<A, 3>,
+        copy::<A, 4>,
+        copy::<A, 5>,
+        copy::<A, 6>,
+        copy::<A, 7>,
+    ];
     copies
         .into_iter()
         .map(|copy| copy(heap, depth, threads, pairs))

@@ -12,7 +12,11 @@
 
 use core::alloc::Layout;
 use core::cell::Cell;
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{
+    AtomicU64,
+    Ordering::{Relaxed, SeqCst},
+    compiler_fence,
+};
 
 use crate::heap::rows::Amount;
 use crate::random::Random;
@@ -94,6 +98,8 @@ pub(crate) fn pass_all() {
 /// Then this stays 0, from which no size leads around to above 0.
 #[inline]
 pub(crate) fn take_back(size: usize) {
+    // The compiler is not to keep for this what was left: so one instruction counts in `passes`.
+    compiler_fence(SeqCst);
     LEFT.set(LEFT.get().wrapping_add(size as i64));
 }
 
