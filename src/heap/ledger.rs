@@ -57,14 +57,12 @@ impl Ledger {
     }
 
     /// Records a block, which counts for so much; false if there is no room for it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn insert(&self, book: &Book, row: OwnRow, address: usize, amount: Amount) -> bool {
         match self.table.put(address, row.id()) {
             Some(old) => {
                 if old != NO_ROW {
-                    // It was freed by nobody that was seen.
-                    let bytes = self.rows.mean_size(old) * i64::from(amount.blocks);
-                    self.rows.discount_stray(old, Amount { bytes, ..amount });
+                    self.end_unseen(old, amount.blocks, amount.chunk);
                 }
                 row.count(book, amount);
                 true
@@ -76,9 +74,22 @@ impl Ledger {
         }
     }
 
+    /// Ends a block that was freed by nobody that was seen, for one that takes its place and as much.
+    #[cold]
+    #[inline(never)]
+    fn end_unseen(&self, row: RowId, blocks: i32, chunk: i64) {
+        let bytes = self.rows.mean_size(row) * i64::from(blocks);
+        let amount = Amount {
+            blocks,
+            bytes,
+            chunk,
+        };
+        self.rows.discount_stray(row, amount);
+    }
+
     /// Takes the row of the block at an address out, which stays counted; [`NO_ROW`] if the block
     /// is not in the ledger. Takes no lock.
-    #[inline]
+    #[inline(always)]
     pub(super) fn take(&self, address: usize) -> RowId {
         self.table.take(address)
     }
@@ -93,7 +104,7 @@ impl Ledger {
     }
 
     /// Ends a block that was taken out.
-    #[inline]
+    #[inline(always)]
     pub(super) fn end(&self, book: &Book, row: RowId, amount: Amount) {
         match row {
             NO_ROW => book.unknown_free(),

@@ -89,7 +89,7 @@ pub(super) struct Row {
 }
 
 impl Row {
-    #[inline]
+    #[inline(always)]
     fn key(&self) -> (SiteId, u32) {
         (self.site.load(Relaxed), self.birth.load(Relaxed))
     }
@@ -129,18 +129,18 @@ impl OwnRow {
     }
 
     /// Whether it still is that of a site and a birth, and was not begun for another.
-    #[inline]
+    #[inline(always)]
     pub(super) fn is(self, site: SiteId, birth: u32) -> bool {
         self.key() == (site, birth)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn key(self) -> (SiteId, u32) {
         self.row.key()
     }
 
     /// Counts blocks of the row's book.
-    #[inline]
+    #[inline(always)]
     pub(super) fn count(self, book: &Book, amount: Amount) {
         add!(self.row.own_blocks, amount.blocks);
         add!(self.row.own_bytes, amount.bytes);
@@ -326,14 +326,14 @@ impl Rows {
         unsafe { at.as_ref() }
     }
 
-    #[inline]
+    #[inline(always)]
     fn segment(&self, id: RowId) -> &Segment {
         debug_assert!(((id >> INDEX_BITS) as usize) < SEGMENTS);
         // SAFETY: ids are only given out of segments that there are.
         unsafe { self.segments.get_unchecked((id >> INDEX_BITS) as usize) }
     }
 
-    #[inline]
+    #[inline(always)]
     fn row(&self, id: RowId) -> &Row {
         let rows = self.segment(id).rows.load(Acquire);
         // SAFETY: ids are only given out of published segments, which are never unmapped and have
@@ -445,7 +445,7 @@ impl Rows {
     }
 
     /// Takes a block off its row, whosever that is.
-    #[inline]
+    #[inline(always)]
     pub(super) fn discount(&self, book: &Book, id: RowId, amount: Amount) {
         let segment = self.segment(id);
         let row = self.row(id);

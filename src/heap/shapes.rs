@@ -247,7 +247,7 @@ impl Shape {
                     _mm_aesenc_si128(_mm_aesenc_si128($all, pi[0]), $lane)
                 };
             }
-            let all = with!(with!(with!(a, b), c), d);
+            let all = with!(with!(a, b), with!(c, d));
             let last: *mut __m128i = (&raw mut self.last).cast();
             let differs = _mm_xor_si128(all, _mm_load_si128(last));
             if _mm_testz_si128(differs, differs) == 1 {

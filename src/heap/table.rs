@@ -65,7 +65,7 @@ impl Spare {
 unsafe impl Send for Spare {}
 
 /// The places of an address in the levels, and which half of its granule it begins.
-#[inline]
+#[inline(always)]
 fn places(address: usize) -> (usize, usize, usize, usize) {
     let part = |shift: u32, bits: u32| (address >> shift) & ((1 << bits) - 1);
     (
@@ -88,7 +88,7 @@ impl Table {
     }
 
     /// Where the number of the block at an address is; `None` where none was ever put near it.
-    #[inline]
+    #[inline(always)]
     fn find(&self, address: usize) -> Option<&AtomicU32> {
         let (half, root, middle, leaf) = places(address);
         let at = self.roots[half][root].load(Acquire);
@@ -100,7 +100,7 @@ impl Table {
 
     /// The same, made if it is not there; `None` if the system gives no memory, or the address is
     /// beyond what user space has.
-    #[inline]
+    #[inline(always)]
     fn find_or_make(&self, address: usize) -> Option<&AtomicU32> {
         self.find(address).or_else(|| self.make(address))
     }
@@ -132,7 +132,7 @@ impl Table {
 
     /// Keeps the number of the block at an address, and gives back what was there: 0, unless the
     /// free of an earlier block was not seen. `None` if there is no room.
-    #[inline]
+    #[inline(always)]
     pub(super) fn put(&self, address: usize, number: u32) -> Option<u32> {
         let slot = self.find_or_make(address)?;
         let old = slot.load(Relaxed);
@@ -181,7 +181,7 @@ impl Table {
 
     /// Takes the number of the block at an address out; 0 if there is none. Takes no lock, so that
     /// a signal handler may.
-    #[inline]
+    #[inline(always)]
     pub(super) fn take(&self, address: usize) -> u32 {
         let Some(slot) = self.find(address) else {
             return 0;

@@ -358,7 +358,7 @@ impl Thread {
     }
 
     /// Adds to the live bytes that the peak is taken from.
-    #[inline]
+    #[inline(always)]
     pub(super) fn grow(&self, bytes: i64) {
         let step = self.live_step.get() + bytes;
         self.live_step.set(step);
@@ -368,7 +368,7 @@ impl Thread {
     }
 
     /// Takes off them; whether [`Thread::take_step`] is due.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub(super) fn shrink(&self, bytes: i64) -> bool {
         let step = self.live_step.get() - bytes;

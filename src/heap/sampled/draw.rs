@@ -96,11 +96,12 @@ pub(crate) fn pass_all() {
 
 /// After [`passes`] said no: the block is not the workload's, or there is none, or every block is looked at.
 /// Then this stays 0, from which no size leads around to above 0.
-#[inline]
+#[inline(always)]
 pub(crate) fn take_back(size: usize) {
     // The compiler is not to keep for this what was left: so one instruction counts in `passes`.
     compiler_fence(SeqCst);
-    LEFT.set(LEFT.get().wrapping_add(size as i64));
+    // Not by `set`, which may be a call.
+    LEFT.with(|left| left.set(left.get().wrapping_add(size as i64)));
 }
 
 /// Bytes to the next that is drawn.
