@@ -34,7 +34,7 @@ const PROBED: usize = 16;
 
 const FIRST_LINES: usize = 64;
 
-/// 16 MiB, enough for a million stacks.
+/// 16 MiB, enough for a million stacks, and the trail as much again.
 const MOST_LINES: usize = 1 << 18;
 
 /// Times as many lines when it grows.
@@ -91,7 +91,7 @@ impl Lines {
     fn of(&mut self, key: u64) -> impl Iterator<Item = &mut [Entry; WAYS]> {
         let (start, mask) = (self.start, self.count.wrapping_sub(1));
         let probed = if start.is_null() { 0 } else { PROBED };
-        // The lowest bit of a key is set, so that it is not 0.
+        // The lowest bit of most keys is set, so that they are not 0.
         let first = (key >> 1) as usize;
         // SAFETY: `start` maps `count` of them, a power of two not less than are probed, and `&mut self` is
         // the only way to them; bytes of zero are empty ones (tests:
@@ -120,7 +120,7 @@ impl Met {
         debug_assert!(key != 0);
         self.asked += 1;
         if self.trail.goes_on_to(key) {
-            return self.trail.here();
+            return Some(self.trail.here());
         }
         let found = self.lines.find(key)?;
         self.trail.meet(*found);

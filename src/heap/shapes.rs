@@ -4,7 +4,8 @@
 //! again mostly has its frames where they lay then. A [`Shape`] keeps where they lay, and the *key* of a
 //! stack is a hash of its shape and of the words that are there now, made with loads that do not wait for
 //! each other. If a walk has led to this key before, the words are what they were then: the innermost
-//! frame has the address of the next one, and so on to the last, so that a walk would find the same.
+//! frame has the address of the next one, and so on to the last, so that a walk would find the same (if
+//! what follows the last is no frame now as then).
 //! Stacks that begin at one place and lie in several ways, as in a parser of nested input, are walked.
 //!
 //! A key has 63 bits that tell stacks apart. A stack has one at each place that it lies at, on each
@@ -71,7 +72,8 @@ pub(super) struct Shape {
     first: usize,
     /// Fours of frames; 0 if none was ever kept here.
     fours: u16,
-    /// [`MISS`] for each stack that lay otherwise and began at the same place, less those that did not.
+    /// [`MISS`] for each walked stack that began at the same place and lay otherwise, less those that were
+    /// known by a key.
     missed: u16,
     /// Of the stack that was met last.
     site: SiteId,
@@ -108,25 +110,28 @@ const MOST_MISSED: u16 = 32;
 
 impl Shape {
     /// Makes it that of frames that lie at these addresses, the highest first, with nothing met yet, and
-    /// gives the lowest; `None` if there is none, or they are too many or too far from each other.
+    /// gives the lowest; `None` if there is none, or they are too many or too far from each other, and then it
+    /// is what it was.
     fn become_of(
         &mut self,
-        frames: impl DoubleEndedIterator<Item = usize> + ExactSizeIterator,
+        mut frames: impl DoubleEndedIterator<Item = usize> + ExactSizeIterator + Clone,
     ) -> Option<usize> {
-        self.first = 0;
         let count = frames.len();
         let offsets = self.offsets.get_mut(..count.div_ceil(LANES))?;
         let (last, _) = offsets.split_last_mut()?;
+        let first = frames.next_back()?;
+        // The highest comes first.
+        let highest = frames.clone().next().unwrap_or(first);
+        u16::try_from((highest - first) / WORD).ok()?;
         *last = [0; LANES];
-        let mut frames = frames.rev();
-        let first = frames.next()?;
-        for (offset, at) in offsets.as_flattened_mut().iter_mut().zip(frames) {
-            *offset = u16::try_from((at - first) / WORD).ok()?;
+        for (offset, at) in offsets.as_flattened_mut().iter_mut().zip(frames.rev()) {
+            *offset = ((at - first) / WORD) as u16;
         }
         let places = offsets.iter().map(|four| {
             let [a, b, c, d] = four.map(usize::from);
             a | b << 16 | c << 32 | d << 48
         });
+        self.first = 0;
         self.seed = Digest([places.fold(first as u64, mix), 0]);
         self.fours = count.div_ceil(LANES) as u16;
         self.last = NO_DIGEST;
@@ -300,8 +305,10 @@ pub(super) struct Shapes {
 }
 
 /// Where stacks of several shapes are kept at one place, each would drive out the others' and none be known:
-/// one in so many does. A prime, so that it is not the same one each time where they come by turns.
-const TAKES_ITS_PLACE: u32 = 7;
+/// one in eight walks does. By the golden ratio, so that it is not always the same one where they come by turns.
+fn is_a_turn(walk: u32) -> bool {
+    walk.wrapping_mul(0x9E37_79B9) >> (u32::BITS - 3) == 0
+}
 
 /// What is known of the running stack.
 pub(super) enum Known {
@@ -366,7 +373,8 @@ impl Shapes {
             }
         };
         match key {
-            // SAFETY: what has a first frame was kept with a row.
+            // SAFETY: its first frame is without `OFF`, which only `keep` sets so, with a row; or `meet_by`, where it
+            // was so before (tests: `what_is_known_of_a_stack_is_what_a_walk_finds`).
             0 => Known::Last(shape.site, unsafe { shape.row.assume_init() }),
             key => {
                 shape.first |= OFF;
@@ -407,7 +415,7 @@ impl Shapes {
         let place = unsafe { place(innermost) };
         let shape = &mut self.shapes[place];
         self.walked = self.walked.wrapping_add(1);
-        let is_its_turn = self.walked.is_multiple_of(TAKES_ITS_PLACE);
+        let is_its_turn = is_a_turn(self.walked);
         let is_new = shape.fours == 0;
         if is_new {
             shape.missed = 0;
@@ -417,7 +425,11 @@ impl Shapes {
             if key != 0 {
                 return Some(key);
             }
-            shape.missed = shape.missed.saturating_sub(1);
+            shape.missed = match shape.missed.saturating_sub(1) {
+                // Others that come now and then are not to end it at once.
+                left if left < MIXED => 0,
+                left => left,
+            };
         } else {
             shape.missed = match shape.begins_at(innermost) {
                 true => (shape.missed + MISS).min(MOST_MISSED),
@@ -713,8 +725,15 @@ mod tests {
                 let (known, _) = lies(&mut made, false);
                 last += usize::from(matches!(known, Known::Last(..)));
             }
-            let most_walked = usize::from(MOST_MISSED) * TAKES_ITS_PLACE as usize;
+            let most_walked = usize::from(MOST_MISSED) * 8;
             assert!(last >= 1000 - most_walked, "{last}");
+            // Another now and then does not end it.
+            last = 0;
+            for i in 0..3300 {
+                let (known, _) = lies(&mut made, i % 33 == 0);
+                last += usize::from(matches!(known, Known::Last(..)));
+            }
+            assert!(last >= 2000, "{last}");
         }
         LEDGER.rows.close(book);
     }

@@ -264,7 +264,7 @@ impl Thread {
         // SAFETY: a book's state is reached only by its thread and, because of `calls`, by one hook at a
         // time (tests: `a_hook_is_not_entered_twice`).
         let lately = unsafe { &mut *book.lately.get() };
-        // SAFETY: the running function's frame, and the shapes are those of this thread's stack.
+        // SAFETY: the frame of a hook that runs, and the shapes are those of this thread's stack.
         match unsafe { lately.shapes.find(first, place) } {
             Known::Last(site, row) if row.is(site, birth) => Ok(Some(row)),
             Known::Last(site, _) => Ok(Self::renew(ledger, book, site, birth, first)),

@@ -12,58 +12,68 @@ use super::met::Entry;
 const SIGN_EVERY: u64 = 64;
 const SIGNS: usize = 1 << 12;
 
-/// So many steps that are not the next one, in a row, and the thread has left the trail; just found on it
-/// by a sign, with the first.
+/// So many in a row may be others than the next step before the thread has left the trail; none where it was
+/// just found on it, by a sign.
 const PATIENCE: u32 = 8;
+const JUST_FOUND: u32 = 0;
 
-/// The trail is of use if it leads so far.
-const FAR: usize = 64;
+/// The trail is of use if, for each stack that is not the next one, so much of one is.
+const OF_USE: usize = 8;
 
-/// It is begun anew after it was of no use for as many look-ups as it has steps, then for twice as many, up
-/// to so many times.
-const MOST_ROUNDS: usize = 64;
+/// Where it is of no use it is left as it is for one round, then for twice as many, up to so many.
+const MOST_ROUNDS: u32 = 64;
 
-/// Valid if all its bytes are zero: it has no steps, and keeps none.
+/// The last steps off the trail, in a ring: what is on it is there already. Valid if all its bytes are zero:
+/// then it has room for none.
 pub(super) struct Trail {
-    /// Null, or as many as it may have, in a mapping of its own.
+    /// Null, or in a mapping of their own.
     steps: *mut Entry,
-    capacity: usize,
-    count: usize,
-    /// The step that was met last, and the one where the thread was found on the trail.
+    /// A power of two, or 0.
+    room: usize,
+    /// Where the next one is kept; these are numbers of steps, counted on beyond the room.
+    head: usize,
+    /// The step that was met last.
     at: usize,
-    found_at: usize,
-    /// Steps that may be others from now on; [`Trail::is_on`] tells if it has any meaning.
+    /// [`JUST_FOUND`], or one more than the steps that may be others from now on.
     patience: u32,
     is_on: bool,
-    is_kept: bool,
-    /// Look-ups since it was of use, and after how many it is begun anew.
-    lost: usize,
-    wait: usize,
-    /// By key, the step of a sign.
+    /// Steps off it in this round, which has as many as there is room for, and those on it.
+    off: usize,
+    on: usize,
+    /// Rounds in which nothing is kept, still, and when they were begun last.
+    rest: u32,
+    rested: u32,
+    /// By key, the number of a sign's step.
     signs: [u32; SIGNS],
 }
 
+/// Where the number of a key's step is, if it is a sign.
+fn sign(key: u64) -> Option<usize> {
+    // Not by the bits that lines are chosen by.
+    let is_sign = (key >> 40).is_multiple_of(SIGN_EVERY);
+    is_sign.then_some((key >> 46) as usize % SIGNS)
+}
+
 impl Trail {
-    /// Begins anew, with room for so many steps, or none.
-    pub(super) fn begin(&mut self, capacity: usize) {
+    /// Begins anew, with room for so many steps, a power of two, or for none.
+    pub(super) fn begin(&mut self, room: usize) {
         self.unmap();
-        let steps: *mut Entry = match capacity {
+        let steps: *mut Entry = match room {
             0 => core::ptr::null_mut(),
-            _ => mapped::map(capacity * size_of::<Entry>()).cast(),
+            _ => mapped::map(room * size_of::<Entry>()).cast(),
         };
-        let capacity = if steps.is_null() { 0 } else { capacity };
-        (self.steps, self.capacity, self.count) = (steps, capacity, 0);
-        (self.is_on, self.is_kept) = (false, capacity != 0);
-        (self.lost, self.wait) = (0, capacity);
+        let room = if steps.is_null() { 0 } else { room };
+        (self.steps, self.room, self.is_on) = (steps, room, false);
+        (self.off, self.on, self.rest, self.rested) = (0, 0, 0, 0);
     }
 
-    fn steps(&mut self) -> &mut [Entry] {
-        if self.count == 0 {
-            return &mut [];
-        }
-        // SAFETY: `steps` maps `capacity >= count` of them, the first `count` of which were written, and
-        // `&mut self` is the only way to them (tests: `what_is_on_the_trail_is_what_was_met`).
-        unsafe { core::slice::from_raw_parts_mut(self.steps, self.count) }
+    /// Where the step of a number is. There is room.
+    #[inline]
+    fn step(&mut self, number: usize) -> &mut Entry {
+        let index = number & (self.room - 1);
+        // SAFETY: `steps` maps a power of two of them, zeroed or written, and `&mut self` is the only way to
+        // them (tests: `what_is_on_the_trail_is_what_was_met`).
+        unsafe { &mut *self.steps.add(index) }
     }
 
     /// Whether the stack with a key is the one that came next before, and then it is [`Trail::here`].
@@ -72,79 +82,97 @@ impl Trail {
         if !self.is_on {
             return false;
         }
-        let at = self.at + 1;
-        if self.steps().get(at).is_some_and(|step| step.key == key) {
-            (self.at, self.patience) = (at, PATIENCE);
-            return true;
+        let next = self.at.wrapping_add(1);
+        if self.step(next).key != key {
+            return false;
         }
-        self.miss();
-        false
+        (self.at, self.patience) = (next, PATIENCE + 1);
+        self.on += 1;
+        true
     }
 
-    /// The step that was met last.
+    /// The step that was met last, on the trail.
     #[inline]
-    pub(super) fn here(&mut self) -> Option<&mut Entry> {
-        let at = self.at;
-        self.steps().get_mut(at)
-    }
-
-    #[inline(never)]
-    fn miss(&mut self) {
-        if self.patience > 0 {
-            self.patience -= 1;
-            return;
-        }
-        self.is_on = false;
-        if self.at - self.found_at >= FAR {
-            // It leads through what the program does again.
-            self.is_kept = false;
-            (self.lost, self.wait) = (0, self.capacity);
-        }
+    pub(super) fn here(&mut self) -> &mut Entry {
+        self.step(self.at)
     }
 
     /// A stack was met that was not the next one.
     #[inline]
     pub(super) fn meet(&mut self, entry: Entry) {
-        if self.capacity != 0 {
+        if self.room != 0 {
             self.look_for(entry);
         }
     }
 
     #[inline(never)]
     fn look_for(&mut self, entry: Entry) {
-        let key = entry.key;
-        // Not the bits that lines are chosen by.
-        let is_sign = (key >> 40).is_multiple_of(SIGN_EVERY);
-        let sign = (key >> 46) as usize % SIGNS;
-        if is_sign {
-            let at = self.signs[sign] as usize;
-            if self.steps().get(at).is_some_and(|step| step.key == key) {
-                (self.at, self.found_at) = (at, at);
-                (self.patience, self.is_on) = (0, true);
-            }
+        if self.is_on {
+            self.miss();
         }
-        if !self.is_kept {
-            self.lost += 1;
-            if self.lost >= self.wait {
-                (self.lost, self.count) = (0, 0);
-                self.wait = (2 * self.wait).min(MOST_ROUNDS * self.capacity);
-                (self.is_on, self.is_kept) = (false, true);
+        if !self.is_on && !self.finds_itself_at(entry.key) {
+            self.keep(entry);
+        }
+        self.off += 1;
+        if self.off == self.room {
+            self.end_round();
+        }
+    }
+
+    fn miss(&mut self) {
+        match self.patience {
+            JUST_FOUND => {
+                // What came behind this sign does no longer.
+                self.is_on = false;
+                let sign = *self.here();
+                self.keep(sign);
             }
+            1 => self.is_on = false,
+            _ => self.patience -= 1,
+        }
+    }
+
+    /// Whether a key is a sign that was met.
+    fn finds_itself_at(&mut self, key: u64) -> bool {
+        let Some(sign) = sign(key) else { return false };
+        let number = self.signs[sign] as usize;
+        if self.step(number).key != key {
+            return false;
+        }
+        (self.at, self.patience, self.is_on) = (number, JUST_FOUND, true);
+        true
+    }
+
+    fn keep(&mut self, entry: Entry) {
+        if self.rest > 0 {
             return;
         }
-        if is_sign {
-            self.signs[sign] = self.count as u32;
+        let head = self.head;
+        *self.step(head) = entry;
+        if let Some(sign) = sign(entry.key) {
+            self.signs[sign] = head as u32;
         }
-        // SAFETY: `steps` maps `capacity` of them, and it is not kept where that is 0 or was reached.
-        unsafe { self.steps.add(self.count).write(entry) };
-        self.count += 1;
-        self.is_kept = self.count < self.capacity;
+        self.head = head.wrapping_add(1);
+    }
+
+    #[cold]
+    fn end_round(&mut self) {
+        let is_of_use = self.on >= self.off / OF_USE;
+        (self.off, self.on) = (0, 0);
+        if is_of_use {
+            self.rested = 0;
+        } else if self.rest > 0 {
+            self.rest -= 1;
+        } else {
+            self.rested = (2 * self.rested).clamp(1, MOST_ROUNDS);
+            self.rest = self.rested;
+        }
     }
 
     fn unmap(&mut self) {
         if !self.steps.is_null() {
             // SAFETY: mapped for so many, and replaced or gone next.
-            unsafe { mapped::unmap(self.steps.cast(), self.capacity * size_of::<Entry>()) };
+            unsafe { mapped::unmap(self.steps.cast(), self.room * size_of::<Entry>()) };
         }
     }
 }
@@ -183,7 +211,7 @@ mod tests {
         let mut count = 0;
         for entry in entries {
             if trail.goes_on_to(entry.key) {
-                let here = trail.here().unwrap();
+                let here = trail.here();
                 assert!(here.key == entry.key && here.row == entry.row);
                 count += 1;
             } else {
@@ -202,10 +230,24 @@ mod tests {
         for _ in 0..3 {
             let rounds: Vec<_> = (0..6).map(|_| follow(&mut trail, &all)).collect();
             assert!(rounds[0] < 100, "{rounds:?}");
-            // Two rounds are of no use, in one it is kept anew.
-            assert!(rounds[3..].iter().all(|&n| n > 2800), "{rounds:?}");
+            assert!(rounds[1..].iter().all(|&n| n > 2500), "{rounds:?}");
             all = in_another_order(&all, &mut random);
         }
+    }
+
+    #[test]
+    fn what_comes_twice_in_an_order_does_not_end_it() {
+        let mut random = Random::new(7);
+        let mut trail = nothing();
+        trail.begin(4096);
+        let all = entries(3000, &mut random);
+        let order = [&all[..1200], &all[800..1200], &all[1200..]].concat();
+        let rounds: Vec<_> = (0..20).map(|_| follow(&mut trail, &order)).collect();
+        // What is kept of what comes twice makes the ring come round sooner; then a round is kept anew.
+        assert!(
+            rounds.iter().sum::<usize>() > rounds.len() * 2200,
+            "{rounds:?}"
+        );
     }
 
     #[test]
@@ -234,7 +276,7 @@ mod tests {
             let other = in_another_order(&all, &mut random);
             for entry in &other {
                 // The first rounds are to find that out.
-                kept += usize::from(trail.is_kept && round >= 200);
+                kept += usize::from(trail.rest == 0 && round >= 200);
                 if !trail.goes_on_to(entry.key) {
                     trail.meet(*entry);
                 }
@@ -247,9 +289,9 @@ mod tests {
     fn what_is_on_the_trail_is_what_was_met() {
         let mut random = Random::new(6);
         let mut followed = 0;
-        for capacity in [0, 1, 2, 64, 1000] {
+        for room in [0, 1, 2, 64, 1024] {
             let mut trail = nothing();
-            trail.begin(capacity);
+            trail.begin(room);
             let all = entries(700, &mut random);
             let truth: HashMap<u64, u32> = all.iter().map(|e| (e.key, e.row)).collect();
             for _ in 0..2000 {
@@ -258,16 +300,15 @@ mod tests {
                 let len = random.index(all.len() - start) + 1;
                 for entry in &all[start..][..len] {
                     if trail.goes_on_to(entry.key) {
-                        let here = trail.here().unwrap();
+                        let here = trail.here();
                         assert_eq!((here.key, here.row), (entry.key, truth[&entry.key]));
                         followed += 1;
                     } else {
                         trail.meet(*entry);
                     }
-                    assert!(trail.count <= capacity);
                 }
                 if random.below(200) == 0 {
-                    trail.begin(capacity);
+                    trail.begin(room);
                 }
             }
         }

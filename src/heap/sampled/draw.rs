@@ -36,8 +36,8 @@ const DRAWS_BITS: u32 = 40;
 static THREADS: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
-    /// Bytes that this thread may still allocate before the one that is drawn; less than 0 where every
-    /// block is looked at.
+    /// Bytes that this thread may still allocate before the one that is drawn; 0 where every block is looked
+    /// at.
     static LEFT: Cell<i64> = const { Cell::new(0) };
     /// Bits of an address, of which one at least is set where a free need not be looked at.
     static PASSING: Cell<usize> = const { Cell::new(0) };
