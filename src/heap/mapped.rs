@@ -43,20 +43,6 @@ pub(super) fn map(bytes: usize) -> *mut u8 {
     at.cast()
 }
 
-/// What the system has for large: pages of so many bytes.
-const LARGE_PAGE: usize = 2 << 20;
-
-/// The same in large pages, where it fills one: for what is reached in no order, most of whose pages the
-/// processor could not keep in mind otherwise.
-pub(super) fn map_large(bytes: usize) -> *mut u8 {
-    let at = map(bytes);
-    if bytes >= LARGE_PAGE && !at.is_null() {
-        // SAFETY: advice on a whole mapping that was just made.
-        unsafe { libc::madvise(at.cast(), round_up(bytes), libc::MADV_HUGEPAGE) };
-    }
-    at
-}
-
 /// Gives back what [`map`] returned for the same `bytes`.
 ///
 /// # Safety

@@ -6,7 +6,7 @@
 //! of another time, and it begins anew in place of growing.
 
 use super::ledger::Ledger;
-use super::mapped::{map_large, unmap};
+use super::mapped::{map, unmap};
 use super::rows::{Book, OwnRow, RowId};
 use super::sites::SiteId;
 use super::trail::Trail;
@@ -157,7 +157,7 @@ impl Met {
         let count = if soon { count * GROWTH } else { count };
         let count = count.clamp(FIRST_LINES, MOST_LINES);
         (self.driven_out, self.asked) = (0, 0);
-        let start: *mut Line = map_large(count * size_of::<Line>()).cast();
+        let start: *mut Line = map(count * size_of::<Line>()).cast();
         if start.is_null() {
             return;
         }
