@@ -187,12 +187,15 @@ fn main() {
     models::report_seconds();
     let ratio = |name, to, depth, threads| of(name, depth, threads) / of(to, depth, threads);
     print!(
-        "ratios: ledger/bare {:.2} (depth 5 {:.2}, 40 {:.2}; 2 threads {:.2}), off/bare {:.3}, \
-         sampled/bare {:.3} (depth 5 {:.3}, 40 {:.3}), dhat/ledger {:.1}, {block:.0} B/block",
+        "ratios: ledger/bare {:.2} (depth 5 {:.2}, 40 {:.2}; 2 threads {:.2}), depth 40/15 {:.2}, \
+         2 threads/1 {:.2}, off/bare {:.3}, sampled/bare {:.3} (depth 5 {:.3}, 40 {:.3}), \
+         dhat/ledger {:.1}, {block:.0} B/block",
         ratio("ledger", "bare", 15, 1),
         ratio("ledger", "bare", 5, 1),
         ratio("ledger", "bare", 40, 1),
         ratio("ledger", "bare", 15, 2),
+        of("ledger", 40, 1) / of("ledger", 15, 1),
+        of("ledger", 15, 2) / of("ledger", 15, 1),
         ratio("off", "bare", 15, 1),
         ratio("sampled", "bare", 15, 1),
         ratio("sampled", "bare", 5, 1),

@@ -31,7 +31,8 @@ const PEERS: &[Peer] = &[
         program: "heapscope",
         under: &[],
         malloc_conf: "",
-        pairs: 40_000,
+        // As many as of the ledger: in short rounds two threads may miss each other.
+        pairs: 200_000,
     },
     Peer {
         name: "mod-alloc, call sites, no live blocks",

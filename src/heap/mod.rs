@@ -706,6 +706,7 @@ fn decide() -> u8 {
         unsafe { libc::pthread_atfork(None, None, Some(stop_recording_after_fork)) };
         // Before another thread sees that it records, and opens a book.
         thread::close_books_of_threads_that_end();
+        thread::time_the_clock();
     }
     STATE.store(with_keys(state), Relaxed);
     state

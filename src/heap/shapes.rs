@@ -19,7 +19,7 @@ use super::sites::SiteId;
 use super::unwind::{MAX_FRAMES, mix, words};
 
 /// Shapes that are kept: a power of two.
-const KEPT: usize = 2048;
+const KEPT: usize = 4096;
 
 /// Frames that are hashed beside each other.
 const LANES: usize = 4;
