@@ -674,68 +674,65 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_new_stack_of_a_known_shape_has_its_key_at_once() {
+    /// Does this with each way to make keys: no shapes yet, a stack of ten frames, and a row.
+    fn with_each_way(test: impl Fn(u8, &mut Shapes, &mut Made, OwnRow)) {
         static LEDGER: Ledger = Ledger::new();
         let book = LEDGER.rows.open().unwrap();
         let row = LEDGER.rows.of(book, 1, 8).unwrap();
         for way in ways() {
-            let mut shapes = nothing();
             let mut made = Made::new();
             made.frames = vec![(4, 0); 10];
-            assert!(visit(&mut shapes, way, &mut made, row).1.is_some());
-            for call in 1..50 {
-                made.frames[3].1 = call;
-                let (known, key) = visit(&mut shapes, way, &mut made, row);
-                let Known::Key(found) = known else {
-                    panic!("of this shape")
-                };
-                assert_eq!(key, Some(found));
-                let (known, _) = visit(&mut shapes, way, &mut made, row);
-                assert!(matches!(known, Known::Last(1, _)));
-            }
+            test(way, &mut nothing(), &mut made, row);
         }
         LEDGER.rows.close(book);
     }
 
     #[test]
+    fn a_new_stack_of_a_known_shape_has_its_key_at_once() {
+        with_each_way(|way, shapes, made, row| {
+            assert!(visit(shapes, way, made, row).1.is_some());
+            for call in 1..50 {
+                made.frames[3].1 = call;
+                let (known, key) = visit(shapes, way, made, row);
+                let Known::Key(found) = known else {
+                    panic!("of this shape")
+                };
+                assert_eq!(key, Some(found));
+                let (known, _) = visit(shapes, way, made, row);
+                assert!(matches!(known, Known::Last(1, _)));
+            }
+        });
+    }
+
+    #[test]
     fn what_lies_in_several_ways_has_no_key_until_it_does_no_longer() {
-        static LEDGER: Ledger = Ledger::new();
-        let book = LEDGER.rows.open().unwrap();
-        let row = LEDGER.rows.of(book, 1, 8).unwrap();
-        for way in ways() {
-            let mut shapes = nothing();
-            let mut made = Made::new();
-            made.frames = vec![(4, 0); 10];
-            let mut lies = |made: &mut Made, other: bool| {
+        with_each_way(|way, shapes, made, row| {
+            let mut lies = |other: bool| {
                 (made.frames[2].0, made.frames[5].0) = if other { (6, 2) } else { (4, 4) };
-                visit(&mut shapes, way, made, row)
+                visit(shapes, way, made, row)
             };
             for _ in 0..20 {
-                lies(&mut made, true);
-                lies(&mut made, false);
+                lies(true);
+                lies(false);
             }
             let (mut keys, mut last) = (0, 0);
             for i in 0..1000 {
-                let (known, key) = lies(&mut made, i % 2 == 0);
+                let (known, key) = lies(i % 2 == 0);
                 keys += usize::from(!matches!(known, Known::Nothing) || key.is_some());
             }
             assert_eq!(keys, 0);
             for _ in 0..1000 {
-                let (known, _) = lies(&mut made, false);
-                last += usize::from(matches!(known, Known::Last(..)));
+                last += usize::from(matches!(lies(false).0, Known::Last(..)));
             }
             let most_walked = usize::from(MOST_MISSED) * 8;
             assert!(last >= 1000 - most_walked, "{last}");
             // Another now and then does not end it.
             last = 0;
             for i in 0..3300 {
-                let (known, _) = lies(&mut made, i % 33 == 0);
-                last += usize::from(matches!(known, Known::Last(..)));
+                last += usize::from(matches!(lies(i % 33 == 0).0, Known::Last(..)));
             }
             assert!(last >= 2000, "{last}");
-        }
-        LEDGER.rows.close(book);
+        });
     }
 
     #[test]

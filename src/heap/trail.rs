@@ -194,6 +194,15 @@ mod tests {
         unsafe { core::mem::zeroed() }
     }
 
+    /// A trail with room for 4096 steps, and entries to come to.
+    fn begun(seed: u64) -> (Trail, Vec<Entry>, Random) {
+        let mut random = Random::new(seed);
+        let mut trail = nothing();
+        trail.begin(4096);
+        let all = entries(3000, &mut random);
+        (trail, all, random)
+    }
+
     fn entries(count: usize, random: &mut Random) -> Vec<Entry> {
         (0..count as u32)
             .map(|i| Entry::new(random.any() | 1, i, i))
@@ -223,10 +232,7 @@ mod tests {
 
     #[test]
     fn the_same_order_is_followed_and_another_one_soon() {
-        let mut random = Random::new(3);
-        let mut trail = nothing();
-        trail.begin(4096);
-        let mut all = entries(3000, &mut random);
+        let (mut trail, mut all, mut random) = begun(3);
         for _ in 0..3 {
             let rounds: Vec<_> = (0..6).map(|_| follow(&mut trail, &all)).collect();
             assert!(rounds[0] < 100, "{rounds:?}");
@@ -237,10 +243,7 @@ mod tests {
 
     #[test]
     fn what_comes_twice_in_an_order_does_not_end_it() {
-        let mut random = Random::new(7);
-        let mut trail = nothing();
-        trail.begin(4096);
-        let all = entries(3000, &mut random);
+        let (mut trail, all, _) = begun(7);
         let order = [&all[..1200], &all[800..1200], &all[1200..]].concat();
         let rounds: Vec<_> = (0..20).map(|_| follow(&mut trail, &order)).collect();
         // What is kept of what comes twice makes the ring come round sooner; then a round is kept anew.
@@ -252,10 +255,7 @@ mod tests {
 
     #[test]
     fn a_few_others_in_between_do_not_lead_off_it() {
-        let mut random = Random::new(4);
-        let mut trail = nothing();
-        trail.begin(4096);
-        let all = entries(3000, &mut random);
+        let (mut trail, all, mut random) = begun(4);
         follow(&mut trail, &all);
         let mut with_others = Vec::new();
         for some in all.chunks(50) {
