@@ -183,6 +183,7 @@ fn main() {
     scale::print(of);
     let peers = peers::compare([of("ledger", 15, 1), of("ledger", 15, 2)]);
     let by_cfi = peers::without_frame_pointers();
+    let installed = peers::installed(SAMPLED_EVERY);
     let models = models::models();
     models::report_seconds();
     let ratio = |name, to, depth, threads| of(name, depth, threads) / of(to, depth, threads);
@@ -202,6 +203,9 @@ fn main() {
         ratio("sampled", "bare", 40, 1),
         ratio("dhat", "ledger", 15, 1),
     );
+    if let Some([off, sampled]) = installed {
+        print!(", as the global allocator off/bare {off:.3}, sampled/bare {sampled:.3}");
+    }
     if let Some(ratio) = by_cfi {
         print!(", by cfi/bare {ratio:.2}");
     }

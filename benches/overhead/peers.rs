@@ -138,28 +138,64 @@ pub fn without_frame_pointers() -> Option<f64> {
         "peers-without-frame-pointers",
         Some("-C force-frame-pointers=no"),
     )?;
-    let folder = std::env::temp_dir();
-    let run = |arguments: &'static [&'static str], heap| {
-        let peer = Peer {
-            name: "",
-            version: Version::Crate("afterdrop"),
-            program: "without_frame_pointers",
-            under: &[],
-            malloc_conf: "",
-            pairs: 100_000,
-        };
-        let mut command = peer.command(&programs, &folder, arguments);
-        nanos_of(command.env("AFTERDROP_HEAP", heap))
-    };
-    let (mut bare, mut ledger) = (f64::INFINITY, f64::INFINITY);
-    for _ in 0..TURNS {
-        bare = bare.min(run(&["bare"], "")?[0]);
-        ledger = ledger.min(run(&["ledger"], "jemalloc")?[0]);
-    }
+    let program = "without_frame_pointers";
+    let [bare, ledger] = beside(
+        &programs,
+        [
+            (program, &["bare"], &[]),
+            (program, &["ledger"], &[("AFTERDROP_HEAP", "jemalloc")]),
+        ],
+    )?;
     println!(
-        "without frame pointers, by call frame information: {ledger:.1} ns at depth 15, bare {bare:.1}\n"
+        "without frame pointers, by call frame information: {ledger:.1} ns at depth 15, bare {bare:.1}"
     );
     Some(ledger / bare)
+}
+
+/// What the ledger costs where it is the global allocator, switched off and where it draws samples, as a
+/// multiple of the bare one; `None` if it does not build.
+pub fn installed(sampled_every: &str) -> Option<[f64; 2]> {
+    let programs = build("peers", None)?;
+    let sampled = [
+        ("AFTERDROP_HEAP", "jemalloc"),
+        ("AFTERDROP_SAMPLE", sampled_every),
+    ];
+    let [bare, off, sampled] = beside(
+        &programs,
+        [
+            ("global_bare", &[], &[]),
+            ("global_heap", &[], &[]),
+            ("global_heap", &[], &sampled),
+        ],
+    )?;
+    println!(
+        "as the global allocator: off {off:.1} ns at depth 15, sampled {sampled:.1}, bare {bare:.1}\n"
+    );
+    Some([off / bare, sampled / bare])
+}
+
+/// A program of ours, its arguments, and its environment.
+type Program<'a> = (&'static str, &'a [&'a str], &'a [(&'a str, &'a str)]);
+
+/// Nanoseconds of these on one thread.
+fn beside<const N: usize>(folder: &Path, programs: [Program; N]) -> Option<[f64; N]> {
+    let mut lowest = [f64::INFINITY; N];
+    for _ in 0..TURNS {
+        for ((program, arguments, environment), lowest) in programs.iter().zip(&mut lowest) {
+            let peer = Peer {
+                name: "",
+                version: Version::Crate("afterdrop"),
+                program,
+                under: &[],
+                malloc_conf: "",
+                pairs: 100_000,
+            };
+            let mut command = peer.command(folder, &std::env::temp_dir(), arguments);
+            command.envs(environment.iter().copied());
+            *lowest = lowest.min(nanos_of(&mut command)?[0]);
+        }
+    }
+    Some(lowest)
 }
 
 /// Builds the programs, and gives the folder that they are in.

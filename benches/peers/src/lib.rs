@@ -1,12 +1,28 @@
 //! What each of the peers' programs does.
 
-use std::alloc::GlobalAlloc;
+use std::alloc::{GlobalAlloc, Layout, alloc, dealloc};
 
 #[path = "../../overhead/program.rs"]
 mod program;
 
 /// Depth of the stack at which the peers are compared.
 const DEPTH: u32 = 15;
+
+/// The program's global allocator, whichever that is.
+pub struct Global;
+
+// SAFETY: all is passed on to one that is.
+unsafe impl GlobalAlloc for Global {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promise, passed on.
+        unsafe { alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { dealloc(at, layout) }
+    }
+}
 
 /// Prints nanoseconds for one alloc and free, on one thread and on two: `<threads> <nanoseconds>`.
 ///
