@@ -100,12 +100,14 @@ const _: () = assert!(size_of::<Shape>() == 320 && core::mem::offset_of!(Shape, 
 /// No frame lies at an address that has this bit.
 const OFF: usize = 1;
 
+/// What a stack that lies otherwise counts, where one that is known by its key makes up for 1.
 const MISS: u16 = 4;
 
-/// From here on stacks that begin at a place are known to lie in several ways: they are walked, and known by
-/// the hash of that, for a key that is of no use costs as much as a walk. It is found out, up to there, when
-/// they do no longer.
+/// From here on stacks that begin at a place are taken to lie in several ways: they are walked, and known by
+/// the hash of that, for a key that is of no use costs as much as a walk.
 const MIXED: u16 = 16;
+
+/// No more is counted, so that it is soon found out when they lie in one way again.
 const MOST_MISSED: u16 = 32;
 
 impl Shape {
@@ -213,7 +215,7 @@ impl Shape {
             __m128i, _mm_aesenc_si128, _mm_cvtsi128_si64, _mm_load_si128, _mm_loadu_si128,
             _mm_set_epi64x, _mm_store_si128, _mm_testz_si128, _mm_xor_si128,
         };
-        // SAFETY: the caller's promise; the words of a frame lie side by side, a lane has 16 bytes and is
+        // SAFETY: the caller's promise; the words of a frame lie side by side, a digest has 16 bytes and is
         // aligned so, and a shape that is one has 1 to `MOST` fours (`become_of`).
         unsafe {
             let seed = _mm_load_si128((&raw const self.seed).cast());
