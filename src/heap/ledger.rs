@@ -58,7 +58,13 @@ impl Ledger {
 
     /// Records a block, which counts for so much; false if there is no room for it.
     #[inline(always)]
-    pub(super) fn insert(&self, book: &Book, row: OwnRow, address: usize, amount: Amount) -> bool {
+    pub(super) fn insert(
+        &'static self,
+        book: &Book,
+        row: OwnRow,
+        address: usize,
+        amount: Amount,
+    ) -> bool {
         match self.table.put(address, row.id()) {
             Some(old) => {
                 if old != NO_ROW {
@@ -77,7 +83,7 @@ impl Ledger {
     /// Ends a block that was freed by nobody that was seen, for one that takes its place and as much.
     #[cold]
     #[inline(never)]
-    fn end_unseen(&self, row: RowId, blocks: i32, chunk: i64) {
+    fn end_unseen(&'static self, row: RowId, blocks: i32, chunk: i64) {
         let bytes = self.rows.mean_size(row) * i64::from(blocks);
         let amount = Amount {
             blocks,
@@ -126,7 +132,7 @@ impl Ledger {
     }
 
     /// Where and when the block at an address was allocated.
-    pub(super) fn origin(&self, address: usize) -> Option<(SiteId, Birth)> {
+    pub(super) fn origin(&'static self, address: usize) -> Option<(SiteId, Birth)> {
         match self.table.get(address) {
             NO_ROW => None,
             row => {
@@ -142,7 +148,7 @@ impl Ledger {
 
     /// Calls `visit` with all live blocks, by site and birth, in parts. Other threads may allocate
     /// meanwhile: each row is seen at one instant, not all of them at the same.
-    pub(super) fn for_each(&self, mut visit: impl FnMut(Lived)) {
+    pub(super) fn for_each(&'static self, mut visit: impl FnMut(Lived)) {
         self.rows.for_each(|site, birth, bytes, blocks| {
             visit(Lived {
                 site,
@@ -170,7 +176,7 @@ mod tests {
     fn what_was_freed_unseen_does_not_count_twice() {
         static LEDGER: Ledger = Ledger::new();
         let book = LEDGER.rows.open().unwrap();
-        let row = LEDGER.rows.of(book, 1, 8).unwrap();
+        let row = LEDGER.rows.of_site(book, 1);
         LEDGER.insert(book, row, 0x1000, Amount::of_block(40, 48));
         LEDGER.insert(book, row, 0x1000, Amount::of_block(40, 48));
         let mut seen = Vec::new();

@@ -576,8 +576,8 @@ fn record_here(hook: Hook, state: u8, address: usize, size: usize, amount: Amoun
 fn row(hook: Hook, place: Option<usize>) -> Option<OwnRow> {
     let Hook { thread, book } = hook;
     let birth = NOW.load(Relaxed);
-    match thread.row(&LEDGER, book, birth, unwind::frame(), place) {
-        Ok(row) => row,
+    match thread.row(book, birth, unwind::frame(), place) {
+        Ok(row) => Some(row),
         // A walk begins with the registers of this function.
         Err(key) => thread.row_anew(&LEDGER, book, &SITES, birth, key, unwind::registers()),
     }
@@ -588,8 +588,8 @@ fn row(hook: Hook, place: Option<usize>) -> Option<OwnRow> {
 fn row_from(hook: Hook, there: Registers) -> Option<OwnRow> {
     let Hook { thread, book } = hook;
     let birth = NOW.load(Relaxed);
-    match thread.row(&LEDGER, book, birth, there.bp, None) {
-        Ok(row) => row,
+    match thread.row(book, birth, there.bp, None) {
+        Ok(row) => Some(row),
         Err(key) => thread.row_anew(&LEDGER, book, &SITES, birth, key, there),
     }
 }
@@ -614,7 +614,7 @@ fn record(
     };
     let is_kept = LEDGER.insert(hook.book, row, address, amount);
     #[cfg(feature = "dhat")]
-    dhat::record(state, address, size, || row.key());
+    dhat::record(state, address, size, || LEDGER.rows.key(row.id()));
     hook.thread.grow(amount.bytes);
     is_kept
 }

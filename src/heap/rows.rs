@@ -1,9 +1,13 @@
 //! Live blocks and bytes of each site and birth, counted without a lock.
 //!
-//! A *row* counts the blocks that one thread has allocated at one site in one phase of a cycle. Its
+//! A *row* counts the blocks that one thread has allocated with one stack in one phase of a cycle. Its
 //! thread counts in it with plain stores; other threads that free such blocks count beside, with
 //! atomic subtraction. So that only its owner ever adds to a row, and one that is empty stays so:
-//! the owner may use it for another site at any time.
+//! the owner may use it for another stack at any time.
+//!
+//! What each call counts in is sixteen bytes, and all else that is known of a row lies elsewhere: of hundreds
+//! of thousands of stacks only so much is wanted in the processor's caches. The two counters have room in
+//! which a row says whose it is.
 //!
 //! Rows lie in segments, and segments belong to a *book*. A thread has a book of its own for as long
 //! as it runs; then the next new thread goes on in it. What a book has counted is never lost.
@@ -14,7 +18,8 @@ use core::sync::atomic::{
     Ordering::{Acquire, Relaxed, Release},
 };
 
-use super::mapped::map;
+use super::ledger::Birth;
+use super::mapped::{map, unmap};
 use super::met::Met;
 use super::shapes::Shapes;
 use super::sites::SiteId;
@@ -29,8 +34,10 @@ pub(super) const NO_ROW: RowId = 0;
 const INDEX_BITS: u32 = 7;
 const IN_SEGMENT: u32 = 1 << INDEX_BITS;
 
-/// Segments at most: 16 million rows.
-const SEGMENTS: usize = 1 << 17;
+/// Bits that a row's number has at most: there are 16 million rows.
+pub(super) const ROW_BITS: u32 = 24;
+
+const SEGMENTS: usize = 1 << (ROW_BITS - INDEX_BITS);
 
 /// Books at most: threads that run at the same time.
 const BOOKS: usize = 1 << 13;
@@ -38,12 +45,9 @@ const BOOKS: usize = 1 << 13;
 /// Rows that are looked at for an empty one before a new one is taken.
 const LOOKED_AT: u32 = 16;
 
-/// What a book knows of sites is in pages of so many, made when they are needed.
-const PAGE_BITS: u32 = 8;
-const PAGES: usize = 1 << 16;
-
-/// Of each site the row that was last begun for it.
-type Page = [AtomicU32; 1 << PAGE_BITS];
+/// Segments that are mapped at once: so many first, and twice as many each time.
+const FIRST_MAPPED: u32 = 2;
+const MOST_MAPPED: u32 = 64;
 
 /// Adds to a counter that only this thread writes.
 macro_rules! add {
@@ -74,53 +78,143 @@ impl Amount {
     }
 }
 
-/// Blocks of one site and birth, allocated by one thread.
-#[repr(C, align(32))]
-pub(super) struct Row {
-    site: AtomicU32,
-    /// As the heap's clock has it: `cycle << 3 | phase`.
-    birth: AtomicU32,
-    /// Allocated less freed by the owner.
-    own_blocks: AtomicI32,
-    /// Freed by others: 0 or less.
-    other_blocks: AtomicI32,
-    own_bytes: AtomicI64,
-    other_bytes: AtomicI64,
+/// Whose blocks a row counts: those of a stack, by its key, and of a birth. 48 bits, as random as the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mark(u64);
+
+const MARK_BITS: u32 = 48;
+/// So many of them are kept with the bytes, which have the 48 bits above: all that an address has. The others
+/// are kept with the blocks.
+const MARK_LOW_BITS: u32 = 16;
+
+impl Mark {
+    #[inline(always)]
+    pub(super) fn of(key: u64, birth: u32) -> Self {
+        Self((key >> (u64::BITS - MARK_BITS)) ^ u64::from(birth))
+    }
+
+    #[inline(always)]
+    fn low(self) -> u64 {
+        self.0 & ((1 << MARK_LOW_BITS) - 1)
+    }
+
+    #[inline(always)]
+    fn high(self) -> u64 {
+        self.0 >> MARK_LOW_BITS
+    }
 }
+
+/// Blocks of one stack and birth, allocated by one thread: those that it has allocated less those that it
+/// has freed itself.
+#[repr(C, align(16))]
+pub(super) struct Row {
+    /// In the low half, and above it the high bits of the mark.
+    blocks: AtomicU64,
+    /// Above the low bits of the mark.
+    bytes: AtomicU64,
+}
+
+const _: () = assert!(size_of::<Row>() == 16 && MARK_BITS - MARK_LOW_BITS == i32::BITS);
 
 impl Row {
     #[inline(always)]
-    fn key(&self) -> (SiteId, u32) {
-        (self.site.load(Relaxed), self.birth.load(Relaxed))
+    fn is(&self, mark: Mark) -> bool {
+        self.blocks.load(Relaxed) >> i32::BITS == mark.high()
+            && self.bytes.load(Relaxed) & ((1 << MARK_LOW_BITS) - 1) == mark.low()
     }
 
-    fn blocks(&self) -> i32 {
+    #[inline(always)]
+    fn count(&self, amount: Amount) {
+        let Amount { blocks, bytes, .. } = amount;
+        add!(self.blocks, blocks as u64);
+        add!(self.bytes, (bytes as u64) << MARK_LOW_BITS);
+    }
+
+    #[inline(always)]
+    fn discount(&self, amount: Amount) {
+        let Amount { blocks, bytes, .. } = amount;
+        add!(self.bytes, (-bytes as u64) << MARK_LOW_BITS);
+        add!(self.blocks, -i64::from(blocks) as u64);
+    }
+
+    fn begin(&self, mark: Mark) {
+        self.blocks.store(mark.high() << i32::BITS, Relaxed);
+        self.bytes.store(mark.low(), Relaxed);
+    }
+}
+
+/// What is seldom asked of a row.
+#[repr(C, align(32))]
+struct Rest {
+    /// Of its stack.
+    key: AtomicU64,
+    site: AtomicU32,
+    /// Of its blocks, as the heap's clock has it: `cycle << 3 | phase`.
+    birth: AtomicU32,
+    /// The owner's when it was begun.
+    generation: AtomicU32,
+    /// Freed by others than the owner: 0 or less.
+    other_blocks: AtomicI32,
+    other_bytes: AtomicI64,
+}
+
+/// A stack by its key, and its site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stack {
+    /// Not 0.
+    pub(super) key: u64,
+    pub(super) site: SiteId,
+}
+
+/// Both parts of a row.
+#[derive(Clone, Copy)]
+struct Whole {
+    row: &'static Row,
+    rest: &'static Rest,
+}
+
+impl Whole {
+    fn key(self) -> (SiteId, u32) {
+        (self.rest.site.load(Relaxed), self.rest.birth.load(Relaxed))
+    }
+
+    fn blocks(self) -> i32 {
         // The owner's first: what others have freed since makes it less, never more than it was.
-        let own = self.own_blocks.load(Acquire);
-        own.wrapping_add(self.other_blocks.load(Acquire))
+        let own = self.row.blocks.load(Acquire) as i32;
+        own.wrapping_add(self.rest.other_blocks.load(Acquire))
     }
 
-    fn bytes(&self) -> i64 {
-        let own = self.own_bytes.load(Acquire);
-        own.wrapping_add(self.other_bytes.load(Acquire))
+    fn bytes(self) -> i64 {
+        let own = self.row.bytes.load(Acquire) as i64 >> MARK_LOW_BITS;
+        own.wrapping_add(self.rest.other_bytes.load(Acquire))
     }
 
-    /// Makes an empty row of its owner's that of another site or birth.
-    fn begin(&self, site: SiteId, birth: u32) {
-        self.own_blocks.store(0, Relaxed);
-        self.own_bytes.store(0, Relaxed);
-        self.other_blocks.store(0, Relaxed);
-        self.other_bytes.store(0, Relaxed);
-        self.site.store(site, Relaxed);
-        self.birth.store(birth, Release);
+    /// Makes an empty row of its owner's that of another stack or birth.
+    fn begin(self, stack: Stack, now: Now) {
+        self.row.begin(Mark::of(stack.key, now.birth));
+        self.rest.other_blocks.store(0, Relaxed);
+        self.rest.other_bytes.store(0, Relaxed);
+        self.rest.key.store(stack.key, Relaxed);
+        self.rest.generation.store(now.generation, Relaxed);
+        self.rest.site.store(stack.site, Relaxed);
+        self.rest.birth.store(now.birth, Release);
     }
+}
+
+/// When a row is begun.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Now {
+    pub(super) birth: u32,
+    /// Rows that were begun in an earlier one are no longer found by their stacks.
+    pub(super) generation: u32,
 }
 
 /// A row that the running thread may add to: it is its book's.
 #[derive(Clone, Copy)]
+#[repr(C)]
 pub(super) struct OwnRow {
-    id: RowId,
     row: &'static Row,
+    id: RowId,
 }
 
 impl OwnRow {
@@ -128,22 +222,16 @@ impl OwnRow {
         self.id
     }
 
-    /// Whether it still is that of a site and a birth, and was not begun for another.
+    /// Whether it still is that of a stack and a birth, and was not begun for another.
     #[inline(always)]
-    pub(super) fn is(self, site: SiteId, birth: u32) -> bool {
-        self.key() == (site, birth)
-    }
-
-    #[inline(always)]
-    pub(super) fn key(self) -> (SiteId, u32) {
-        self.row.key()
+    pub(super) fn is(self, mark: Mark) -> bool {
+        self.row.is(mark)
     }
 
     /// Counts blocks of the row's book.
     #[inline(always)]
     pub(super) fn count(self, book: &Book, amount: Amount) {
-        add!(self.row.own_blocks, amount.blocks);
-        add!(self.row.own_bytes, amount.bytes);
+        self.row.count(amount);
         add!(book.allocations, amount.blocks as u64);
         add!(book.allocated_bytes, amount.bytes as u64);
         if amount.chunk != 0 {
@@ -155,6 +243,7 @@ impl OwnRow {
 /// Rows that lie together.
 struct Segment {
     rows: AtomicPtr<Row>,
+    rests: AtomicPtr<Rest>,
     /// Number of the book that they belong to.
     owner: AtomicU32,
     /// The next segment of the book; 0 behind the last.
@@ -182,8 +271,6 @@ pub(crate) struct Totals {
 /// rows are there, and a processor that goes by the low bits of an address would take it for them.
 #[repr(C, align(128))]
 pub(super) struct Book {
-    /// Pages of the newest row of each site.
-    sites: [AtomicPtr<Page>; PAGES],
     /// What its thread has met lately.
     pub(super) lately: UnsafeCell<Lately>,
     number: AtomicU32,
@@ -194,6 +281,12 @@ pub(super) struct Book {
     filled: AtomicU32,
     /// The row that is looked at next for an empty one.
     hand: AtomicU32,
+    /// Segments that are mapped and not used yet: where the next one is, how many there are, and how many were
+    /// mapped with it.
+    spare_rows: AtomicPtr<Row>,
+    spare_rests: AtomicPtr<Rest>,
+    spare: AtomicU32,
+    mapped: AtomicU32,
     allocations: AtomicU64,
     allocated_bytes: AtomicU64,
     frees: AtomicU64,
@@ -221,19 +314,36 @@ impl Lately {
 }
 
 impl Book {
-    /// The row that was last begun for a site; `None` if there is no memory for its number.
-    #[inline]
-    fn newest(&self, site: SiteId) -> Option<&AtomicU32> {
-        let slot = self.sites.get((site >> PAGE_BITS) as usize)?;
-        let mut page = slot.load(Relaxed);
-        if page.is_null() {
-            page = map(size_of::<Page>()).cast();
-            slot.store(page, Relaxed);
+    /// Memory for a segment; `None` if there is none.
+    fn segment(&self) -> Option<(*mut Row, *mut Rest)> {
+        const LEN: usize = IN_SEGMENT as usize;
+        if self.spare.load(Relaxed) == 0 {
+            let count = (2 * self.mapped.load(Relaxed)).clamp(FIRST_MAPPED, MOST_MAPPED);
+            let rows: *mut Row = map(count as usize * LEN * size_of::<Row>()).cast();
+            if rows.is_null() {
+                return None;
+            }
+            let rests: *mut Rest = map(count as usize * LEN * size_of::<Rest>()).cast();
+            if rests.is_null() {
+                // SAFETY: just mapped for so many, and nobody has it.
+                unsafe { unmap(rows.cast(), count as usize * LEN * size_of::<Row>()) };
+                return None;
+            }
+            self.spare_rows.store(rows, Relaxed);
+            self.spare_rests.store(rests, Relaxed);
+            self.spare.store(count, Relaxed);
+            self.mapped.store(count, Relaxed);
         }
-        // SAFETY: only the book's thread reads and makes them; a mapping of zero bytes, which are
-        // numbers of no row, or null.
-        let page = unsafe { page.as_ref()? };
-        Some(&page[site as usize & (page.len() - 1)])
+        add!(self.spare, 1_u32.wrapping_neg());
+        let (rows, rests) = (
+            self.spare_rows.load(Relaxed),
+            self.spare_rests.load(Relaxed),
+        );
+        // SAFETY: the next segment of the mapping, or its end.
+        self.spare_rows.store(unsafe { rows.add(LEN) }, Relaxed);
+        // SAFETY: as above.
+        self.spare_rests.store(unsafe { rests.add(LEN) }, Relaxed);
+        Some((rows, rests))
     }
 
     #[inline]
@@ -279,6 +389,7 @@ impl Rows {
             segments: [const {
                 Segment {
                     rows: AtomicPtr::new(core::ptr::null_mut()),
+                    rests: AtomicPtr::new(core::ptr::null_mut()),
                     owner: AtomicU32::new(0),
                     next: AtomicU32::new(0),
                 }
@@ -341,7 +452,20 @@ impl Rows {
         unsafe { &*rows.add((id & (IN_SEGMENT - 1)) as usize) }
     }
 
-    /// The row of a number that [`Rows::of`] gave to the running thread.
+    fn rest(&self, id: RowId) -> &Rest {
+        let rests = self.segment(id).rests.load(Acquire);
+        // SAFETY: as above.
+        unsafe { &*rests.add((id & (IN_SEGMENT - 1)) as usize) }
+    }
+
+    fn whole(&'static self, id: RowId) -> Whole {
+        Whole {
+            row: self.row(id),
+            rest: self.rest(id),
+        }
+    }
+
+    /// The row of a number that [`Rows::begin`] gave to the running thread.
     #[inline]
     pub(super) fn own(&'static self, id: RowId) -> OwnRow {
         OwnRow {
@@ -351,39 +475,45 @@ impl Rows {
     }
 
     /// The site and birth of a row.
-    pub(super) fn key(&self, id: RowId) -> (SiteId, u32) {
-        self.row(id).key()
+    pub(super) fn key(&'static self, id: RowId) -> (SiteId, u32) {
+        self.whole(id).key()
     }
 
-    /// The book's row of a site and a birth, begun if there is none; `None` if there is no room.
-    pub(super) fn of(&'static self, book: &Book, site: SiteId, birth: u32) -> Option<OwnRow> {
-        let newest = book.newest(site)?;
-        let id = newest.load(Relaxed);
-        if id != NO_ROW {
-            let row = self.row(id);
-            if row.key() == (site, birth) {
-                return Some(OwnRow { id, row });
-            }
+    /// The stack whose blocks are counted in a row.
+    pub(super) fn stack(&self, id: RowId) -> Stack {
+        let rest = self.rest(id);
+        Stack {
+            key: rest.key.load(Relaxed),
+            site: rest.site.load(Relaxed),
         }
-        let begun = self.begin(book, site, birth)?;
-        newest.store(begun.id, Relaxed);
-        Some(begun)
     }
 
-    /// A row of the book for a site and a birth; `None` if there is no room.
-    fn begin(&'static self, book: &Book, site: SiteId, birth: u32) -> Option<OwnRow> {
-        let id = self.empty(book, birth).or_else(|| self.fresh(book))?;
-        let row = self.row(id);
-        row.begin(site, birth);
-        Some(OwnRow { id, row })
+    /// A row of the book for blocks of a stack that are born now: the one that the stack had before, if that is
+    /// empty, or another; `None` if there is no room.
+    pub(super) fn begin(
+        &'static self,
+        book: &Book,
+        stack: Stack,
+        now: Now,
+        before: Option<RowId>,
+    ) -> Option<OwnRow> {
+        let id = before
+            .filter(|&id| self.whole(id).blocks() == 0)
+            .or_else(|| self.empty(book, now))
+            .or_else(|| self.fresh(book))?;
+        self.whole(id).begin(stack, now);
+        Some(self.own(id))
     }
 
-    /// An empty row of the book, if one is found soon. One of this birth is left to its site, which
+    /// An empty row of the book, if one is found soon. One that was in use lately is left to its stack, which
     /// is likely to allocate again.
-    fn empty(&self, book: &Book, birth: u32) -> Option<RowId> {
+    fn empty(&'static self, book: &Book, now: Now) -> Option<RowId> {
+        let cycle = |birth| Birth::unpacked(birth).cycle;
         let is_left = |id| {
-            let row = self.row(id);
-            row.blocks() == 0 && row.birth.load(Relaxed) != birth
+            let Whole { rest, .. } = self.whole(id);
+            let is_of_use = rest.generation.load(Relaxed) == now.generation
+                && cycle(rest.birth.load(Relaxed)) + 1 >= cycle(now.birth);
+            !is_of_use && self.whole(id).blocks() == 0
         };
         let mut found = None;
         let mut hand = book.hand.load(Relaxed);
@@ -432,12 +562,10 @@ impl Rows {
         }
         let number = self.taken.fetch_add(1, Relaxed) + 1;
         let segment = self.segments.get(number as usize)?;
-        let rows: *mut Row = map(size_of::<Row>() * IN_SEGMENT as usize).cast();
-        if rows.is_null() {
-            return None;
-        }
+        let (rows, rests) = book.segment()?;
         segment.owner.store(book.number.load(Relaxed), Relaxed);
         segment.next.store(newest, Relaxed);
+        segment.rests.store(rests, Release);
         segment.rows.store(rows, Release);
         book.newest.store(number, Relaxed);
         book.filled.store(1, Relaxed);
@@ -447,20 +575,24 @@ impl Rows {
     /// Takes a block off its row, whosever that is.
     #[inline(always)]
     pub(super) fn discount(&self, book: &Book, id: RowId, amount: Amount) {
-        let segment = self.segment(id);
-        let row = self.row(id);
-        if segment.owner.load(Relaxed) == book.number.load(Relaxed) {
-            add!(row.own_bytes, -amount.bytes);
-            add!(row.own_blocks, -amount.blocks);
+        if self.segment(id).owner.load(Relaxed) == book.number.load(Relaxed) {
+            self.row(id).discount(amount);
         } else {
-            row.other_bytes.fetch_sub(amount.bytes, Relaxed);
-            row.other_blocks.fetch_sub(amount.blocks, Release);
+            self.discount_beside(id, amount);
         }
         add!(book.frees, amount.blocks as u64);
         add!(book.freed_bytes, amount.bytes as u64);
         if amount.chunk != 0 {
             add!(book.chunks, -amount.chunk);
         }
+    }
+
+    /// For a thread that is not the owner, or is in the middle of it.
+    #[inline(always)]
+    fn discount_beside(&self, id: RowId, amount: Amount) {
+        let rest = self.rest(id);
+        rest.other_bytes.fetch_sub(amount.bytes, Relaxed);
+        rest.other_blocks.fetch_sub(amount.blocks, Release);
     }
 
     /// The same for a thread whose own counters may be half written: a signal handler's.
@@ -478,9 +610,7 @@ impl Rows {
             bytes,
             chunk,
         };
-        let row = self.row(id);
-        row.other_bytes.fetch_sub(amount.bytes, Relaxed);
-        row.other_blocks.fetch_sub(amount.blocks, Release);
+        self.discount_beside(id, amount);
         self.stray_blocks
             .fetch_sub(i64::from(amount.blocks), Relaxed);
         self.stray_bytes.fetch_sub(amount.bytes, Relaxed);
@@ -489,8 +619,8 @@ impl Rows {
 
     /// Bytes that a block of a row has on the whole: for one whose free was not seen.
     #[cold]
-    pub(super) fn mean_size(&self, id: RowId) -> i64 {
-        let row = self.row(id);
+    pub(super) fn mean_size(&'static self, id: RowId) -> i64 {
+        let row = self.whole(id);
         (row.bytes() / i64::from(row.blocks()).max(1)).max(0)
     }
 
@@ -525,7 +655,7 @@ impl Rows {
 
     /// Calls `visit` with the site, birth, bytes and blocks of every row that is not empty; several
     /// may be of the same site and birth. Other threads may allocate meanwhile.
-    pub(super) fn for_each(&self, mut visit: impl FnMut(SiteId, u32, u64, u64)) {
+    pub(super) fn for_each(&'static self, mut visit: impl FnMut(SiteId, u32, u64, u64)) {
         let last = self.taken.load(Acquire).min(SEGMENTS as u32 - 1);
         for number in 1..=last {
             if self.segments[number as usize].rows.load(Acquire).is_null() {
@@ -533,7 +663,7 @@ impl Rows {
             }
             for index in 0..IN_SEGMENT {
                 let id = number << INDEX_BITS | index;
-                let row = self.row(id);
+                let row = self.whole(id);
                 // Begun anew meanwhile: seen once more.
                 for _ in 0..8 {
                     let before = row.key();
@@ -553,19 +683,48 @@ impl Rows {
 }
 
 #[cfg(test)]
+impl Rows {
+    /// A row for blocks of a site, born in the first cycle.
+    pub(super) fn of_site(&'static self, book: &Book, site: SiteId) -> OwnRow {
+        let key = crate::random::Random::new(u64::from(site)).any() | 1;
+        let now = Now {
+            birth: 8,
+            generation: 0,
+        };
+        self.begin(book, Stack { key, site }, now, None)
+            .expect("there is room")
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use std::collections::BTreeMap;
 
     type Sums = BTreeMap<(SiteId, u32), (u64, u64)>;
 
-    fn sums(rows: &Rows) -> Sums {
+    fn sums(rows: &'static Rows) -> Sums {
         let mut sums = Sums::new();
         rows.for_each(|site, birth, bytes, blocks| {
             let sum = sums.entry((site, birth)).or_default();
             *sum = (sum.0 + bytes, sum.1 + blocks);
         });
         sums
+    }
+
+    /// A stack of this number.
+    fn stack(number: u32) -> Stack {
+        Stack {
+            key: crate::random::Random::new(u64::from(number)).any() | 1,
+            site: number,
+        }
+    }
+
+    fn at(birth: u32) -> Now {
+        Now {
+            birth,
+            generation: 0,
+        }
     }
 
     #[test]
@@ -575,19 +734,29 @@ mod tests {
         let books: Vec<&Book> = (0..3).map(|_| ROWS.open().unwrap()).collect();
         let mut random = crate::random::Random::new(11);
         let mut live: Vec<(RowId, usize, SiteId, u32)> = Vec::new();
-        let mut known: BTreeMap<(usize, SiteId, u32), OwnRow> = BTreeMap::new();
+        let mut known: BTreeMap<(usize, SiteId), OwnRow> = BTreeMap::new();
         for step in 0..60_000_u32 {
             let which = random.below(3) as usize;
             if random.below(100) < 52 {
-                let (site, birth) = (random.below(200) as SiteId, step / 5_000);
-                let row = match known.get(&(which, site, birth)) {
-                    Some(&row) if row.is(site, birth) => row,
-                    _ => ROWS.of(books[which], site, birth).unwrap(),
+                let now = Now {
+                    birth: step / 5_000,
+                    generation: step / 7_000,
                 };
-                known.insert((which, site, birth), row);
+                let stack = stack(random.below(200) as u32);
+                let before = known.get(&(which, stack.site)).copied();
+                let row = before
+                    .filter(|row| row.is(Mark::of(stack.key, now.birth)))
+                    .or_else(|| {
+                        let own = before.filter(|row| ROWS.stack(row.id()) == stack);
+                        ROWS.begin(books[which], stack, now, own.map(OwnRow::id))
+                    })
+                    .unwrap();
+                assert!(row.is(Mark::of(stack.key, now.birth)));
+                assert_eq!(ROWS.key(row.id()), (stack.site, now.birth));
+                known.insert((which, stack.site), row);
                 let size = random.below(5_000) as usize;
                 row.count(books[which], Amount::of_block(size, 16));
-                live.push((row.id(), size, site, birth));
+                live.push((row.id(), size, stack.site, now.birth));
             } else if !live.is_empty() {
                 let (id, size, ..) = live.swap_remove(random.index(live.len()));
                 match random.below(10) {
@@ -611,24 +780,57 @@ mod tests {
     }
 
     #[test]
-    fn a_site_goes_on_in_its_row() {
+    fn what_is_counted_leaves_the_mark_as_it_is() {
         static ROWS: Rows = Rows::new();
         let book = ROWS.open().unwrap();
-        // Blocks that live for an instant, at more sites than anything remembers.
-        let row = |site, birth| {
-            let row = ROWS.of(book, site, birth).unwrap();
-            row.count(book, Amount::of_block(8, 0));
-            ROWS.discount(book, row.id(), Amount::of_block(8, 0));
-            row.id()
-        };
-        let sites = 1..=3 * IN_SEGMENT;
-        let first: Vec<RowId> = sites.clone().map(|site| row(site, 8)).collect();
-        for _ in 0..5 {
-            assert!(sites.clone().map(|site| row(site, 8)).eq(first.clone()));
+        let other = ROWS.open().unwrap();
+        let mut random = crate::random::Random::new(12);
+        for number in 0..200 {
+            let Stack { key, site } = stack(number);
+            // The highest birth that there is, too.
+            let birth = [number, u32::MAX >> 10][number as usize % 2];
+            let row = ROWS.begin(book, Stack { key, site }, at(birth), None);
+            let row = row.unwrap();
+            // Up to all bytes that an address space has.
+            let amounts = [1, 40, 4096, (1 << 46) - 1].map(|bytes| Amount {
+                blocks: 1 + random.below(1 << 28) as i32,
+                bytes,
+                chunk: 0,
+            });
+            let all_bytes: u64 = amounts.iter().map(|a| a.bytes as u64).sum();
+            let all_blocks: u64 = amounts.iter().map(|a| a.blocks as u64).sum();
+            amounts.iter().for_each(|&amount| row.count(book, amount));
+            assert_eq!(sums(&ROWS)[&(site, birth)], (all_bytes, all_blocks));
+            assert!(row.is(Mark::of(key, birth)));
+            for bit in 0..MARK_BITS {
+                let other = Mark(Mark::of(key, birth).0 ^ 1 << bit);
+                assert!(!row.is(other), "{bit}");
+            }
+            for (i, &amount) in amounts.iter().enumerate() {
+                ROWS.discount([book, other][i % 2], row.id(), amount);
+            }
+            assert!(row.is(Mark::of(key, birth)));
+            assert_eq!(sums(&ROWS), Sums::new());
         }
-        // The next phase takes what the one before has left.
-        let highest = sites.map(|site| row(site, 9)).max().unwrap();
-        assert!(highest <= first.iter().max().unwrap() + 1, "{highest}");
+    }
+
+    #[test]
+    fn what_was_in_use_lately_is_left_to_its_stack() {
+        static ROWS: Rows = Rows::new();
+        let book = ROWS.open().unwrap();
+        let cycle = |cycle| at(Birth { cycle, phase: 1 }.packed());
+        let begin = |number, now| ROWS.begin(book, stack(number), now, None).unwrap().id();
+        let first = begin(1, cycle(1));
+        assert_ne!(begin(2, cycle(1)), first);
+        assert_ne!(begin(3, cycle(2)), first);
+        // It was not in use for a cycle.
+        assert_eq!(begin(4, cycle(3)), first);
+        let again = Now {
+            generation: 1,
+            ..cycle(3)
+        };
+        let taken: Vec<RowId> = (5..8).map(|number| begin(number, again)).collect();
+        assert!(taken.contains(&first), "no stack leads to it any more");
     }
 
     #[test]
@@ -636,11 +838,17 @@ mod tests {
         static ROWS: Rows = Rows::new();
         let book = ROWS.open().unwrap();
         let mut highest = 0;
-        for birth in 0..10_000 {
-            let row = ROWS.of(book, 7, birth).unwrap();
-            row.count(book, Amount::of_block(8, 0));
-            ROWS.discount(book, row.id(), Amount::of_block(8, 0));
-            highest = highest.max(row.id());
+        let mut own = None;
+        for birth in 0..20_000 {
+            // One stack in all cycles, and one that is new in each.
+            let rows = [(stack(7), own), (stack(100 + birth), None)]
+                .map(|(stack, before)| ROWS.begin(book, stack, at(birth), before).unwrap());
+            own = Some(rows[0].id());
+            for row in rows {
+                row.count(book, Amount::of_block(8, 0));
+                ROWS.discount(book, row.id(), Amount::of_block(8, 0));
+                highest = highest.max(row.id());
+            }
         }
         assert!(highest < 4 * IN_SEGMENT, "{highest}");
         assert_eq!(sums(&ROWS), Sums::new());
@@ -650,7 +858,7 @@ mod tests {
     fn a_book_goes_on_where_its_thread_has_ended() {
         static ROWS: Rows = Rows::new();
         let first = ROWS.open().unwrap();
-        let row = ROWS.of(first, 1, 1).unwrap();
+        let row = ROWS.begin(first, stack(1), at(1), None).unwrap();
         row.count(first, Amount::of_block(100, 0));
         ROWS.close(first);
         let second = ROWS.open().unwrap();
@@ -669,8 +877,13 @@ mod tests {
                 let sender = sender.clone();
                 scope.spawn(move || {
                     let book = ROWS.open().unwrap();
+                    let mut row = None;
                     for i in 0..20_000_u32 {
-                        let row = ROWS.of(book, thread, i / 1000).unwrap();
+                        if i.is_multiple_of(1000) {
+                            let before = row.map(OwnRow::id);
+                            row = ROWS.begin(book, stack(thread), at(i / 1000), before);
+                        }
+                        let row = row.unwrap();
                         row.count(book, Amount::of_block(24, 32));
                         sender.send((row.id(), 24)).unwrap();
                     }

@@ -15,7 +15,6 @@ use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 use super::rows::OwnRow;
-use super::sites::SiteId;
 use super::unwind::{MAX_FRAMES, mix, words};
 
 /// Shapes that are kept: a power of two.
@@ -76,10 +75,10 @@ pub(super) struct Shape {
     /// known by a key.
     missed: u16,
     /// Of the stack that was met last.
-    site: SiteId,
     row: MaybeUninit<OwnRow>,
+    key: u64,
     /// Hash of where they all lie.
-    seed: Digest,
+    seed: u64,
     /// Of what its frames held last.
     last: Digest,
     /// Words from the innermost frame to each, and 0 for as many as make their number one of fours.
@@ -134,7 +133,7 @@ impl Shape {
             a | b << 16 | c << 32 | d << 48
         });
         self.first = 0;
-        self.seed = Digest([places.fold(first as u64, mix), 0]);
+        self.seed = places.fold(first as u64, mix);
         self.fours = count.div_ceil(LANES) as u16;
         self.last = NO_DIGEST;
         Some(first)
@@ -181,7 +180,7 @@ impl Shape {
     /// They may be read, two words each.
     #[inline(never)]
     unsafe fn key_by_multiplying(&mut self, first: usize) -> u64 {
-        let mut lanes = [self.seed.0[0], 1, 2, 3];
+        let mut lanes = [self.seed, 1, 2, 3];
         for four in &self.offsets[..usize::from(self.fours)] {
             for (lane, &offset) in lanes.iter_mut().zip(four) {
                 // SAFETY: the caller's promise.
@@ -218,7 +217,7 @@ impl Shape {
         // SAFETY: the caller's promise; the words of a frame lie side by side, a digest has 16 bytes and is
         // aligned so, and a shape that is one has 1 to `MOST` fours (`become_of`).
         unsafe {
-            let seed = _mm_load_si128((&raw const self.seed).cast());
+            let seed = _mm_set_epi64x(0, self.seed as i64);
             let fours = self.offsets.get_unchecked(..usize::from(self.fours));
             let (inner, outer) = fours.split_first().unwrap_unchecked();
             let frame = |offset| _mm_loadu_si128(Self::at(first, offset) as *const __m128i);
@@ -314,8 +313,8 @@ fn is_a_turn(walk: u32) -> bool {
 
 /// What is known of the running stack.
 pub(super) enum Known {
-    /// It is what was met last of its shape: its site, and the row that was counted in.
-    Last(SiteId, OwnRow),
+    /// It is what was met last of its shape: its key, and the row that was counted in.
+    Last(u64, OwnRow),
     /// Its key.
     Key(u64),
     Nothing,
@@ -377,7 +376,7 @@ impl Shapes {
         match key {
             // SAFETY: its first frame is without `OFF`, which only `keep` sets so, with a row; or `meet_by`, where it
             // was so before (tests: `what_is_known_of_a_stack_is_what_a_walk_finds`).
-            0 => Known::Last(shape.site, unsafe { shape.row.assume_init() }),
+            0 => Known::Last(shape.key, unsafe { shape.row.assume_init() }),
             key => {
                 shape.first |= OFF;
                 Known::Key(key)
@@ -458,12 +457,12 @@ impl Shapes {
         Some(unsafe { shape.key(first, hash) })
     }
 
-    /// Keeps the site and the row of the stack that begins at `first`, whose key was just made.
+    /// Keeps the row of the stack that begins at `first`, whose key was just made.
     ///
     /// # Safety
     /// As [`Shapes::find`].
     #[inline]
-    pub(super) unsafe fn keep(&mut self, first: usize, site: SiteId, row: OwnRow) {
+    pub(super) unsafe fn keep(&mut self, first: usize, key: u64, row: OwnRow) {
         // SAFETY: the caller's promise.
         let shape = &mut self.shapes[unsafe { place(first) }];
         if shape.fours == 0 {
@@ -471,7 +470,7 @@ impl Shapes {
         }
         shape.missed = shape.missed.saturating_sub(1);
         shape.use_at(first);
-        shape.site = site;
+        shape.key = key;
         shape.row = MaybeUninit::new(row);
     }
 
@@ -591,14 +590,13 @@ mod tests {
     fn what_is_known_of_a_stack_is_what_a_walk_finds() {
         static LEDGER: Ledger = Ledger::new();
         let book = LEDGER.rows.open().unwrap();
-        let row = LEDGER.rows.of(book, 1, 8).unwrap();
+        let row = LEDGER.rows.of_site(book, 1);
         for way in ways() {
             let mut made = Made::new();
             let mut shapes = nothing();
             let mut random = Random::new(23);
-            // The stack that each key was made for, and the one that each number of a site stands for.
+            // The stack that each key was made for.
             let mut by_key: HashMap<u64, Vec<usize>> = HashMap::new();
-            let mut stacks: Vec<Vec<usize>> = Vec::new();
             let (mut last, mut keys) = (0, 0);
             for step in 0..60_000 {
                 // In one way, and in many, by turns.
@@ -618,31 +616,25 @@ mod tests {
                 unsafe {
                     let mut was_key = 0;
                     let key = match shapes.find_at(place(first), first, Some(way)) {
-                        Known::Last(site, _) => {
-                            assert_eq!(stacks[site as usize], stack);
+                        Known::Last(key, _) => {
+                            assert_eq!(by_key[&key], stack);
                             last += 1;
                             continue;
                         }
                         Known::Key(key) => {
                             was_key = key;
                             keys += 1;
-                            if let Some(known) = by_key.get(&key) {
-                                assert_eq!(*known, stack);
-                            }
                             by_key.contains_key(&key).then_some(key)
                         }
                         Known::Nothing => None,
                     };
-                    if key.is_none() {
-                        let Some(key) = shapes.meet_by(way, first, was_key, places.into_iter())
-                        else {
-                            continue;
-                        };
-                        let known = by_key.entry(key).or_insert_with(|| stack.clone());
-                        assert_eq!(*known, stack);
-                    }
-                    stacks.push(stack);
-                    shapes.keep(first, stacks.len() as SiteId - 1, row);
+                    let met = || shapes.meet_by(way, first, was_key, places.into_iter());
+                    let Some(key) = key.or_else(met) else {
+                        continue;
+                    };
+                    let known = by_key.entry(key).or_insert_with(|| stack.clone());
+                    assert_eq!(*known, stack);
+                    shapes.keep(first, key, row);
                 }
             }
             assert!(last > 500 && keys > 3000, "{last} {keys}");
@@ -669,8 +661,8 @@ mod tests {
                 Known::Nothing => 0,
             };
             let key = shapes.meet_by(way, first, key, places.into_iter());
-            if key.is_some() {
-                shapes.keep(first, 1, row);
+            if let Some(key) = key {
+                shapes.keep(first, key, row);
             }
             (known, key)
         }
@@ -680,7 +672,7 @@ mod tests {
     fn with_each_way(test: impl Fn(u8, &mut Shapes, &mut Made, OwnRow)) {
         static LEDGER: Ledger = Ledger::new();
         let book = LEDGER.rows.open().unwrap();
-        let row = LEDGER.rows.of(book, 1, 8).unwrap();
+        let row = LEDGER.rows.of_site(book, 1);
         for way in ways() {
             let mut made = Made::new();
             made.frames = vec![(4, 0); 10];
@@ -701,7 +693,7 @@ mod tests {
                 };
                 assert_eq!(key, Some(found));
                 let (known, _) = visit(shapes, way, made, row);
-                assert!(matches!(known, Known::Last(1, _)));
+                assert!(matches!(known, Known::Last(key, _) if key == found));
             }
         });
     }

@@ -12,9 +12,9 @@ use core::sync::atomic::{
 };
 
 use super::ledger::Ledger;
-use super::rows::{Book, Lately, OwnRow};
+use super::rows::{Book, Lately, Mark, OwnRow, Stack};
 use super::shapes::Known;
-use super::sites::{NO_SITE, SiteId, Sites};
+use super::sites::{NO_SITE, Sites};
 use super::stacks;
 use super::unwind::{Bounds, Registers, Remembered, Unwinder, Walk, unwinder};
 
@@ -24,6 +24,9 @@ const PEAK_STEP: i64 = 4096;
 
 /// One call in so many is timed: an odd number, so that of calls that alternate both kinds are.
 const TIMED_EVERY: u32 = 255;
+
+/// In place of a stack's key, where none could be read.
+const NO_STACK: u64 = 1;
 
 /// Of [`Thread::calls`]: none is recorded.
 const BUSY: u32 = 1 << 31;
@@ -264,41 +267,24 @@ impl Thread {
     }
 
     /// The row of blocks that are allocated now by the stack whose innermost frame lies at `first`, and is
-    /// kept at a place; `None` if there is no room for one. If it is not known at once, its key, or 0.
+    /// kept at a place. If it is not known at once, the stack's key, or 0.
     #[inline(always)]
     pub(super) fn row(
         &self,
-        ledger: &'static Ledger,
         book: &Book,
         birth: u32,
         first: usize,
         place: Option<usize>,
-    ) -> Result<Option<OwnRow>, u64> {
+    ) -> Result<OwnRow, u64> {
         // SAFETY: a book's state is reached only by its thread and, because of `calls`, by one hook at a
         // time (tests: `a_hook_is_not_entered_twice`).
         let lately = unsafe { &mut *book.lately.get() };
         // SAFETY: the frame of a hook that runs, and the shapes are those of this thread's stack.
         match unsafe { lately.shapes.find(first, place) } {
-            Known::Last(site, row) if row.is(site, birth) => Ok(Some(row)),
-            Known::Last(site, _) => Ok(Self::renew(ledger, book, site, birth, first)),
-            Known::Key(key) => Err(key),
+            Known::Last(key, row) if row.is(Mark::of(key, birth)) => Ok(row),
+            Known::Last(key, _) | Known::Key(key) => Err(key),
             Known::Nothing => Err(0),
         }
-    }
-
-    /// The row of what was met last, for another birth.
-    #[inline(never)]
-    fn renew(
-        ledger: &'static Ledger,
-        book: &Book,
-        site: SiteId,
-        birth: u32,
-        first: usize,
-    ) -> Option<OwnRow> {
-        let row = ledger.rows.of(book, site, birth)?;
-        // SAFETY: as in `row`.
-        unsafe { (*book.lately.get()).shapes.keep(first, site, row) };
-        Some(row)
     }
 
     /// The row of a stack that is not the last of its shape; `key` 0 if it has none.
@@ -315,39 +301,40 @@ impl Thread {
         // SAFETY: as in `row`.
         let Lately { shapes, met, stack } = unsafe { &mut *book.lately.get() };
         if key != 0
-            && let Some(met) = met.find(key)
+            && let Some(row) = met.row(&ledger.rows, book, key, birth)
         {
-            let (site, row) = met.row(ledger, book, birth)?;
             // SAFETY: as in `row`.
-            unsafe { shapes.keep(here.bp, site, row) };
+            unsafe { shapes.keep(here.bp, key, row) };
             return Some(row);
         }
         let walk = self.walk(stack, here);
-        if walk.hash == 0 {
-            return ledger.rows.of(book, NO_SITE, birth);
-        }
         // SAFETY: as in `row`; the frames are those of the walk that has just ended.
         let kept = stack
             .places()
             .and_then(|frames| unsafe { shapes.meet(here.bp, key, frames) });
-        let name = kept.unwrap_or(walk.hash);
-        // It was asked for, and is not there.
-        let known = if name == key { None } else { met.find(name) };
-        let (site, row) = match known {
-            Some(met) => met.row(ledger, book, birth)?,
+        let name = match walk.hash {
+            0 => NO_STACK,
+            hash => kept.unwrap_or(hash),
+        };
+        // What was asked for is not there.
+        let known = match name == key {
+            true => None,
+            false => met.row(&ledger.rows, book, name, birth),
+        };
+        let row = match known {
+            Some(row) => row,
             None => {
                 let site = match sites.find(walk.hash) {
+                    _ if walk.hash == 0 => NO_SITE,
                     Some(site) => site,
                     None => sites.intern(walk.hash, walk.cut, stack.stack()),
                 };
-                let row = ledger.rows.of(book, site, birth)?;
-                met.insert(name, site, row);
-                (site, row)
+                met.begin(&ledger.rows, book, Stack { key: name, site }, birth)?
             }
         };
         if kept.is_some() {
             // SAFETY: as in `row`.
-            unsafe { shapes.keep(here.bp, site, row) };
+            unsafe { shapes.keep(here.bp, name, row) };
         }
         Some(row)
     }
@@ -515,8 +502,8 @@ mod tests {
             let hook = enter().ok().unwrap();
             let book = LEDGER.rows.open().unwrap();
             let first = registers().bp;
-            let row = match hook.thread.row(&LEDGER, book, birth, first, None) {
-                Ok(row) => row.unwrap(),
+            let row = match hook.thread.row(book, birth, first, None) {
+                Ok(row) => row,
                 Err(key) => hook
                     .thread
                     .row_anew(&LEDGER, book, &SITES, birth, key, registers())
@@ -530,7 +517,7 @@ mod tests {
         }
         let ids: Vec<_> = (0..3).map(|_| here(8)).collect();
         assert!(ids[0].id() == ids[1].id() && ids[1].id() == ids[2].id());
-        let site = |row: &OwnRow| row.key().0;
+        let site = |row: &OwnRow| LEDGER.rows.key(row.id()).0;
         let other = here(8);
         assert_ne!(site(&ids[0]), site(&other));
         let ids: Vec<_> = [8, 9].into_iter().map(here).collect();

@@ -6,7 +6,7 @@
 //! of Shared Memory", ISCA 2005: there, too, the order is found again by a few of those that are met.
 
 use super::mapped;
-use super::met::Entry;
+use super::rows::RowId;
 
 /// One key in so many is a sign: where it was met is kept, so that the thread is found on its trail again.
 const SIGN_EVERY: u64 = 64;
@@ -23,11 +23,20 @@ const OF_USE: usize = 8;
 /// Where it is of no use it is left as it is for one round, then for twice as many, up to so many.
 const MOST_ROUNDS: u32 = 64;
 
+/// A stack that a thread has come to, and the row that its blocks were counted in last.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(super) struct Step {
+    /// 0 if there is none.
+    pub(super) key: u64,
+    pub(super) row: RowId,
+}
+
 /// The last steps off the trail, in a ring: what is on it is there already. Valid if all its bytes are zero:
 /// then it has room for none.
 pub(super) struct Trail {
     /// Null, or in a mapping of their own.
-    steps: *mut Entry,
+    steps: *mut Step,
     /// A power of two, or 0.
     room: usize,
     /// Where the next one is kept; these are numbers of steps, counted on beyond the room.
@@ -58,9 +67,9 @@ impl Trail {
     /// Begins anew, with room for so many steps, a power of two, or for none.
     pub(super) fn begin(&mut self, room: usize) {
         self.unmap();
-        let steps: *mut Entry = match room {
+        let steps: *mut Step = match room {
             0 => core::ptr::null_mut(),
-            _ => mapped::map(room * size_of::<Entry>()).cast(),
+            _ => mapped::map(room * size_of::<Step>()).cast(),
         };
         let room = if steps.is_null() { 0 } else { room };
         (self.steps, self.room, self.is_on) = (steps, room, false);
@@ -69,7 +78,7 @@ impl Trail {
 
     /// Where the step of a number is. There is room.
     #[inline]
-    fn step(&mut self, number: usize) -> &mut Entry {
+    fn step(&mut self, number: usize) -> &mut Step {
         let index = number & (self.room - 1);
         // SAFETY: `steps` maps a power of two of them, zeroed or written, and `&mut self` is the only way to
         // them (tests: `what_is_on_the_trail_is_what_was_met`).
@@ -93,25 +102,25 @@ impl Trail {
 
     /// The step that was met last, on the trail.
     #[inline]
-    pub(super) fn here(&mut self) -> &mut Entry {
+    pub(super) fn here(&mut self) -> &mut Step {
         self.step(self.at)
     }
 
     /// A stack was met that was not the next one.
     #[inline]
-    pub(super) fn meet(&mut self, entry: Entry) {
+    pub(super) fn meet(&mut self, step: Step) {
         if self.room != 0 {
-            self.look_for(entry);
+            self.look_for(step);
         }
     }
 
     #[inline(never)]
-    fn look_for(&mut self, entry: Entry) {
+    fn look_for(&mut self, step: Step) {
         if self.is_on {
             self.miss();
         }
-        if !self.is_on && !self.finds_itself_at(entry.key) {
-            self.keep(entry);
+        if !self.is_on && !self.finds_itself_at(step.key) {
+            self.keep(step);
         }
         self.off += 1;
         if self.off == self.room {
@@ -143,13 +152,13 @@ impl Trail {
         true
     }
 
-    fn keep(&mut self, entry: Entry) {
+    fn keep(&mut self, step: Step) {
         if self.rest > 0 {
             return;
         }
         let head = self.head;
-        *self.step(head) = entry;
-        if let Some(sign) = sign(entry.key) {
+        *self.step(head) = step;
+        if let Some(sign) = sign(step.key) {
             self.signs[sign] = head as u32;
         }
         self.head = head.wrapping_add(1);
@@ -172,7 +181,7 @@ impl Trail {
     fn unmap(&mut self) {
         if !self.steps.is_null() {
             // SAFETY: mapped for so many, and replaced or gone next.
-            unsafe { mapped::unmap(self.steps.cast(), self.room * size_of::<Entry>()) };
+            unsafe { mapped::unmap(self.steps.cast(), self.room * size_of::<Step>()) };
         }
     }
 }
@@ -194,37 +203,40 @@ mod tests {
         unsafe { core::mem::zeroed() }
     }
 
-    /// A trail with room for 4096 steps, and entries to come to.
-    fn begun(seed: u64) -> (Trail, Vec<Entry>, Random) {
+    /// A trail with room for 4096 steps, and steps to come to.
+    fn begun(seed: u64) -> (Trail, Vec<Step>, Random) {
         let mut random = Random::new(seed);
         let mut trail = nothing();
         trail.begin(4096);
-        let all = entries(3000, &mut random);
+        let all = steps(3000, &mut random);
         (trail, all, random)
     }
 
-    fn entries(count: usize, random: &mut Random) -> Vec<Entry> {
+    fn steps(count: usize, random: &mut Random) -> Vec<Step> {
         (0..count as u32)
-            .map(|i| Entry::new(random.any() | 1, i, i))
+            .map(|row| Step {
+                key: random.any() | 1,
+                row,
+            })
             .collect()
     }
 
-    fn in_another_order(entries: &[Entry], random: &mut Random) -> Vec<Entry> {
-        let mut other = entries.to_vec();
+    fn in_another_order(steps: &[Step], random: &mut Random) -> Vec<Step> {
+        let mut other = steps.to_vec();
         (1..other.len()).for_each(|i| other.swap(i, random.index(i + 1)));
         other
     }
 
     /// Comes to these in turn; how many were the next one.
-    fn follow(trail: &mut Trail, entries: &[Entry]) -> usize {
+    fn follow(trail: &mut Trail, steps: &[Step]) -> usize {
         let mut count = 0;
-        for entry in entries {
-            if trail.goes_on_to(entry.key) {
+        for step in steps {
+            if trail.goes_on_to(step.key) {
                 let here = trail.here();
-                assert!(here.key == entry.key && here.row == entry.row);
+                assert!(here.key == step.key && here.row == step.row);
                 count += 1;
             } else {
-                trail.meet(*entry);
+                trail.meet(*step);
             }
         }
         count
@@ -260,7 +272,7 @@ mod tests {
         let mut with_others = Vec::new();
         for some in all.chunks(50) {
             with_others.extend_from_slice(some);
-            with_others.extend(entries(PATIENCE as usize, &mut random));
+            with_others.extend(steps(PATIENCE as usize, &mut random));
         }
         assert!(follow(&mut trail, &with_others) > 2800);
     }
@@ -270,15 +282,15 @@ mod tests {
         let mut random = Random::new(5);
         let mut trail = nothing();
         trail.begin(1024);
-        let all = entries(800, &mut random);
+        let all = steps(800, &mut random);
         let mut kept = 0;
         for round in 0..1000 {
             let other = in_another_order(&all, &mut random);
-            for entry in &other {
+            for step in &other {
                 // The first rounds are to find that out.
                 kept += usize::from(trail.rest == 0 && round >= 200);
-                if !trail.goes_on_to(entry.key) {
-                    trail.meet(*entry);
+                if !trail.goes_on_to(step.key) {
+                    trail.meet(*step);
                 }
             }
         }
@@ -292,19 +304,19 @@ mod tests {
         for room in [0, 1, 2, 64, 1024] {
             let mut trail = nothing();
             trail.begin(room);
-            let all = entries(700, &mut random);
+            let all = steps(700, &mut random);
             let truth: HashMap<u64, u32> = all.iter().map(|e| (e.key, e.row)).collect();
             for _ in 0..2000 {
                 // A stretch of them, often one that was met before.
                 let start = random.index(all.len()) / 100 * 100;
                 let len = random.index(all.len() - start) + 1;
-                for entry in &all[start..][..len] {
-                    if trail.goes_on_to(entry.key) {
+                for step in &all[start..][..len] {
+                    if trail.goes_on_to(step.key) {
                         let here = trail.here();
-                        assert_eq!((here.key, here.row), (entry.key, truth[&entry.key]));
+                        assert_eq!((here.key, here.row), (step.key, truth[&step.key]));
                         followed += 1;
                     } else {
-                        trail.meet(*entry);
+                        trail.meet(*step);
                     }
                 }
                 if random.below(200) == 0 {
