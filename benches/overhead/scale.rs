@@ -154,7 +154,7 @@ pub fn at_sites<A: GlobalAlloc>(heap: &A, sites: u32, order: Order) -> f64 {
         start.elapsed().as_nanos() as f64 / PAIRS as f64
     };
     // The first visit of a site is not what is measured.
-    let work = || (0..6).map(|_| round()).fold(f64::INFINITY, f64::min);
+    let work = || (0..12).map(|_| round()).fold(f64::INFINITY, f64::min);
     at_depth(9, &work)
 }
 
