@@ -70,6 +70,63 @@ unsafe fn grow(at: *mut u8, bytes: usize, to: usize) -> *mut u8 {
     moved.cast()
 }
 
+/// A power of two of elements in a mapping of their own, or none; the one behind the last is the first. Valid if
+/// all its bytes are zero: it has none. `T` must be valid when all its bytes are zero, as all of them are at first.
+pub(super) struct MappedRing<T: Copy> {
+    start: *mut T,
+    len: usize,
+}
+
+// SAFETY: as that of a `MappedVec`.
+unsafe impl<T: Copy + Send> Send for MappedRing<T> {}
+
+impl<T: Copy> MappedRing<T> {
+    pub(super) const fn none() -> Self {
+        Self {
+            start: core::ptr::null_mut(),
+            len: 0,
+        }
+    }
+
+    /// So many, a power of two or 0.
+    pub(super) fn new(len: usize) -> Result<Self, NoMemory> {
+        debug_assert!(len == 0 || len.is_power_of_two());
+        if len == 0 {
+            return Ok(Self::none());
+        }
+        let start: *mut T = map(len * size_of::<T>()).cast();
+        if start.is_null() {
+            return Err(NoMemory);
+        }
+        Ok(Self { start, len })
+    }
+
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The one of this number, counted on beyond the last; `None` if there is none.
+    #[inline]
+    pub(super) fn get(&mut self, number: usize) -> Option<&mut T> {
+        if self.start.is_null() {
+            return None;
+        }
+        // SAFETY: `start` maps `len` of them, a power of two, and `&mut self` is the only way to them
+        // (tests: `a_ring_goes_on_at_its_first`).
+        Some(unsafe { &mut *self.start.add(number & (self.len - 1)) })
+    }
+}
+
+impl<T: Copy> Drop for MappedRing<T> {
+    fn drop(&mut self) {
+        if !self.start.is_null() {
+            // SAFETY: mapped for so many, and gone with `self`.
+            unsafe { unmap(self.start.cast(), self.len * size_of::<T>()) };
+        }
+    }
+}
+
 /// A growable array in a mapping of its own. `T` must be valid when all its bytes are zero.
 pub(crate) struct MappedVec<T: Copy> {
     start: *mut T,
@@ -211,6 +268,26 @@ mod tests {
         }
         let numbers = std::thread::spawn(move || numbers).join().unwrap();
         assert!(numbers.as_slice().iter().copied().eq(0..100_000));
+    }
+
+    #[test]
+    fn a_ring_goes_on_at_its_first() {
+        assert!(MappedRing::<u32>::none().get(3).is_none());
+        assert_eq!(MappedRing::<u32>::new(0).unwrap().len(), 0);
+        let mut ring = MappedRing::new(8192).unwrap();
+        for number in 0..8192_usize {
+            assert_eq!(ring.get(number), Some(&mut 0));
+            *ring.get(number).unwrap() = number;
+        }
+        for number in [0, 1, 8191, 8192, 8193, usize::MAX] {
+            assert_eq!(ring.get(number), Some(&mut (number % 8192)));
+        }
+        let before = mapped_bytes();
+        // Other tests map and unmap, but not as much.
+        let large = MappedRing::<u64>::new(1 << 27).unwrap();
+        assert!(mapped_bytes() > before + (1 << 29));
+        drop(large);
+        assert!(mapped_bytes() < before + (1 << 29));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! It is kept small, because the processor's caches are: where it took long until it was full, much of it is
 //! of another time, and it begins anew in place of growing.
 
-use super::mapped::{map, unmap};
+use super::mapped::MappedRing;
 use super::rows::{Book, Mark, Now, OwnRow, ROW_BITS, RowId, Rows, Stack};
 use super::trail::{Step, Trail};
 
@@ -51,11 +51,7 @@ pub(super) struct Met {
     trail: Trail,
 }
 
-/// Null, or so many in a mapping of their own.
-struct Lines {
-    start: *mut Line,
-    count: usize,
-}
+struct Lines(MappedRing<Line>);
 
 /// What a slot has of a key, in its highest bits: other bits than its line is chosen by, and one that no empty
 /// slot has.
@@ -127,25 +123,37 @@ impl Line {
 }
 
 impl Lines {
-    /// The lines that a key may be in.
+    fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// One of the lines that a key may be in, by turns.
     #[inline]
-    fn of(&mut self, key: u64) -> impl Iterator<Item = &mut Line> {
-        let (start, mask) = (self.start, self.count.wrapping_sub(1));
-        let probed = if start.is_null() { 0 } else { PROBED };
+    fn line(&mut self, key: u64, turn: usize) -> Option<&mut Line> {
         // The lowest bit of most keys is set, so that they are not 0.
-        let first = (key >> 1) as usize;
-        // SAFETY: `start` maps `count` of them, a power of two not less than are probed, and `&mut self` is
-        // the only way to them; bytes of zero are empty ones (tests:
-        // `what_was_put_in_is_found_or_forgotten`).
-        (0..probed).map(move |i| unsafe { &mut *start.add(first.wrapping_add(i) & mask) })
+        self.0.get((key as usize >> 1).wrapping_add(turn))
+    }
+
+    /// A slot for a new key: a free one, or that of another; and whether it is free.
+    fn room(&mut self, key: u64) -> Option<(&mut Slot, bool)> {
+        let is_free = |slot: &Slot| *slot == 0;
+        let has_room = |turn: &usize| self.line(key, *turn).is_some_and(|line| !line.is_full());
+        if let Some(turn) = (0..PROBED).find(has_room) {
+            let line = self.line(key, turn)?;
+            let first = line.0.iter().position(is_free)?;
+            return Some((&mut line.0[first], true));
+        }
+        let line = self.line(key, 0)?;
+        Some((&mut line.0[(key >> 52) as usize % SLOTS], false))
     }
 
     /// What `is` makes of the first slot of a key's that it makes anything of.
     #[inline]
     fn find<T>(&mut self, key: u64, is: impl Fn(&mut Slot) -> Option<T>) -> Option<T> {
         let tag = tag(key);
-        let is_foreseen = self.count <= FIRST_LINES;
-        for line in self.of(key) {
+        let is_foreseen = self.count() <= FIRST_LINES;
+        for turn in 0..PROBED {
+            let line = self.line(key, turn)?;
             let found = match is_foreseen {
                 true => line.find_in_turn(tag, &is),
                 false => line.find_at_once(tag, &is),
@@ -173,13 +181,13 @@ impl Met {
         self.asked += 1;
         let mark = Mark::of(key, birth);
         let is_of_birth = |id| Some(rows.own(id)).filter(|row| row.is(mark));
-        if self.trail.goes_on_to(key) {
-            let found = is_of_birth(self.trail.here().row);
+        if let Some(step) = self.trail.goes_on_to(key) {
+            let found = is_of_birth(step.row);
             if found.is_some() {
                 return found;
             }
             let row = self.renewed(rows, book, key, birth)?;
-            self.trail.here().row = row.id();
+            self.trail.is_now_in(row.id());
             return Some(row);
         }
         let found = self.lines.find(key, |slot| is_of_birth(row_of(*slot)));
@@ -226,7 +234,7 @@ impl Met {
         stack: Stack,
         birth: u32,
     ) -> Option<OwnRow> {
-        if self.driven_out >= self.lines.count && self.lines.count < MOST_LINES {
+        if self.driven_out >= self.lines.count() && self.lines.count() < MOST_LINES {
             self.forget();
         }
         let now = Now {
@@ -237,14 +245,9 @@ impl Met {
         let key = stack.key;
         let new = tag(key) << ROW_BITS | row.id();
         self.trail.meet(Step { key, row: row.id() });
-        let is_free = |slot: &&mut Slot| **slot == 0;
-        if let Some(free) = self.lines.of(key).flat_map(|l| &mut l.0).find(is_free) {
-            *free = new;
-            return Some(row);
-        }
-        self.driven_out += 1;
-        if let Some(line) = self.lines.of(key).next() {
-            line.0[(key >> 52) as usize % SLOTS] = new;
+        if let Some((slot, is_free)) = self.lines.room(key) {
+            *slot = new;
+            self.driven_out += usize::from(!is_free);
         }
         Some(row)
     }
@@ -253,28 +256,18 @@ impl Met {
     /// memory it stays as it is.
     #[cold]
     fn forget(&mut self) {
-        let count = self.lines.count;
+        let count = self.lines.count();
         let soon = self.asked < SOON * SLOTS * count;
         let count = if soon { count * GROWTH } else { count };
         let count = count.clamp(FIRST_LINES, MOST_LINES);
         (self.driven_out, self.asked) = (0, 0);
-        let start: *mut Line = map(count * size_of::<Line>()).cast();
-        if start.is_null() {
+        let Ok(lines) = MappedRing::new(count) else {
             return;
-        }
-        self.lines = Lines { start, count };
+        };
+        self.lines = Lines(lines);
         self.generation = self.generation.wrapping_add(1);
         let is_near = count < FIRST_LINES_WITH_TRAIL;
         self.trail.begin(if is_near { 0 } else { count * SLOTS });
-    }
-}
-
-impl Drop for Lines {
-    fn drop(&mut self) {
-        if !self.start.is_null() {
-            // SAFETY: mapped for so many, and gone with `self`.
-            unsafe { unmap(self.start.cast(), self.count * size_of::<Line>()) };
-        }
     }
 }
 
@@ -438,7 +431,7 @@ mod tests {
         let few = keys(400);
         assert_eq!(not_found(&mut met, &ROWS, book, &few), 400);
         assert_eq!(not_found(&mut met, &ROWS, book, &few), 0);
-        assert_eq!(met.lines.count, FIRST_LINES);
+        assert_eq!(met.lines.count(), FIRST_LINES);
         // Others now and then, that never come back.
         for _ in 0..100 {
             for _ in 0..20 {
@@ -446,7 +439,7 @@ mod tests {
             }
             not_found(&mut met, &ROWS, book, &keys(80));
         }
-        assert_eq!(met.lines.count, FIRST_LINES);
+        assert_eq!(met.lines.count(), FIRST_LINES);
         let many = keys(50_000);
         for _ in 0..10 {
             not_found(&mut met, &ROWS, book, &many);
@@ -457,14 +450,14 @@ mod tests {
             assert!(missed < many.len() / 500, "{missed}");
         };
         few_are_not(&mut met, &many);
-        assert_eq!(met.lines.count * SLOTS, 65_536);
+        assert_eq!(met.lines.count() * SLOTS, 65_536);
         // As many others, and the old ones no more.
         let many = keys(50_000);
         for _ in 0..30 {
             not_found(&mut met, &ROWS, book, &many);
         }
         few_are_not(&mut met, &many);
-        assert!(met.lines.count <= 16_384, "{}", met.lines.count);
+        assert!(met.lines.count() <= 16_384, "{}", met.lines.count());
         // What is forgotten leaves no rows behind.
         let ids = many
             .iter()

@@ -5,7 +5,7 @@
 //! kept, so that the next one is at hand, behind the last. After T. F. Wenisch et al., "Temporal Streaming
 //! of Shared Memory", ISCA 2005: there, too, the order is found again by a few of those that are met.
 
-use super::mapped;
+use super::mapped::MappedRing;
 use super::rows::RowId;
 
 /// One key in so many is a sign: where it was met is kept, so that the thread is found on its trail again.
@@ -35,10 +35,7 @@ pub(super) struct Step {
 /// The last steps off the trail, in a ring: what is on it is there already. Valid if all its bytes are zero:
 /// then it has room for none.
 pub(super) struct Trail {
-    /// Null, or in a mapping of their own.
-    steps: *mut Step,
-    /// A power of two, or 0.
-    room: usize,
+    steps: MappedRing<Step>,
     /// Where the next one is kept; these are numbers of steps, counted on beyond the room.
     head: usize,
     /// The step that was met last.
@@ -66,50 +63,35 @@ fn sign(key: u64) -> Option<usize> {
 impl Trail {
     /// Begins anew, with room for so many steps, a power of two, or for none.
     pub(super) fn begin(&mut self, room: usize) {
-        self.unmap();
-        let steps: *mut Step = match room {
-            0 => core::ptr::null_mut(),
-            _ => mapped::map(room * size_of::<Step>()).cast(),
-        };
-        let room = if steps.is_null() { 0 } else { room };
-        (self.steps, self.room, self.is_on) = (steps, room, false);
+        self.steps = MappedRing::new(room).unwrap_or(MappedRing::none());
+        self.is_on = false;
         (self.off, self.on, self.rest, self.rested) = (0, 0, 0, 0);
     }
 
-    /// Where the step of a number is. There is room.
+    /// The next step, if it leads to the stack with a key, as it did before.
     #[inline]
-    fn step(&mut self, number: usize) -> &mut Step {
-        let index = number & (self.room - 1);
-        // SAFETY: `steps` maps a power of two of them, zeroed or written, and `&mut self` is the only way to
-        // them (tests: `what_is_on_the_trail_is_what_was_met`).
-        unsafe { &mut *self.steps.add(index) }
-    }
-
-    /// Whether the stack with a key is the one that came next before, and then it is [`Trail::here`].
-    #[inline]
-    pub(super) fn goes_on_to(&mut self, key: u64) -> bool {
+    pub(super) fn goes_on_to(&mut self, key: u64) -> Option<&mut Step> {
         if !self.is_on {
-            return false;
+            return None;
         }
         let next = self.at.wrapping_add(1);
-        if self.step(next).key != key {
-            return false;
-        }
+        let step = self.steps.get(next).filter(|step| step.key == key)?;
         (self.at, self.patience) = (next, PATIENCE + 1);
         self.on += 1;
-        true
+        Some(step)
     }
 
-    /// The step that was met last, on the trail.
-    #[inline]
-    pub(super) fn here(&mut self) -> &mut Step {
-        self.step(self.at)
+    /// The stack of the last step is counted in another row from now on.
+    pub(super) fn is_now_in(&mut self, row: RowId) {
+        if let Some(step) = self.steps.get(self.at) {
+            step.row = row;
+        }
     }
 
     /// A stack was met that was not the next one.
     #[inline]
     pub(super) fn meet(&mut self, step: Step) {
-        if self.room != 0 {
+        if self.steps.len() != 0 {
             self.look_for(step);
         }
     }
@@ -123,7 +105,7 @@ impl Trail {
             self.keep(step);
         }
         self.off += 1;
-        if self.off == self.room {
+        if self.off == self.steps.len() {
             self.end_round();
         }
     }
@@ -133,8 +115,8 @@ impl Trail {
             JUST_FOUND => {
                 // What came behind this sign does no longer.
                 self.is_on = false;
-                let sign = *self.here();
-                self.keep(sign);
+                let sign = self.steps.get(self.at).copied();
+                sign.into_iter().for_each(|sign| self.keep(sign));
             }
             1 => self.is_on = false,
             _ => self.patience -= 1,
@@ -145,7 +127,7 @@ impl Trail {
     fn finds_itself_at(&mut self, key: u64) -> bool {
         let Some(sign) = sign(key) else { return false };
         let number = self.signs[sign] as usize;
-        if self.step(number).key != key {
+        if self.steps.get(number).is_none_or(|step| step.key != key) {
             return false;
         }
         (self.at, self.patience, self.is_on) = (number, JUST_FOUND, true);
@@ -157,7 +139,10 @@ impl Trail {
             return;
         }
         let head = self.head;
-        *self.step(head) = step;
+        let Some(kept) = self.steps.get(head) else {
+            return;
+        };
+        *kept = step;
         if let Some(sign) = sign(step.key) {
             self.signs[sign] = head as u32;
         }
@@ -176,19 +161,6 @@ impl Trail {
             self.rested = (2 * self.rested).clamp(1, MOST_ROUNDS);
             self.rest = self.rested;
         }
-    }
-
-    fn unmap(&mut self) {
-        if !self.steps.is_null() {
-            // SAFETY: mapped for so many, and replaced or gone next.
-            unsafe { mapped::unmap(self.steps.cast(), self.room * size_of::<Step>()) };
-        }
-    }
-}
-
-impl Drop for Trail {
-    fn drop(&mut self) {
-        self.unmap();
     }
 }
 
@@ -231,9 +203,8 @@ mod tests {
     fn follow(trail: &mut Trail, steps: &[Step]) -> usize {
         let mut count = 0;
         for step in steps {
-            if trail.goes_on_to(step.key) {
-                let here = trail.here();
-                assert!(here.key == step.key && here.row == step.row);
+            if let Some(found) = trail.goes_on_to(step.key) {
+                assert!(found.key == step.key && found.row == step.row);
                 count += 1;
             } else {
                 trail.meet(*step);
@@ -251,6 +222,33 @@ mod tests {
             assert!(rounds[1..].iter().all(|&n| n > 2500), "{rounds:?}");
             all = in_another_order(&all, &mut random);
         }
+    }
+
+    #[test]
+    fn a_stack_that_is_counted_in_another_row_is_found_in_that() {
+        let (mut trail, all, _) = begun(8);
+        follow(&mut trail, &all);
+        let mut moved = HashMap::new();
+        for step in &all {
+            match trail.goes_on_to(step.key) {
+                Some(_) => {
+                    trail.is_now_in(step.row + 10_000);
+                    moved.insert(step.key, step.row + 10_000);
+                }
+                None => trail.meet(*step),
+            }
+        }
+        assert!(moved.len() > 2500, "{}", moved.len());
+        let mut found = 0;
+        for step in &all {
+            match trail.goes_on_to(step.key) {
+                Some(there) => {
+                    found += usize::from(moved.get(&step.key) == Some(&there.row));
+                }
+                None => trail.meet(*step),
+            }
+        }
+        assert!(found > 2500, "{found}");
     }
 
     #[test]
@@ -289,7 +287,7 @@ mod tests {
             for step in &other {
                 // The first rounds are to find that out.
                 kept += usize::from(trail.rest == 0 && round >= 200);
-                if !trail.goes_on_to(step.key) {
+                if trail.goes_on_to(step.key).is_none() {
                     trail.meet(*step);
                 }
             }
@@ -311,9 +309,8 @@ mod tests {
                 let start = random.index(all.len()) / 100 * 100;
                 let len = random.index(all.len() - start) + 1;
                 for step in &all[start..][..len] {
-                    if trail.goes_on_to(step.key) {
-                        let here = trail.here();
-                        assert_eq!((here.key, here.row), (step.key, truth[&step.key]));
+                    if let Some(found) = trail.goes_on_to(step.key) {
+                        assert_eq!((found.key, found.row), (step.key, truth[&step.key]));
                         followed += 1;
                     } else {
                         trail.meet(*step);
