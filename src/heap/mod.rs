@@ -20,6 +20,7 @@ pub(crate) mod c_heap;
 mod cfi;
 #[cfg(feature = "dhat")]
 pub(crate) mod dhat;
+mod frames;
 #[cfg(feature = "jemalloc")]
 pub(crate) mod jemalloc;
 mod ledger;

@@ -1,13 +1,14 @@
 //! Interned allocation backtraces.
 //!
 //! A site is found by the hash of its stack without a lock; a new one is added under a lock. Its
-//! return addresses are kept for ever in mappings of their own.
+//! return addresses are kept for ever (`frames`).
 
 use core::sync::atomic::{
     AtomicPtr, AtomicU32, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
 
+use super::frames::{Frame, Frames};
 use super::mapped::{MappedVec, map};
 use super::spin::Spin;
 
@@ -103,20 +104,11 @@ impl Index {
     }
 }
 
-/// Where a site's return addresses are.
-#[derive(Clone, Copy)]
-struct Stack {
-    start: u32,
-    len: u16,
-    cut: bool,
-}
-
 struct Writer {
     /// Sites of each part.
     in_parts: [u32; PARTS],
-    stacks: MappedVec<Stack>,
-    /// Return addresses of all sites, innermost first within each.
-    addresses: MappedVec<usize>,
+    /// Site n has the stack n - 1: 0 is [`NO_SITE`].
+    stacks: Frames,
     /// Stacks that found no room.
     refused: u64,
 }
@@ -136,8 +128,7 @@ impl Sites {
             parts: [const { AtomicPtr::new(core::ptr::null_mut()) }; PARTS],
             writer: Spin::new(Writer {
                 in_parts: [0; PARTS],
-                stacks: MappedVec::new(),
-                addresses: MappedVec::new(),
+                stacks: Frames::new(),
                 refused: 0,
             }),
         }
@@ -154,13 +145,13 @@ impl Sites {
         unsafe { &*index }.find(hash)
     }
 
-    /// The site of a stack, added if it is new. `hash` must be that of `stack` and not 0.
+    /// The site of a stack, innermost frame first, added if it is new. `hash` must be that of all of it and not 0.
     #[cold]
     pub(crate) fn intern(
         &self,
         hash: u64,
         cut: bool,
-        stack: impl ExactSizeIterator<Item = usize>,
+        stack: impl ExactSizeIterator<Item = Frame> + Clone,
     ) -> SiteId {
         let mut writer = self.writer.lock();
         if let Some(site) = self.find(hash) {
@@ -180,12 +171,9 @@ impl Sites {
         writer: &mut Writer,
         hash: u64,
         cut: bool,
-        stack: impl ExactSizeIterator<Item = usize>,
+        stack: impl ExactSizeIterator<Item = Frame> + Clone,
     ) -> Option<SiteId> {
-        // Site n is `stacks[n - 1]`: 0 is `NO_SITE`.
-        let site = writer.stacks.as_slice().len() as u32 + 1;
-        let start = u32::try_from(writer.addresses.as_slice().len()).ok()?;
-        let len = stack.len() as u16;
+        let site = writer.stacks.len() as u32 + 1;
         if site >= MAX_SITES {
             return None;
         }
@@ -206,10 +194,7 @@ impl Sites {
             self.parts[part].store(grown, Release);
             index = grown;
         }
-        for address in stack {
-            writer.addresses.push(address).ok()?;
-        }
-        writer.stacks.push(Stack { start, len, cut }).ok()?;
+        writer.stacks.push(cut, stack)?;
         writer.in_parts[part] += 1;
         // SAFETY: not null by now, and never unmapped.
         unsafe { &*index }.insert(hash, site);
@@ -218,7 +203,7 @@ impl Sites {
 
     /// Sites known; their numbers are `1..=count`.
     pub(crate) fn count(&self) -> u32 {
-        self.writer.lock().stacks.as_slice().len() as u32
+        self.writer.lock().stacks.len() as u32
     }
 
     /// Stacks for which there was no room.
@@ -229,19 +214,8 @@ impl Sites {
     /// Copies the return addresses of a site, innermost first, into `to`, and says whether the
     /// stack was cut. Leaves `to` empty for a site that is not known.
     pub(crate) fn stack(&self, site: SiteId, to: &mut MappedVec<usize>) -> bool {
-        to.clear();
-        let writer = self.writer.lock();
-        let Some(stack) = (site as usize)
-            .checked_sub(1)
-            .and_then(|i| writer.stacks.as_slice().get(i).copied())
-        else {
-            return false;
-        };
-        let start = stack.start as usize;
-        let addresses = &writer.addresses.as_slice()[start..start + usize::from(stack.len)];
-        // Without room the stack stays empty, which reads as "not attributed".
-        let _ = to.extend_from_slice(addresses);
-        stack.cut
+        let number = (site as usize).wrapping_sub(1);
+        self.writer.lock().stacks.read(number, to)
     }
 }
 
@@ -253,6 +227,12 @@ mod tests {
         (0..5).map(|i| (n as usize) * 10 + i).collect()
     }
 
+    /// With hashes of which none is another's.
+    fn frames_of(n: u64) -> impl ExactSizeIterator<Item = Frame> + Clone {
+        let hash = move |(i, ret)| (ret, hash_of(n) ^ i as u64);
+        stack_of(n).into_iter().enumerate().map(hash)
+    }
+
     fn hash_of(n: u64) -> u64 {
         (n + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)
     }
@@ -261,17 +241,14 @@ mod tests {
     fn a_stack_has_one_number_and_comes_back_as_it_was() {
         let sites = Sites::new();
         let numbers: Vec<SiteId> = (0..20_000)
-            .map(|n| sites.intern(hash_of(n), n.is_multiple_of(7), stack_of(n).into_iter()))
+            .map(|n| sites.intern(hash_of(n), n.is_multiple_of(7), frames_of(n)))
             .collect();
         assert_eq!(sites.count(), 20_000);
         let mut to = MappedVec::new();
         for (n, &site) in numbers.iter().enumerate() {
             let n = n as u64;
             assert_eq!(sites.find(hash_of(n)), Some(site));
-            assert_eq!(
-                sites.intern(hash_of(n), false, stack_of(n).into_iter()),
-                site
-            );
+            assert_eq!(sites.intern(hash_of(n), false, frames_of(n)), site);
             assert_eq!(sites.stack(site, &mut to), n.is_multiple_of(7));
             assert_eq!(to.as_slice(), stack_of(n));
         }
@@ -296,7 +273,7 @@ mod tests {
                         (0..10_000)
                             .map(|n| {
                                 SITES.find(hash_of(n)).unwrap_or_else(|| {
-                                    SITES.intern(hash_of(n), false, stack_of(n).into_iter())
+                                    SITES.intern(hash_of(n), false, frames_of(n))
                                 })
                             })
                             .collect()

@@ -327,7 +327,7 @@ impl Thread {
                 let site = match sites.find(walk.hash) {
                     _ if walk.hash == 0 => NO_SITE,
                     Some(site) => site,
-                    None => sites.intern(walk.hash, walk.cut, stack.stack()),
+                    None => sites.intern(walk.hash, walk.cut, stack.frames()),
                 };
                 met.begin(&ledger.rows, book, Stack { key: name, site }, birth)?
             }

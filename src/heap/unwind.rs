@@ -146,6 +146,14 @@ impl Remembered {
         self.frames[..self.len].iter().rev().map(|f| f.ret)
     }
 
+    /// The same, each with the hash of it and of all outer ones.
+    pub(super) fn frames(&self) -> impl ExactSizeIterator<Item = (usize, u64)> + Clone + '_ {
+        self.frames[..self.len]
+            .iter()
+            .rev()
+            .map(|f| (f.ret, f.hash))
+    }
+
     /// How many of the remembered frames, from the outermost, still hold the same words.
     ///
     /// A frame is only believed if all outer ones are: an outer function may have gone on to
