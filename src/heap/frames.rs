@@ -204,7 +204,7 @@ mod tests {
         let mut paths: Vec<usize> = (0..1 << 18).collect();
         (1..paths.len()).for_each(|i| paths.swap(i, random.index(i + 1)));
         let stack = |path: usize| {
-            let call = |level: usize| 1000 * level + path >> (3 * level) & 7 | level << 8;
+            let call = |level: usize| level << 8 | ((path >> (3 * level)) & 7);
             let levels = (0..6).rev().map(call);
             outer.iter().copied().chain(levels).collect::<Vec<_>>()
         };

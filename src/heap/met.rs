@@ -3,8 +3,11 @@
 //! A table that forgets. It begins with a page and grows while what it has forgotten comes back. It has four
 //! bytes of each stack, a row's number and a few bits of the key, and the row says whether it is the one: a
 //! program of hundreds of thousands of stacks has one look into a small table for each, and one into its row.
-//! It is kept small, because the processor's caches are: where it took long until it was full, much of it is
-//! of another time, and it begins anew in place of growing.
+//! Of the key a row has 48 bits, and the line others: among 200,000 stacks, one is taken for another with a
+//! probability of about 1e-8.
+//!
+//! The table is kept small, because the processor's caches are: where it took long until it was full, much of it
+//! is of another time, and it begins anew in place of growing.
 
 use super::mapped::MappedRing;
 use super::rows::{Book, Mark, Now, OwnRow, ROW_BITS, RowId, Rows, Stack};
@@ -350,7 +353,7 @@ mod tests {
         let mut live: Vec<(RowId, SiteId, u32)> = Vec::new();
         for step in 0..200_000_usize {
             // Cycles of two phases, and more stacks in use in some than the table has room for.
-            let birth = (step / 20_000 + 1 << 3 | step / 10_000 % 2) as u32;
+            let birth = ((step / 20_000 + 1) << 3 | step / 10_000 % 2) as u32;
             let in_use = if step / 40_000 % 2 == 0 {
                 500
             } else {

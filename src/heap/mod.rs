@@ -5,9 +5,9 @@
 //!
 //! The way of an allocation: the hooks are here, those of the usual case in `over_jemalloc`. They enter the
 //! state of their thread (`thread`). Its stack has a key (`shapes`) that was met before (`trail`, `met`); or it
-//! is walked (`unwind`; `steps` and `cfi` where there are no frame pointers) and has a site (`sites`). The block
-//! counts in a row of that (`rows`), whose number is kept by its address (`table`), and both are the `ledger`.
-//! Where one block in so many is recorded, `sampled` draws it first.
+//! is walked (`unwind`; `steps` and `cfi` where there are no frame pointers) and has a site (`sites`, `frames`).
+//! The block counts in a row of the stack (`rows`), whose number is kept by its address (`table`), and both are
+//! the `ledger`. Where one block in so many is recorded, `sampled` draws it first.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
