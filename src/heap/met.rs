@@ -353,7 +353,7 @@ mod tests {
         let mut live: Vec<(RowId, SiteId, u32)> = Vec::new();
         for step in 0..200_000_usize {
             // Cycles of two phases, and more stacks in use in some than the table has room for.
-            let birth = ((step / 20_000 + 1) << 3 | step / 10_000 % 2) as u32;
+            let birth = (((step / 20_000 + 1) << 3) | (step / 10_000 % 2)) as u32;
             let in_use = if step / 40_000 % 2 == 0 {
                 500
             } else {
