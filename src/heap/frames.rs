@@ -131,8 +131,11 @@ impl Frames {
         loop {
             let inner = usize::from(wanted - stack.outer);
             let end = stack.start as usize + usize::from(stack.inner);
-            // Without room the stack stays short, as one that could not be read.
-            let _ = to.extend_from_slice(&self.addresses.as_slice()[end - inner..end]);
+            let inner = &self.addresses.as_slice()[end - inner..end];
+            // Without room the stack stays short, as one that was cut.
+            if to.extend_from_slice(inner).is_err() {
+                return true;
+            }
             if stack.outer == 0 {
                 return of.cut;
             }

@@ -136,7 +136,7 @@ impl Ledger {
         match self.table.get(address) {
             NO_ROW => None,
             row => {
-                let (site, birth) = self.rows.key(row);
+                let (site, birth) = self.rows.key(row)?;
                 Some((site, Birth::unpacked(birth)))
             }
         }

@@ -4,7 +4,7 @@
 //! bytes of each stack, a row's number and a few bits of the key, and the row says whether it is the one: a
 //! program of hundreds of thousands of stacks has one look into a small table for each, and one into its row.
 //! Of the key a row has 48 bits, and the line others: among 200,000 stacks, one is taken for another with a
-//! probability of about 1e-8.
+//! probability of less than 1e-6.
 //!
 //! The table is kept small, because the processor's caches are: where it took long until it was full, much of it
 //! is of another time, and it begins anew in place of growing.
@@ -30,8 +30,8 @@ const PROBED: usize = 4;
 
 const FIRST_LINES: usize = 64;
 
-/// 4 MiB, enough for a million stacks.
-const MOST_LINES: usize = 1 << 16;
+/// 4 MiB, enough for a million stacks, and the trail four times as much.
+const MOST_LINES: usize = if cfg!(test) { 1 << 14 } else { 1 << 16 };
 
 /// Times as many lines when it grows.
 const GROWTH: usize = 4;
@@ -137,8 +137,8 @@ impl Lines {
         self.0.get((key as usize >> 1).wrapping_add(turn))
     }
 
-    /// A slot for a new key: a free one, or that of another; and whether it is free.
-    fn room(&mut self, key: u64) -> Option<(&mut Slot, bool)> {
+    /// A slot for a new key: a free one, or that of another, by turns; and whether it is free.
+    fn room(&mut self, key: u64, turn: usize) -> Option<(&mut Slot, bool)> {
         let is_free = |slot: &Slot| *slot == 0;
         let has_room = |turn: &usize| self.line(key, *turn).is_some_and(|line| !line.is_full());
         if let Some(turn) = (0..PROBED).find(has_room) {
@@ -147,7 +147,7 @@ impl Lines {
             return Some((&mut line.0[first], true));
         }
         let line = self.line(key, 0)?;
-        Some((&mut line.0[(key >> 52) as usize % SLOTS], false))
+        Some((&mut line.0[turn % SLOTS], false))
     }
 
     /// What `is` makes of the first slot of a key's that it makes anything of.
@@ -248,15 +248,20 @@ impl Met {
         let key = stack.key;
         let new = tag(key) << ROW_BITS | row.id();
         self.trail.meet(Step { key, row: row.id() });
-        if let Some((slot, is_free)) = self.lines.room(key) {
-            *slot = new;
-            self.driven_out += usize::from(!is_free);
+        match self.lines.room(key, self.driven_out) {
+            Some((slot, true)) => *slot = new,
+            Some((slot, false)) => {
+                rows.forget(row_of(*slot), self.generation);
+                *slot = new;
+                self.driven_out += 1;
+            }
+            None => rows.forget(row.id(), self.generation),
         }
         Some(row)
     }
 
-    /// Makes it empty, and larger if it was full soon: what comes back is found again by its site. Without
-    /// memory it stays as it is.
+    /// Makes it empty, and larger if it was full soon: what comes back is walked, and begins another row if
+    /// blocks live in its old one. Without memory it stays as it is.
     #[cold]
     fn forget(&mut self) {
         let count = self.lines.count();
@@ -310,7 +315,7 @@ mod tests {
         let known = met.row(rows, book, stack.key, birth);
         let row = known.or_else(|| met.begin(rows, book, stack, birth));
         let row = row.expect("there is room");
-        assert_eq!(rows.key(row.id()), (stack.site, birth));
+        assert_eq!(rows.key(row.id()), Some((stack.site, birth)));
         assert!(rows.stack(row.id()) == stack && row.is(Mark::of(stack.key, birth)));
         (row, known.is_some())
     }
@@ -332,9 +337,12 @@ mod tests {
             let old = all[random.index(i + 1)];
             match met.row(&ROWS, book, old.key, birth) {
                 Some(row) => {
-                    assert!(ROWS.stack(row.id()) == old && ROWS.key(row.id()).1 == birth);
+                    let is = |row: OwnRow, birth| {
+                        ROWS.stack(row.id()) == old && ROWS.key(row.id()) == Some((old.site, birth))
+                    };
+                    assert!(is(row, birth));
                     let other = met.row(&ROWS, book, old.key, birth + 1).unwrap();
-                    assert!(ROWS.stack(other.id()) == old && ROWS.key(other.id()).1 == birth + 1);
+                    assert!(is(other, birth + 1));
                 }
                 None => forgotten += 1,
             }
@@ -467,6 +475,30 @@ mod tests {
             .map(|&s| visit(&mut met, &ROWS, book, s, 8).0.id());
         let highest = ids.max().unwrap();
         assert!((highest as usize) < many.len() * 5 / 4, "{highest}");
+    }
+
+    #[test]
+    fn where_it_cannot_grow_no_more_rows_are_begun_than_it_has_room_for() {
+        static ROWS: Rows = Rows::new();
+        let book = ROWS.open().unwrap();
+        let mut met = empty();
+        // In one phase, and twice as many as it has slots.
+        let all = stacks(2 * (MOST_LINES * SLOTS) as u32, &mut Random::new(6));
+        let mut highest = 0;
+        for _ in 0..4 {
+            let ids = all
+                .iter()
+                .map(|&s| visit(&mut met, &ROWS, book, s, 8).0.id());
+            highest = highest.max(ids.max().unwrap());
+        }
+        assert_eq!(met.lines.count(), MOST_LINES);
+        assert!((highest as usize) < all.len(), "{highest}");
+        // What is in use drives out what is not.
+        let few = &all[..50_000];
+        let missed: Vec<usize> = (0..6)
+            .map(|_| not_found(&mut met, &ROWS, book, few))
+            .collect();
+        assert!(missed[5] < few.len() / 500, "{missed:?}");
     }
 
     #[test]

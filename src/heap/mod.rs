@@ -615,7 +615,9 @@ fn record(
     };
     let is_kept = LEDGER.insert(hook.book, row, address, amount);
     #[cfg(feature = "dhat")]
-    dhat::record(state, address, size, || LEDGER.rows.key(row.id()));
+    dhat::record(state, address, size, || {
+        LEDGER.rows.key(row.id()).unwrap_or_default()
+    });
     hook.thread.grow(amount.bytes);
     is_kept
 }

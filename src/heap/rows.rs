@@ -16,6 +16,7 @@ use core::cell::UnsafeCell;
 use core::sync::atomic::{
     AtomicI32, AtomicI64, AtomicPtr, AtomicU32, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
+    fence,
 };
 
 use super::ledger::Birth;
@@ -83,14 +84,17 @@ impl Amount {
 pub(super) struct Mark(u64);
 
 const MARK_BITS: u32 = 48;
-/// So many of them are kept with the bytes, which have the 48 bits above: all that an address has. The others
-/// are kept with the blocks.
+/// So many of them are kept with the bytes, which have the 48 bits above, as an address has. The others are
+/// kept with the blocks.
 const MARK_LOW_BITS: u32 = 16;
 
 impl Mark {
     #[inline(always)]
     pub(super) fn of(key: u64, birth: u32) -> Self {
-        Self((key >> (u64::BITS - MARK_BITS)) ^ u64::from(birth))
+        // Added, because the births that are in use at a time are near each other: only two keys that differ by
+        // so little can be taken for each other, however long a run is.
+        const UNUSED: u32 = u64::BITS - MARK_BITS;
+        Self(key.wrapping_add(u64::from(birth) << UNUSED) >> UNUSED)
     }
 
     #[inline(always)]
@@ -105,7 +109,8 @@ impl Mark {
 }
 
 /// Blocks of one stack and birth, allocated by one thread: those that it has allocated less those that it
-/// has freed itself.
+/// has freed itself. Where others free them both grow on, and go around: what counts is the difference to what
+/// the others have freed. If the blocks do, after four billion, the mark is another, and the stack has a new row.
 #[repr(C, align(16))]
 pub(super) struct Row {
     /// In the low half, and above it the high bits of the mark.
@@ -149,7 +154,7 @@ struct Rest {
     /// Of its stack.
     key: AtomicU64,
     site: AtomicU32,
-    /// Of its blocks, as the heap's clock has it: `cycle << 3 | phase`.
+    /// Of its blocks, as the heap's clock has it: `cycle << 3 | phase`; or [`BEGINS`].
     birth: AtomicU32,
     /// The owner's when it was begun.
     generation: AtomicU32,
@@ -157,6 +162,9 @@ struct Rest {
     other_blocks: AtomicI32,
     other_bytes: AtomicI64,
 }
+
+/// Of a row that is just begun for another stack or birth: whoever reads it now looks again.
+const BEGINS: u32 = u32::MAX;
 
 /// A stack by its key, and its site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,10 +182,6 @@ struct Whole {
 }
 
 impl Whole {
-    fn key(self) -> (SiteId, u32) {
-        (self.rest.site.load(Relaxed), self.rest.birth.load(Relaxed))
-    }
-
     fn blocks(self) -> i32 {
         // The owner's first: what others have freed since makes it less, never more than it was.
         let own = self.row.blocks.load(Acquire) as i32;
@@ -185,12 +189,39 @@ impl Whole {
     }
 
     fn bytes(self) -> i64 {
-        let own = self.row.bytes.load(Acquire) as i64 >> MARK_LOW_BITS;
-        own.wrapping_add(self.rest.other_bytes.load(Acquire))
+        // Both go around at so many bits.
+        let own = self.row.bytes.load(Acquire) >> MARK_LOW_BITS;
+        let sum = own.wrapping_add(self.rest.other_bytes.load(Acquire) as u64);
+        (sum << MARK_LOW_BITS) as i64 >> MARK_LOW_BITS
+    }
+
+    /// Its site, birth, bytes and blocks at one instant, while its owner goes on; `None` if it is just begun anew.
+    fn seen(self) -> Option<(SiteId, u32, i64, i32)> {
+        let whose = || {
+            let Rest {
+                key,
+                site,
+                birth,
+                generation,
+                ..
+            } = self.rest;
+            let whose = (key.load(Relaxed), generation.load(Relaxed));
+            (whose, site.load(Relaxed), birth.load(Acquire))
+        };
+        let before = whose();
+        let (blocks, bytes) = (self.blocks(), self.bytes());
+        // What was read is not of a later time than this.
+        fence(Acquire);
+        let (_, site, birth) = before;
+        let is_one = birth != BEGINS && whose() == before;
+        is_one.then_some((site, birth, bytes, blocks))
     }
 
     /// Makes an empty row of its owner's that of another stack or birth.
     fn begin(self, stack: Stack, now: Now) {
+        // Whoever sees any of what follows sees this, too; and what is counted later, the new birth.
+        self.rest.birth.store(BEGINS, Relaxed);
+        fence(Release);
         self.row.begin(Mark::of(stack.key, now.birth));
         self.rest.other_blocks.store(0, Relaxed);
         self.rest.other_bytes.store(0, Relaxed);
@@ -198,6 +229,7 @@ impl Whole {
         self.rest.generation.store(now.generation, Relaxed);
         self.rest.site.store(stack.site, Relaxed);
         self.rest.birth.store(now.birth, Release);
+        fence(Release);
     }
 }
 
@@ -474,9 +506,24 @@ impl Rows {
         }
     }
 
-    /// The site and birth of a row.
-    pub(super) fn key(&'static self, id: RowId) -> (SiteId, u32) {
-        self.whole(id).key()
+    /// The site and birth of a row; `None` if another thread has just made it, and it is not seen yet.
+    pub(super) fn key(&self, id: RowId) -> Option<(SiteId, u32)> {
+        let rests = self.segment(id).rests.load(Acquire);
+        // SAFETY: null, or published, never unmapped, and so long.
+        let rest = unsafe {
+            rests
+                .wrapping_add((id & (IN_SEGMENT - 1)) as usize)
+                .as_ref()
+                .filter(|_| !rests.is_null())?
+        };
+        Some((rest.site.load(Relaxed), rest.birth.load(Relaxed)))
+    }
+
+    /// No stack leads to a row of the book's any more: once it is empty, it may be used for any.
+    pub(super) fn forget(&self, id: RowId, generation: u32) {
+        self.rest(id)
+            .generation
+            .store(generation.wrapping_sub(1), Relaxed);
     }
 
     /// The stack whose blocks are counted in a row.
@@ -560,9 +607,12 @@ impl Rows {
             book.filled.store(filled + 1, Relaxed);
             return Some(newest << INDEX_BITS | filled);
         }
-        let number = self.taken.fetch_add(1, Relaxed) + 1;
-        let segment = self.segments.get(number as usize)?;
+        // First, so that what cannot be had is not asked for.
+        let next = |taken: u32| Some(taken + 1).filter(|&number| (number as usize) < SEGMENTS);
+        next(self.taken.load(Relaxed))?;
         let (rows, rests) = book.segment()?;
+        let number = self.taken.fetch_update(Relaxed, Relaxed, next).ok()? + 1;
+        let segment = self.segments.get(number as usize)?;
         segment.owner.store(book.number.load(Relaxed), Relaxed);
         segment.next.store(newest, Relaxed);
         segment.rests.store(rests, Release);
@@ -664,18 +714,13 @@ impl Rows {
             for index in 0..IN_SEGMENT {
                 let id = number << INDEX_BITS | index;
                 let row = self.whole(id);
-                // Begun anew meanwhile: seen once more.
-                for _ in 0..8 {
-                    let before = row.key();
-                    let (blocks, bytes) = (row.blocks(), row.bytes());
-                    if row.key() != before {
-                        continue;
-                    }
-                    if blocks > 0 {
-                        let bytes = u64::try_from(bytes).unwrap_or(0);
-                        visit(before.0, before.1, bytes, blocks as u64);
-                    }
-                    break;
+                // One that is just begun anew is looked at once more.
+                let seen = (0..LOOKED_AT).find_map(|_| row.seen());
+                if let Some((site, birth, bytes, blocks)) = seen
+                    && blocks > 0
+                {
+                    let bytes = u64::try_from(bytes).unwrap_or(0);
+                    visit(site, birth, bytes, blocks as u64);
                 }
             }
         }
@@ -752,7 +797,7 @@ mod tests {
                     })
                     .unwrap();
                 assert!(row.is(Mark::of(stack.key, now.birth)));
-                assert_eq!(ROWS.key(row.id()), (stack.site, now.birth));
+                assert_eq!(ROWS.key(row.id()), Some((stack.site, now.birth)));
                 known.insert((which, stack.site), row);
                 let size = random.below(5_000) as usize;
                 row.count(books[which], Amount::of_block(size, 16));
@@ -815,6 +860,61 @@ mod tests {
     }
 
     #[test]
+    fn what_others_free_goes_around_with_what_is_allocated() {
+        static ROWS: Rows = Rows::new();
+        let book = ROWS.open().unwrap();
+        let other = ROWS.open().unwrap();
+        let stack = stack(3);
+        let row = ROWS.begin(book, stack, at(9), None).unwrap();
+        let live = Amount::of_block(40, 0);
+        row.count(book, live);
+        let amount = Amount {
+            blocks: 1 << 29,
+            bytes: 3 << 45,
+            chunk: 0,
+        };
+        for round in 1..=20 {
+            row.count(book, amount);
+            let whole = (40 + (3 << 45), 1 + (1 << 29));
+            assert_eq!(sums(&ROWS), Sums::from([((3, 9), whole)]), "{round}");
+            ROWS.discount(other, row.id(), amount);
+            assert_eq!(sums(&ROWS), Sums::from([((3, 9), (40, 1))]), "{round}");
+            assert_eq!(ROWS.mean_size(row.id()), 40);
+            // After so many blocks the stack is to have another.
+            assert_eq!(row.is(Mark::of(stack.key, 9)), round < 8);
+        }
+        ROWS.discount(book, row.id(), live);
+        assert_eq!(sums(&ROWS), Sums::new());
+    }
+
+    #[test]
+    fn a_census_sees_no_block_of_a_row_that_is_begun_anew() {
+        static ROWS: Rows = Rows::new();
+        std::thread::scope(|scope| {
+            let owner = scope.spawn(|| {
+                let book = ROWS.open().unwrap();
+                let other = ROWS.open().unwrap();
+                let mut row = None;
+                for number in 0..200_000 {
+                    // Each time for another stack: never more than one block is live.
+                    let begun = ROWS.begin(book, stack(number % 2), at(number), row);
+                    let begun = begun.unwrap();
+                    row = Some(begun.id());
+                    for _ in 0..20 {
+                        begun.count(book, Amount::of_block(8, 0));
+                        ROWS.discount(other, begun.id(), Amount::of_block(8, 0));
+                    }
+                }
+            });
+            while !owner.is_finished() {
+                ROWS.for_each(|_, _, bytes, blocks| {
+                    assert!(blocks <= 1 && bytes <= 8, "{blocks} blocks, {bytes} bytes");
+                });
+            }
+        });
+    }
+
+    #[test]
     fn what_was_in_use_lately_is_left_to_its_stack() {
         static ROWS: Rows = Rows::new();
         let book = ROWS.open().unwrap();
@@ -831,6 +931,11 @@ mod tests {
         };
         let taken: Vec<RowId> = (5..8).map(|number| begin(number, again)).collect();
         assert!(taken.contains(&first), "no stack leads to it any more");
+        let fresh = begin(9, again);
+        assert!(!taken.contains(&fresh));
+        ROWS.forget(taken[1], again.generation);
+        let next: Vec<RowId> = (10..14).map(|number| begin(number, again)).collect();
+        assert_eq!(next.iter().filter(|id| taken.contains(id)).count(), 1);
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub(crate) type SiteId = u32;
 /// The site of blocks that could not be attributed: no readable stack, or no room for another.
 pub(crate) const NO_SITE: SiteId = 0;
 
-/// Sites that the ledger's 24 bits for them can tell apart.
+/// Sites at most; dhat's table has as many bits for them.
 pub(crate) const MAX_SITES: u32 = 1 << 24;
 
 /// Parts of the index, by the highest bits of a hash: one grows at a time, which holds nobody up.

@@ -287,7 +287,7 @@ impl Thread {
         }
     }
 
-    /// The row of a stack that is not the last of its shape; `key` 0 if it has none.
+    /// The row of a stack that is not the last of its shape, or not of this birth; `key` 0 if it has none.
     #[inline(never)]
     pub(super) fn row_anew(
         &self,
@@ -517,7 +517,7 @@ mod tests {
         }
         let ids: Vec<_> = (0..3).map(|_| here(8)).collect();
         assert!(ids[0].id() == ids[1].id() && ids[1].id() == ids[2].id());
-        let site = |row: &OwnRow| LEDGER.rows.key(row.id()).0;
+        let site = |row: &OwnRow| LEDGER.rows.key(row.id()).unwrap().0;
         let other = here(8);
         assert_ne!(site(&ids[0]), site(&other));
         let ids: Vec<_> = [8, 9].into_iter().map(here).collect();
