@@ -915,6 +915,21 @@ mod tests {
     }
 
     #[test]
+    fn a_row_is_not_seen_while_it_is_begun() {
+        static ROWS: Rows = Rows::new();
+        let book = ROWS.open().unwrap();
+        let row = ROWS.begin(book, stack(1), at(9), None).unwrap();
+        row.count(book, Amount::of_block(8, 0));
+        let whole = ROWS.whole(row.id());
+        assert_eq!(whole.seen(), Some((1, 9, 8, 1)));
+        whole.rest.birth.store(BEGINS, Relaxed);
+        assert_eq!(whole.seen(), None);
+        assert_eq!(sums(&ROWS), Sums::new());
+        whole.begin(stack(2), at(10));
+        assert_eq!(whole.seen(), Some((2, 10, 0, 0)));
+    }
+
+    #[test]
     fn what_was_in_use_lately_is_left_to_its_stack() {
         static ROWS: Rows = Rows::new();
         let book = ROWS.open().unwrap();
