@@ -2,7 +2,8 @@
 //!
 //! The size of a block is in no table: whoever frees it says it ([`core::alloc::Layout`]).
 
-use super::rows::{Amount, Book, NO_ROW, OwnRow, RowId, Rows, Totals};
+use super::row::Amount;
+use super::rows::{Book, NO_ROW, OwnRow, RowId, Rows, Totals};
 use super::sites::SiteId;
 use super::table::Table;
 

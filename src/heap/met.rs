@@ -10,7 +10,8 @@
 //! is of another time, and it begins anew in place of growing.
 
 use super::mapped::MappedRing;
-use super::rows::{Book, Mark, Now, OwnRow, ROW_BITS, RowId, Rows, Stack};
+use super::row::{Mark, Now, Stack};
+use super::rows::{Book, OwnRow, ROW_BITS, RowId, Rows};
 use super::trail::{Step, Trail};
 
 /// A row's number, below the bits of the key that are its tag; 0 if there is none.
@@ -50,7 +51,7 @@ pub(super) struct Met {
     /// Look-ups since then.
     asked: usize,
     /// How often it was begun.
-    generation: u32,
+    epoch: u32,
     trail: Trail,
 }
 
@@ -213,7 +214,7 @@ impl Met {
     ) -> Option<OwnRow> {
         let now = Now {
             birth,
-            generation: self.generation,
+            epoch: self.epoch,
         };
         self.lines.find(key, |slot| {
             let id = row_of(*slot);
@@ -242,7 +243,7 @@ impl Met {
         }
         let now = Now {
             birth,
-            generation: self.generation,
+            epoch: self.epoch,
         };
         let row = rows.begin(book, stack, now, None)?;
         let key = stack.key;
@@ -251,11 +252,11 @@ impl Met {
         match self.lines.room(key, self.driven_out) {
             Some((slot, true)) => *slot = new,
             Some((slot, false)) => {
-                rows.forget(row_of(*slot), self.generation);
+                rows.forget(row_of(*slot), now);
                 *slot = new;
                 self.driven_out += 1;
             }
-            None => rows.forget(row.id(), self.generation),
+            None => rows.forget(row.id(), now),
         }
         Some(row)
     }
@@ -273,7 +274,7 @@ impl Met {
             return;
         };
         self.lines = Lines(lines);
-        self.generation = self.generation.wrapping_add(1);
+        self.epoch = self.epoch.wrapping_add(1);
         let is_near = count < FIRST_LINES_WITH_TRAIL;
         self.trail.begin(if is_near { 0 } else { count * SLOTS });
     }
@@ -282,7 +283,7 @@ impl Met {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::heap::rows::Amount;
+    use crate::heap::row::Amount;
     use crate::heap::sites::SiteId;
     use crate::random::Random;
     use std::collections::{BTreeMap, HashMap};

@@ -6,7 +6,7 @@
 //! The way of an allocation: the hooks are here, those of the usual case in `over_jemalloc`. They enter the
 //! state of their thread (`thread`). Its stack has a key (`shapes`) that was met before (`trail`, `met`); or it
 //! is walked (`unwind`; `steps` and `cfi` where there are no frame pointers) and has a site (`sites`, `frames`).
-//! The block counts in a row of the stack (`rows`), whose number is kept by its address (`table`), and both are
+//! The block counts in a row of the stack (`row`, `rows`), whose number is kept by its address (`table`), and both are
 //! the `ledger`. Where one block in so many is recorded, `sampled` draws it first.
 
 use core::alloc::{GlobalAlloc, Layout};
@@ -28,6 +28,7 @@ mod mapped;
 mod met;
 #[cfg(feature = "jemalloc")]
 mod over_jemalloc;
+mod row;
 mod rows;
 mod sampled;
 mod shapes;
@@ -52,7 +53,8 @@ pub(crate) use stacks::each as stacks;
 pub(crate) use thread::pause;
 
 use ledger::Ledger;
-use rows::{Amount, OwnRow, RowId};
+use row::Amount;
+use rows::{OwnRow, RowId};
 use sites::Sites;
 use thread::{Busy, Hook};
 #[cfg(feature = "jemalloc")]

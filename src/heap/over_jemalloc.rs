@@ -7,7 +7,8 @@
 use core::alloc::{GlobalAlloc, Layout};
 
 use super::jemalloc::ALLOCATOR;
-use super::rows::{Amount, NO_ROW};
+use super::row::Amount;
+use super::rows::NO_ROW;
 use super::shapes;
 use super::thread::{self, Hook};
 use super::unwind::{Registers, frame, registers};

@@ -5,23 +5,18 @@
 //! atomic subtraction. So that only its owner ever adds to a row, and one that is empty stays so:
 //! the owner may use it for another stack at any time.
 //!
-//! What each call counts in is sixteen bytes, and all else that is known of a row lies elsewhere: of hundreds
-//! of thousands of stacks only so much is wanted in the processor's caches. The two counters have room in
-//! which a row says whose it is.
-//!
 //! Rows lie in segments, and segments belong to a *book*. A thread has a book of its own for as long
 //! as it runs; then the next new thread goes on in it. What a book has counted is never lost.
 
 use core::cell::UnsafeCell;
 use core::sync::atomic::{
-    AtomicI32, AtomicI64, AtomicPtr, AtomicU32, AtomicU64,
+    AtomicI64, AtomicPtr, AtomicU32, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
-    fence,
 };
 
-use super::ledger::Birth;
 use super::mapped::{map, unmap};
 use super::met::Met;
+use super::row::{Amount, Mark, Now, Rest, Row, Stack, Whole, add};
 use super::shapes::Shapes;
 use super::sites::SiteId;
 use super::spin::Spin;
@@ -49,197 +44,6 @@ const LOOKED_AT: u32 = 16;
 /// Segments that are mapped at once: so many first, and twice as many each time.
 const FIRST_MAPPED: u32 = 2;
 const MOST_MAPPED: u32 = 64;
-
-/// Adds to a counter that only this thread writes.
-macro_rules! add {
-    ($counter:expr, $by:expr) => {{
-        let counter = &$counter;
-        counter.store(counter.load(Relaxed).wrapping_add($by), Relaxed)
-    }};
-}
-
-/// What is added to a row, or taken off it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Amount {
-    pub(super) blocks: i32,
-    pub(super) bytes: i64,
-    /// What they take in the C library's heap.
-    pub(super) chunk: i64,
-}
-
-impl Amount {
-    /// One block.
-    #[inline(always)]
-    pub(super) fn of_block(size: usize, chunk: u64) -> Self {
-        Self {
-            blocks: 1,
-            bytes: size as i64,
-            chunk: chunk as i64,
-        }
-    }
-}
-
-/// Whose blocks a row counts: those of a stack, by its key, and of a birth. 48 bits, as random as the key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Mark(u64);
-
-const MARK_BITS: u32 = 48;
-/// So many of them are kept with the bytes, which have the 48 bits above, as an address has. The others are
-/// kept with the blocks.
-const MARK_LOW_BITS: u32 = 16;
-
-impl Mark {
-    #[inline(always)]
-    pub(super) fn of(key: u64, birth: u32) -> Self {
-        // Added, because the births that are in use at a time are near each other: only two keys that differ by
-        // so little can be taken for each other, however long a run is.
-        const UNUSED: u32 = u64::BITS - MARK_BITS;
-        Self(key.wrapping_add(u64::from(birth) << UNUSED) >> UNUSED)
-    }
-
-    #[inline(always)]
-    fn low(self) -> u64 {
-        self.0 & ((1 << MARK_LOW_BITS) - 1)
-    }
-
-    #[inline(always)]
-    fn high(self) -> u64 {
-        self.0 >> MARK_LOW_BITS
-    }
-}
-
-/// Blocks of one stack and birth, allocated by one thread: those that it has allocated less those that it
-/// has freed itself. Where others free them both grow on, and go around: what counts is the difference to what
-/// the others have freed. If the blocks do, after four billion, the mark is another, and the stack has a new row.
-#[repr(C, align(16))]
-pub(super) struct Row {
-    /// In the low half, and above it the high bits of the mark.
-    blocks: AtomicU64,
-    /// Above the low bits of the mark.
-    bytes: AtomicU64,
-}
-
-const _: () = assert!(size_of::<Row>() == 16 && MARK_BITS - MARK_LOW_BITS == i32::BITS);
-
-impl Row {
-    #[inline(always)]
-    fn is(&self, mark: Mark) -> bool {
-        self.blocks.load(Relaxed) >> i32::BITS == mark.high()
-            && self.bytes.load(Relaxed) & ((1 << MARK_LOW_BITS) - 1) == mark.low()
-    }
-
-    #[inline(always)]
-    fn count(&self, amount: Amount) {
-        let Amount { blocks, bytes, .. } = amount;
-        add!(self.blocks, blocks as u64);
-        add!(self.bytes, (bytes as u64) << MARK_LOW_BITS);
-    }
-
-    #[inline(always)]
-    fn discount(&self, amount: Amount) {
-        let Amount { blocks, bytes, .. } = amount;
-        add!(self.bytes, (-bytes as u64) << MARK_LOW_BITS);
-        add!(self.blocks, -i64::from(blocks) as u64);
-    }
-
-    fn begin(&self, mark: Mark) {
-        self.blocks.store(mark.high() << i32::BITS, Relaxed);
-        self.bytes.store(mark.low(), Relaxed);
-    }
-}
-
-/// What is seldom asked of a row.
-#[repr(C, align(32))]
-struct Rest {
-    /// Of its stack.
-    key: AtomicU64,
-    site: AtomicU32,
-    /// Of its blocks, as the heap's clock has it: `cycle << 3 | phase`; or [`BEGINS`].
-    birth: AtomicU32,
-    /// The owner's when it was begun.
-    generation: AtomicU32,
-    /// Freed by others than the owner: 0 or less.
-    other_blocks: AtomicI32,
-    other_bytes: AtomicI64,
-}
-
-/// Of a row that is just begun for another stack or birth: whoever reads it now looks again.
-const BEGINS: u32 = u32::MAX;
-
-/// A stack by its key, and its site.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stack {
-    /// Not 0.
-    pub(super) key: u64,
-    pub(super) site: SiteId,
-}
-
-/// Both parts of a row.
-#[derive(Clone, Copy)]
-struct Whole {
-    row: &'static Row,
-    rest: &'static Rest,
-}
-
-impl Whole {
-    fn blocks(self) -> i32 {
-        // The owner's first: what others have freed since makes it less, never more than it was.
-        let own = self.row.blocks.load(Acquire) as i32;
-        own.wrapping_add(self.rest.other_blocks.load(Acquire))
-    }
-
-    fn bytes(self) -> i64 {
-        // Both go around at so many bits.
-        let own = self.row.bytes.load(Acquire) >> MARK_LOW_BITS;
-        let sum = own.wrapping_add(self.rest.other_bytes.load(Acquire) as u64);
-        (sum << MARK_LOW_BITS) as i64 >> MARK_LOW_BITS
-    }
-
-    /// Its site, birth, bytes and blocks at one instant, while its owner goes on; `None` if it is just begun anew.
-    fn seen(self) -> Option<(SiteId, u32, i64, i32)> {
-        let whose = || {
-            let Rest {
-                key,
-                site,
-                birth,
-                generation,
-                ..
-            } = self.rest;
-            let whose = (key.load(Relaxed), generation.load(Relaxed));
-            (whose, site.load(Relaxed), birth.load(Acquire))
-        };
-        let before = whose();
-        let (blocks, bytes) = (self.blocks(), self.bytes());
-        // What was read is not of a later time than this.
-        fence(Acquire);
-        let (_, site, birth) = before;
-        let is_one = birth != BEGINS && whose() == before;
-        is_one.then_some((site, birth, bytes, blocks))
-    }
-
-    /// Makes an empty row of its owner's that of another stack or birth.
-    fn begin(self, stack: Stack, now: Now) {
-        // Whoever sees any of what follows sees this, too; and what is counted later, the new birth.
-        self.rest.birth.store(BEGINS, Relaxed);
-        fence(Release);
-        self.row.begin(Mark::of(stack.key, now.birth));
-        self.rest.other_blocks.store(0, Relaxed);
-        self.rest.other_bytes.store(0, Relaxed);
-        self.rest.key.store(stack.key, Relaxed);
-        self.rest.generation.store(now.generation, Relaxed);
-        self.rest.site.store(stack.site, Relaxed);
-        self.rest.birth.store(now.birth, Release);
-        fence(Release);
-    }
-}
-
-/// When a row is begun.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Now {
-    pub(super) birth: u32,
-    /// Rows that were begun in an earlier one are no longer found by their stacks.
-    pub(super) generation: u32,
-}
 
 /// A row that the running thread may add to: it is its book's.
 #[derive(Clone, Copy)]
@@ -508,31 +312,18 @@ impl Rows {
 
     /// The site and birth of a row; `None` if another thread has just made it, and it is not seen yet.
     pub(super) fn key(&self, id: RowId) -> Option<(SiteId, u32)> {
-        let rests = self.segment(id).rests.load(Acquire);
-        // SAFETY: null, or published, never unmapped, and so long.
-        let rest = unsafe {
-            rests
-                .wrapping_add((id & (IN_SEGMENT - 1)) as usize)
-                .as_ref()
-                .filter(|_| !rests.is_null())?
-        };
-        Some((rest.site.load(Relaxed), rest.birth.load(Relaxed)))
+        let is_seen = !self.segment(id).rests.load(Acquire).is_null();
+        is_seen.then(|| self.rest(id).of())
     }
 
-    /// No stack leads to a row of the book's any more: once it is empty, it may be used for any.
-    pub(super) fn forget(&self, id: RowId, generation: u32) {
-        self.rest(id)
-            .generation
-            .store(generation.wrapping_sub(1), Relaxed);
-    }
-
-    /// The stack whose blocks are counted in a row.
+    /// The stack whose blocks are counted in a row of the running thread's book.
     pub(super) fn stack(&self, id: RowId) -> Stack {
-        let rest = self.rest(id);
-        Stack {
-            key: rest.key.load(Relaxed),
-            site: rest.site.load(Relaxed),
-        }
+        self.rest(id).stack()
+    }
+
+    /// No stack leads to a row of the running thread's book any more: once it is empty, it may be used for any.
+    pub(super) fn forget(&self, id: RowId, now: Now) {
+        self.rest(id).forget(now);
     }
 
     /// A row of the book for blocks of a stack that are born now: the one that the stack had before, if that is
@@ -552,15 +343,11 @@ impl Rows {
         Some(self.own(id))
     }
 
-    /// An empty row of the book, if one is found soon. One that was in use lately is left to its stack, which
-    /// is likely to allocate again.
+    /// An empty row of the book, if one is found soon. One that is of use is left to its stack.
     fn empty(&'static self, book: &Book, now: Now) -> Option<RowId> {
-        let cycle = |birth| Birth::unpacked(birth).cycle;
         let is_left = |id| {
-            let Whole { rest, .. } = self.whole(id);
-            let is_of_use = rest.generation.load(Relaxed) == now.generation
-                && cycle(rest.birth.load(Relaxed)) + 1 >= cycle(now.birth);
-            !is_of_use && self.whole(id).blocks() == 0
+            let row = self.whole(id);
+            !row.rest.is_of_use(now) && row.blocks() == 0
         };
         let mut found = None;
         let mut hand = book.hand.load(Relaxed);
@@ -628,21 +415,13 @@ impl Rows {
         if self.segment(id).owner.load(Relaxed) == book.number.load(Relaxed) {
             self.row(id).discount(amount);
         } else {
-            self.discount_beside(id, amount);
+            self.rest(id).discount(amount);
         }
         add!(book.frees, amount.blocks as u64);
         add!(book.freed_bytes, amount.bytes as u64);
         if amount.chunk != 0 {
             add!(book.chunks, -amount.chunk);
         }
-    }
-
-    /// For a thread that is not the owner, or is in the middle of it.
-    #[inline(always)]
-    fn discount_beside(&self, id: RowId, amount: Amount) {
-        let rest = self.rest(id);
-        rest.other_bytes.fetch_sub(amount.bytes, Relaxed);
-        rest.other_blocks.fetch_sub(amount.blocks, Release);
     }
 
     /// The same for a thread whose own counters may be half written: a signal handler's.
@@ -660,7 +439,7 @@ impl Rows {
             bytes,
             chunk,
         };
-        self.discount_beside(id, amount);
+        self.rest(id).discount(amount);
         self.stray_blocks
             .fetch_sub(i64::from(amount.blocks), Relaxed);
         self.stray_bytes.fetch_sub(amount.bytes, Relaxed);
@@ -732,10 +511,7 @@ impl Rows {
     /// A row for blocks of a site, born in the first cycle.
     pub(super) fn of_site(&'static self, book: &Book, site: SiteId) -> OwnRow {
         let key = crate::random::Random::new(u64::from(site)).any() | 1;
-        let now = Now {
-            birth: 8,
-            generation: 0,
-        };
+        let now = Now { birth: 8, epoch: 0 };
         self.begin(book, Stack { key, site }, now, None)
             .expect("there is room")
     }
@@ -744,6 +520,7 @@ impl Rows {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::heap::ledger::Birth;
     use std::collections::BTreeMap;
 
     type Sums = BTreeMap<(SiteId, u32), (u64, u64)>;
@@ -766,10 +543,7 @@ mod tests {
     }
 
     fn at(birth: u32) -> Now {
-        Now {
-            birth,
-            generation: 0,
-        }
+        Now { birth, epoch: 0 }
     }
 
     #[test]
@@ -785,7 +559,7 @@ mod tests {
             if random.below(100) < 52 {
                 let now = Now {
                     birth: step / 5_000,
-                    generation: step / 7_000,
+                    epoch: step / 7_000,
                 };
                 let stack = stack(random.below(200) as u32);
                 let before = known.get(&(which, stack.site)).copied();
@@ -825,69 +599,6 @@ mod tests {
     }
 
     #[test]
-    fn what_is_counted_leaves_the_mark_as_it_is() {
-        static ROWS: Rows = Rows::new();
-        let book = ROWS.open().unwrap();
-        let other = ROWS.open().unwrap();
-        let mut random = crate::random::Random::new(12);
-        for number in 0..200 {
-            let Stack { key, site } = stack(number);
-            // The highest birth that there is, too.
-            let birth = [number, u32::MAX >> 10][number as usize % 2];
-            let row = ROWS.begin(book, Stack { key, site }, at(birth), None);
-            let row = row.unwrap();
-            // Up to all bytes that an address space has.
-            let amounts = [1, 40, 4096, (1 << 46) - 1].map(|bytes| Amount {
-                blocks: 1 + random.below(1 << 28) as i32,
-                bytes,
-                chunk: 0,
-            });
-            let all_bytes: u64 = amounts.iter().map(|a| a.bytes as u64).sum();
-            let all_blocks: u64 = amounts.iter().map(|a| a.blocks as u64).sum();
-            amounts.iter().for_each(|&amount| row.count(book, amount));
-            assert_eq!(sums(&ROWS)[&(site, birth)], (all_bytes, all_blocks));
-            assert!(row.is(Mark::of(key, birth)));
-            for bit in 0..MARK_BITS {
-                let other = Mark(Mark::of(key, birth).0 ^ 1 << bit);
-                assert!(!row.is(other), "{bit}");
-            }
-            for (i, &amount) in amounts.iter().enumerate() {
-                ROWS.discount([book, other][i % 2], row.id(), amount);
-            }
-            assert!(row.is(Mark::of(key, birth)));
-            assert_eq!(sums(&ROWS), Sums::new());
-        }
-    }
-
-    #[test]
-    fn what_others_free_goes_around_with_what_is_allocated() {
-        static ROWS: Rows = Rows::new();
-        let book = ROWS.open().unwrap();
-        let other = ROWS.open().unwrap();
-        let stack = stack(3);
-        let row = ROWS.begin(book, stack, at(9), None).unwrap();
-        let live = Amount::of_block(40, 0);
-        row.count(book, live);
-        let amount = Amount {
-            blocks: 1 << 29,
-            bytes: 3 << 45,
-            chunk: 0,
-        };
-        for round in 1..=20 {
-            row.count(book, amount);
-            let whole = (40 + (3 << 45), 1 + (1 << 29));
-            assert_eq!(sums(&ROWS), Sums::from([((3, 9), whole)]), "{round}");
-            ROWS.discount(other, row.id(), amount);
-            assert_eq!(sums(&ROWS), Sums::from([((3, 9), (40, 1))]), "{round}");
-            assert_eq!(ROWS.mean_size(row.id()), 40);
-            // After so many blocks the stack is to have another.
-            assert_eq!(row.is(Mark::of(stack.key, 9)), round < 8);
-        }
-        ROWS.discount(book, row.id(), live);
-        assert_eq!(sums(&ROWS), Sums::new());
-    }
-
-    #[test]
     fn a_census_sees_no_block_of_a_row_that_is_begun_anew() {
         static ROWS: Rows = Rows::new();
         std::thread::scope(|scope| {
@@ -915,21 +626,6 @@ mod tests {
     }
 
     #[test]
-    fn a_row_is_not_seen_while_it_is_begun() {
-        static ROWS: Rows = Rows::new();
-        let book = ROWS.open().unwrap();
-        let row = ROWS.begin(book, stack(1), at(9), None).unwrap();
-        row.count(book, Amount::of_block(8, 0));
-        let whole = ROWS.whole(row.id());
-        assert_eq!(whole.seen(), Some((1, 9, 8, 1)));
-        whole.rest.birth.store(BEGINS, Relaxed);
-        assert_eq!(whole.seen(), None);
-        assert_eq!(sums(&ROWS), Sums::new());
-        whole.begin(stack(2), at(10));
-        assert_eq!(whole.seen(), Some((2, 10, 0, 0)));
-    }
-
-    #[test]
     fn what_was_in_use_lately_is_left_to_its_stack() {
         static ROWS: Rows = Rows::new();
         let book = ROWS.open().unwrap();
@@ -941,14 +637,14 @@ mod tests {
         // It was not in use for a cycle.
         assert_eq!(begin(4, cycle(3)), first);
         let again = Now {
-            generation: 1,
+            epoch: 1,
             ..cycle(3)
         };
         let taken: Vec<RowId> = (5..8).map(|number| begin(number, again)).collect();
         assert!(taken.contains(&first), "no stack leads to it any more");
         let fresh = begin(9, again);
         assert!(!taken.contains(&fresh));
-        ROWS.forget(taken[1], again.generation);
+        ROWS.forget(taken[1], again);
         let next: Vec<RowId> = (10..14).map(|number| begin(number, again)).collect();
         assert_eq!(next.iter().filter(|id| taken.contains(id)).count(), 1);
     }

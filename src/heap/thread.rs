@@ -12,7 +12,8 @@ use core::sync::atomic::{
 };
 
 use super::ledger::Ledger;
-use super::rows::{Book, Lately, Mark, OwnRow, Stack};
+use super::row::{Mark, Stack};
+use super::rows::{Book, Lately, OwnRow};
 use super::shapes::Known;
 use super::sites::{NO_SITE, Sites};
 use super::stacks;
@@ -432,7 +433,7 @@ pub(super) fn restart_peak(live_bytes: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::heap::rows::Amount;
+    use crate::heap::row::Amount;
     use crate::heap::unwind::registers;
 
     #[test]

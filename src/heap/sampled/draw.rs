@@ -18,7 +18,7 @@ use core::sync::atomic::{
     compiler_fence,
 };
 
-use crate::heap::rows::Amount;
+use crate::heap::row::Amount;
 use crate::random::Random;
 
 const PAGE: usize = 4096;
