@@ -171,6 +171,13 @@ impl Lines {
 }
 
 impl Met {
+    fn now(&self, birth: u32) -> Now {
+        Now {
+            birth,
+            epoch: self.epoch,
+        }
+    }
+
     /// The row for blocks of a stack and a birth, by its key, which is not 0; `None` if the stack is not known,
     /// or there is no room.
     #[inline]
@@ -190,14 +197,14 @@ impl Met {
             if found.is_some() {
                 return found;
             }
-            let row = self.renewed(rows, book, key, birth)?;
+            let row = self.renewed(rows, book, key, self.now(birth))?;
             self.trail.is_now_in(row.id());
             return Some(row);
         }
         let found = self.lines.find(key, |slot| is_of_birth(row_of(*slot)));
         let row = match found {
             Some(row) => row,
-            None => self.renewed(rows, book, key, birth)?,
+            None => self.renewed(rows, book, key, self.now(birth))?,
         };
         self.trail.meet(Step { key, row: row.id() });
         Some(row)
@@ -205,23 +212,13 @@ impl Met {
 
     /// The same, where it is known by a row for another birth, if at all.
     #[cold]
-    fn renewed(
-        &mut self,
-        rows: &'static Rows,
-        book: &Book,
-        key: u64,
-        birth: u32,
-    ) -> Option<OwnRow> {
-        let now = Now {
-            birth,
-            epoch: self.epoch,
-        };
+    fn renewed(&mut self, rows: &'static Rows, book: &Book, key: u64, now: Now) -> Option<OwnRow> {
         self.lines.find(key, |slot| {
             let id = row_of(*slot);
             let stack = Some(rows.stack(id)).filter(|stack| stack.key == key)?;
             let row = match rows.own(id) {
                 // Where the trail has an older one.
-                row if row.is(Mark::of(key, birth)) => row,
+                row if row.is(Mark::of(key, now.birth)) => row,
                 _ => rows.begin(book, stack, now, Some(id))?,
             };
             *slot = tag(key) << ROW_BITS | row.id();
@@ -241,10 +238,7 @@ impl Met {
         if self.driven_out >= self.lines.count() && self.lines.count() < MOST_LINES {
             self.forget();
         }
-        let now = Now {
-            birth,
-            epoch: self.epoch,
-        };
+        let now = self.now(birth);
         let row = rows.begin(book, stack, now, None)?;
         let key = stack.key;
         let new = tag(key) << ROW_BITS | row.id();
