@@ -600,7 +600,9 @@ fn warnings(
     }
     if attribution.refused > 0 {
         warnings.push(format!(
-            "the ledger found no room for {} blocks or stacks; run it with more memory",
+            "the ledger found no room for {} blocks or stacks: the system refused it memory, or more \
+             than 16 million stacks allocated, or had live blocks of so many phases; see the README's \
+             limits",
             attribution.refused
         ));
     }
@@ -620,8 +622,9 @@ fn warnings(
     }
     if journal.start.by_cfi {
         warnings.push(
-            "this build has no frame pointers, so stacks were walked by call frame information; \
-             RUSTFLAGS=\"-C force-frame-pointers=yes\" makes recording several times faster"
+            "stacks were walked by call frame information, because this build has no frame pointers \
+             or AFTERDROP_UNWIND=cfi is set; RUSTFLAGS=\"-C force-frame-pointers=yes\" makes \
+             recording several times faster"
                 .into(),
         );
     }
