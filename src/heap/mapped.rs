@@ -247,10 +247,15 @@ impl core::fmt::Write for MappedVec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Mutex;
+
+    /// What is mapped is the process's: one test at a time maps much.
+    static MUCH: Mutex<()> = Mutex::new(());
 
     #[test]
     fn a_mapping_is_zeroed_and_counted() {
-        // Other tests map and unmap, but not as much.
+        // Others map and unmap, but not as much.
+        let much = MUCH.lock().unwrap();
         let before = mapped_bytes();
         let large = map((1 << 30) + 1);
         assert!(!large.is_null());
@@ -258,6 +263,7 @@ mod tests {
         // SAFETY: mapped just now, with the same size.
         unsafe { unmap(large, (1 << 30) + 1) };
         assert!(mapped_bytes() < before + (1 << 29));
+        drop(much);
         let at = map(10_000);
         // SAFETY: `map` gave at least 10 000 readable bytes.
         assert!((0..10_000).all(|i| unsafe { at.add(i).read() } == 0));
@@ -287,8 +293,9 @@ mod tests {
         for number in [0, 1, 8191, 8192, 8193, usize::MAX] {
             assert_eq!(ring.get(number), Some(&mut (number % 8192)));
         }
+        // Others map and unmap, but not as much.
+        let _much = MUCH.lock().unwrap();
         let before = mapped_bytes();
-        // Other tests map and unmap, but not as much.
         let large = MappedRing::<u64>::new(1 << 27).unwrap();
         assert!(mapped_bytes() > before + (1 << 29));
         drop(large);
