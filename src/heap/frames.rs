@@ -71,8 +71,9 @@ impl Frames {
         if self.len() >= self.found.len() && self.found.len() < MOST_FOUND {
             let grown = (self.found.len() * GROWTH).max(FIRST_FOUND);
             // Without memory it stays as it is.
-            self.found = MappedRing::new(grown)
-                .unwrap_or(core::mem::replace(&mut self.found, MappedRing::none()));
+            if let Ok(grown) = MappedRing::new(grown) {
+                self.found = grown;
+            }
         }
         let len = frames.len();
         let (outer, other) = self.in_common(frames.clone());

@@ -64,6 +64,10 @@ fn tag(key: u64) -> u32 {
     ((key >> (u64::BITS - Slot::BITS)) as u32 | 1 << (Slot::BITS - 1)) >> ROW_BITS
 }
 
+fn slot(key: u64, row: OwnRow) -> Slot {
+    tag(key) << ROW_BITS | row.id()
+}
+
 fn row_of(slot: Slot) -> RowId {
     slot & ((1 << ROW_BITS) - 1)
 }
@@ -138,17 +142,13 @@ impl Lines {
         self.0.get((key as usize >> 1).wrapping_add(turn))
     }
 
-    /// A slot for a new key: a free one, or that of another, by turns; and whether it is free.
-    fn room(&mut self, key: u64, turn: usize) -> Option<(&mut Slot, bool)> {
-        let is_free = |slot: &Slot| *slot == 0;
+    /// A slot for a new key: a free one, or one of its own line, by turns.
+    fn room(&mut self, key: u64, driven_out: usize) -> Option<&mut Slot> {
         let has_room = |turn: &usize| self.line(key, *turn).is_some_and(|line| !line.is_full());
-        if let Some(turn) = (0..PROBED).find(has_room) {
-            let line = self.line(key, turn)?;
-            let first = line.0.iter().position(is_free)?;
-            return Some((&mut line.0[first], true));
-        }
-        let line = self.line(key, 0)?;
-        Some((&mut line.0[turn % SLOTS], false))
+        let turn = (0..PROBED).find(has_room).unwrap_or(0);
+        let line = self.line(key, turn)?;
+        let free = line.0.iter().position(|&slot| slot == 0);
+        Some(&mut line.0[free.unwrap_or(driven_out % SLOTS)])
     }
 
     /// What `is` makes of the first slot of a key's that it makes anything of.
@@ -221,7 +221,7 @@ impl Met {
                 row if row.is(Mark::of(key, now.birth)) => row,
                 _ => rows.begin(book, stack, now, Some(id))?,
             };
-            *slot = tag(key) << ROW_BITS | row.id();
+            *slot = self::slot(key, row);
             Some(row)
         })
     }
@@ -241,16 +241,15 @@ impl Met {
         let now = self.now(birth);
         let row = rows.begin(book, stack, now, None)?;
         let key = stack.key;
-        let new = tag(key) << ROW_BITS | row.id();
         self.trail.meet(Step { key, row: row.id() });
-        match self.lines.room(key, self.driven_out) {
-            Some((slot, true)) => *slot = new,
-            Some((slot, false)) => {
-                rows.forget(row_of(*slot), now);
-                *slot = new;
-                self.driven_out += 1;
-            }
-            None => rows.forget(row.id(), now),
+        let Some(room) = self.lines.room(key, self.driven_out) else {
+            rows.forget(row.id(), now);
+            return Some(row);
+        };
+        let before = core::mem::replace(room, slot(key, row));
+        if before != 0 {
+            rows.forget(row_of(before), now);
+            self.driven_out += 1;
         }
         Some(row)
     }

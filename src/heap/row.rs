@@ -203,14 +203,18 @@ impl Whole {
                 epoch,
                 ..
             } = self.rest;
-            let whose = (key.load(Relaxed), epoch.load(Relaxed));
-            (whose, site.load(Relaxed), birth.load(Acquire))
+            (
+                key.load(Relaxed),
+                epoch.load(Relaxed),
+                site.load(Relaxed),
+                birth.load(Acquire),
+            )
         };
         let before = whose();
         let (blocks, bytes) = (self.blocks(), self.bytes());
         // What was read is not of a later time than this.
         fence(Acquire);
-        let (_, site, birth) = before;
+        let (.., site, birth) = before;
         let is_one = birth != BEGINS && whose() == before;
         is_one.then_some((site, birth, bytes, blocks))
     }
@@ -240,6 +244,23 @@ pub(super) struct Now {
 }
 
 #[cfg(test)]
+impl Stack {
+    /// One that has this site.
+    pub(super) fn of_site(site: SiteId) -> Self {
+        let key = crate::random::Random::new(u64::from(site)).any() | 1;
+        Self { key, site }
+    }
+}
+
+#[cfg(test)]
+impl Now {
+    /// In the first epoch.
+    pub(super) fn at(birth: u32) -> Self {
+        Self { birth, epoch: 0 }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::random::Random;
@@ -263,26 +284,15 @@ mod tests {
         }
     }
 
-    fn stack(site: SiteId) -> Stack {
-        Stack {
-            key: Random::new(u64::from(site)).any() | 1,
-            site,
-        }
-    }
-
-    fn at(birth: u32) -> Now {
-        Now { birth, epoch: 0 }
-    }
-
     #[test]
     fn what_is_counted_leaves_the_mark_as_it_is() {
         let whole = new();
         let mut random = Random::new(12);
         for number in 0..200 {
-            let Stack { key, site } = stack(number);
+            let Stack { key, site } = Stack::of_site(number);
             // The highest birth that there is, too.
             let birth = [number, u32::MAX >> 10][number as usize % 2];
-            whole.begin(Stack { key, site }, at(birth));
+            whole.begin(Stack { key, site }, Now::at(birth));
             // Up to all bytes that an address space has.
             let amounts = [1, 40, 4096, (1 << 46) - 1].map(|bytes| Amount {
                 blocks: 1 + random.below(1 << 28) as i32,
@@ -325,8 +335,8 @@ mod tests {
     #[test]
     fn what_others_free_goes_around_with_what_is_allocated() {
         let whole = new();
-        let stack = stack(3);
-        whole.begin(stack, at(9));
+        let stack = Stack::of_site(3);
+        whole.begin(stack, Now::at(9));
         let live = Amount::of_block(40, 0);
         whole.row.count(live);
         let amount = Amount {
@@ -350,12 +360,12 @@ mod tests {
     #[test]
     fn a_row_is_not_seen_while_it_is_begun() {
         let whole = new();
-        whole.begin(stack(1), at(9));
+        whole.begin(Stack::of_site(1), Now::at(9));
         whole.row.count(Amount::of_block(8, 0));
         assert_eq!(whole.seen(), Some((1, 9, 8, 1)));
         whole.rest.birth.store(BEGINS, Relaxed);
         assert_eq!(whole.seen(), None);
-        whole.begin(stack(2), at(10));
+        whole.begin(Stack::of_site(2), Now::at(10));
         assert_eq!(whole.seen(), Some((2, 10, 0, 0)));
     }
 
@@ -366,7 +376,7 @@ mod tests {
             birth: Birth { cycle, phase: 2 }.packed(),
             epoch,
         };
-        whole.begin(stack(1), cycle(5, 7));
+        whole.begin(Stack::of_site(1), cycle(5, 7));
         assert!(whole.rest.is_of_use(cycle(5, 7)) && whole.rest.is_of_use(cycle(6, 7)));
         assert!(!whole.rest.is_of_use(cycle(7, 7)) && !whole.rest.is_of_use(cycle(5, 8)));
         whole.rest.forget(cycle(5, 7));

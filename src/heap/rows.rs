@@ -47,7 +47,6 @@ const MOST_MAPPED: u32 = 64;
 
 /// A row that the running thread may add to: it is its book's.
 #[derive(Clone, Copy)]
-#[repr(C)]
 pub(super) struct OwnRow {
     row: &'static Row,
     id: RowId,
@@ -399,7 +398,7 @@ impl Rows {
         next(self.taken.load(Relaxed))?;
         let (rows, rests) = book.segment()?;
         let number = self.taken.fetch_update(Relaxed, Relaxed, next).ok()? + 1;
-        let segment = self.segments.get(number as usize)?;
+        let segment = &self.segments[number as usize];
         segment.owner.store(book.number.load(Relaxed), Relaxed);
         segment.next.store(newest, Relaxed);
         segment.rests.store(rests, Release);
@@ -510,9 +509,7 @@ impl Rows {
 impl Rows {
     /// A row for blocks of a site, born in the first cycle.
     pub(super) fn of_site(&'static self, book: &Book, site: SiteId) -> OwnRow {
-        let key = crate::random::Random::new(u64::from(site)).any() | 1;
-        let now = Now { birth: 8, epoch: 0 };
-        self.begin(book, Stack { key, site }, now, None)
+        self.begin(book, Stack::of_site(site), Now::at(8), None)
             .expect("there is room")
     }
 }
@@ -534,18 +531,6 @@ mod tests {
         sums
     }
 
-    /// A stack of this number.
-    fn stack(number: u32) -> Stack {
-        Stack {
-            key: crate::random::Random::new(u64::from(number)).any() | 1,
-            site: number,
-        }
-    }
-
-    fn at(birth: u32) -> Now {
-        Now { birth, epoch: 0 }
-    }
-
     #[test]
     fn rows_equal_plain_sums_after_any_sequence() {
         static ROWS: Rows = Rows::new();
@@ -561,7 +546,7 @@ mod tests {
                     birth: step / 5_000,
                     epoch: step / 7_000,
                 };
-                let stack = stack(random.below(200) as u32);
+                let stack = Stack::of_site(random.below(200) as u32);
                 let before = known.get(&(which, stack.site)).copied();
                 let row = before
                     .filter(|row| row.is(Mark::of(stack.key, now.birth)))
@@ -608,7 +593,7 @@ mod tests {
                 let mut row = None;
                 for number in 0..200_000 {
                     // Each time for another stack: never more than one block is live.
-                    let begun = ROWS.begin(book, stack(number % 2), at(number), row);
+                    let begun = ROWS.begin(book, Stack::of_site(number % 2), Now::at(number), row);
                     let begun = begun.unwrap();
                     row = Some(begun.id());
                     for _ in 0..20 {
@@ -629,8 +614,12 @@ mod tests {
     fn what_was_in_use_lately_is_left_to_its_stack() {
         static ROWS: Rows = Rows::new();
         let book = ROWS.open().unwrap();
-        let cycle = |cycle| at(Birth { cycle, phase: 1 }.packed());
-        let begin = |number, now| ROWS.begin(book, stack(number), now, None).unwrap().id();
+        let cycle = |cycle| Now::at(Birth { cycle, phase: 1 }.packed());
+        let begin = |number, now| {
+            ROWS.begin(book, Stack::of_site(number), now, None)
+                .unwrap()
+                .id()
+        };
         let first = begin(1, cycle(1));
         assert_ne!(begin(2, cycle(1)), first);
         assert_ne!(begin(3, cycle(2)), first);
@@ -657,8 +646,11 @@ mod tests {
         let mut own = None;
         for birth in 0..20_000 {
             // One stack in all cycles, and one that is new in each.
-            let rows = [(stack(7), own), (stack(100 + birth), None)]
-                .map(|(stack, before)| ROWS.begin(book, stack, at(birth), before).unwrap());
+            let rows = [
+                (Stack::of_site(7), own),
+                (Stack::of_site(100 + birth), None),
+            ]
+            .map(|(stack, before)| ROWS.begin(book, stack, Now::at(birth), before).unwrap());
             own = Some(rows[0].id());
             for row in rows {
                 row.count(book, Amount::of_block(8, 0));
@@ -674,7 +666,9 @@ mod tests {
     fn a_book_goes_on_where_its_thread_has_ended() {
         static ROWS: Rows = Rows::new();
         let first = ROWS.open().unwrap();
-        let row = ROWS.begin(first, stack(1), at(1), None).unwrap();
+        let row = ROWS
+            .begin(first, Stack::of_site(1), Now::at(1), None)
+            .unwrap();
         row.count(first, Amount::of_block(100, 0));
         ROWS.close(first);
         let second = ROWS.open().unwrap();
@@ -697,7 +691,8 @@ mod tests {
                     for i in 0..20_000_u32 {
                         if i.is_multiple_of(1000) {
                             let before = row.map(OwnRow::id);
-                            row = ROWS.begin(book, stack(thread), at(i / 1000), before);
+                            row =
+                                ROWS.begin(book, Stack::of_site(thread), Now::at(i / 1000), before);
                         }
                         let row = row.unwrap();
                         row.count(book, Amount::of_block(24, 32));

@@ -325,10 +325,11 @@ impl Thread {
         let row = match known {
             Some(row) => row,
             None => {
-                let site = match sites.find(walk.hash) {
-                    _ if walk.hash == 0 => NO_SITE,
-                    Some(site) => site,
-                    None => sites.intern(walk.hash, walk.cut, stack.frames()),
+                let site = match walk.hash {
+                    0 => NO_SITE,
+                    hash => sites
+                        .find(hash)
+                        .unwrap_or_else(|| sites.intern(hash, walk.cut, stack.frames())),
                 };
                 met.begin(&ledger.rows, book, Stack { key: name, site }, birth)?
             }

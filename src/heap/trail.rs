@@ -25,7 +25,6 @@ const MOST_ROUNDS: u32 = 64;
 
 /// A stack that a thread has come to, and the row that its blocks were counted in last.
 #[derive(Clone, Copy)]
-#[repr(C)]
 pub(super) struct Step {
     /// 0 if there is none.
     pub(super) key: u64,
