@@ -99,47 +99,25 @@
     unsafe_op_in_unsafe_fn,
     clippy::undocumented_unsafe_blocks
 )]
+pub use base::error::Error;
 pub use check::{Check, Cycle, CycleResult};
-pub use cycle::{Failure, HeapKind, Model, Phase, Prediction, Strategy, Workload};
-pub use error::Error;
-pub use heap::Heap;
-pub use verdict::Verdict;
+pub use model::run::{HeapKind, Phase, Strategy};
+pub use model::verdict::Verdict;
+pub use recorder::cycle::{Failure, Model, Prediction, Workload};
+pub use recorder::heap::Heap;
 
 #[cfg(feature = "cli")]
 pub use cli::main;
 
-mod allow;
 mod analysis;
-mod balance;
-mod binary;
-mod census;
+mod base;
 mod check;
-mod child;
 #[cfg(feature = "cli")]
 mod cli;
-mod config;
-mod cycle;
-mod error;
-mod files;
-mod heap;
-mod holders;
-mod jemalloc_change;
-mod journal;
-mod limits;
 mod measure;
-mod memory_limit;
-mod names;
-mod proc;
-mod process;
-mod random;
+mod model;
+mod recorder;
 pub mod report;
-mod sampling;
-mod smaps;
-mod sources;
-mod statistics;
-mod symbols;
-mod verdict;
-mod witness;
 pub mod workloads;
 
 pub use report::Report;
@@ -147,9 +125,10 @@ pub use report::Report;
 /// For this crate's own benches and fuzz targets.
 #[doc(hidden)]
 pub mod bench {
-    pub use crate::random::Random;
-    pub use crate::verdict::synthetic::Life;
-    use crate::verdict::{DEFAULT_HORIZON, Verdict, synthetic};
+    use crate::analysis::verdict::synthetic;
+    pub use crate::analysis::verdict::synthetic::Life;
+    pub use crate::base::random::Random;
+    use crate::model::verdict::{DEFAULT_HORIZON, Verdict};
 
     /// The verdict on a site that sees these blocks in a run of `n` cycles after the warm-up.
     pub fn judge(n: u32, lives: &[Life]) -> Verdict {
@@ -177,20 +156,20 @@ pub mod bench {
     /// Settles how stacks are walked, as a measured process does before its first cycle, and says
     /// how: `frame pointers` or `cfi`.
     pub fn choose_unwinder() -> &'static str {
-        match crate::heap::choose_unwinder() {
-            crate::heap::Unwinder::FramePointers => "frame pointers",
-            crate::heap::Unwinder::Cfi => "cfi",
+        match crate::recorder::heap::choose_unwinder() {
+            crate::recorder::heap::Unwinder::FramePointers => "frame pointers",
+            crate::recorder::heap::Unwinder::Cfi => "cfi",
         }
     }
 
     /// Bytes that the tool has mapped for itself in this process.
     pub fn ledger_bytes() -> u64 {
-        crate::heap::mapped_bytes() as u64
+        crate::recorder::heap::mapped_bytes() as u64
     }
 
     /// Gives the blocks that are allocated from now on to a cycle.
     pub fn begin_cycle(cycle: u32) {
-        crate::heap::set_now(crate::heap::Birth { cycle, phase: 1 });
+        crate::recorder::heap::set_now(crate::model::block::Birth { cycle, phase: 1 });
     }
 
     /// Takes a census of this process's ledger, as at its first boundary, and says how long it took.
@@ -198,7 +177,7 @@ pub mod bench {
     /// # Panics
     /// If there is no memory for it.
     pub fn census() -> std::time::Duration {
-        let mut census = crate::census::Census::new();
+        let mut census = crate::recorder::census::Census::new();
         let start = std::time::Instant::now();
         census.take().expect("memory for the census");
         start.elapsed()

@@ -114,7 +114,7 @@ fn check(name: &str, heap: &str) {
     assert_eq!(accused.count(), 0, "{}", ran.out);
     let blamed = report.growing_sites().map(|s| s.function.as_str());
     for function in blamed {
-        for innocent in ["freed_twin", "afterdrop::heap", "__rust", "alloc::vec"] {
+        for innocent in ["freed_twin", "afterdrop::recorder", "__rust", "alloc::vec"] {
             assert!(!function.contains(innocent), "{function} is blamed");
         }
     }

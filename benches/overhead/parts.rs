@@ -44,7 +44,7 @@ pub fn parts(program: &Path) -> Option<Vec<(String, f64)>> {
 /// The part that a place belongs to: its innermost frame in the ledger, else whose it is.
 fn part_of(frames: &[String]) -> &'static str {
     let of_ledger = frames.iter().find_map(|frame| {
-        let (_, rest) = frame.rsplit_once("src/heap/")?;
+        let (_, rest) = frame.rsplit_once("src/recorder/heap/")?;
         FILES.iter().find(|(file, _)| rest.starts_with(file))
     });
     match of_ledger {

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::cycle::Phase;
-use crate::journal::{Journal, Row};
-use crate::report::{Born, Excerpt};
-use crate::symbols::{self, Frame, Symbolizer};
-use crate::verdict::{Generation, Series};
+use crate::analysis::journal::Journal;
+use crate::analysis::symbols::{self, Symbolizer};
+use crate::analysis::verdict::{Generation, Series};
+use crate::model::frame::Frame;
+use crate::model::journal::Row;
+use crate::model::profile::{Born, Excerpt};
+use crate::model::run::Phase;
 
 /// Stacks of a group that are kept besides the one that retains the most.
 const OTHER_STACKS: usize = 4;

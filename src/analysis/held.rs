@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::NOT_ATTRIBUTED;
 use super::fold::Folding;
-use crate::holders::found::{Found, Held};
-use crate::holders::{HolderRecord, Kind};
-use crate::journal::Journal;
-use crate::report::{Holder, PathBlock, Root};
-use crate::symbols::{self, Frame, Owner};
+use crate::analysis::found::{Found, Held};
+use crate::analysis::journal::Journal;
+use crate::analysis::symbols::{self};
+use crate::model::frame::{Frame, Owner};
+use crate::model::holder::{Holder, PathBlock, Root};
+use crate::model::holders::{HolderRecord, Kind};
 
 /// Share of a group's blocks from which on a holder is that of the group.
 const MAJORITY: f64 = 0.5;

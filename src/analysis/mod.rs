@@ -1,27 +1,45 @@
 //! From the journal to the report: stacks folded by blame frame, series made of censuses, each
 //! judged.
 
-use crate::allow;
-use crate::balance;
-use crate::child::{Ended, How};
-use crate::config::Config;
-use crate::cycle::{HeapKind, Strategy};
-use crate::heap::NO_SITE;
-use crate::holders::found::Found;
-use crate::journal::{Counts, Early, Journal};
-use crate::names::fnv;
-use crate::process;
-use crate::report::{
-    Attribution, Boundary, Cost, Generation, HolderSearch, OtherStack, Process, Report, RunVerdict,
-    SCHEMA, Site, Witness, bytes, one_line,
+use self::sampling::Estimate;
+use self::verdict::{Judgement, Series, Terms};
+use crate::analysis::config::Config;
+use crate::analysis::found::Found;
+use crate::analysis::journal::Journal;
+use crate::base::names::fnv;
+use crate::base::units::{bytes, one_line};
+use crate::model::block::NO_SITE;
+use crate::model::end::Early;
+use crate::model::end::{Ended, How};
+use crate::model::frame::{Frame, relevant};
+use crate::model::holder::HolderSearch;
+use crate::model::journal::Counts;
+use crate::model::process::Process;
+use crate::model::profile::Generation;
+use crate::model::report::{
+    Attribution, Boundary, Cost, OtherStack, Report, RunVerdict, SCHEMA, Site, Witness,
 };
-use crate::sampling::{self, Estimate, Sampling};
-use crate::symbols::{self, Frame};
-use crate::verdict::{self, Judgement, Series, Terms, Verdict};
+use crate::model::run::{HeapKind, Strategy};
+use crate::model::sampling::Sampling;
+use crate::model::verdict::Verdict;
 
+pub(crate) mod allow;
+mod balance;
+mod binary;
+pub(crate) mod config;
 mod fold;
+pub(crate) mod found;
 mod held;
+pub(crate) mod jemalloc_change;
+pub(crate) mod journal;
+pub(crate) mod limits;
+pub(crate) mod process;
 mod profile;
+pub(crate) mod sampling;
+mod sources;
+mod symbols;
+pub(crate) mod verdict;
+pub(crate) mod witness;
 
 pub(crate) use fold::Folding;
 use held::Naming;
@@ -157,7 +175,9 @@ pub(crate) fn report(journal: &Journal, mut folding: Folding, with: Circumstance
     let process = process::process(journal, terms(journal, with.horizon));
     let mut run = RunVerdict::worst(new().map(|s| s.verdict).chain([process.verdict]));
     // What a run did not reach it cannot clear.
-    if run == RunVerdict::Clean && (after_warmup < verdict::FEWEST_CYCLES || !ended.is_complete()) {
+    if run == RunVerdict::Clean
+        && (after_warmup < crate::model::verdict::FEWEST_CYCLES || !ended.is_complete())
+    {
         run = RunVerdict::Undecided;
     }
     let growth = new()
@@ -242,7 +262,7 @@ fn tell_more(sites: &mut [(usize, Site)], folding: &mut Folding, journal: &Journ
         site.stack = stack;
         let others = stacks.map(|s| OtherStack {
             retained_bytes: s.bytes,
-            frames: symbols::relevant(&s.frames).to_vec(),
+            frames: relevant(&s.frames).to_vec(),
         });
         site.other_stacks = others.collect();
         let lives = || folding.groups()[*group].lives();
@@ -376,7 +396,7 @@ fn sampling(journal: &Journal, folding: &Folding, after_warmup: u32) -> Option<S
 /// A hash over functions and files of the frames that matter.
 fn fingerprint(stack: &[Frame]) -> String {
     let mut text = String::new();
-    for frame in symbols::relevant(stack) {
+    for frame in relevant(stack) {
         let file = frame.file.as_deref().unwrap_or_default();
         text += &format!("{}\0{file}\0", frame.function);
     }
@@ -516,12 +536,12 @@ fn summary(
             };
             match open {
                 Some(open) => format!("{open} cannot be told yet, seen over {looked}"),
-                None if after_warmup >= verdict::FEWEST_CYCLES => {
+                None if after_warmup >= crate::model::verdict::FEWEST_CYCLES => {
                     format!("nothing grew in {looked}, but the run did not get to its end")
                 }
                 None => format!(
                     "{looked} are too few for a verdict; at least {} are needed",
-                    verdict::FEWEST_CYCLES
+                    crate::model::verdict::FEWEST_CYCLES
                 ),
             }
         }
@@ -657,8 +677,8 @@ fn warnings(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cycle::Phase;
-    use crate::journal::{Boundary, Row};
+    use crate::model::journal::{Boundary, Row};
+    use crate::model::run::Phase;
 
     fn row(site: u32, birth: u32, bytes: u64, blocks: u64) -> Row {
         Row {

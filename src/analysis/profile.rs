@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::fold::Folding;
-use crate::journal::Journal;
-use crate::report::{Mapping, Profile, ProfileStack};
-use crate::symbols::{self, Frame};
+use crate::analysis::journal::Journal;
+use crate::model::frame::{Frame, relevant_range};
+use crate::model::profile::{Mapping, Profile, ProfileStack};
 
 /// The profile of the groups that have become sites, in their order.
 pub(super) fn of(groups: &[usize], folding: &mut Folding, journal: &Journal) -> Profile {
@@ -45,7 +45,7 @@ fn relevant_calls(folding: &mut Folding, addresses: &[u64]) -> (Vec<Frame>, Vec<
         stack.extend(folding.frames(&[address]));
         call_of.resize(stack.len(), call);
     }
-    let range = symbols::relevant_range(&stack);
+    let range = relevant_range(&stack);
     let mut calls: Vec<(u64, u32)> = Vec::new();
     let mut last = None;
     for &call in &call_of[range.clone()] {

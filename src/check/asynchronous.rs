@@ -7,8 +7,9 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::cycle::{Cycle, CycleResult};
 use super::{Check, MadeBody};
-use crate::cycle::{Body, Marks, Phase, Stopped};
-use crate::error::Error;
+use crate::base::error::Error;
+use crate::model::run::Phase;
+use crate::recorder::cycle::{Body, Marks, Stopped};
 
 /// How often a boundary lets other tasks run before it no longer waits for them.
 const TURNS: u32 = 64;

@@ -2,7 +2,8 @@
 
 use std::fmt::Display;
 
-use crate::cycle::{Body, Marks, Phase, Stopped};
+use crate::model::run::Phase;
+use crate::recorder::cycle::{Body, Marks, Stopped};
 
 /// One running cycle.
 #[derive(Debug)]

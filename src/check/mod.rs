@@ -5,16 +5,19 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use crate::allow::Allow;
-use crate::child;
-use crate::config;
-use crate::cycle::{self as cycles, Body, Failure, HeapKind, Plan, Strategies, Strategy, Workload};
-use crate::error::Error;
-use crate::heap;
-use crate::limits::{Budget, Limits};
+use crate::analysis::allow::Allow;
+use crate::analysis::config;
+use crate::analysis::limits::{Budget, Limits};
+use crate::analysis::verdict;
+use crate::base::error::Error;
+use crate::base::text::printable;
+use crate::measure::child;
 use crate::measure::{self, Request};
-use crate::report::{self, Report, printable, terminal};
-use crate::verdict;
+use crate::model::report::Report;
+use crate::model::run::{HeapKind, Strategy};
+use crate::recorder::cycle::{self as cycles, Body, Failure, Plan, Strategies, Workload};
+use crate::recorder::heap;
+use crate::report::terminal;
 
 #[cfg(feature = "tokio")]
 mod asynchronous;
@@ -104,8 +107,8 @@ impl Check {
             test: None,
             cycles: None,
             auto: false,
-            warmup: verdict::DEFAULT_WARMUP,
-            horizon: verdict::DEFAULT_HORIZON,
+            warmup: crate::model::verdict::DEFAULT_WARMUP,
+            horizon: crate::model::verdict::DEFAULT_HORIZON,
             strategy: Strategy::Fresh,
             heap: HeapKind::System,
             timeout: TIMEOUT,
@@ -364,14 +367,16 @@ impl Check {
                 self.heap
             )));
         }
-        let fewest = self.warmup.saturating_add(verdict::FEWEST_CYCLES);
+        let fewest = self
+            .warmup
+            .saturating_add(crate::model::verdict::FEWEST_CYCLES);
         let cycles = self.all_cycles();
-        if cycles < fewest || cycles > heap::MAX_CYCLE {
+        if cycles < fewest || cycles > crate::model::block::MAX_CYCLE {
             return Err(Error::usage(format!(
                 "{cycles} cycles are out of range: with a warm-up of {} a verdict needs at least \
                  {fewest}, and {} are the most",
                 self.warmup,
-                heap::MAX_CYCLE
+                crate::model::block::MAX_CYCLE
             )));
         }
         Ok(())
@@ -382,7 +387,7 @@ impl Check {
             true => self
                 .warmup
                 .saturating_add(verdict::most_cycles(self.horizon)),
-            false => verdict::default_cycles(self.warmup, self.horizon),
+            false => crate::model::verdict::default_cycles(self.warmup, self.horizon),
         };
         self.cycles.unwrap_or(default)
     }
@@ -410,7 +415,7 @@ impl Check {
                 ))
                 .hint("a test has to make the same checks in the same order each time")
             })?;
-            let report = Report::read(&folder.join(report::FILE))?;
+            let report = Report::read(&folder.join(crate::model::report::FILE))?;
             return Ok((report, folder));
         }
         RUNNING.store(true, Relaxed);

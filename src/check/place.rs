@@ -7,9 +7,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use crate::child;
-use crate::error::Error;
-use crate::names::fnv;
+use crate::base::error::Error;
+use crate::base::names::fnv;
+use crate::measure::child;
 
 /// The test that a check stands in.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::error::Error;
-use crate::report::write_whole;
+use crate::base::error::Error;
+use crate::base::files::write_bytes;
 
 /// In the folder of a check: where the earlier checks of its test have written.
 const EARLIER: &str = "earlier.json";
@@ -49,7 +49,7 @@ pub(super) fn tell(test: &str, key: &str, folder: &Path) -> Result<(), Error> {
     // Strings only: this cannot fail.
     let earlier = serde_json::to_vec(&*folders).unwrap_or_default();
     folders.insert(key.into(), folder.into());
-    write_whole(&folder.join(EARLIER), &earlier)
+    write_bytes(&folder.join(EARLIER), &earlier)
 }
 
 /// In the child: where the earlier check of this key has written; `None` if there was none.

@@ -5,8 +5,8 @@ use clap::builder::PossibleValuesParser;
 use clap_complete::Shell;
 
 use super::{Cli, Outcome, print};
-use crate::cycle::{HeapKind, Strategy};
-use crate::error::Error;
+use crate::base::error::Error;
+use crate::model::run::{HeapKind, Strategy};
 use crate::workloads::Entry;
 
 /// Print completions for a shell
@@ -73,7 +73,7 @@ pub(super) fn man(args: &Man) -> Result<Outcome, Error> {
     let Some(chosen) = chosen else {
         let names: Vec<&str> = visible(&command).map(|c| c.get_name()).collect();
         let name = args.command.as_deref().unwrap_or_default();
-        return Err(crate::names::unknown("subcommand", name, &names));
+        return Err(crate::base::names::unknown("subcommand", name, &names));
     };
     let mut page = Vec::new();
     clap_mangen::Man::new(chosen.clone())

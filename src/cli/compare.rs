@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use super::reports::{Paths, To};
 use super::{Outcome, look};
-use crate::error::Error;
+use crate::base::error::Error;
+use crate::model::report::{Report, RunVerdict};
 use crate::report::compare::{self, Became};
+use crate::report::formats;
 use crate::report::terminal::Look;
-use crate::report::{Report, RunVerdict, formats};
 
 /// Compare two reports: places that are new, fixed or changed, memory and time
 ///

@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use super::{Outcome, look, print, report_file};
-use crate::error::Error;
-use crate::report::{Part, Report, Site, explain};
-use crate::verdict::Verdict;
+use crate::base::error::Error;
+use crate::model::process::Part;
+use crate::model::report::{Report, Site};
+use crate::model::verdict::Verdict;
+use crate::report::explain;
 
 /// Explain a verdict: the series, the generations, the test and its figures
 #[derive(Debug, clap::Args)]

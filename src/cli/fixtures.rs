@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use super::{Outcome, print};
-use crate::error::Error;
+use crate::base::error::Error;
 use crate::workloads::models::train;
 
 /// Train the shipped Burn models on seeded data and save them

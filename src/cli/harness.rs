@@ -10,14 +10,13 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 
 use super::{Cli, Outcome, print};
+use crate::analysis::config;
+use crate::base::error::Error;
 use crate::check::folder_of;
-use crate::child;
-use crate::config;
-use crate::cycle::HeapKind;
-use crate::error::Error;
+use crate::measure::child;
 use crate::measure::{self, Request};
+use crate::model::run::HeapKind;
 use crate::report::terminal;
-use crate::verdict;
 use crate::workloads::{Entry, Settings};
 
 /// Longest run of one workload.
@@ -176,7 +175,7 @@ fn measure(entry: &Entry) -> Result<(Outcome, String), Error> {
         },
         holders: true,
         all_holders: false,
-        horizon: verdict::DEFAULT_HORIZON,
+        horizon: crate::model::verdict::DEFAULT_HORIZON,
         options,
         config,
     };

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::Outcome;
-use crate::error::Error;
+use crate::base::error::Error;
 use crate::workloads::{Entry, Truth};
 
 /// List the workloads, each with a line of what it is

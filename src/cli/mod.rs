@@ -11,9 +11,9 @@ use clap::error::ErrorKind;
 use clap::{ColorChoice, Parser, Subcommand};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use crate::error::Error;
+use crate::base::error::Error;
+use crate::model::report::RunVerdict;
 use crate::report::terminal::Look;
-use crate::report::{self, RunVerdict};
 use crate::workloads::Entry;
 
 mod about;
@@ -172,7 +172,7 @@ fn exit(result: Result<Outcome, Error>) -> ExitCode {
     match result {
         Ok(outcome) => ExitCode::from(outcome.code()),
         Err(error) => {
-            complain(&report::one_line(&error.to_string()));
+            complain(&crate::base::units::one_line(&error.to_string()));
             let failed = Outcome::RunFailed.code();
             ExitCode::from(if error.is_child() { failed } else { BAD_INPUT })
         }
@@ -183,7 +183,7 @@ fn exit(result: Result<Outcome, Error>) -> ExitCode {
 fn one_line(error: &clap::Error) -> String {
     let text = error.render().to_string();
     let said = text.split("\n\n").next().unwrap_or_default();
-    report::one_line(said.trim().trim_start_matches("error: "))
+    crate::base::units::one_line(said.trim().trim_start_matches("error: "))
 }
 
 /// Prints to standard output. A reader that went away (`| head`) is no error.
@@ -234,19 +234,23 @@ fn report_file(path: &Path) -> Result<PathBuf, Error> {
     if !path.is_dir() {
         return Ok(path.to_owned());
     }
-    let report = path.join(report::FILE);
+    let report = path.join(crate::model::report::FILE);
     if report.exists() {
         return Ok(report);
     }
     let entries = std::fs::read_dir(path).map_err(|e| Error::io("read the folder", path, e))?;
     let folders = entries.filter_map(|entry| Some(entry.ok()?.path()));
     let mut runs: Vec<String> = folders
-        .filter(|p| p.join(report::FILE).exists())
+        .filter(|p| p.join(crate::model::report::FILE).exists())
         .map(|p| p.display().to_string())
         .collect();
     runs.sort_unstable();
     Err(Error::usage(match runs[..] {
-        [] => format!("there is no {} in `{}`", report::FILE, path.display()),
+        [] => format!(
+            "there is no {} in `{}`",
+            crate::model::report::FILE,
+            path.display()
+        ),
         _ => format!(
             "`{}` holds several runs; name one: {}",
             path.display(),
@@ -298,7 +302,7 @@ fn find<'a>(workloads: &'a [Entry], name: &str) -> Result<Found<'a>, Error> {
         return Err(error);
     }
     let names: Vec<&str> = workloads.iter().map(Entry::name).collect();
-    Err(crate::names::unknown("workload", name, &names))
+    Err(crate::base::names::unknown("workload", name, &names))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::error::Error;
+use crate::base::error::Error;
 
 /// Where runs go that were given no folder.
 const RUNS: &str = "reports/runs";

@@ -5,7 +5,6 @@ use std::io::IsTerminal;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::measure::Progress;
-use crate::report;
 
 /// Draws on standard error, if that is a terminal.
 pub(super) struct Bar(ProgressBar);
@@ -31,7 +30,7 @@ impl Bar {
         if self.0.is_hidden() {
             return;
         }
-        let live = report::bytes(how_far.live_bytes as f64);
+        let live = crate::base::units::bytes(how_far.live_bytes as f64);
         let open = match (how_far.open, how_far.why) {
             (Some(n), Some(why)) => format!("; {n} open: {why}"),
             _ => String::new(),

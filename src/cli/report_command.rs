@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use super::reports::{Formats, Paths, To, is_same_file};
 use super::{Outcome, look, print};
-use crate::error::Error;
+use crate::base::error::Error;
+use crate::model::report::Report;
 use crate::report::formats::{self, Format};
-use crate::report::{Report, strategies, terminal};
+use crate::report::{strategies, terminal};
 
 /// Show a stored report, or write it in other formats
 ///

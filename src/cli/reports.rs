@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::PossibleValuesParser;
 
-use crate::error::Error;
+use crate::base::error::Error;
+use crate::base::files::write_bytes;
+use crate::model::report::Report;
 use crate::report::formats::{self, Format};
-use crate::report::{Report, write_whole};
 
 /// How paths are shown.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -53,7 +54,7 @@ impl Paths {
 
 /// As a report has it whose home folder was taken out; empty if it is not below it.
 fn shortened_home(path: &str) -> String {
-    let home = crate::report::home().unwrap_or_default();
+    let home = crate::base::files::home().unwrap_or_default();
     match path.strip_prefix(&home) {
         Some(rest) if !home.is_empty() => format!("~{}", rest.trim_end_matches('/')),
         _ => String::new(),
@@ -111,7 +112,7 @@ impl Formats {
 /// left: `report.json` is there.
 pub(super) fn write_all(report: &Report, formats: &[Format], folder: &Path) -> Result<(), Error> {
     for &format in formats.iter().filter(|f| **f != Format::Json) {
-        write_whole(
+        write_bytes(
             &folder.join(format.file()),
             &formats::render(report, format)?,
         )?;
@@ -177,7 +178,7 @@ impl To {
             true => std::fs::canonicalize(path).map_err(error)?,
             false => path.to_owned(),
         };
-        write_whole(&target, bytes)
+        write_bytes(&target, bytes)
     }
 }
 

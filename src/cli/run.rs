@@ -10,15 +10,16 @@ use super::outdir::OutDir;
 use super::progress::Bar;
 use super::what::{self, Form, What};
 use super::{Outcome, find, interrupt_flag, look, print};
-use crate::child;
-use crate::config;
-use crate::cycle::{self, HeapKind, Strategy};
-use crate::error::Error;
+use crate::analysis::config;
+use crate::analysis::verdict;
+use crate::base::error::Error;
 use crate::measure;
-use crate::memory_limit;
-use crate::report::{Report, terminal};
-use crate::sampling;
-use crate::verdict;
+use crate::measure::child;
+use crate::measure::memory_limit;
+use crate::model::report::Report;
+use crate::model::run::{HeapKind, Strategy};
+use crate::recorder::cycle::{self};
+use crate::report::terminal;
 use crate::workloads::Entry;
 
 /// Run a workload's load / infer / drop cycles and name what they leave behind
@@ -53,7 +54,7 @@ pub(super) struct Args {
         value_name = "BYTES",
         num_args = 0..=1,
         require_equals = true,
-        default_missing_value = sampling::DEFAULT_EVERY,
+        default_missing_value = crate::model::sampling::DEFAULT_EVERY,
         value_parser = every
     )]
     sample: Option<u64>,
@@ -236,7 +237,9 @@ fn in_formats(
             return Ok(());
         }
         if changed {
-            measured.report.write(&folder.join(crate::report::FILE))?;
+            measured
+                .report
+                .write(&folder.join(crate::model::report::FILE))?;
         }
         let formats = super::reports::of_names(&args.report)?;
         super::reports::write_all(&measured.report, &formats, folder)

@@ -8,13 +8,13 @@ use super::outdir::OutDir;
 use super::progress::Bar;
 use super::what::{Form, What};
 use super::{Outcome, find, interrupt_flag, look, print};
-use crate::config;
-use crate::cycle::Strategy;
-use crate::error::Error;
+use crate::analysis::config;
+use crate::base::error::Error;
+use crate::base::files::write_bytes;
 use crate::measure;
-use crate::memory_limit::{self, MemoryLimit};
+use crate::measure::memory_limit::{self, MemoryLimit};
+use crate::model::run::Strategy;
 use crate::report::strategies::{self, Comparison, Row};
-use crate::report::write_whole;
 use crate::workloads::Entry;
 
 /// The comparison's name in its folder.
@@ -185,7 +185,7 @@ pub(super) fn run(args: &Args, workloads: &[Entry]) -> Result<Outcome, Error> {
         };
         let report = measured.check_written()?;
         rows.push(Row::of(&report, run.size(), run.precision(), facts));
-        if report.ended.how == crate::child::How::Interrupted {
+        if report.ended.how == crate::model::end::How::Interrupted {
             break;
         }
     }
@@ -203,11 +203,11 @@ pub(super) fn run(args: &Args, workloads: &[Entry]) -> Result<Outcome, Error> {
         rows,
     };
     let json = comparison.to_json() + "\n";
-    write_whole(&folder.join(FILE), json.as_bytes())?;
+    write_bytes(&folder.join(FILE), json.as_bytes())?;
     #[cfg(feature = "formats")]
     if args.html {
         let page = crate::report::formats::strategies_page(&comparison);
-        write_whole(&folder.join("strategies.html"), page.as_bytes())?;
+        write_bytes(&folder.join("strategies.html"), page.as_bytes())?;
     }
     if args.json {
         print(&json)?;

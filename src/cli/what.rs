@@ -4,13 +4,11 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::child;
-use crate::config::Config;
-use crate::cycle::HeapKind;
-use crate::error::Error;
-use crate::heap;
+use crate::analysis::config::Config;
+use crate::base::error::Error;
+use crate::measure::child;
 use crate::measure::{self, Request};
-use crate::verdict;
+use crate::model::run::HeapKind;
 use crate::workloads::Settings;
 
 #[derive(Clone, Debug, clap::Args)]
@@ -19,13 +17,13 @@ pub(super) struct What {
     pub(super) workload: String,
 
     /// First cycles that are set aside
-    #[arg(long, value_name = "N", default_value_t = verdict::DEFAULT_WARMUP)]
+    #[arg(long, value_name = "N", default_value_t = crate::model::verdict::DEFAULT_WARMUP)]
     pub(super) warmup: u32,
 
     /// Cycles after the warm-up beyond which steady growth is called a leak
     ///
     /// A cache that fills, or a sweep that comes, within this many cycles is never called a leak.
-    #[arg(long, value_name = "N", default_value_t = verdict::DEFAULT_HORIZON)]
+    #[arg(long, value_name = "N", default_value_t = crate::model::verdict::DEFAULT_HORIZON)]
     pub(super) horizon: u32,
 
     /// Allocator beneath the ledger: jemalloc, dhat or system
@@ -104,7 +102,7 @@ impl What {
 
     /// What can be known to be wrong before anything is made or started. Gives the timeout.
     pub(super) fn validate(&self) -> Result<Duration, Error> {
-        let most = heap::MAX_CYCLE;
+        let most = crate::model::block::MAX_CYCLE;
         for (option, value) in [("--warmup", self.warmup), ("--horizon", self.horizon)] {
             if value > most {
                 return Err(Error::usage(format!(
@@ -126,8 +124,10 @@ impl What {
 
     /// Looks whether so many cycles allow a verdict.
     pub(super) fn validate_cycles(&self, option: &str, cycles: u32) -> Result<(), Error> {
-        let fewest = self.warmup.saturating_add(verdict::FEWEST_CYCLES);
-        let most = heap::MAX_CYCLE;
+        let fewest = self
+            .warmup
+            .saturating_add(crate::model::verdict::FEWEST_CYCLES);
+        let most = crate::model::block::MAX_CYCLE;
         if cycles < fewest {
             return Err(Error::usage(format!(
                 "{option} {cycles} is too few: with --warmup {} a verdict needs at least {fewest}",

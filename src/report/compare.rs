@@ -9,10 +9,12 @@ use std::fmt::Write;
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
-use super::terminal::{LEAST_NAME, Look, printable, shortened};
-use super::units::{bytes, exact};
-use super::{Part, Report, Site};
-use crate::verdict::{self, Verdict};
+use super::terminal::{LEAST_NAME, Look, shortened};
+use super::{Report, Site};
+use crate::base::text::printable;
+use crate::base::units::{bytes, exact};
+use crate::model::process::Part;
+use crate::model::verdict::Verdict;
 
 /// The schema of [`Comparison`]'s JSON.
 pub const SCHEMA: &str = "afterdrop-compare/1";
@@ -182,7 +184,7 @@ struct Seen {
 impl Seen {
     fn of(report: &Report, other: &Report) -> Self {
         let after_warmup = report.cycles_run().saturating_sub(report.warmup);
-        let long_enough = after_warmup >= verdict::FEWEST_CYCLES;
+        let long_enough = after_warmup >= crate::model::verdict::FEWEST_CYCLES;
         Self {
             all: report.ended.is_complete() && long_enough && report.workload == other.workload,
             missed_below: report.sampling.map_or(0.0, |s| s.missed_below),
@@ -353,7 +355,7 @@ fn warnings(before: &Report, after: &Report) -> Vec<String> {
         if !report.ended.is_complete() {
             warnings.push(format!(
                 "the {which} run {}",
-                super::one_line(&report.ended.to_string())
+                crate::base::units::one_line(&report.ended.to_string())
             ));
         } else if report.verdict == super::RunVerdict::Undecided {
             warnings.push(format!("the {which} run is undecided: {}", report.summary));

@@ -3,11 +3,14 @@
 
 use std::fmt::Write;
 
-use super::terminal::{LEAST_NAME, Look, printable, shortened, sparkline};
-use super::units::{bytes, exact, rate};
-use super::{Evidence, Grows, Part, Report, RisesBy, Rule, Site};
-use crate::symbols::location_of;
-use crate::verdict::Verdict;
+use super::terminal::{LEAST_NAME, Look, shortened, sparkline};
+use super::{Report, Site};
+use crate::base::text::printable;
+use crate::base::units::{bytes, exact, rate};
+use crate::model::frame::location_of;
+use crate::model::process::{Grows, Part};
+use crate::model::verdict::Verdict;
+use crate::model::verdict::{Evidence, RisesBy, Rule};
 
 /// Columns of a chart.
 const CHART: usize = 60;
@@ -307,7 +310,7 @@ fn stacks(site: &Site, look: Look, text: &mut String) {
             _ => String::new(),
         };
         let _ = writeln!(text, "\nstack {}: {}{rest}", i + 1, bytes(retained as f64));
-        for frame in crate::symbols::relevant(frames).iter().take(FRAMES) {
+        for frame in crate::model::frame::relevant(frames).iter().take(FRAMES) {
             let line = frame.line.map(|l| format!(":{l}")).unwrap_or_default();
             let file = frame.file.as_deref().unwrap_or("(unknown place)");
             let place = printable(&format!("{file}{line}"));

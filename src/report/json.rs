@@ -9,7 +9,7 @@ use serde_json::Value;
 use serde_json::error::Category;
 use serde_json::ser::{Formatter, Serializer};
 
-use crate::error::Error;
+use crate::base::error::Error;
 
 /// A value as indented JSON. A list of numbers or texts takes one line, however long: a run has a number
 /// for each of its boundaries.

@@ -7,10 +7,11 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::terminal::Look;
-use super::units::{bytes, exact, rate};
-use super::{Report, RunVerdict, one_line};
-use crate::cycle::Strategy;
-use crate::error::Error;
+use super::{Report, RunVerdict};
+use crate::base::error::Error;
+use crate::base::units::one_line;
+use crate::base::units::{bytes, exact, rate};
+use crate::model::run::Strategy;
 use crate::workloads::Facts;
 
 /// The schema of [`Comparison`] that this version writes.

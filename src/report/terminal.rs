@@ -5,10 +5,12 @@ use std::fmt::Write;
 
 use anstyle::{AnsiColor, Style};
 
-use super::units::{bytes, exact, one_line, rate};
-use super::{Grows, Holder, Kind, PathBlock, Report, Root, RunVerdict, Site};
-use crate::symbols::{self, Frame, Owner, location_of};
-use crate::verdict::Verdict;
+use super::{Holder, Kind, PathBlock, Report, Root, RunVerdict, Site};
+use crate::base::text::{printable, visible};
+use crate::base::units::{bytes, exact, one_line, rate};
+use crate::model::frame::{Frame, Owner, location_of, relevant};
+use crate::model::process::Grows;
+use crate::model::verdict::Verdict;
 
 /// How to draw.
 #[derive(Clone, Copy, Debug)]
@@ -530,7 +532,7 @@ pub(super) fn count(n: u64, what: &str) -> String {
 /// The frames that matter next to the blame frame: of what it called, where each further crate was
 /// entered, from the allocation outwards; then who called, the user's own code first.
 fn frames_below(site: &Site) -> Vec<&Frame> {
-    let relevant = symbols::relevant(&site.stack);
+    let relevant = relevant(&site.stack);
     let blame = relevant.iter().position(|f| site.is_blame(f));
     let (called, callers) = match blame {
         Some(i) => (&relevant[..i], &relevant[i + 1..]),
@@ -563,35 +565,6 @@ pub(super) fn root(root: &Root) -> String {
         "{} {who}{space}{name}{thread}",
         bytes(root.retained_bytes as f64)
     )
-}
-
-/// Names come from executables and files: nothing in them may move the cursor, or turn the direction of
-/// what follows (CVE-2021-42574).
-pub(crate) fn printable(text: &str) -> String {
-    let clean = |c| if is_hidden(c) { '\u{fffd}' } else { c };
-    text.chars().map(clean).collect()
-}
-
-/// Whether a character is not seen, and changes how others are.
-pub(crate) fn is_hidden(c: char) -> bool {
-    let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}'
-        | '\u{2066}'..='\u{2069}');
-    c.is_control() || turns
-}
-
-/// Columns of a line, escape sequences not counted.
-fn visible(line: &str) -> usize {
-    let mut columns = 0;
-    let mut in_escape = false;
-    for c in line.chars() {
-        match c {
-            '\u{1b}' => in_escape = true,
-            'm' if in_escape => in_escape = false,
-            _ if !in_escape => columns += 1,
-            _ => {}
-        }
-    }
-    columns
 }
 
 /// The name in at most `room` columns: its end says more than its start.
@@ -648,10 +621,10 @@ pub(super) mod tests {
     }
 
     pub(in crate::report) fn made() -> Report {
-        use crate::report::{
-            Attribution, Boundary, Cost, Ended, Evidence, Grows, How, Process, RisesBy, Rule,
-            SCHEMA, Site, Witness,
-        };
+        use crate::model::end::{Ended, How};
+        use crate::model::process::{Grows, Process};
+        use crate::model::report::{Attribution, Boundary, Cost, SCHEMA, Site, Witness};
+        use crate::model::verdict::{Evidence, RisesBy, Rule};
         let frame = |function: &str, file: &str, line| Frame {
             function: function.into(),
             file: Some(file.into()),

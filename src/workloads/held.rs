@@ -2,9 +2,9 @@
 
 use super::Entry;
 use super::planted::{Case, Held, Planted, entry};
-use crate::cycle::Phase;
-use crate::report::Kind;
-use crate::verdict::Verdict;
+use crate::model::holders::Kind;
+use crate::model::run::Phase;
+use crate::model::verdict::Verdict;
 
 #[path = "../../fixtures/holders/arc_cycle.rs"]
 mod arc_cycle;

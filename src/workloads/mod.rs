@@ -5,10 +5,12 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cycle::{Phase, Workload};
-use crate::error::Error;
-use crate::report::{Grows, Kind};
-use crate::verdict::Verdict;
+use crate::base::error::Error;
+use crate::model::holders::Kind;
+use crate::model::process::Grows;
+use crate::model::run::Phase;
+use crate::model::verdict::Verdict;
+use crate::recorder::cycle::Workload;
 
 #[cfg(feature = "planted")]
 mod held;
@@ -239,4 +241,14 @@ pub fn all() -> Vec<Entry> {
     #[cfg(feature = "planted")]
     entries.extend(held::entries());
     entries
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::model::layout::WORKLOADS;
+
+    #[test]
+    fn the_folder_has_the_name_by_which_it_counts_as_the_users() {
+        assert_eq!(file!().strip_suffix("/mod.rs"), Some(WORKLOADS));
+    }
 }

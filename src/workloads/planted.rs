@@ -4,9 +4,11 @@
 //! that it cannot go stale.
 
 use super::{Entry, HolderTruth, Truth};
-use crate::cycle::{Failure, Model, Phase, Prediction, Workload};
-use crate::report::{Grows, Kind};
-use crate::verdict::{self, Verdict};
+use crate::model::holders::Kind;
+use crate::model::process::Grows;
+use crate::model::run::Phase;
+use crate::model::verdict::Verdict;
+use crate::recorder::cycle::{Failure, Model, Prediction, Workload};
 
 /// The comment that marks the line to be blamed.
 const MARKER: &str = "// PLANTED";
@@ -68,7 +70,7 @@ impl Case {
         roughly: false,
         grows: Grows::None,
         held: Held::Untold,
-        horizon: verdict::DEFAULT_HORIZON,
+        horizon: crate::model::verdict::DEFAULT_HORIZON,
         cycles: 83,
         shows_late: false,
         ballast: 0,

@@ -1,8 +1,9 @@
 //! Folded stacks (B. Gregg, `stackcollapse`): `outermost;…;innermost bytes`, a line each.
 
 use super::NOT_ATTRIBUTED;
-use crate::report::{Report, Sample};
-use crate::symbols::Frame;
+use crate::model::frame::Frame;
+use crate::model::profile::Sample;
+use crate::model::report::Report;
 
 /// All stacks.
 pub(super) fn render(report: &Report) -> String {

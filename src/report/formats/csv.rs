@@ -4,7 +4,7 @@
 
 use csv::Writer;
 
-use crate::report::{Report, Site};
+use crate::model::report::{Report, Site};
 
 /// A line a site, the worst first.
 pub(super) fn sites(report: &Report) -> Result<Vec<u8>, String> {

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::{NOT_ATTRIBUTED, Names};
-use crate::report::Report;
-use crate::symbols::Frame;
+use crate::model::frame::Frame;
+use crate::model::report::Report;
 
 pub(super) fn render(report: &Report) -> Vec<u8> {
     let mut table = Names::default();

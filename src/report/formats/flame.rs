@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use inferno::flamegraph::{self, Direction, Options, TextTruncateDirection};
 
 use super::collapsed::{folded, joined, name};
-use crate::error::Error;
-use crate::report::{Report, bytes};
-use crate::symbols::Frame;
+use crate::base::error::Error;
+use crate::base::units::bytes;
+use crate::model::frame::Frame;
+use crate::model::report::Report;
 
 /// All stacks, callers below.
 pub(super) fn flame(report: &Report) -> Result<Vec<u8>, String> {

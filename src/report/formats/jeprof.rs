@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::NOT_ATTRIBUTED;
-use crate::report::{Report, Sample};
-use crate::symbols::Frame;
+use crate::model::frame::Frame;
+use crate::model::profile::Sample;
+use crate::model::report::Report;
 
 /// Address of blocks whose stack could not be read.
 const NOWHERE: u64 = 1;

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Report as Junit, TestCase, TestCaseStatus, TestSuite};
 
-use crate::report::{Report, RunVerdict, Site, bytes};
-use crate::verdict::Verdict;
+use crate::base::units::bytes;
+use crate::model::report::{Report, RunVerdict, Site};
+use crate::model::verdict::Verdict;
 
 /// Places that are tests of their own.
 const MOST: usize = 1000;

@@ -3,9 +3,10 @@
 
 use std::fmt::Write;
 
+use crate::base::units::{bytes, exact};
+use crate::model::report::{Report, Site};
+use crate::model::verdict::Verdict;
 use crate::report::terminal::count;
-use crate::report::{Report, Site, bytes, exact};
-use crate::verdict::Verdict;
 
 /// GitHub takes 65,536 characters.
 const MOST: usize = 60_000;

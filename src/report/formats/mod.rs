@@ -9,8 +9,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::Report;
-use super::terminal::{self, is_hidden, printable};
-use crate::error::Error;
+use super::terminal;
+use crate::base::error::Error;
+use crate::base::text::{is_hidden, printable};
 
 mod collapsed;
 pub mod compare;

@@ -8,8 +8,8 @@ use flate2::write::GzEncoder;
 use prost::Message;
 
 use super::{NOT_ATTRIBUTED, Names};
-use crate::report::Report;
-use crate::symbols::Frame;
+use crate::model::frame::Frame;
+use crate::model::report::Report;
 
 #[derive(Clone, PartialEq, Message)]
 struct Profile {

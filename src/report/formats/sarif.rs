@@ -5,9 +5,10 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::report::{Report, Site, bytes};
-use crate::symbols::{Frame, Owner};
-use crate::verdict::Verdict;
+use crate::base::units::bytes;
+use crate::model::frame::{Frame, Owner};
+use crate::model::report::{Report, Site};
+use crate::model::verdict::Verdict;
 
 /// Folder that files of the project are relative to.
 const ROOT: &str = "%SRCROOT%";

@@ -1,6 +1,6 @@
 //! The published JSON Schema of `report.json`, made from the types.
 
-use crate::report::{Report, SCHEMA};
+use crate::model::report::{Report, SCHEMA};
 
 /// JSON Schema (2020-12) of a report.
 pub fn schema() -> String {

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use serde_json::{Value, json};
 
 use super::NOT_ATTRIBUTED;
-use crate::report::{Report, Sample};
+use crate::model::profile::Sample;
+use crate::model::report::Report;
 
 /// Two profiles: all that is retained, and what leaks or grows, if anything does.
 pub(super) fn render(report: &Report) -> Vec<u8> {

@@ -3,9 +3,10 @@
 use std::io::Read;
 
 use super::*;
+use crate::model::frame::{Frame, Owner};
+use crate::model::profile::{Born, Excerpt, Generation, Profile, ProfileStack};
+use crate::model::verdict::Verdict;
 use crate::report::terminal::tests::made;
-use crate::report::{Born, Excerpt, Frame, Generation, Owner, Profile, ProfileStack};
-use crate::verdict::Verdict;
 
 /// What a name may try: markup, what parts fields, and what moves a cursor.
 const HOSTILE: &str = "<script>alert(1)</script>;--|`a`\"b'&amp;\u{1b}[2J\r\n=1]]>*_[x](y)\\";

@@ -11,7 +11,7 @@ use super::call::{Arg, Call, TensorRef, call};
 use super::container::wrong;
 use super::signature;
 use super::wiring::Wiring;
-use crate::error::Error;
+use crate::base::error::Error;
 
 /// A model: layers, and which of their outputs go in and come out.
 #[derive(Debug)]

@@ -16,7 +16,7 @@ use serde::Deserializer;
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::config::ModelSpec;
-use crate::error::Error;
+use crate::base::error::Error;
 
 /// Most bytes of a configuration: the largest known are half a megabyte.
 const MOST_CONFIG: u64 = 16 << 20;

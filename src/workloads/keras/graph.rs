@@ -17,7 +17,7 @@ use super::npy::Array;
 use super::value::Flow;
 use super::weights::{Finder, Vars};
 use super::wiring::{Given, Wiring, tensors};
-use crate::error::Error;
+use crate::base::error::Error;
 
 /// A loaded model.
 pub(super) struct Graph {

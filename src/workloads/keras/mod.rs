@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use ::burn::tensor::Device;
 
 use super::{Entry, Settings};
-use crate::cycle::{Failure, Model, Prediction, Workload};
-use crate::error::Error;
-use crate::random::Random;
+use crate::base::error::Error;
+use crate::base::random::Random;
+use crate::recorder::cycle::{Failure, Model, Prediction, Workload};
 
 mod call;
 mod config;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::container::wrong;
 use super::weights::half;
-use crate::error::Error;
+use crate::base::error::Error;
 
 /// Most values of an array.
 const MOST_VALUES: usize = 1 << 28;

@@ -9,7 +9,7 @@ use serde_json::{Map, Value as Json};
 use super::config::ModelSpec;
 use super::container::{Container, Format, names};
 use super::value::Value;
-use crate::error::Error;
+use crate::base::error::Error;
 
 /// Most values of one weight: 16 GiB of `f32`.
 const MOST_VALUES: u64 = 1 << 32;

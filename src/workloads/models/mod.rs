@@ -11,8 +11,8 @@ use ::burn::module::Module;
 use ::burn::tensor::{Device, Tensor};
 
 use super::{Entry, Facts, Settings};
-use crate::cycle::{Failure, Model, Prediction, Workload};
-use crate::error::Error;
+use crate::base::error::Error;
+use crate::recorder::cycle::{Failure, Model, Prediction, Workload};
 
 mod cnn;
 mod mlp;
@@ -145,7 +145,7 @@ pub(crate) fn place(settings: &Settings) -> Result<Place, Error> {
             Error::usage("this build has no device `flex`").hint("build it with `--features flex`")
         );
     }
-    crate::names::pick("device", name, PLACES.iter().copied(), |p| p.name)
+    crate::base::names::pick("device", name, PLACES.iter().copied(), |p| p.name)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -168,7 +168,7 @@ impl Format {
         let ending = settings.model.as_deref().and_then(Path::extension);
         let by_file = ending.and_then(|e| Self::ALL.into_iter().find(|f| e == f.name()));
         match &settings.format {
-            Some(name) => crate::names::pick("format", name, Self::ALL, Self::name),
+            Some(name) => crate::base::names::pick("format", name, Self::ALL, Self::name),
             None => Ok(by_file.unwrap_or(Self::Burnpack)),
         }
     }

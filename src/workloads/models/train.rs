@@ -11,8 +11,8 @@ use ::burn::tensor::{Int, Tensor, TensorData};
 
 use super::transformer::VOCABULARY;
 use super::{BATCH, CLASSES, Cnn, Mlp, Shipped, Transformer, ndarray};
-use crate::error::Error;
-use crate::random::Random;
+use crate::base::error::Error;
+use crate::base::random::Random;
 
 const STEPS: usize = 150;
 const TRAINING_BATCH: usize = 32;

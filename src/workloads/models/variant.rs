@@ -11,7 +11,7 @@ use ::burn::tensor::quantization::{
 use ::burn::tensor::{DType, Device, Tensor};
 
 use super::{Fixture, Format, Shipped, floats, ndarray, output};
-use crate::error::Error;
+use crate::base::error::Error;
 use crate::workloads::Settings;
 
 /// Largest width, in multiples of the shipped one.
@@ -76,7 +76,9 @@ impl Variant {
             )));
         }
         let precision = match &settings.precision {
-            Some(name) => crate::names::pick("precision", name, Precision::ALL, Precision::name)?,
+            Some(name) => {
+                crate::base::names::pick("precision", name, Precision::ALL, Precision::name)?
+            }
             None => Precision::F32,
         };
         let variant = Self {

@@ -3,8 +3,10 @@
 use maud::{Markup, html};
 
 use super::{class, exact_bytes};
-use crate::report::{Bin, Boundary, Generation, Report, bytes};
-use crate::verdict::Verdict;
+use crate::base::units::bytes;
+use crate::model::profile::{Bin, Generation};
+use crate::model::report::{Boundary, Report};
+use crate::model::verdict::Verdict;
 
 /// Columns and rows of a chart's own coordinates.
 const WIDTH: f64 = 720.0;
@@ -216,7 +218,7 @@ impl Scale {
                 rect.probe x=(short(self.x(i) - wide / 2.0)) y="0" width=(short(wide)) height=(HEIGHT) {
                     title {
                         "cycle " (b.cycle) ": " (exact_bytes(b.live_bytes)) " live in "
-                        (crate::report::exact(b.live_blocks)) " blocks"
+                        (crate::base::units::exact(b.live_blocks)) " blocks"
                         @if let Some(resident) = b.resident_bytes {
                             ", " (bytes(resident as f64)) " resident"
                         }

@@ -7,11 +7,14 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::json;
 
 use super::Names;
+use crate::base::units::{bytes, exact};
+use crate::model::frame::Frame;
+use crate::model::holder::{Holder, Root};
+use crate::model::profile::Excerpt;
+use crate::model::report::{Report, Site};
+use crate::model::verdict::Verdict;
 use crate::report::strategies::Comparison;
 use crate::report::terminal::count;
-use crate::report::{Excerpt, Holder, Report, Root, Site, bytes, exact};
-use crate::symbols::Frame;
-use crate::verdict::Verdict;
 
 mod charts;
 

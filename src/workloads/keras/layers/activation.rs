@@ -4,7 +4,7 @@ use ::burn::tensor::{Tensor, activation};
 use serde_json::Value as Json;
 
 use super::{Config, Extra, Layer, keeping_mask, one};
-use crate::error::Error;
+use crate::base::error::Error;
 use crate::workloads::keras::config::is_custom;
 use crate::workloads::keras::value::{Binary, Flow, Value, each};
 use crate::workloads::keras::weights::Vars;

@@ -5,7 +5,7 @@ use serde_json::Value as Json;
 
 use super::attended::{Attended, allowed};
 use super::{Config, Extra, Layer};
-use crate::error::Error;
+use crate::base::error::Error;
 use crate::workloads::keras::plan::{Budget, Shape};
 use crate::workloads::keras::value::{Flow, Value};
 use crate::workloads::keras::weights::Vars;

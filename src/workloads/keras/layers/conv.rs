@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 
 use super::activation::Activation;
 use super::{Config, Extra, Layer, one};
-use crate::error::Error;
+use crate::base::error::Error;
 use crate::workloads::keras::value::{Flow, Value};
 use crate::workloads::keras::weights::Vars;
 

@@ -4,7 +4,7 @@ use ::burn::tensor::{Tensor, module};
 
 use super::activation::Activation;
 use super::{Config, Extra, Layer, keeping_mask, one};
-use crate::error::Error;
+use crate::base::error::Error;
 use crate::workloads::keras::value::{Flow, Value};
 use crate::workloads::keras::weights::Vars;
 

@@ -5,7 +5,7 @@ use serde_json::Value as Json;
 
 use super::norm::unit;
 use super::{Config, Extra, Layer, keeping_mask};
-use crate::error::Error;
+use crate::base::error::Error;
 use crate::workloads::keras::plan::Shape;
 use crate::workloads::keras::value::{Flow, Value, axis_of};
 use crate::workloads::keras::weights::Vars;

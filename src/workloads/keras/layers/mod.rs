@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json};
 use super::config::LayerSpec;
 use super::value::{Flow, Mask, Value};
 use super::weights::{Counts, Vars};
-use crate::error::Error;
+use crate::base::error::Error;
 
 pub(super) mod activation;
 mod attended;

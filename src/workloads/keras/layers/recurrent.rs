@@ -5,7 +5,7 @@ use serde_json::{Map, Value as Json};
 
 use super::activation::Activation;
 use super::{Config, Extra, Layer, build, keeping_mask, one};
-use crate::error::Error;
+use crate::base::error::Error;
 use crate::workloads::keras::value::{Binary, Flow, Mask, Value, each};
 use crate::workloads::keras::weights::Vars;
 

@@ -1,0 +1,195 @@
+//! The balance sheet: resident memory, accounted for.
+
+use crate::model::process::Balance;
+
+use crate::model::journal::{CHeap, Counts, Memory};
+use crate::model::run::HeapKind;
+
+/// The balance of a boundary; `None` where the kernel did not tell.
+pub(crate) fn sheet(counts: &Counts, heap: HeapKind) -> Option<Balance> {
+    let memory = counts.memory?;
+    let r = memory.resident;
+    let c = memory.c_heap.unwrap_or_default();
+    let resident_bytes = counts.resident_bytes?;
+    let common = Balance {
+        resident_bytes,
+        live_bytes: counts.live_bytes,
+        ledger_bytes: r.tool,
+        stack_bytes: r.stacks,
+        program_bytes: r.program,
+        file_bytes: r.files,
+        unexplained_bytes: resident_bytes as i64 - r.total as i64,
+        ..Balance::default()
+    };
+    // Large blocks of C code have mappings of their own, among the anonymous ones.
+    let c_mapped = c.mapped.min(r.anonymous);
+    let anonymous = r.anonymous - c_mapped;
+    let live = counts.live_bytes;
+    let parts = match (counts.jemalloc, beneath(heap, &memory)) {
+        (Some(j), _) => {
+            let slack_bytes = j.active.saturating_sub(live);
+            let kept_bytes = j.resident.saturating_sub(j.active + j.metadata);
+            let allocator = live + slack_bytes + kept_bytes + j.metadata;
+            Balance {
+                slack_bytes,
+                kept_bytes,
+                metadata_bytes: j.metadata,
+                untouched_bytes: allocator.saturating_sub(anonymous),
+                mapped_bytes: anonymous.saturating_sub(allocator),
+                c_heap_bytes: r.c_heap + c_mapped,
+                ..common
+            }
+        }
+        (None, Beneath::CHeap) => {
+            let chunks = memory.chunks.min(c.in_use);
+            let resident = r.c_heap + c_mapped;
+            let all = chunks.max(live) + c.free + (c.in_use - chunks);
+            Balance {
+                slack_bytes: chunks.saturating_sub(live),
+                kept_bytes: c.free,
+                c_heap_bytes: c.in_use - chunks + resident.saturating_sub(all),
+                untouched_bytes: all.saturating_sub(resident),
+                mapped_bytes: anonymous,
+                ..common
+            }
+        }
+        (None, Beneath::Another) => Balance {
+            // All that is anonymous is taken for the allocator's.
+            slack_bytes: anonymous.saturating_sub(live),
+            untouched_bytes: live.saturating_sub(anonymous),
+            c_heap_bytes: r.c_heap + c_mapped,
+            ..common
+        },
+    };
+    Some(parts.without_untouched())
+}
+
+/// What is beneath the ledger, where it is not jemalloc.
+pub(crate) enum Beneath {
+    /// The C library's allocator.
+    CHeap,
+    /// One that says nothing of itself.
+    Another,
+}
+
+pub(crate) fn beneath(heap: HeapKind, memory: &Memory) -> Beneath {
+    let c_has_them = |c: CHeap| c.in_use >= memory.chunks / 10 * 9;
+    match heap {
+        HeapKind::Dhat => Beneath::CHeap,
+        _ if memory.c_heap.is_some_and(c_has_them) => Beneath::CHeap,
+        _ => Beneath::Another,
+    }
+}
+
+impl Balance {
+    /// Takes what was never touched off the parts that it is most likely in.
+    fn without_untouched(mut self) -> Self {
+        let mut left = self.untouched_bytes;
+        for part in [
+            &mut self.metadata_bytes,
+            &mut self.kept_bytes,
+            &mut self.slack_bytes,
+            &mut self.live_bytes,
+            &mut self.c_heap_bytes,
+        ] {
+            let taken = left.min(*part);
+            *part -= taken;
+            left -= taken;
+        }
+        self
+    }
+
+    /// The parts by name.
+    pub fn parts(&self) -> [(&'static str, u64); 10] {
+        [
+            ("live", self.live_bytes),
+            ("slack", self.slack_bytes),
+            ("kept for reuse", self.kept_bytes),
+            ("metadata", self.metadata_bytes),
+            ("ledger", self.ledger_bytes),
+            ("C heap", self.c_heap_bytes),
+            ("stacks", self.stack_bytes),
+            ("program", self.program_bytes),
+            ("files", self.file_bytes),
+            ("other mapped", self.mapped_bytes),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::journal::JemallocBytes;
+    use crate::model::journal::Resident;
+
+    fn adds_up(b: &Balance) {
+        let parts: u64 = b.parts().iter().map(|(_, bytes)| bytes).sum();
+        let sum = parts as i64 + b.unexplained_bytes;
+        assert_eq!(sum, b.resident_bytes as i64, "{b:?}");
+    }
+
+    fn counts(jemalloc: Option<JemallocBytes>, anonymous: u64, c: CHeap) -> Counts {
+        let resident = Resident {
+            total: anonymous + 1_000 + 200 + 30 + 4_000 + 50_000,
+            tool: 1_000,
+            stacks: 200,
+            c_heap: 30,
+            program: 4_000,
+            files: 50_000,
+            behind_files: 0,
+            program_zeroed: 0,
+            anonymous,
+            mapped: 2 * anonymous,
+        };
+        Counts {
+            live_bytes: 500,
+            resident_bytes: Some(resident.total + 7),
+            jemalloc,
+            memory: Some(Memory {
+                resident,
+                c_heap: Some(c),
+                chunks: 640,
+                descriptors: 5,
+            }),
+            ..Counts::default()
+        }
+    }
+
+    #[test]
+    fn the_parts_add_up_whatever_is_beneath() {
+        let jemalloc = JemallocBytes {
+            allocated: 600,
+            active: 900,
+            metadata: 100,
+            resident: 1_500,
+            mapped: 3_000,
+            retained: 0,
+        };
+        let c = CHeap {
+            system: 90,
+            in_use: 70,
+            free: 20,
+            mapped: 40,
+        };
+        for anonymous in [0, 40, 1_000, 1_540, 9_000] {
+            let sheet = sheet(&counts(Some(jemalloc), anonymous, c), HeapKind::Jemalloc).unwrap();
+            adds_up(&sheet);
+            assert_eq!(sheet.mapped_bytes, anonymous.saturating_sub(1_540));
+            if anonymous >= 1_540 {
+                assert_eq!((sheet.slack_bytes, sheet.kept_bytes), (400, 500));
+            }
+        }
+        let glibc = CHeap {
+            system: 2_000,
+            in_use: 1_000,
+            free: 900,
+            mapped: 100,
+        };
+        for anonymous in [0, 100, 2_000, 9_000] {
+            adds_up(&sheet(&counts(None, anonymous, glibc), HeapKind::System).unwrap());
+            adds_up(&sheet(&counts(None, anonymous, c), HeapKind::System).unwrap());
+            adds_up(&sheet(&counts(None, anonymous, glibc), HeapKind::Dhat).unwrap());
+        }
+        assert_eq!(sheet(&Counts::default(), HeapKind::System), None);
+    }
+}

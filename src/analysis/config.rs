@@ -1,0 +1,219 @@
+//! `afterdrop.toml`: what a project knows about its leaks, checked in beside its code.
+//!
+//! ```toml
+//! [[allow]]
+//! pattern = "burn_autodiff::"          # a regular expression over `function file:line`
+//! reason = "burn #4970"
+//! workload = "burn:cnn"                # optional: only this workload, or check
+//! expires = 2027-01-31                 # optional: from the day after, it counts as new
+//! ```
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use toml::Spanned;
+use toml::value::{Date, Datetime};
+
+use crate::analysis::allow::Allow;
+use crate::base::error::Error;
+
+const FILE: &str = "afterdrop.toml";
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    allow: Vec<Entry>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    pattern: Spanned<String>,
+    reason: String,
+    workload: Option<String>,
+    expires: Option<Spanned<Datetime>>,
+}
+
+/// What the file says about one workload.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Config {
+    pub(crate) allowed: Vec<Allow>,
+    /// What a reader should know: entries that have expired.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Reads the nearest `afterdrop.toml`, in the current folder or above; nothing where there is none.
+///
+/// # Errors
+/// If it does not parse, has a key that is not known, or a pattern that is no regular expression.
+pub(crate) fn load(workload: &str) -> Result<Config, Error> {
+    match std::env::current_dir().ok().and_then(|here| find(&here)) {
+        Some(path) => read(&path, workload, today()),
+        None => Ok(Config::default()),
+    }
+}
+
+fn find(here: &Path) -> Option<PathBuf> {
+    let candidates = here.ancestors().map(|folder| folder.join(FILE));
+    candidates.into_iter().find(|path| path.is_file())
+}
+
+fn read(path: &Path, workload: &str, today: (i32, u32, u32)) -> Result<Config, Error> {
+    let text = std::fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
+    let file: File = parse(path, &text)?;
+    let mut config = Config::default();
+    for entry in file.allow {
+        let at = |start: usize, wrong: String| {
+            Error::malformed(path, Some(line_of(&text, start)), wrong)
+        };
+        let only_here = entry.workload.is_some();
+        if entry.workload.is_some_and(|only| only != workload) {
+            continue;
+        }
+        let pattern = entry.pattern.get_ref();
+        let allow = Allow::new(pattern, &*entry.reason)
+            .map_err(|e| at(entry.pattern.span().start, e.to_string()))?;
+        if let Some(expires) = entry.expires {
+            let date = expires.get_ref().date.ok_or_else(|| {
+                at(
+                    expires.span().start,
+                    "`expires` is no date, such as 2027-01-31".into(),
+                )
+            })?;
+            if is_past(date, today) {
+                config.warnings.push(format!(
+                    "the allowed leak `{pattern}` ({}) expired on {date}: it counts as new",
+                    entry.reason
+                ));
+                continue;
+            }
+        }
+        let allow = if only_here { allow.only_here() } else { allow };
+        config.allowed.push(allow);
+    }
+    Ok(config)
+}
+
+/// Parses a file of ours; an error names the line.
+pub(crate) fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, Error> {
+    toml::from_str(text).map_err(|e| {
+        let line = line_of(text, e.span().map_or(0, |span| span.start));
+        Error::malformed(path, Some(line), e.message().to_owned())
+    })
+}
+
+/// The line, from 1, of a byte of a text.
+fn line_of(text: &str, at: usize) -> u64 {
+    let before = &text.as_bytes()[..at.min(text.len())];
+    before.iter().filter(|&&b| b == b'\n').count() as u64 + 1
+}
+
+fn is_past(date: Date, today: (i32, u32, u32)) -> bool {
+    let date = (
+        i32::from(date.year),
+        u32::from(date.month),
+        u32::from(date.day),
+    );
+    date < today
+}
+
+/// Today's date in UTC.
+fn today() -> (i32, u32, u32) {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    civil(since.unwrap_or(Duration::ZERO).as_secs() / 86_400)
+}
+
+/// Year, month and day of a day since 1970-01-01 (H. Hinnant, "chrono-compatible low-level date
+/// algorithms", 2013).
+fn civil(days: u64) -> (i32, u32, u32) {
+    let shifted = days + 719_468;
+    let era = shifted / 146_097;
+    let day_of_era = shifted % 146_097;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let from_march = (5 * day_of_year + 2) / 153;
+    let day = (day_of_year - (153 * from_march + 2) / 5 + 1) as u32;
+    let month = if from_march < 10 {
+        from_march + 3
+    } else {
+        from_march - 9
+    } as u32;
+    let year = (year_of_era + era * 400) as i32 + i32::from(month <= 2);
+    (year, month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_have_their_dates() {
+        assert_eq!(civil(0), (1970, 1, 1));
+        assert_eq!(civil(11_016), (2000, 2, 29));
+        assert_eq!(civil(20_819), (2027, 1, 1));
+    }
+
+    fn with(text: &str) -> Result<Config, Error> {
+        static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let n = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let folder =
+            std::env::temp_dir().join(format!("afterdrop-config-{}-{n}", std::process::id()));
+        std::fs::create_dir_all(folder.join("below")).unwrap();
+        std::fs::write(folder.join(FILE), text).unwrap();
+        let found = find(&folder.join("below")).unwrap();
+        let config = read(&found, "mine", (2026, 11, 23));
+        std::fs::remove_dir_all(folder).unwrap();
+        config
+    }
+
+    #[test]
+    fn entries_count_for_their_workload_until_they_expire() {
+        let config = with(
+            "[[allow]]\npattern = 'a'\nreason = 'x'\nexpires = 2026-11-23\n\
+             [[allow]]\npattern = 'b'\nreason = 'old'\nexpires = 2026-11-22\n\
+             [[allow]]\npattern = 'c'\nreason = 'other'\nworkload = 'theirs'\n\
+             [[allow]]\npattern = 'd'\nreason = 'this'\nworkload = 'mine'\n",
+        );
+        let config = config.unwrap();
+        assert_eq!(config.allowed.len(), 2);
+        assert_eq!(
+            config.warnings,
+            ["the allowed leak `b` (old) expired on 2026-11-22: it counts as new"]
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_line() {
+        for (text, says) in [
+            ("\n[[alow]]\n", "afterdrop.toml:2: unknown field `alow`"),
+            (
+                "[[allow]]\npattern = 'x'\n",
+                "afterdrop.toml:1: missing field `reason`",
+            ),
+            ("[[allow]\n", "afterdrop.toml:1"),
+            (
+                "[[allow]]\npattern = '('\nreason = 'x'\n",
+                "afterdrop.toml:2: the pattern `(` of an allowed leak is no regular expression",
+            ),
+            (
+                "[[allow]]\nreason = 'x'\npattern = ''\n",
+                "afterdrop.toml:3: an empty pattern",
+            ),
+            (
+                "[[allow]]\npattern = 'x'\nreason = ' '\n",
+                "afterdrop.toml:2: the allowed leak `x` has no reason",
+            ),
+            (
+                "[[allow]]\npattern = 'x'\nreason = 'y'\nexpires = 12:00:00\n",
+                "afterdrop.toml:4: `expires` is no date",
+            ),
+        ] {
+            let error = with(text).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! The journal read back, while it is written or afterwards.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::PathBuf;
+
+use crate::base::error::Error;
+use crate::model::journal::{
+    Boundary, Code, End, Looked, Purge, Record, Row, Site, Start, Threads, VERSION, Witness,
+};
+
+/// A journal read back.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Journal {
+    pub(crate) start: Start<String>,
+    pub(crate) code: Vec<Code<String>>,
+    pub(crate) sites: BTreeMap<u32, Site<Vec<u64>>>,
+    pub(crate) boundaries: Vec<Boundary<Vec<Row>>>,
+    pub(crate) witness: Option<Vec<Witness>>,
+    /// At the baseline and at the end, as far as it got.
+    pub(crate) threads: Vec<Threads>,
+    pub(crate) purge: Option<Purge>,
+    pub(crate) looked: Option<Looked<String>>,
+    /// `None` if the child wrote no end: it was killed, aborted or is still running.
+    pub(crate) end: Option<End<String>>,
+    /// A last line without its newline was left out.
+    pub(crate) tail_cut: bool,
+}
+
+/// Reads a journal as it grows: whole lines only.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    path: PathBuf,
+    file: Option<File>,
+    /// What was read of a line that is not whole yet.
+    line: Vec<u8>,
+    /// Lines taken.
+    number: u64,
+    journal: Option<Journal>,
+}
+
+impl Reader {
+    /// What was read so far.
+    pub(crate) fn journal(&self) -> Option<&Journal> {
+        self.journal.as_ref()
+    }
+
+    /// A reader of a journal that need not be there yet.
+    pub(crate) fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            file: None,
+            line: Vec::new(),
+            number: 0,
+            journal: None,
+        }
+    }
+
+    /// Takes what was written since the last call, and gives the journal so far; `None` as long as
+    /// it has no start.
+    ///
+    /// # Errors
+    /// If it cannot be read, does not begin with a start, or a whole line is not a record.
+    pub(crate) fn look(&mut self) -> Result<Option<&Journal>, Error> {
+        let unreadable = |e| Error::io("read the journal", &self.path, e);
+        if self.file.is_none() && self.path.exists() {
+            self.file = Some(File::open(&self.path).map_err(unreadable)?);
+        }
+        let Some(file) = &mut self.file else {
+            return Ok(None);
+        };
+        let mut new = Vec::new();
+        file.read_to_end(&mut new).map_err(unreadable)?;
+        for part in new.split_inclusive(|&b| b == b'\n') {
+            self.line.extend_from_slice(part);
+            if part.last() == Some(&b'\n') {
+                self.take_line()?;
+                self.line.clear();
+            }
+        }
+        Ok(self.journal.as_ref())
+    }
+
+    fn take_line(&mut self) -> Result<(), Error> {
+        self.number += 1;
+        let malformed = |wrong: String| Error::malformed(&self.path, Some(self.number), wrong);
+        let record: Record = serde_json::from_slice(&self.line)
+            .map_err(|e| malformed(format!("not a record: {e}")))?;
+        match (&mut self.journal, record) {
+            (None, Record::Start(start)) if start.version == VERSION => {
+                self.journal = Some(Journal::begun(start));
+            }
+            (None, Record::Start(start)) => {
+                let wrong = format!("written in version {} of the journal", start.version);
+                return Err(malformed(wrong).hint("record it again with this version of afterdrop"));
+            }
+            (None, _) => return Err(malformed("has no start record".into())),
+            (Some(journal), record) => journal.take(record),
+        }
+        Ok(())
+    }
+
+    /// The whole journal, a cut-off tail left out: the child has ended.
+    ///
+    /// # Errors
+    /// As [`Reader::look`], and if there is no journal or no start in it.
+    pub(crate) fn finish(mut self) -> Result<Journal, Error> {
+        self.look()?;
+        if self.file.is_none() {
+            let missing = std::io::ErrorKind::NotFound.into();
+            return Err(Error::io("read the journal", &self.path, missing));
+        }
+        let tail_cut = !self.line.is_empty();
+        let mut journal = self.journal.ok_or_else(|| {
+            Error::malformed(&self.path, None, "the journal ends before its start")
+        })?;
+        journal.tail_cut = tail_cut;
+        Ok(journal)
+    }
+}
+
+impl Journal {
+    fn begun(start: Start<String>) -> Self {
+        Self {
+            start,
+            code: Vec::new(),
+            sites: BTreeMap::new(),
+            boundaries: Vec::new(),
+            witness: None,
+            threads: Vec::new(),
+            purge: None,
+            looked: None,
+            end: None,
+            tail_cut: false,
+        }
+    }
+
+    fn take(&mut self, record: Record) {
+        match record {
+            // A second start cannot be written; the first one stands.
+            Record::Start(_) => {}
+            Record::Code(code) => self.code.push(code),
+            Record::Site(site) => {
+                self.sites.insert(site.id, site);
+            }
+            Record::Boundary(boundary) => self.boundaries.push(boundary),
+            Record::Witness(witness) => self.witness = Some(witness),
+            Record::Threads(threads) => self.threads.push(threads),
+            Record::Purge(purge) => self.purge = Some(purge),
+            Record::Looked(looked) => self.looked = Some(looked),
+            Record::End(end) => self.end = Some(end),
+        }
+    }
+}
+
+#[cfg(test)]
+impl Journal {
+    /// A journal of a whole run with a warm-up of three cycles, made up.
+    pub(crate) fn made(cycles: u32, boundary: impl Fn(u32) -> Boundary<Vec<Row>>) -> Self {
+        Self {
+            start: Start {
+                version: VERSION,
+                workload: "made".into(),
+                heap: crate::model::run::HeapKind::System,
+                strategy: crate::model::run::Strategy::Fresh,
+                cycles,
+                warmup: 3,
+                auto: false,
+                pid: 1,
+                by_cfi: false,
+                sampled_every: None,
+            },
+            code: Vec::new(),
+            sites: BTreeMap::new(),
+            boundaries: (1..=cycles).map(boundary).collect(),
+            witness: None,
+            threads: Vec::new(),
+            purge: None,
+            looked: None,
+            end: Some(End {
+                failure: None,
+                early: None,
+            }),
+            tail_cut: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::model::journal::{Counts, RecordRef};
+    use crate::model::run::{HeapKind, Strategy};
+    use crate::recorder::journal::Writer;
+
+    impl Journal {
+        fn read(path: &Path) -> Result<Self, Error> {
+            Reader::new(path).finish()
+        }
+    }
+
+    fn write_sample(path: &Path) {
+        let mut writer = Writer::create(path).unwrap();
+        let records: [RecordRef<'_>; 5] = [
+            Record::Start(Start {
+                version: VERSION,
+                workload: "planted:\"registry\"\n",
+                heap: HeapKind::System,
+                strategy: Strategy::Fresh,
+                cycles: 20,
+                warmup: 3,
+                auto: false,
+                pid: 1,
+                by_cfi: false,
+                sampled_every: None,
+            }),
+            Record::Code(Code {
+                start: 1,
+                end: 2,
+                offset: 3,
+                path: "/bin/a b",
+            }),
+            Record::Site(Site {
+                id: 7,
+                cut: true,
+                stack: &[usize::MAX, 1],
+            }),
+            Record::Boundary(Boundary {
+                counts: Counts {
+                    cycle: 1,
+                    live_bytes: 4096,
+                    resident_bytes: Some(9),
+                    ..Counts::default()
+                },
+                census: &[Row {
+                    site: 7,
+                    birth: 1,
+                    phase: 2,
+                    bytes: 4096,
+                    blocks: 1,
+                }],
+            }),
+            Record::End(End {
+                failure: Some("broke"),
+                early: None,
+            }),
+        ];
+        for record in &records {
+            writer.write(record).unwrap();
+        }
+    }
+
+    fn temporary() -> (std::path::PathBuf, Removed) {
+        static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let n = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let name = format!("afterdrop-journal-{}-{n}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        (path.clone(), Removed(path))
+    }
+
+    struct Removed(std::path::PathBuf);
+    impl Drop for Removed {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_file(&self.0);
+        }
+    }
+
+    #[test]
+    fn what_was_written_reads_back() {
+        let (path, _removed) = temporary();
+        write_sample(&path);
+        let journal = Journal::read(&path).unwrap();
+        assert_eq!(journal.start.workload, "planted:\"registry\"\n");
+        assert_eq!(journal.code[0].path, "/bin/a b");
+        assert_eq!(journal.sites[&7].stack, [u64::MAX, 1]);
+        assert_eq!(journal.boundaries[0].census[0].bytes, 4096);
+        assert_eq!(journal.boundaries[0].counts.resident_bytes, Some(9));
+        assert_eq!(journal.end.unwrap().failure.unwrap(), "broke");
+        assert!(!journal.tail_cut);
+    }
+
+    #[test]
+    fn a_journal_cut_anywhere_keeps_its_whole_lines() {
+        let (path, _removed) = temporary();
+        write_sample(&path);
+        let whole = std::fs::read(&path).unwrap();
+        for length in 0..whole.len() {
+            std::fs::write(&path, &whole[..length]).unwrap();
+            let lines = whole[..length].iter().filter(|&&b| b == b'\n').count();
+            match Journal::read(&path) {
+                Ok(journal) => {
+                    assert_eq!(journal.boundaries.len(), usize::from(lines >= 4));
+                    assert_eq!(journal.tail_cut, whole[length - 1] != b'\n');
+                }
+                Err(_) => assert_eq!(lines, 0, "cut at {length}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_journal_that_grows_byte_by_byte_is_the_same_in_the_end() {
+        let (path, _removed) = temporary();
+        write_sample(&path);
+        let whole = std::fs::read(&path).unwrap();
+        let (grown, _removed_too) = temporary();
+        let mut reader = Reader::new(&grown);
+        assert!(reader.look().unwrap().is_none(), "it is not there yet");
+        for length in 0..=whole.len() {
+            std::fs::write(&grown, &whole[..length]).unwrap();
+            reader.look().unwrap();
+        }
+        assert_eq!(reader.finish().unwrap(), Journal::read(&path).unwrap());
+    }
+
+    #[test]
+    fn a_broken_line_is_named() {
+        let (path, _removed) = temporary();
+        write_sample(&path);
+        let mut text = std::fs::read_to_string(&path).unwrap();
+        text.push_str("{\"boundary\":{}}\n");
+        std::fs::write(&path, text).unwrap();
+        let error = Journal::read(&path).unwrap_err().to_string();
+        assert!(error.contains(":6: not a record"), "{error}");
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig {
+            cases: 300,
+            rng_seed: proptest::test_runner::RngSeed::Fixed(1),
+            ..Default::default()
+        })]
+
+        #[test]
+        fn a_damaged_journal_is_an_error_or_a_shorter_one(
+            changes in proptest::collection::vec((0_usize..1000, 0_u8..=255), 1..8),
+        ) {
+            let (path, _removed) = temporary();
+            write_sample(&path);
+            let mut bytes = std::fs::read(&path).unwrap();
+            for (at, value) in changes {
+                let at = at % bytes.len();
+                bytes[at] = value;
+            }
+            std::fs::write(&path, bytes).unwrap();
+            if let Ok(journal) = Journal::read(&path) {
+                proptest::prop_assert!(journal.boundaries.len() <= 2);
+            }
+        }
+    }
+
+    #[test]
+    fn an_existing_file_is_not_overwritten() {
+        let (path, _removed) = temporary();
+        std::fs::write(&path, "mine").unwrap();
+        assert!(Writer::create(&path).is_err());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+    }
+}

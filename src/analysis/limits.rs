@@ -1,0 +1,223 @@
+//! What a check allows: growth, live and peak bytes, allocations; and the budget that a file
+//! records of them.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::analysis::config;
+use crate::base::error::Error;
+use crate::base::files::write_bytes;
+use crate::base::units::{bytes, exact};
+use crate::model::report::{Boundary, Report, RunVerdict, Site};
+use crate::model::verdict::Verdict;
+
+/// The limits of a check; `None` is no limit, except for growth, of which none is allowed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Limits {
+    pub(crate) leak_bytes_per_cycle: Option<u64>,
+    pub(crate) live_bytes: Option<u64>,
+    pub(crate) peak_bytes: Option<u64>,
+    pub(crate) allocations_per_cycle: Option<u64>,
+}
+
+/// What a run needed: the numbers of a baseline file. Set-up before the first cycle is not counted,
+/// and the warm-up's cycles are not looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Budget {
+    /// Blocks allocated in the cycle that allocated the most.
+    allocations_per_cycle: u64,
+    /// Bytes allocated in the cycle that allocated the most.
+    allocated_bytes_per_cycle: u64,
+    /// Highest live bytes within a cycle.
+    peak_bytes: u64,
+    /// Live bytes after the last cycle.
+    live_bytes: u64,
+}
+
+/// Bytes by which the peak of the same cycles may differ for each running thread.
+const PEAK_DOUBT: u64 = 4096;
+
+impl Budget {
+    pub(crate) fn of(report: &Report) -> Self {
+        let setup = report.attribution.setup_bytes;
+        let most = |of: fn(&Boundary) -> u64| {
+            let measured = report.boundaries.iter().filter(|b| b.cycle > report.warmup);
+            measured.map(of).max().unwrap_or(0)
+        };
+        Self {
+            allocations_per_cycle: most(|b| b.allocations),
+            allocated_bytes_per_cycle: most(|b| b.allocated_bytes),
+            peak_bytes: most(|b| b.peak_bytes).saturating_sub(setup),
+            live_bytes: report.attribution.live_bytes.saturating_sub(setup),
+        }
+    }
+
+    /// Reads a baseline file.
+    ///
+    /// # Errors
+    /// If it is not there, or is not a budget: the line is named.
+    pub(crate) fn read(path: &Path) -> Result<Self, Error> {
+        let text = std::fs::read_to_string(path).map_err(|e| {
+            Error::io("read the baseline", path, e)
+                .hint("record it with AFTERDROP_UPDATE=1, and look at what it holds")
+        })?;
+        config::parse(path, &text).map_err(|e| e.hint("record it again with AFTERDROP_UPDATE=1"))
+    }
+
+    /// Writes a baseline file, and the folder that it is in.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub(crate) fn write(&self, path: &Path) -> Result<(), Error> {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(|e| Error::io("make the folder", folder, e))?;
+        }
+        // Four numbers: this cannot fail.
+        let numbers = toml::to_string(self).unwrap_or_default();
+        let text = format!(
+            "# What the cycles of a check need; written by AFTERDROP_UPDATE=1. More than this fails.\n\
+             {numbers}"
+        );
+        write_bytes(path, text.as_bytes())
+    }
+
+    /// In what `self` exceeds a recorded budget, each in a sentence with both figures.
+    pub(crate) fn over(&self, recorded: &Self, threads: u64) -> Vec<String> {
+        let doubt = PEAK_DOUBT * threads.max(1);
+        over(&[
+            (
+                ALLOCATIONS,
+                self.allocations_per_cycle,
+                Some(recorded.allocations_per_cycle),
+            ),
+            (
+                "bytes allocated in a cycle",
+                self.allocated_bytes_per_cycle,
+                Some(recorded.allocated_bytes_per_cycle),
+            ),
+            (
+                PEAK,
+                self.peak_bytes,
+                Some(recorded.peak_bytes.saturating_add(doubt)),
+            ),
+            (LIVE, self.live_bytes, Some(recorded.live_bytes)),
+        ])
+    }
+}
+
+const ALLOCATIONS: &str = "allocations in a cycle";
+const PEAK: &str = "bytes live within a cycle";
+const LIVE: &str = "bytes live after the last cycle";
+
+/// A sentence for each figure above its limit.
+fn over(figures: &[(&str, u64, Option<u64>)]) -> Vec<String> {
+    let mut broken = Vec::new();
+    for &(what, found, limit) in figures {
+        if let Some(limit) = limit.filter(|&limit| found > limit) {
+            let (found, limit) = (exact(found), exact(limit));
+            broken.push(format!("{found} {what}, where {limit} are allowed"));
+        }
+    }
+    broken
+}
+
+impl Limits {
+    /// What the report breaks, each in a sentence with both figures.
+    pub(crate) fn broken_by(&self, report: &Report) -> Vec<String> {
+        let needed = Budget::of(report);
+        let mut broken: Vec<String> = self.growth(report).into_iter().collect();
+        broken.extend(over(&[
+            (LIVE, needed.live_bytes, self.live_bytes),
+            (PEAK, needed.peak_bytes, self.peak_bytes),
+            (
+                ALLOCATIONS,
+                needed.allocations_per_cycle,
+                self.allocations_per_cycle,
+            ),
+        ]));
+        broken
+    }
+
+    /// Growth that is not allowed, or that cannot be told.
+    fn growth(&self, report: &Report) -> Option<String> {
+        let allowed = self.leak_bytes_per_cycle.unwrap_or(0) as f64;
+        let new = |s: &&Site| s.allowed.is_none();
+        let mut growing = report.growing_sites().filter(new);
+        if let Some(site) = growing.next() {
+            let rate = report.bytes_per_cycle.unwrap_or(0.0);
+            if allowed > 0.0 && rate <= allowed {
+                return None;
+            }
+            let verb = match report.verdict {
+                RunVerdict::Leak => "leaks",
+                _ => "grows by",
+            };
+            let (rate, place) = (bytes(rate), site.location());
+            return Some(format!("{verb} {rate} per cycle, at {place}"));
+        }
+        // What cannot be told may still be known to be less than what is allowed.
+        let open = report.sites.iter().filter(new);
+        let open = open.filter(|s| s.verdict == Verdict::Undecided);
+        let most: Option<f64> = open.map(|s| s.bytes_per_cycle).sum();
+        if allowed > 0.0 && most.is_some_and(|most| most <= allowed) {
+            return None;
+        }
+        (report.verdict == RunVerdict::Undecided)
+            .then(|| format!("cannot be told yet: {}", report.summary))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RECORDED: Budget = Budget {
+        allocations_per_cycle: 10,
+        allocated_bytes_per_cycle: 1000,
+        peak_bytes: 50_000,
+        live_bytes: 64,
+    };
+
+    #[test]
+    fn a_budget_comes_back_from_its_file() {
+        let path = std::env::temp_dir()
+            .join(format!("afterdrop-budget-{}", std::process::id()))
+            .join("reload.toml");
+        RECORDED.write(&path).unwrap();
+        assert_eq!(Budget::read(&path).unwrap(), RECORDED);
+        let unknown = "allocations_per_cycle = 1\n\nspeed = 3\n";
+        std::fs::write(&path, unknown).unwrap();
+        let error = Budget::read(&path).unwrap_err().to_string();
+        assert!(
+            error.contains("reload.toml:3: unknown field `speed`"),
+            "{error}"
+        );
+        std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn only_what_is_more_is_over() {
+        assert!(RECORDED.over(&RECORDED, 1).is_empty());
+        let less = Budget {
+            allocations_per_cycle: 9,
+            ..RECORDED
+        };
+        assert!(less.over(&RECORDED, 1).is_empty());
+        let more = Budget {
+            allocations_per_cycle: 11,
+            peak_bytes: 54_097,
+            live_bytes: 65,
+            ..RECORDED
+        };
+        let broken = more.over(&RECORDED, 1);
+        assert_eq!(broken.len(), 3, "{broken:?}");
+        assert_eq!(broken[0], "11 allocations in a cycle, where 10 are allowed");
+        assert_eq!(
+            more.over(&RECORDED, 2).len(),
+            2,
+            "the peak is in doubt by 4 KiB a thread"
+        );
+    }
+}

@@ -1,0 +1,221 @@
+//! Parts of the process that grow, from made-up boundaries.
+
+use super::*;
+use crate::model::journal::Resident;
+use crate::model::journal::{Boundary, CHeap, JemallocBytes};
+
+const CYCLES: u32 = 90;
+const HORIZON: u32 = 64;
+
+/// What grows in a run whose boundaries differ by this from one in which nothing does. The
+/// number is that of the cycle.
+fn process_of(change: impl Fn(u64, &mut Counts)) -> Process {
+    process(&journal_of(CYCLES, change), Terms::fixed(HORIZON))
+}
+
+fn journal_of(cycles: u32, change: impl Fn(u64, &mut Counts)) -> Journal {
+    Journal::made(cycles, |cycle| {
+        let mut counts = Counts {
+            cycle,
+            live_bytes: 1 << 20,
+            threads: 2,
+            jemalloc: Some(JemallocBytes {
+                allocated: 1 << 20,
+                active: 2 << 20,
+                metadata: 1 << 20,
+                resident: 4 << 20,
+                mapped: 8 << 20,
+                retained: 0,
+            }),
+            memory: Some(Memory {
+                resident: Resident {
+                    total: 10 << 20,
+                    anonymous: 3 << 20,
+                    files: 2 << 20,
+                    mapped: 20 << 20,
+                    ..Resident::default()
+                },
+                c_heap: Some(CHeap::default()),
+                chunks: 0,
+                descriptors: 5,
+            }),
+            ..Counts::default()
+        };
+        change(u64::from(cycle), &mut counts);
+        Boundary {
+            counts,
+            census: Vec::new(),
+        }
+    })
+}
+
+fn memory(counts: &mut Counts) -> &mut Memory {
+    counts.memory.as_mut().expect("there is one")
+}
+
+/// C code has allocated so many bytes, all that it took from the system.
+fn c_code_holds(counts: &mut Counts, bytes: u64) {
+    let c = memory(counts).c_heap.as_mut().expect("there is one");
+    (c.in_use, c.system) = (bytes, bytes);
+}
+
+fn is_a_doubt_and_no_verdict(process: &Process) {
+    assert_eq!(
+        (process.grows, process.verdict),
+        (Grows::None, Verdict::WarmUp)
+    );
+    assert_eq!(process.doubts().count(), 1);
+}
+
+#[test]
+fn nothing_grows_where_all_stays_as_it_is() {
+    let process = process_of(|_, _| ());
+    assert_eq!(
+        (process.grows, process.verdict),
+        (Grows::None, Verdict::WarmUp)
+    );
+    assert_eq!(process.parts.len(), 5);
+    assert_eq!(process.doubts().count(), 0);
+}
+
+#[test]
+fn c_code_leaks_once_it_holds_more_than_caches_may_keep() {
+    let leak = |bytes: u64| {
+        move |cycle: u64, counts: &mut Counts| c_code_holds(counts, 1_000 + bytes * cycle)
+    };
+    // Two threads may keep 473,088 bytes.
+    let much = process_of(leak(6_000));
+    assert_eq!((much.grows, much.verdict), (Grows::CHeap, Verdict::Leak));
+    assert_eq!(much.parts[2].per_cycle, Some(6_000.0));
+    let little = process_of(leak(5_000));
+    assert_eq!(
+        (little.grows, little.verdict),
+        (Grows::CHeap, Verdict::Undecided)
+    );
+    let needed = little.parts[2]
+        .evidence
+        .more_cycles
+        .expect("it can be told");
+    assert!((5..=10).contains(&needed), "{needed}");
+    assert!(
+        little.sentence.contains("more cycles would tell"),
+        "{}",
+        little.sentence
+    );
+    assert_eq!(little.doubts().count(), 0, "it is said once");
+}
+
+#[test]
+fn what_the_systems_allocator_caches_of_rusts_blocks_is_a_doubt_and_no_verdict() {
+    is_a_doubt_and_no_verdict(&process_of(|cycle, counts| {
+        counts.jemalloc = None;
+        c_code_holds(counts, (8 << 20) + 2_048 * cycle);
+    }));
+}
+
+#[test]
+fn c_code_that_is_restless_is_a_doubt_and_no_verdict() {
+    is_a_doubt_and_no_verdict(&process_of(|cycle, counts| {
+        let steps = [0, 0, 0, 1, 2, 3];
+        c_code_holds(counts, 1_000 * steps.get(cycle as usize / 15).unwrap_or(&4));
+    }));
+}
+
+#[test]
+fn a_thread_that_stays_explains_the_stack_that_is_mapped_for_it() {
+    let with_stacks = |cycle: u64, counts: &mut Counts| {
+        counts.threads = 2 + cycle;
+        memory(counts).resident.mapped += cycle * (2 << 20);
+    };
+    let process = process_of(with_stacks);
+    assert_eq!(
+        (process.grows, process.verdict),
+        (Grows::Threads, Verdict::Leak)
+    );
+    assert_eq!(process.parts[0].per_cycle, Some(1.0));
+    assert!(process.parts.iter().all(|p| p.what != Grows::MappedMemory));
+    let without_threads = process_of(|cycle, counts| {
+        with_stacks(cycle, counts);
+        counts.threads = 2;
+    });
+    assert_eq!(without_threads.grows, Grows::MappedMemory);
+}
+
+#[test]
+fn pages_that_nothing_explains_are_the_last_resort() {
+    // The allocator believes to have 4 MiB; 3 are resident.
+    let touched = |bytes: u64| {
+        move |cycle: u64, counts: &mut Counts| {
+            memory(counts).resident.anonymous += bytes * cycle;
+        }
+    };
+    let much = process_of(touched(1 << 20));
+    assert_eq!(
+        (much.grows, much.verdict),
+        (Grows::ResidentMemory, Verdict::Leak)
+    );
+    // Hidden behind what the allocator believes to have: a doubt.
+    let little = process_of(touched(8 << 10));
+    is_a_doubt_and_no_verdict(&little);
+    // Blocks that grow explain it.
+    let blocks = process_of(|cycle, counts| {
+        touched(1 << 20)(cycle, counts);
+        counts.live_bytes += cycle << 20;
+    });
+    assert_eq!((blocks.grows, blocks.doubts().count()), (Grows::None, 0));
+}
+
+#[test]
+fn what_the_kernel_does_not_tell_is_not_judged() {
+    let process = process_of(|_, counts| counts.memory = None);
+    assert_eq!((process.grows, process.parts.len()), (Grows::None, 0));
+}
+
+#[test]
+fn growth_is_seen_where_the_allocator_has_more_than_is_counted_as_mapped() {
+    // A part of the allocator's memory was joined to a file's.
+    let process = process_of(|cycle, counts| {
+        memory(counts).resident.mapped = (3 << 20) + 4_096 * cycle;
+    });
+    assert_eq!(
+        (process.grows, process.verdict),
+        (Grows::MappedMemory, Verdict::Leak)
+    );
+    let part = process.parts.iter().find(|p| p.what == process.grows);
+    let part = part.expect("it was judged");
+    assert_eq!(part.per_cycle, Some(4_096.0));
+    assert!(part.series[0] <= 4_096, "{:?}", part.series);
+}
+
+#[test]
+fn some_pages_of_a_library_hold_nobody_up() {
+    let paged_in = |cycle: u64, counts: &mut Counts| {
+        let pages = [0, 0, 0, 0, 1, 3, 8, 8, 8].get(cycle as usize);
+        memory(counts).resident.files += 4_096 * pages.unwrap_or(&9);
+    };
+    let resident = |cycles: u32| {
+        let judged = judge(&journal_of(cycles, paged_in), Terms::fixed(HORIZON));
+        let part = judged.into_iter().find(|p| p.0 == Grows::ResidentMemory);
+        part.expect("it is judged").2
+    };
+    for cycles in 12..40 {
+        let judged = resident(cycles);
+        assert!(judged.settled, "{cycles}: {:?}", judged.evidence);
+        assert!(judged.verdict < Verdict::Undecided, "{cycles}");
+    }
+}
+
+#[test]
+fn a_second_step_of_what_c_code_holds_keeps_a_run_from_ending() {
+    let settled = |steps: &'static [u64]| {
+        let journal = journal_of(12, |cycle, counts| {
+            let taken = steps.iter().filter(|&&at| at <= cycle).count() as u64;
+            c_code_holds(counts, 20_000 * taken);
+        });
+        let judged = judge(&journal, Terms::at(9, HORIZON));
+        let c_code = judged.into_iter().find(|(what, ..)| *what == Grows::CHeap);
+        c_code.expect("it is judged").2.settled
+    };
+    assert!(settled(&[]) && settled(&[5]));
+    assert!(!settled(&[5, 10]));
+}

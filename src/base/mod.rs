@@ -1,0 +1,9 @@
+//! What knows nothing of the product: errors, files, names, numbers.
+
+pub(crate) mod error;
+pub(crate) mod files;
+pub(crate) mod names;
+pub(crate) mod random;
+pub(crate) mod statistics;
+pub(crate) mod text;
+pub(crate) mod units;

@@ -1,0 +1,15 @@
+//! Data that the recorder, the analysis and `report.json` share.
+
+pub(crate) mod block;
+pub(crate) mod end;
+pub(crate) mod frame;
+pub(crate) mod holder;
+pub(crate) mod holders;
+pub(crate) mod journal;
+pub(crate) mod layout;
+pub(crate) mod process;
+pub(crate) mod profile;
+pub(crate) mod report;
+pub(crate) mod run;
+pub(crate) mod sampling;
+pub(crate) mod verdict;

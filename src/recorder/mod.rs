@@ -1,0 +1,26 @@
+//! What runs in the measured process. It imports only `base` and `model`.
+
+pub(crate) mod census;
+pub(crate) mod cycle;
+pub(crate) mod heap;
+pub(crate) mod holders;
+pub(crate) mod journal;
+pub(crate) mod proc;
+pub(crate) mod smaps;
+
+#[cfg(test)]
+mod tests {
+    use crate::model::layout::{HOOKS, RECORDER, RECORDER_MANGLED};
+
+    #[test]
+    fn the_module_has_the_name_by_which_it_is_told_from_the_program() {
+        let module = module_path!().strip_suffix("::tests").unwrap();
+        assert_eq!(module, RECORDER);
+        let mangled: String = module
+            .split("::")
+            .map(|name| format!("{}{name}", name.len()))
+            .collect();
+        assert_eq!(mangled, RECORDER_MANGLED);
+        assert!(std::any::type_name::<super::heap::Heap>().starts_with(HOOKS));
+    }
+}
