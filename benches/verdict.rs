@@ -1,8 +1,8 @@
-//! How often the classifier is right: seeded synthetic sites of known truth, judged as a run of
+//! How often the classifier is right: seeded synthetic call sites of known truth, judged as a run of
 //! 80 and of 192 cycles judges them, and as a run does that ends by itself.
 //!
 //! `cargo bench --no-default-features --bench verdict` prints the confusion matrix of each, false
-//! alarms per thousand sites that do not leak, and the cycles to a decision, and exits with 1 if a
+//! alarms per thousand call sites that do not leak, and the cycles to a decision, and exits with 1 if a
 //! target is missed. The same seeds give the same numbers on every machine.
 
 use std::process::ExitCode;
@@ -17,10 +17,10 @@ const SHORT: u32 = 80;
 const LONG: u32 = 192;
 /// Bytes of a model, where one is loaded.
 const MODEL: u64 = 1 << 20;
-/// Sites of each kind under each noise.
+/// Call sites of each kind under each noise.
 const SEEDS: u64 = 200;
 
-/// What a site does.
+/// What a call site does.
 #[derive(Clone, Copy, PartialEq)]
 enum Truth {
     /// It grows for ever.
@@ -34,7 +34,7 @@ enum Truth {
     Beyond(u32),
 }
 
-/// A kind of site: its name, its truth, and its blocks in so many cycles.
+/// A kind of call site: its name, its truth, and its blocks in so many cycles.
 struct Kind {
     name: &'static str,
     truth: Truth,
@@ -487,7 +487,7 @@ fn random(seed: u64) -> Random {
     Random::new(seed.wrapping_mul(0x0005_DEEC_E66D).wrapping_add(11))
 }
 
-/// What happens at the same site besides.
+/// What happens at the same call site besides.
 struct Noise {
     name: &'static str,
     add: fn(u32, &mut Random, &mut Vec<Life>),
@@ -520,12 +520,12 @@ const NOISES: &[Noise] = &[
     },
 ];
 
-/// Of all sites of one kind under one noise.
+/// Of all call sites of one kind under one noise.
 #[derive(Default)]
 struct Tally {
     verdicts: [u32; Verdict::ALL.len()],
     cycles: Vec<u32>,
-    /// Sites that leaked, had shown it in five generations, and were cleared.
+    /// Call sites that leaked, had shown it in five generations, and were cleared.
     cleared: u32,
 }
 
@@ -550,7 +550,7 @@ impl Tally {
     }
 }
 
-/// How a site is judged: the verdict and after how many cycles.
+/// How a call site is judged: the verdict and after how many cycles.
 type Judge = fn(&Kind, &dyn Fn(u32) -> Vec<Life>) -> (Verdict, u32);
 
 const RUNS: &[(&str, Judge)] = &[

@@ -31,13 +31,13 @@
 //! | cycle, phase | one load, infer, drop; the [`Phase`] is which of the three runs now |
 //! | strategy | how cycles handle the model: [`Strategy`] |
 //! | boundary | the instant after a cycle's drop, when the workload should hold nothing of that cycle |
-//! | block | one live heap allocation: address, size, birth cycle, birth phase, site |
-//! | site | one interned allocation backtrace; its *blame frame* is the frame a person would go and edit |
+//! | block | one live heap allocation: address, size, birth cycle, birth phase, call site |
+//! | call site | one interned allocation backtrace; its *blame frame* is the frame a person would go and edit |
 //! | survivor | a block alive at a boundary that was born after the baseline |
-//! | generation | the survivors of one birth cycle; a site's count of living generations tells a leak from a cache |
-//! | census | per site, at one boundary: live bytes, blocks, and bytes by generation |
+//! | generation | the survivors of one birth cycle; a call site's count of living generations tells a leak from a cache |
+//! | census | per call site, at one boundary: live bytes, blocks, and bytes by generation |
 //! | holder | the static, thread-local, thread or block whose pointer keeps a survivor reachable; a survivor without one is *lost* |
-//! | verdict | what a site's series of censuses proves: [`Verdict`] |
+//! | verdict | what a call site's series of censuses proves: [`Verdict`] |
 //!
 //! # How it flows
 //! ```text
@@ -65,9 +65,9 @@
 //! of cycles that would settle it.
 //!
 //! # Holders
-//! Who holds a site is found out conservatively: each word of a static, a thread-local, a stack, a
+//! Who holds a call site is found out conservatively: each word of a static, a thread-local, a stack, a
 //! register or C code's memory that has the address of a block, or one inside it, counts as a pointer,
-//! tags in its low three bits or not. Old words make a block seem held that is not; so a site's holder is
+//! tags in its low three bits or not. Old words make a block seem held that is not; so a call site's holder is
 //! who holds most of its blocks. Pointers that are hidden are not seen, and what only they point at looks
 //! lost: [`Check::without_holders`] is for programs that hide them all.
 //!
@@ -130,7 +130,7 @@ pub mod bench {
     pub use crate::base::random::Random;
     use crate::model::verdict::{DEFAULT_HORIZON, Verdict};
 
-    /// The verdict on a site that sees these blocks in a run of `n` cycles after the warm-up.
+    /// The verdict on a call site that sees these blocks in a run of `n` cycles after the warm-up.
     pub fn judge(n: u32, lives: &[Life]) -> Verdict {
         synthetic::judged(n, lives, DEFAULT_HORIZON).verdict
     }

@@ -5,21 +5,21 @@ mod common;
 use std::path::Path;
 
 use afterdrop::Phase;
-use afterdrop::report::{Report, RunVerdict, Site};
+use afterdrop::report::{CallSite, Report, RunVerdict};
 use common::{Folder, Ran, finish, run_with};
 
 fn run(args: &[&str]) -> Ran {
     run_with(Path::new(env!("CARGO_BIN_EXE_afterdrop")), args)
 }
 
-fn has_frame(site: &Site, file: &str) -> bool {
+fn has_frame(site: &CallSite, file: &str) -> bool {
     let files = site.stack.iter().filter_map(|f| f.file.as_deref());
     files.into_iter().any(|f| f.contains(file))
 }
 
-fn leaks_from<'a>(report: &'a Report, file: &str) -> Vec<&'a Site> {
+fn leaks_from<'a>(report: &'a Report, file: &str) -> Vec<&'a CallSite> {
     report
-        .growing_sites()
+        .growing_call_sites()
         .filter(|s| has_frame(s, file))
         .collect()
 }
@@ -60,7 +60,7 @@ fn serving_on_an_autodiff_device_leaks_in_burn_autodiff_and_in_the_model() {
     let in_graph = leaks_from(&report, "burn-autodiff-0.22.1/src/");
     assert!(!in_graph.is_empty(), "{}", ran.out);
     let in_model: Vec<_> = report
-        .growing_sites()
+        .growing_call_sites()
         .filter(|s| s.file.as_deref() == Some("src/workloads/models/cnn.rs"))
         .collect();
     assert!(!in_model.is_empty(), "{}", ran.out);
@@ -77,7 +77,7 @@ fn loading_alone_leaks_on_an_autodiff_device() {
     let report = ran.report();
     assert_eq!(report.verdict, RunVerdict::Leak, "{}", ran.out);
     assert!(
-        report.growing_sites().all(|s| s.phase == Phase::Load),
+        report.growing_call_sites().all(|s| s.phase == Phase::Load),
         "{}",
         ran.out
     );
@@ -104,7 +104,7 @@ fn dhat_names_the_same_lines_as_jemalloc() {
             assert!(witness.agrees, "{witness:?}");
         }
         let mut lines: Vec<_> = report
-            .growing_sites()
+            .growing_call_sites()
             .map(|s| (s.location(), s.bytes_per_cycle.map(|b| b as u64)))
             .collect();
         lines.sort();

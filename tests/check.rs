@@ -107,7 +107,7 @@ fn a_closure_without_marks_is_the_phase_cycle() {
     let report = Check::new("unmarked")
         .run_report(|_| std::mem::forget(vec![1_u8; 64]))
         .unwrap();
-    let site = report.growing_sites().next().unwrap();
+    let site = report.growing_call_sites().next().unwrap();
     assert_eq!(
         (site.phase, site.bytes_per_cycle),
         (Phase::Cycle, Some(64.0))

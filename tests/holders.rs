@@ -5,7 +5,7 @@ mod common;
 use std::path::Path;
 
 use afterdrop::Verdict;
-use afterdrop::report::{Kind, Report, Rule, Site};
+use afterdrop::report::{CallSite, Kind, Report, Rule};
 use afterdrop::workloads::{Entry, HolderTruth, all};
 use common::{Ran, run_with};
 
@@ -13,12 +13,12 @@ fn run(args: &[&str]) -> Ran {
     run_with(Path::new(env!("CARGO_BIN_EXE_afterdrop")), args)
 }
 
-/// The site at the line that the case marks.
-fn marked<'r>(report: &'r Report, entry: &Entry) -> &'r Site {
+/// The call site at the line that the case marks.
+fn marked<'r>(report: &'r Report, entry: &Entry) -> &'r CallSite {
     let truth = entry.truth().unwrap();
     let is_marked =
-        |s: &&Site| s.file.as_deref() == Some(&truth.file) && s.line == Some(truth.line);
-    let site = report.sites.iter().find(is_marked);
+        |s: &&CallSite| s.file.as_deref() == Some(&truth.file) && s.line == Some(truth.line);
+    let site = report.call_sites.iter().find(is_marked);
     site.unwrap_or_else(|| panic!("{}: nothing at {}:{}", entry.name(), truth.file, truth.line))
 }
 
@@ -52,7 +52,7 @@ fn check(entry: &Entry, truth: &HolderTruth, heap: &str) {
             "{name}"
         );
     }
-    // The way ends at the site's own block.
+    // The way ends at the call site's own block.
     let last = holder.path.last().unwrap();
     assert_eq!(
         (&last.file, last.line),
@@ -142,7 +142,7 @@ fn a_user_reads_who_holds_it_and_the_way_there() {
 #[test]
 fn what_is_lost_is_a_leak_without_waiting_for_the_horizon() {
     let lost = run(&["planted:forget", "--cycles", "14"]).exits(1).report();
-    let site = &lost.sites[0];
+    let site = &lost.call_sites[0];
     assert_eq!(
         (site.verdict, site.evidence.rule),
         (Verdict::Leak, Rule::Lost)
@@ -151,9 +151,9 @@ fn what_is_lost_is_a_leak_without_waiting_for_the_horizon() {
     let held = run(&["held:static_mutex", "--cycles", "14"])
         .exits(1)
         .report();
-    assert_eq!(held.sites[0].verdict, Verdict::Growing);
+    assert_eq!(held.call_sites[0].verdict, Verdict::Growing);
     let unseen = run(&["planted:forget", "--cycles", "14", "--no-holders"]).exits(1);
-    assert_eq!(unseen.report().sites[0].verdict, Verdict::Growing);
+    assert_eq!(unseen.report().call_sites[0].verdict, Verdict::Growing);
     assert!(unseen.report().holder_search.is_none());
 }
 

@@ -280,7 +280,7 @@ fn is_clean_with(name: &str, args: &[&str]) -> Ran {
     let report = ran.report();
     assert_eq!(report.verdict, RunVerdict::Clean, "{}", ran.out);
     let a = &report.attribution;
-    assert_eq!(a.live_bytes, a.setup_bytes + a.site_bytes, "{a:?}");
+    assert_eq!(a.live_bytes, a.setup_bytes + a.call_site_bytes, "{a:?}");
     assert_eq!(
         (a.unseen_calls, a.unknown_frees, a.refused),
         (0, 0, 0),
@@ -361,7 +361,7 @@ fn trials() -> Vec<Trial> {
         test("a_stack_deeper_than_what_is_kept_is_cut_and_said", || {
             let ran = run("deep", &["--heap", "system"]).exits(1);
             let report = ran.report();
-            let site = report.growing_sites().next().unwrap();
+            let site = report.growing_call_sites().next().unwrap();
             assert_eq!(site.bytes_per_cycle, Some(77.0), "{}", ran.out);
             assert!(site.stack_cut && site.stack.len() >= 64, "{}", ran.out);
             assert!(site.function.contains("deep"), "{}", site.function);

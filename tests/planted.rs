@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use afterdrop::Verdict;
-use afterdrop::report::{Grows, Report, Rule, RunVerdict, Site};
+use afterdrop::report::{CallSite, Grows, Report, Rule, RunVerdict};
 use afterdrop::workloads::{Truth, all};
 
 fn afterdrop() -> &'static Path {
@@ -19,7 +19,7 @@ fn truth(name: &str) -> Truth {
     entry.unwrap().truth().unwrap().clone()
 }
 
-fn is_marked(site: &Site, truth: &Truth) -> bool {
+fn is_marked(site: &CallSite, truth: &Truth) -> bool {
     site.file.as_deref() == Some(&truth.file) && site.line == Some(truth.line)
 }
 
@@ -72,14 +72,17 @@ fn check(name: &str, heap: &str) {
             assert!(names.iter().all(|n| n == "model-worker"), "{names:?}");
             assert!(names.len() > 60, "{names:?}");
         } else {
-            assert_eq!(report.growing_sites().count(), 0, "{}", ran.out);
+            assert_eq!(report.growing_call_sites().count(), 0, "{}", ran.out);
         }
         return;
     }
     let near = |found: Option<f64>, truth_is: f64| {
         let found = found.unwrap_or(f64::NAN);
         // What is lost ends a run early: where not every cycle is alike, the rate is then only near.
-        let lost = report.sites.iter().any(|s| s.evidence.rule == Rule::Lost);
+        let lost = report
+            .call_sites
+            .iter()
+            .any(|s| s.evidence.rule == Rule::Lost);
         let off = match truth.roughly {
             true => truth_is,
             false if auto && lost && truth.blocks_per_cycle.fract() > 0.0 => truth_is / 5.0,
@@ -93,14 +96,18 @@ fn check(name: &str, heap: &str) {
     };
     near(report.bytes_per_cycle, truth.bytes_per_cycle);
 
-    let sites = report.sites.iter();
-    let marked: Vec<&Site> = sites.filter(|s| is_marked(s, &truth)).collect();
+    let call_sites = report.call_sites.iter();
+    let marked: Vec<&CallSite> = call_sites.filter(|s| is_marked(s, &truth)).collect();
     if !leaks && marked.is_empty() && (auto || truth.verdict == Verdict::WarmUp) {
         // What happens late is beyond a run that ends early, and what is freed is nowhere.
         return;
     }
     let [site] = marked[..] else {
-        panic!("{} sites at the marked line\n{}", marked.len(), ran.out);
+        panic!(
+            "{} call sites at the marked line\n{}",
+            marked.len(),
+            ran.out
+        );
     };
     assert_eq!(site.verdict, truth.verdict, "{}", ran.out);
     assert_eq!(site.phase, truth.phase, "{}", ran.out);
@@ -110,9 +117,11 @@ fn check(name: &str, heap: &str) {
     }
 
     // Nobody else is accused, and nobody who must not be in the stack is in it.
-    let accused = report.growing_sites().filter(|s| !is_marked(s, &truth));
+    let accused = report
+        .growing_call_sites()
+        .filter(|s| !is_marked(s, &truth));
     assert_eq!(accused.count(), 0, "{}", ran.out);
-    let blamed = report.growing_sites().map(|s| s.function.as_str());
+    let blamed = report.growing_call_sites().map(|s| s.function.as_str());
     for function in blamed {
         for innocent in ["freed_twin", "afterdrop::recorder", "__rust", "alloc::vec"] {
             assert!(!function.contains(innocent), "{function} is blamed");
@@ -122,7 +131,7 @@ fn check(name: &str, heap: &str) {
 
 fn adds_up(report: &Report) {
     let a = &report.attribution;
-    assert_eq!(a.live_bytes, a.setup_bytes + a.site_bytes, "{a:?}");
+    assert_eq!(a.live_bytes, a.setup_bytes + a.call_site_bytes, "{a:?}");
     assert_eq!(
         (a.unseen_calls, a.unknown_frees, a.refused),
         (0, 0, 0),

@@ -26,7 +26,7 @@ fn a_run_writes_the_formats_that_it_is_asked_for() {
     let ran = run(&["planted:registry", "--report", "html,csv,pprof"]).exits(1);
     for format in [
         Format::Html,
-        Format::CsvSites,
+        Format::CsvCallSites,
         Format::CsvBoundaries,
         Format::Pprof,
     ] {
@@ -51,7 +51,7 @@ fn any_format_is_made_of_a_stored_report() {
     };
     assert!(first(&["report", &dir]).starts_with("LEAK        planted:registry leaks 4.10 kB"));
     assert!(first(&["report", &dir, "--as", "markdown"]).starts_with("### afterdrop: LEAK"));
-    assert!(first(&["report", &dir, "--as", "csv-sites"]).starts_with("site,verdict,"));
+    assert!(first(&["report", &dir, "--as", "csv-call-sites"]).starts_with("call_site,verdict,"));
     let all = ran.folder.join("all");
     let all = all.display().to_string();
     afterdrop(&["report", &dir, "--as", "all", "-o", &all]).exits(0);
@@ -144,14 +144,14 @@ fn nothing_is_written_over_unless_it_is_asked_for() {
 #[test]
 fn paths_are_shown_as_they_are_wanted() {
     let ran = run(&["planted:registry", "--remap", "fixtures/leaks=src/serving"]).exits(1);
-    let site = ran.report().sites[0].clone();
+    let site = ran.report().call_sites[0].clone();
     assert_eq!(site.location(), "src/serving/registry.rs:25");
     let dir = ran.dir().display().to_string();
     let shown = afterdrop(&[
         "report",
         &dir,
         "--as",
-        "csv-sites",
+        "csv-call-sites",
         "--remap",
         "src/serving=x",
     ])
@@ -283,7 +283,7 @@ fn a_report_that_is_none_is_refused() {
             "{\"schema\": \"afterdrop/9\"}",
             "run it again with this version",
         ),
-        ("{\"schema\": \"afterdrop/1\"}", "missing field"),
+        ("{\"schema\": \"afterdrop/2\"}", "missing field"),
         ("{\"schema\"", "not JSON"),
         ("[1]", "not a report"),
     ] {

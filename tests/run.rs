@@ -51,7 +51,7 @@ fn where_every_byte_is_drawn_the_report_is_exact() {
     let ran = run(&["planted:registry", "--cycles", "83", "--sample=1"]).exits(1);
     let sampled = ran.report();
     let of = |r: &Report| {
-        let s = r.growing_sites().next().unwrap();
+        let s = r.growing_call_sites().next().unwrap();
         (s.bytes_per_cycle, s.retained_bytes, s.location())
     };
     assert_eq!(of(&exact), of(&sampled));
@@ -69,9 +69,9 @@ fn a_sampled_run_says_how_sure_it_is_and_what_it_may_miss() {
     assert_eq!(sampling.every_bytes, 16 << 10);
     // -ln 0.05 * 16 KiB / 297 cycles
     assert!((sampling.missed_below - 165.26).abs() < 0.1, "{sampling:?}");
-    let site = report.growing_sites().next().unwrap();
+    let site = report.growing_call_sites().next().unwrap();
     let (low, high) = site.retained_bytes_interval.unwrap();
-    let truth = exact.growing_sites().next().unwrap().retained_bytes;
+    let truth = exact.growing_call_sites().next().unwrap().retained_bytes;
     // The draws are the same in every run of a program with one thread.
     assert!((low..=high).contains(&truth), "{low} {truth} {high}");
     assert!(
@@ -100,7 +100,7 @@ fn json_is_the_report_that_was_written() {
     let ran = run(&["planted:registry", "--json", "--cycles", "83"]).exits(1);
     let printed: Report = serde_json::from_str(&ran.out).unwrap();
     assert_eq!(printed, ran.report());
-    assert_eq!(printed.schema, "afterdrop/1");
+    assert_eq!(printed.schema, "afterdrop/2");
     assert_eq!(printed.boundaries.len() as u32, printed.cycles);
     let json: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
     let boundary = &json["boundaries"][5];
@@ -129,17 +129,17 @@ fn a_run_ends_by_itself_once_all_is_settled() {
     let models = run(&["planted:one_time", "--strategy", "keep"]);
     let models = models.exits(1).report();
     assert_eq!((models.warmup, models.cycles_run()), (3, 11));
-    assert_eq!(models.sites[0].evidence.rule, Rule::ModelSized);
+    assert_eq!(models.call_sites[0].evidence.rule, Rule::ModelSized);
     // Any other steady growth: right behind the horizon.
     let small = run(&["planted:prediction_log"]).exits(1).report();
     assert_eq!(small.cycles_run(), 3 + 64 + 4);
-    let evidence = &small.sites[0].evidence;
+    let evidence = &small.call_sites[0].evidence;
     assert_eq!((evidence.rule, evidence.span), (Rule::Horizon, 64));
-    assert!(evidence.look > 10 && evidence.chance < evidence.significance);
+    assert!(evidence.analyses > 10 && evidence.chance < evidence.significance);
     // What is lost: as soon as something seems to grow.
     let lost = run(&["planted:forget"]).exits(1).report();
     assert!(lost.cycles_run() <= 12, "{}", lost.summary);
-    assert_eq!(lost.sites[0].evidence.rule, Rule::Lost);
+    assert_eq!(lost.call_sites[0].evidence.rule, Rule::Lost);
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn a_run_that_cannot_settle_ends_at_its_limits() {
     let report = short.report();
     assert_eq!((report.cycles, report.cycles_run()), (20, 20));
     assert_eq!(report.verdict, RunVerdict::Growing);
-    assert!(report.sites[0].evidence.more_cycles.unwrap() >= 40);
+    assert!(report.call_sites[0].evidence.more_cycles.unwrap() >= 40);
     let timed = run(&["planted:prediction_log", "--max-time", "0.000001"]).exits(4);
     assert_eq!(timed.report().cycles_run(), 1);
     assert!(
@@ -244,7 +244,7 @@ fn keeping_models_is_called_by_their_size_before_the_horizon() {
     let report = ran.report();
     assert_eq!(report.verdict.name(), "leak", "{}", ran.out);
     assert!(
-        report.sites[0].reason.contains("whole models"),
+        report.call_sites[0].reason.contains("whole models"),
         "{}",
         ran.out
     );
@@ -594,7 +594,7 @@ fn a_stored_report_is_explained() {
     };
     let whole = explain(&[]).exits(0);
     for says in [
-        "site 1: leak",
+        "call site 1: leak",
         "fixtures/leaks/forget.rs:",
         "growth (Theil-Sen): 1,000 B a cycle",
         "68 times: a generation that outlives all that died came to stay, in the cycles 1-68",
@@ -606,7 +606,12 @@ fn a_stored_report_is_explained() {
     }
     assert_eq!(explain(&["1"]).exits(0).out, whole.out);
     assert_eq!(explain(&["forget::"]).exits(0).out, whole.out);
-    assert!(explain(&["99"]).exits(2).error().contains("no site `99`"));
+    assert!(
+        explain(&["99"])
+            .exits(2)
+            .error()
+            .contains("no call site `99`")
+    );
     let threads = explain(&["threads"]).exits(0);
     assert!(
         threads

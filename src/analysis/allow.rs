@@ -4,7 +4,7 @@ use regex_lite::Regex;
 
 use crate::base::error::Error;
 use crate::model::frame::Frame;
-use crate::model::report::Site;
+use crate::model::report::CallSite;
 
 /// A pattern over frames, and why what it matches is allowed.
 #[derive(Clone, Debug)]
@@ -50,8 +50,8 @@ impl Allow {
         }
     }
 
-    /// Whether the pattern matches a frame of the site as `function file:line`.
-    fn matches(&self, site: &Site) -> bool {
+    /// Whether the pattern matches a frame of the call site as `function file:line`.
+    fn matches(&self, site: &CallSite) -> bool {
         let text = |f: &Frame| {
             let (file, line) = (f.file.as_deref().unwrap_or_default(), f.line.unwrap_or(0));
             format!("{} {file}:{line}", f.function)
@@ -60,13 +60,13 @@ impl Allow {
     }
 }
 
-/// Marks the growing sites of which a frame matches, with the reason. Gives a sentence for each
+/// Marks the growing call sites of which a frame matches, with the reason. Gives a sentence for each
 /// entry that matches none, so that the list shrinks as leaks are mended.
-pub(crate) fn mark(sites: &mut [Site], allowed: &[Allow]) -> Vec<String> {
+pub(crate) fn mark(call_sites: &mut [CallSite], allowed: &[Allow]) -> Vec<String> {
     let mut unseen = Vec::new();
     for allow in allowed {
         let mut matched = false;
-        for site in sites.iter_mut().filter(|s| s.verdict.is_growth()) {
+        for site in call_sites.iter_mut().filter(|s| s.verdict.is_growth()) {
             if allow.matches(site) {
                 matched = true;
                 site.allowed.get_or_insert_with(|| allow.reason.clone());

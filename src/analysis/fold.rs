@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use crate::analysis::journal::Journal;
 use crate::analysis::symbols::{self, Symbolizer};
 use crate::analysis::verdict::{Generation, Series};
+use crate::model::block::CensusEntry;
 use crate::model::frame::Frame;
-use crate::model::journal::Row;
 use crate::model::profile::{Born, Excerpt};
 use crate::model::run::Phase;
 
@@ -19,7 +19,7 @@ pub(crate) struct Folding {
     symbols: Symbolizer,
     groups: Vec<Group>,
     by_blame: HashMap<(Option<Frame>, Phase), usize>,
-    by_site: HashMap<(u32, u8), usize>,
+    by_stack: HashMap<(u32, u8), usize>,
     rows: HashMap<(u32, u32, u8), Live>,
     /// Code mappings and boundaries taken in.
     code: usize,
@@ -76,7 +76,7 @@ impl Folding {
                     bytes: row.bytes,
                     blocks: row.blocks,
                 };
-                let key = (row.site, row.birth, row.phase);
+                let key = (row.stack_id, row.birth, row.phase);
                 let before = self.rows.insert(key, live);
                 self.groups[group].change(row, before.unwrap_or_default());
                 changed.push((group, row.birth));
@@ -96,13 +96,13 @@ impl Folding {
         self.boundaries = journal.boundaries.len();
     }
 
-    fn group_of(&mut self, row: &Row, journal: &Journal) -> usize {
+    fn group_of(&mut self, row: &CensusEntry, journal: &Journal) -> usize {
         let (symbols, groups, by_blame) = (&mut self.symbols, &mut self.groups, &mut self.by_blame);
         *self
-            .by_site
-            .entry((row.site, row.phase))
+            .by_stack
+            .entry((row.stack_id, row.phase))
             .or_insert_with(|| {
-                let site = journal.sites.get(&row.site);
+                let site = journal.stacks.get(&row.stack_id);
                 let stack = site.map(|s| symbols.stack(&s.stack)).unwrap_or_default();
                 let blame = symbols::blame(&stack).map(|i| stack[i].clone());
                 let phase = match &blame {
@@ -116,14 +116,14 @@ impl Folding {
             })
     }
 
-    /// The group of a site and a phase.
+    /// The group of a call site and a phase.
     pub(super) fn group(&self, site: u32, phase: u8) -> Option<usize> {
-        self.by_site.get(&(site, phase)).copied()
+        self.by_stack.get(&(site, phase)).copied()
     }
 
-    /// The frames of a site.
+    /// The frames of a call site.
     pub(super) fn stack_of(&mut self, site: u32, journal: &Journal) -> Vec<Frame> {
-        let site = journal.sites.get(&site);
+        let site = journal.stacks.get(&site);
         site.map(|s| self.symbols.stack(&s.stack))
             .unwrap_or_default()
     }
@@ -144,7 +144,7 @@ impl Folding {
         Some(Excerpt { first_line, lines })
     }
 
-    /// What is alive of each site in the journal and the group that it belongs to, by birth; each site's
+    /// What is alive of each call site in the journal and the group that it belongs to, by birth; each call site's
     /// together.
     pub(super) fn live(&self) -> BTreeMap<(usize, u32), Vec<Born>> {
         let mut live: BTreeMap<(usize, u32), BTreeMap<u32, Born>> = BTreeMap::new();
@@ -152,7 +152,7 @@ impl Folding {
             let Some(group) = self.group(site, phase) else {
                 continue;
             };
-            // Two phases of a site may be of one group.
+            // Two phases of a call site may be of one group.
             let births = live.entry((group, site)).or_default();
             let born = births.entry(birth).or_default();
             born.cycle = birth;
@@ -184,7 +184,7 @@ impl Folding {
         worst.sort_unstable_by_key(|&(bytes, site)| (std::cmp::Reverse(bytes), site));
         let count = worst.len() as u32;
         let shown = worst.into_iter().take(1 + OTHER_STACKS);
-        let stacks = shown.map(|(bytes, site)| match journal.sites.get(&site) {
+        let stacks = shown.map(|(bytes, site)| match journal.stacks.get(&site) {
             Some(site) => Stack {
                 frames: self.symbols.stack(&site.stack),
                 cut: site.cut,
@@ -222,9 +222,9 @@ impl Group {
         self.births.values().filter(|l| l.blocks > 0).count() as u32
     }
 
-    fn change(&mut self, row: &Row, before: Live) {
+    fn change(&mut self, row: &CensusEntry, before: Live) {
         let birth = self.births.entry(row.birth).or_default();
-        let stack = self.stacks.entry(row.site).or_default();
+        let stack = self.stacks.entry(row.stack_id).or_default();
         for (sum, old, new) in [
             (&mut birth.bytes, before.bytes, row.bytes),
             (&mut birth.blocks, before.blocks, row.blocks),

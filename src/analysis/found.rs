@@ -16,10 +16,10 @@ pub(crate) struct Found {
     pub(crate) done: Option<Done>,
 }
 
-/// Blocks of a site, birth cycle and phase that a holder reached first.
+/// Blocks of a stack, birth cycle and phase that a holder reached first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Held {
-    pub(crate) site: u32,
+    pub(crate) stack_id: u32,
     pub(crate) birth: u32,
     pub(crate) phase: u8,
     /// 0 if there were too many holders to tell apart.
@@ -42,9 +42,9 @@ impl Found {
                 serde_json::from_str(&line).map_err(|e| format!("{FILE}:{number}: {e}"))?;
             match record {
                 Record::Holder(holder) => found.holders.push(holder),
-                Record::Held((site, birth, phase, holder, blocks)) => {
+                Record::Held((stack_id, birth, phase, holder, blocks)) => {
                     found.held.push(Held {
-                        site,
+                        stack_id,
                         birth,
                         phase,
                         holder,

@@ -1,4 +1,4 @@
-//! The holders of each group of sites, with their names.
+//! The holders of each group of call sites, with their names.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -80,7 +80,10 @@ impl<'a> Naming<'a> {
     ) -> Vec<OfGroup> {
         let mut held: Vec<Vec<Held>> = vec![Vec::new(); folding.groups().len()];
         for row in &self.found.held {
-            if let Some(group) = folding.group(row.site, row.phase).filter(|&g| is_wanted(g)) {
+            if let Some(group) = folding
+                .group(row.stack_id, row.phase)
+                .filter(|&g| is_wanted(g))
+            {
                 held[group].push(*row);
             }
         }
@@ -161,7 +164,8 @@ impl<'a> Naming<'a> {
 
     fn path(&self, row: &Held, folding: &mut Folding) -> (Vec<PathBlock>, u32) {
         let mut ways = self.found.ways.iter();
-        let way = ways.find(|w| (w.site, w.phase, w.holder) == (row.site, row.phase, row.holder));
+        let way =
+            ways.find(|w| (w.stack_id, w.phase, w.holder) == (row.stack_id, row.phase, row.holder));
         let Some(way) = way else {
             return (Vec::new(), 0);
         };
@@ -267,7 +271,7 @@ fn name(
             frame.into_iter().for_each(|f| named.is_at(f));
         }
         Kind::Lost | Kind::Cycle => {
-            let stack = record.site.map(|site| folding.stack_of(site, journal));
+            let stack = record.stack_id.map(|site| folding.stack_of(site, journal));
             let stack = stack.unwrap_or_default();
             let blame = symbols::blame(&stack).map(|i| &stack[i]);
             blame.into_iter().for_each(|f| named.is_at(f));

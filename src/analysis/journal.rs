@@ -6,8 +6,9 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use crate::base::error::Error;
+use crate::model::block::CensusEntry;
 use crate::model::journal::{
-    Boundary, Code, End, Looked, Purge, Record, Row, Site, Start, Threads, VERSION, Witness,
+    Boundary, Code, End, Purge, Record, Searched, Stack, Start, Threads, VERSION, Witness,
 };
 
 /// A journal read back.
@@ -15,13 +16,13 @@ use crate::model::journal::{
 pub(crate) struct Journal {
     pub(crate) start: Start<String>,
     pub(crate) code: Vec<Code<String>>,
-    pub(crate) sites: BTreeMap<u32, Site<Vec<u64>>>,
-    pub(crate) boundaries: Vec<Boundary<Vec<Row>>>,
+    pub(crate) stacks: BTreeMap<u32, Stack<Vec<u64>>>,
+    pub(crate) boundaries: Vec<Boundary<Vec<CensusEntry>>>,
     pub(crate) witness: Option<Vec<Witness>>,
     /// At the baseline and at the end, as far as it got.
     pub(crate) threads: Vec<Threads>,
     pub(crate) purge: Option<Purge>,
-    pub(crate) looked: Option<Looked<String>>,
+    pub(crate) searched: Option<Searched<String>>,
     /// `None` if the child wrote no end: it was killed, aborted or is still running.
     pub(crate) end: Option<End<String>>,
     /// A last line without its newline was left out.
@@ -125,12 +126,12 @@ impl Journal {
         Self {
             start,
             code: Vec::new(),
-            sites: BTreeMap::new(),
+            stacks: BTreeMap::new(),
             boundaries: Vec::new(),
             witness: None,
             threads: Vec::new(),
             purge: None,
-            looked: None,
+            searched: None,
             end: None,
             tail_cut: false,
         }
@@ -141,14 +142,14 @@ impl Journal {
             // A second start cannot be written; the first one stands.
             Record::Start(_) => {}
             Record::Code(code) => self.code.push(code),
-            Record::Site(site) => {
-                self.sites.insert(site.id, site);
+            Record::Stack(stack_id) => {
+                self.stacks.insert(stack_id.id, stack_id);
             }
             Record::Boundary(boundary) => self.boundaries.push(boundary),
             Record::Witness(witness) => self.witness = Some(witness),
             Record::Threads(threads) => self.threads.push(threads),
             Record::Purge(purge) => self.purge = Some(purge),
-            Record::Looked(looked) => self.looked = Some(looked),
+            Record::Searched(searched) => self.searched = Some(searched),
             Record::End(end) => self.end = Some(end),
         }
     }
@@ -157,7 +158,7 @@ impl Journal {
 #[cfg(test)]
 impl Journal {
     /// A journal of a whole run with a warm-up of three cycles, made up.
-    pub(crate) fn made(cycles: u32, boundary: impl Fn(u32) -> Boundary<Vec<Row>>) -> Self {
+    pub(crate) fn made(cycles: u32, boundary: impl Fn(u32) -> Boundary<Vec<CensusEntry>>) -> Self {
         Self {
             start: Start {
                 version: VERSION,
@@ -172,12 +173,12 @@ impl Journal {
                 sampled_every: None,
             },
             code: Vec::new(),
-            sites: BTreeMap::new(),
+            stacks: BTreeMap::new(),
             boundaries: (1..=cycles).map(boundary).collect(),
             witness: None,
             threads: Vec::new(),
             purge: None,
-            looked: None,
+            searched: None,
             end: Some(End {
                 failure: None,
                 early: None,
@@ -223,7 +224,7 @@ mod tests {
                 offset: 3,
                 path: "/bin/a b",
             }),
-            Record::Site(Site {
+            Record::Stack(Stack {
                 id: 7,
                 cut: true,
                 stack: &[usize::MAX, 1],
@@ -235,8 +236,8 @@ mod tests {
                     resident_bytes: Some(9),
                     ..Counts::default()
                 },
-                census: &[Row {
-                    site: 7,
+                census: &[CensusEntry {
+                    stack_id: 7,
                     birth: 1,
                     phase: 2,
                     bytes: 4096,
@@ -275,7 +276,7 @@ mod tests {
         let journal = Journal::read(&path).unwrap();
         assert_eq!(journal.start.workload, "planted:\"registry\"\n");
         assert_eq!(journal.code[0].path, "/bin/a b");
-        assert_eq!(journal.sites[&7].stack, [u64::MAX, 1]);
+        assert_eq!(journal.stacks[&7].stack, [u64::MAX, 1]);
         assert_eq!(journal.boundaries[0].census[0].bytes, 4096);
         assert_eq!(journal.boundaries[0].counts.resident_bytes, Some(9));
         assert_eq!(journal.end.unwrap().failure.unwrap(), "broke");

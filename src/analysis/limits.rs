@@ -9,7 +9,7 @@ use crate::analysis::config;
 use crate::base::error::Error;
 use crate::base::files::write_bytes;
 use crate::base::units::{bytes, exact};
-use crate::model::report::{Boundary, Report, RunVerdict, Site};
+use crate::model::report::{Boundary, CallSite, Report, RunVerdict};
 use crate::model::verdict::Verdict;
 
 /// The limits of a check; `None` is no limit, except for growth, of which none is allowed.
@@ -143,8 +143,8 @@ impl Limits {
     /// Growth that is not allowed, or that cannot be told.
     fn growth(&self, report: &Report) -> Option<String> {
         let allowed = self.leak_bytes_per_cycle.unwrap_or(0) as f64;
-        let new = |s: &&Site| s.allowed.is_none();
-        let mut growing = report.growing_sites().filter(new);
+        let new = |s: &&CallSite| s.allowed.is_none();
+        let mut growing = report.growing_call_sites().filter(new);
         if let Some(site) = growing.next() {
             let rate = report.bytes_per_cycle.unwrap_or(0.0);
             if allowed > 0.0 && rate <= allowed {
@@ -158,7 +158,7 @@ impl Limits {
             return Some(format!("{verb} {rate} per cycle, at {place}"));
         }
         // What cannot be told may still be known to be less than what is allowed.
-        let open = report.sites.iter().filter(new);
+        let open = report.call_sites.iter().filter(new);
         let open = open.filter(|s| s.verdict == Verdict::Undecided);
         let most: Option<f64> = open.map(|s| s.bytes_per_cycle).sum();
         if allowed > 0.0 && most.is_some_and(|most| most <= allowed) {

@@ -8,7 +8,7 @@ use crate::analysis::found::Found;
 use crate::analysis::journal::Journal;
 use crate::base::names::fnv;
 use crate::base::units::{bytes, one_line};
-use crate::model::block::NO_SITE;
+use crate::model::block::NO_STACK;
 use crate::model::end::Early;
 use crate::model::end::{Ended, How};
 use crate::model::frame::{Frame, relevant};
@@ -17,7 +17,7 @@ use crate::model::journal::Counts;
 use crate::model::process::Process;
 use crate::model::profile::Generation;
 use crate::model::report::{
-    Attribution, Boundary, Cost, OtherStack, Report, RunVerdict, SCHEMA, Site, Witness,
+    Attribution, Boundary, CallSite, Cost, OtherStack, Report, RunVerdict, SCHEMA, Witness,
 };
 use crate::model::run::{HeapKind, Strategy};
 use crate::model::sampling::Sampling;
@@ -47,11 +47,11 @@ use held::Naming;
 /// What stands for the function of blocks without a readable stack.
 const NOT_ATTRIBUTED: &str = "(not attributed)";
 
-/// Sites that are told of in full: the rest of many thousands is for the profile.
+/// Call sites that are told of in full: the rest of many thousands is for the profile.
 const IN_FULL: usize = 1000;
-/// Sites whose source is shown.
+/// Call sites whose source is shown.
 const WITH_SOURCE: usize = 100;
-/// Changes of generations that are told of all sites together.
+/// Changes of generations that are told of all call sites together.
 const CHANGES: usize = 200_000;
 
 /// What the journal does not know.
@@ -62,7 +62,7 @@ pub(crate) struct Circumstances {
     pub(crate) witness: Option<Witness>,
     /// Who holds the survivors, or why that is not known; `None` if it was not looked for.
     pub(crate) found: Option<Result<Found, String>>,
-    /// Of harmless sites, too, the holder is told.
+    /// Of harmless call sites, too, the holder is told.
     pub(crate) all_holders: bool,
     /// Leaks that are known.
     pub(crate) config: Config,
@@ -143,7 +143,7 @@ pub(crate) fn report(journal: &Journal, mut folding: Folding, with: Circumstance
     }
     let naming = naming.filter(|_| any_wanted);
     let roots = naming.map_or_else(Vec::new, |mut n| n.roots(&mut folding));
-    let mut of_groups: Vec<(usize, Site)> = Vec::new();
+    let mut of_groups: Vec<(usize, CallSite)> = Vec::new();
     for (i, judgement) in judgements.into_iter().enumerate() {
         let held = folding.groups()[i].retained.blocks > 0;
         if held || judgement.verdict != Verdict::WarmUp {
@@ -157,7 +157,7 @@ pub(crate) fn report(journal: &Journal, mut folding: Folding, with: Circumstance
         }
     }
     of_groups.sort_by(|(_, a), (_, b)| {
-        let rate = |s: &Site| s.bytes_per_cycle.unwrap_or(0.0);
+        let rate = |s: &CallSite| s.bytes_per_cycle.unwrap_or(0.0);
         b.verdict
             .cmp(&a.verdict)
             .then(rate(b).total_cmp(&rate(a)))
@@ -165,13 +165,13 @@ pub(crate) fn report(journal: &Journal, mut folding: Folding, with: Circumstance
             .then(a.location().cmp(&b.location()))
     });
     tell_more(&mut of_groups, &mut folding, journal);
-    let (groups, mut sites): (Vec<usize>, Vec<Site>) = of_groups.into_iter().unzip();
+    let (groups, mut call_sites): (Vec<usize>, Vec<CallSite>) = of_groups.into_iter().unzip();
     let profile = profile::of(&groups, &mut folding, journal);
     let mut known = with.config.warnings;
-    known.extend(allow::mark(&mut sites, &with.config.allowed));
+    known.extend(allow::mark(&mut call_sites, &with.config.allowed));
     let ended = ended(journal, with.ended);
     let after_warmup = after_warmup(journal);
-    let new = || sites.iter().filter(|s| s.allowed.is_none());
+    let new = || call_sites.iter().filter(|s| s.allowed.is_none());
     let process = process::process(journal, terms(journal, with.horizon));
     let mut run = RunVerdict::worst(new().map(|s| s.verdict).chain([process.verdict]));
     // What a run did not reach it cannot clear.
@@ -185,7 +185,7 @@ pub(crate) fn report(journal: &Journal, mut folding: Folding, with: Circumstance
         .filter_map(|s| s.bytes_per_cycle);
     let bytes_per_cycle =
         (run != RunVerdict::Undecided).then(|| growth.fold(0.0, |sum, rate| sum + rate));
-    let attribution = attribution(journal, &sites);
+    let attribution = attribution(journal, &call_sites);
     let sampling = sampling(journal, &folding, after_warmup);
     let mut warnings = warnings(
         journal,
@@ -194,7 +194,7 @@ pub(crate) fn report(journal: &Journal, mut folding: Folding, with: Circumstance
         with.witness.as_ref(),
         sampling,
     );
-    if !sites.is_empty() && sites.iter().all(|s| s.line.is_none()) {
+    if !call_sites.is_empty() && call_sites.iter().all(|s| s.line.is_none()) {
         warnings.push(
             "this build has no line tables, so that places are functions at best: set \
              `debug = \"line-tables-only\"` for its profile in Cargo.toml, and no `strip`"
@@ -207,7 +207,7 @@ pub(crate) fn report(journal: &Journal, mut folding: Folding, with: Circumstance
     if run == RunVerdict::Undecided && ended.is_complete() {
         warnings.extend(gave_up(journal, &process));
     }
-    warnings.extend(holder_doubts(with.found.as_ref(), &sites));
+    warnings.extend(holder_doubts(with.found.as_ref(), &call_sites));
     warnings.extend(known);
     Report {
         schema: SCHEMA.into(),
@@ -221,11 +221,17 @@ pub(crate) fn report(journal: &Journal, mut folding: Folding, with: Circumstance
         warmup: journal.start.warmup,
         horizon: with.horizon,
         verdict: run,
-        summary: summary(run, &sites, &process, after_warmup, journal.start.warmup),
+        summary: summary(
+            run,
+            &call_sites,
+            &process,
+            after_warmup,
+            journal.start.warmup,
+        ),
         warnings,
         ended,
         bytes_per_cycle,
-        sites,
+        call_sites,
         boundaries: journal
             .boundaries
             .iter()
@@ -243,10 +249,10 @@ pub(crate) fn report(journal: &Journal, mut folding: Folding, with: Circumstance
     }
 }
 
-/// Adds to the worst sites what not all of many thousands can have: generations, stacks, source.
-fn tell_more(sites: &mut [(usize, Site)], folding: &mut Folding, journal: &Journal) {
+/// Adds to the worst call sites what not all of many thousands can have: generations, stacks, source.
+fn tell_more(call_sites: &mut [(usize, CallSite)], folding: &mut Folding, journal: &Journal) {
     let mut room = CHANGES;
-    for (rank, (group, site)) in sites.iter_mut().enumerate() {
+    for (rank, (group, site)) in call_sites.iter_mut().enumerate() {
         // By the stack that retains the most.
         let (stacks, count) = folding.stacks(*group, journal);
         let mut stacks = stacks.into_iter();
@@ -288,14 +294,14 @@ fn site(
     journal: &Journal,
     judgement: Judgement,
     series: Vec<u64>,
-) -> Site {
+) -> CallSite {
     let group = &folding.groups()[index];
     let grows = judgement.bytes_per_cycle;
     let (function, file, line) = match group.blame.clone() {
         Some(frame) => (frame.function, frame.file, frame.line),
         None => (NOT_ATTRIBUTED.into(), None, None),
     };
-    Site {
+    CallSite {
         verdict: judgement.verdict,
         reason: judgement.reason,
         function,
@@ -335,16 +341,16 @@ fn site(
 }
 
 /// Why holders are not known, or may not be right.
-fn holder_doubts(found: Option<&Result<Found, String>>, sites: &[Site]) -> Option<String> {
+fn holder_doubts(found: Option<&Result<Found, String>>, call_sites: &[CallSite]) -> Option<String> {
     match found? {
         Err(why) => Some(format!("holders are not known: {}", one_line(why))),
         Ok(found) => {
             let done = found.done?;
-            let is_lost = |s: &Site| {
+            let is_lost = |s: &CallSite| {
                 let holder = s.holder.as_ref();
                 holder.is_some_and(|h| h.kind.is_lost() || h.lost_blocks > 0)
             };
-            if !sites.iter().any(is_lost) {
+            if !call_sites.iter().any(is_lost) {
                 return None;
             }
             if done.missed_threads > 0 {
@@ -367,12 +373,12 @@ fn holder_doubts(found: Option<&Result<Found, String>>, sites: &[Site]) -> Optio
 fn holder_search(journal: &Journal, found: Option<&Result<Found, String>>) -> Option<HolderSearch> {
     let found = found?;
     let done = found.as_ref().ok().and_then(|f| f.done);
-    let looked = journal.looked.as_ref();
+    let searched = journal.searched.as_ref();
     Some(HolderSearch {
         failure: found.as_ref().err().cloned(),
-        pause_seconds: looked.map_or(0.0, |l| l.pause_nanos as f64 / 1e9),
+        pause_seconds: searched.map_or(0.0, |l| l.pause_nanos as f64 / 1e9),
         seconds: done.map_or(0.0, |d| d.nanos as f64 / 1e9),
-        looked_at_bytes: done.map_or(0, |d| d.looked_at),
+        searched_bytes: done.map_or(0, |d| d.searched_bytes),
         own_bytes: done.map_or(0, |d| d.own_bytes),
         missed_threads: done.map_or(0, |d| d.missed_threads),
     })
@@ -434,17 +440,17 @@ fn boundary(c: &Counts, heap: HeapKind) -> Boundary {
     }
 }
 
-fn attribution(journal: &Journal, sites: &[Site]) -> Attribution {
+fn attribution(journal: &Journal, call_sites: &[CallSite]) -> Attribution {
     let Some(last) = journal.boundaries.last().map(|b| b.counts) else {
         return Attribution::default();
     };
-    let without_stack = sites.iter().filter(|s| s.function == NOT_ATTRIBUTED);
+    let without_stack = call_sites.iter().filter(|s| s.function == NOT_ATTRIBUTED);
     Attribution {
         live_bytes: last.live_bytes,
         setup_bytes: last.setup_bytes,
-        site_bytes: sites.iter().map(|s| s.retained_bytes).sum(),
+        call_site_bytes: call_sites.iter().map(|s| s.retained_bytes).sum(),
         unattributed_bytes: without_stack.map(|s| s.retained_bytes).sum(),
-        cut_stacks: journal.sites.values().filter(|s| s.cut).count() as u32,
+        cut_stacks: journal.stacks.values().filter(|s| s.cut).count() as u32,
         allocator_difference: last
             .jemalloc
             .map(|j| j.allocated as i64 - last.live_bytes as i64),
@@ -489,24 +495,24 @@ fn ended(journal: &Journal, seen: Ended) -> Ended {
 
 fn summary(
     run: RunVerdict,
-    sites: &[Site],
+    call_sites: &[CallSite],
     process: &Process,
     after_warmup: u32,
     warmup: u32,
 ) -> String {
     let looked = format!("{after_warmup} cycles after a warm-up of {warmup}");
-    let new = || sites.iter().filter(|s| s.allowed.is_none());
+    let new = || call_sites.iter().filter(|s| s.allowed.is_none());
     let count = |v: Verdict| new().filter(|s| s.verdict == v).count();
     let places = |n: usize| match n {
         1 => "1 place".to_owned(),
         n => format!("{n} places"),
     };
-    // The process, where it is as bad as the worst of the sites.
+    // The process, where it is as bad as the worst of the call sites.
     let of_process = |v: Verdict| (process.verdict == v).then_some(process.grows.name());
-    let both = |sites: Option<String>, process: Option<&str>| match (sites, process) {
+    let both = |call_sites: Option<String>, process: Option<&str>| match (call_sites, process) {
         // What a thread that stays holds is blocks, too: it is named first.
-        (Some(sites), Some(process)) => format!("there is {process}, and {sites}"),
-        (Some(sites), None) => sites,
+        (Some(call_sites), Some(process)) => format!("there is {process}, and {call_sites}"),
+        (Some(call_sites), None) => call_sites,
         (None, Some(process)) => process.to_owned(),
         (None, None) => "nothing grows".to_owned(),
     };
@@ -545,7 +551,7 @@ fn summary(
                 ),
             }
         }
-        RunVerdict::Clean if new().count() < sites.len() => {
+        RunVerdict::Clean if new().count() < call_sites.len() => {
             format!("nothing grows but what is allowed, seen over {looked}")
         }
         RunVerdict::Clean => format!("nothing grows, seen over {looked}"),
@@ -657,7 +663,7 @@ fn warnings(
             bytes(s.missed_below)
         ));
     }
-    let named = journal.sites.iter().any(|(&id, _)| id != NO_SITE);
+    let named = journal.stacks.iter().any(|(&id, _)| id != NO_STACK);
     if !named && attribution.unattributed_bytes > 0 {
         warnings.push(
             "no allocation has a readable stack: build with frame pointers \
@@ -667,7 +673,7 @@ fn warnings(
     }
     if let Some(witness) = witness.filter(|w| !w.agrees) {
         warnings.push(format!(
-            "dhat and the ledger disagree at {} sites: see `witness` in report.json",
+            "dhat and the ledger disagree at {} stacks: see `witness` in report.json",
             witness.differences.len()
         ));
     }
@@ -677,12 +683,13 @@ fn warnings(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::journal::{Boundary, Row};
+    use crate::model::block::CensusEntry;
+    use crate::model::journal::Boundary;
     use crate::model::run::Phase;
 
-    fn row(site: u32, birth: u32, bytes: u64, blocks: u64) -> Row {
-        Row {
-            site,
+    fn row(site: u32, birth: u32, bytes: u64, blocks: u64) -> CensusEntry {
+        CensusEntry {
+            stack_id: site,
             birth,
             phase: Phase::Load as u8,
             bytes,
@@ -690,7 +697,7 @@ mod tests {
         }
     }
 
-    fn journal(cycles: u32, census: impl Fn(u32) -> Vec<Row>) -> Journal {
+    fn journal(cycles: u32, census: impl Fn(u32) -> Vec<CensusEntry>) -> Journal {
         Journal::made(cycles, |cycle| Boundary {
             counts: Counts {
                 cycle,
@@ -724,7 +731,7 @@ mod tests {
             }
             rows
         }));
-        let site = &report.sites[0];
+        let site = &report.call_sites[0];
         assert_eq!(site.series, [10, 20, 30, 40, 40, 50, 60, 70, 80]);
         assert_eq!((site.retained_bytes, site.generations), (110, 11));
         assert_eq!(site.function, NOT_ATTRIBUTED);
@@ -737,7 +744,7 @@ mod tests {
             9 => vec![row(0, 9, 7, 1)],
             _ => Vec::new(),
         }));
-        assert_eq!(report.sites[0].series, [0, 0, 0, 0, 0, 7, 7]);
+        assert_eq!(report.call_sites[0].series, [0, 0, 0, 0, 0, 7, 7]);
     }
 
     #[test]
@@ -745,7 +752,7 @@ mod tests {
         let report = made(&journal(80, |cycle| vec![row(0, cycle, 4096, 1)]));
         assert_eq!(report.verdict, RunVerdict::Leak);
         assert_eq!(report.bytes_per_cycle, Some(4096.0));
-        assert_eq!(report.sites[0].blocks_per_cycle, Some(1.0));
+        assert_eq!(report.call_sites[0].blocks_per_cycle, Some(1.0));
     }
 
     #[test]

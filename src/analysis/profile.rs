@@ -8,7 +8,7 @@ use crate::analysis::journal::Journal;
 use crate::model::frame::{Frame, relevant_range};
 use crate::model::profile::{Mapping, Profile, ProfileStack};
 
-/// The profile of the groups that have become sites, in their order.
+/// The profile of the groups that have become call sites, in their order.
 pub(super) fn of(groups: &[usize], folding: &mut Folding, journal: &Journal) -> Profile {
     let mut profile = Profile::default();
     let mut numbers: HashMap<Frame, u32> = HashMap::new();
@@ -17,7 +17,7 @@ pub(super) fn of(groups: &[usize], folding: &mut Folding, journal: &Journal) -> 
     live.retain(|((group, _), _)| site_of.contains_key(group));
     live.sort_by_key(|((group, id), _)| (site_of[group], *id));
     for ((group, id), live) in live {
-        let addresses = journal.sites.get(&id).map_or(&[][..], |s| &s.stack);
+        let addresses = journal.stacks.get(&id).map_or(&[][..], |s| &s.stack);
         let (frames, calls) = relevant_calls(folding, addresses);
         let mut number = |frame: &Frame| {
             *numbers.entry(frame.clone()).or_insert_with(|| {

@@ -65,7 +65,7 @@ impl Sampling {
     }
 }
 
-/// Takes a verdict back that rests on a silence which may be chance: where few blocks of a site are
+/// Takes a verdict back that rests on a silence which may be chance: where few blocks of a call site are
 /// drawn, one that grows all the time is silent for long, too.
 pub(crate) fn doubt(judgement: Judgement, boundaries: u32) -> Judgement {
     let e = &judgement.evidence;

@@ -1,4 +1,4 @@
-//! dhat as the second witness: its file read back and compared with the ledger, site by site.
+//! dhat as the second witness: its file read back and compared with the ledger, stack by stack.
 //!
 //! Both keep return addresses, so that stacks are compared by address. dhat's stacks begin deeper
 //! (inside its own hook) and may end later (in the C library's start-up code, which has no frame
@@ -44,8 +44,8 @@ pub(crate) fn compare(journal: &Journal, path: &Path) -> Result<Option<Witness>,
     };
     let points = read(path)?;
     let mut ledger: HashMap<&[u64], Live> = HashMap::new();
-    for &(site, bytes, blocks) in expected {
-        let stack = journal.sites.get(&site).map_or(&[][..], |s| &s.stack);
+    for &(stack_id, bytes, blocks) in expected {
+        let stack = journal.stacks.get(&stack_id).map_or(&[][..], |s| &s.stack);
         let live = ledger.entry(stack).or_default();
         live.bytes += bytes;
         live.blocks += blocks;
@@ -83,7 +83,7 @@ fn differ(ledger: HashMap<&[u64], Live>, points: &[Point]) -> Witness {
     let sum = |map: &HashMap<&[u64], Live>, of: fn(&Live) -> u64| map.values().map(of).sum();
     Witness {
         agrees: differences.is_empty(),
-        sites: stacks.len() as u32,
+        stacks: stacks.len() as u32,
         ledger_bytes: sum(&ledger, |l| l.bytes),
         dhat_bytes: sum(&dhat, |l| l.bytes),
         ledger_blocks: sum(&ledger, |l| l.blocks),
@@ -282,7 +282,7 @@ mod tests {
         let witness = differ(ledger(&[(&[1, 2, 3], 64, 1), (&[1, 5, 6], 8, 2)]), &points);
         assert!(witness.agrees, "{witness:?}");
         assert_eq!(
-            (witness.sites, witness.dhat_bytes, witness.dhat_blocks),
+            (witness.stacks, witness.dhat_bytes, witness.dhat_blocks),
             (2, 72, 3)
         );
     }

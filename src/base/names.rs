@@ -1,4 +1,4 @@
-//! Looking a name up in a short list, and the nearest one where it is not there.
+//! RunningSearch a name up in a short list, and the nearest one where it is not there.
 
 use crate::base::error::Error;
 

@@ -125,7 +125,7 @@ impl Check {
         self
     }
 
-    /// Ends the run once every site is settled, as the command does by default: after nine cycles
+    /// Ends the run once every call site is settled, as the command does by default: after nine cycles
     /// behind the warm-up if nothing stays at all, and after three horizons at the latest, or after
     /// [`Check::cycles`]. It is quicker, and does not see what begins later.
     pub fn auto(mut self) -> Self {
@@ -177,13 +177,13 @@ impl Check {
         self
     }
 
-    /// Allows growth of so many bytes a cycle, all growing sites together. 0 by default.
+    /// Allows growth of so many bytes a cycle, all growing call sites together. 0 by default.
     pub fn max_leak_bytes_per_cycle(mut self, bytes: u64) -> Self {
         self.limits.leak_bytes_per_cycle = Some(bytes);
         self
     }
 
-    /// Allows the growth of sites of which a frame, written `function file:line`, matches a regular
+    /// Allows the growth of call sites of which a frame, written `function file:line`, matches a regular
     /// expression: a known leak, with the reason for which it is borne. An entry that matches
     /// nothing is said in the report. The entries of an `afterdrop.toml` count as well.
     pub fn allow(mut self, pattern: impl Into<String>, reason: impl Into<String>) -> Self {
@@ -486,7 +486,11 @@ fn verdict_on(name: &str, report: &Report, broken: &[String], folder: &Path) -> 
     if broken.is_empty() {
         return None;
     }
-    let page = terminal::render(report, &folder.to_string_lossy(), terminal::Look::default());
+    let page = terminal::render(
+        report,
+        &folder.to_string_lossy(),
+        terminal::Screen::default(),
+    );
     Some(format!("check `{name}`: {}\n\n{page}", broken.join("; ")))
 }
 

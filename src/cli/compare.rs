@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use super::reports::{Paths, To};
-use super::{Outcome, look};
+use super::{Outcome, screen};
 use crate::base::error::Error;
 use crate::model::report::{Report, RunVerdict};
 use crate::report::compare::{self, Became};
 use crate::report::formats;
-use crate::report::terminal::Look;
+use crate::report::terminal::Screen;
 
 /// Compare two reports: places that are new, fixed or changed, memory and time
 ///
@@ -66,11 +66,11 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
         ),
         "json" => ((comparison.to_json() + "\n").into_bytes(), "compare.json"),
         _ => {
-            let look = match args.to.output {
-                None => look(),
-                Some(_) => Look::default(),
+            let screen = match args.to.output {
+                None => screen(),
+                Some(_) => Screen::default(),
             };
-            (compare::render(&comparison, look).into(), "compare.txt")
+            (compare::render(&comparison, screen).into(), "compare.txt")
         }
     };
     let inputs = files.each_ref().map(|file| file.as_path());

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::{Outcome, look, print, report_file};
+use super::{Outcome, print, report_file, screen};
 use crate::base::error::Error;
 use crate::model::process::Part;
-use crate::model::report::{Report, Site};
+use crate::model::report::{CallSite, Report};
 use crate::model::verdict::Verdict;
 use crate::report::explain;
 
@@ -15,37 +15,37 @@ pub(super) struct Args {
     /// A report.json, or the folder of a run
     report: PathBuf,
 
-    /// Which site: its number in the report, or a part of its function, file or fingerprint; or which
+    /// Which call site: its number in the report, or a part of its function, file or fingerprint; or which
     /// part of the process: threads, file-descriptors, c-heap, mapped-memory or resident-memory [default:
-    /// all that leak, grow or are undecided, else the first site]
+    /// all that leak, grow or are undecided, else the first call site]
     site: Option<String>,
 }
 
 pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
     let report = Report::read(&report_file(&args.report)?)?;
-    let (sites, parts) = choose(&report, args.site.as_deref())?;
+    let (call_sites, parts) = choose(&report, args.site.as_deref())?;
     let mut text = format!(
         "{}  {}: {}\n",
         report.workload.escape_debug(),
         report.verdict,
         report.summary
     );
-    if sites.is_empty() && parts.is_empty() {
-        text += "no site has survivors, and no part of the process grows: there is nothing to explain\n";
+    if call_sites.is_empty() && parts.is_empty() {
+        text += "no call site has survivors, and no part of the process grows: there is nothing to explain\n";
     }
     for part in parts {
         text += "\n";
-        text += &explain::render_part(&report, part, look());
+        text += &explain::render_part(&report, part, screen());
     }
-    for (index, site) in sites {
+    for (index, site) in call_sites {
         text += "\n";
-        text += &explain::render(&report, index, site, look());
+        text += &explain::render(&report, index, site, screen());
     }
     print(&text)?;
     Ok(Outcome::Clean)
 }
 
-type Chosen<'a> = (Vec<(usize, &'a Site)>, Vec<&'a Part>);
+type Chosen<'a> = (Vec<(usize, &'a CallSite)>, Vec<&'a Part>);
 
 /// Whether a part of the process is called so: `c-heap`, `heap` or `growth in the C heap`.
 fn is_called(part: &Part, which: &str) -> bool {
@@ -55,33 +55,33 @@ fn is_called(part: &Part, which: &str) -> bool {
         .any(|name| name.to_lowercase().contains(&which))
 }
 
-/// The sites that are meant, with their numbers, and the parts of the process.
+/// The call sites that are meant, with their numbers, and the parts of the process.
 fn choose<'a>(report: &'a Report, which: Option<&str>) -> Result<Chosen<'a>, Error> {
-    let mut sites: Vec<(usize, &Site)> = (1..).zip(&report.sites).collect();
+    let mut call_sites: Vec<(usize, &CallSite)> = (1..).zip(&report.call_sites).collect();
     let mut parts: Vec<&Part> = report.process.parts.iter().collect();
     let Some(which) = which else {
-        let first = sites.first().copied();
-        sites.retain(|(_, s)| s.verdict >= Verdict::Undecided);
+        let first = call_sites.first().copied();
+        call_sites.retain(|(_, s)| s.verdict >= Verdict::Undecided);
         parts.retain(|p| p.verdict >= Verdict::Undecided);
-        if sites.is_empty() && parts.is_empty() {
-            sites.extend(first);
+        if call_sites.is_empty() && parts.is_empty() {
+            call_sites.extend(first);
         }
-        return Ok((sites, parts));
+        return Ok((call_sites, parts));
     };
     let by_number: Option<usize> = which.parse().ok();
-    let count = sites.len();
-    let names = |s: &Site| {
+    let count = call_sites.len();
+    let names = |s: &CallSite| {
         s.function.contains(which) || s.location().contains(which) || s.fingerprint == which
     };
-    sites.retain(|&(n, s)| by_number.map_or_else(|| names(s), |number| n == number));
+    call_sites.retain(|&(n, s)| by_number.map_or_else(|| names(s), |number| n == number));
     parts.retain(|p| by_number.is_none() && is_called(p, which));
-    if sites.is_empty() && parts.is_empty() {
+    if call_sites.is_empty() && parts.is_empty() {
         let keys: Vec<&str> = report.process.parts.iter().map(|p| p.what.key()).collect();
         return Err(Error::usage(format!(
-            "the report has no site `{}`; it has {count}, and the parts {}",
+            "the report has no call site `{}`; it has {count}, and the parts {}",
             which.escape_debug(),
             keys.join(", ")
         )));
     }
-    Ok((sites, parts))
+    Ok((call_sites, parts))
 }

@@ -185,7 +185,7 @@ fn measure(entry: &Entry) -> Result<(Outcome, String), Error> {
     let page = terminal::render(
         &report,
         &folder.to_string_lossy(),
-        terminal::Look::default(),
+        terminal::Screen::default(),
     );
     Ok((outcome, page))
 }

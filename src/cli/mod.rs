@@ -13,7 +13,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::base::error::Error;
 use crate::model::report::RunVerdict;
-use crate::report::terminal::Look;
+use crate::report::terminal::Screen;
 use crate::workloads::Entry;
 
 mod about;
@@ -211,7 +211,7 @@ fn complain(what: &str) {
 static COLOR: OnceLock<ColorChoice> = OnceLock::new();
 
 /// How to draw on standard output.
-fn look() -> Look {
+fn screen() -> Screen {
     let color = match COLOR.get() {
         Some(ColorChoice::Always) => true,
         Some(ColorChoice::Never) => false,
@@ -226,7 +226,7 @@ fn look() -> Look {
     let columns = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok());
     let measured = || terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
     let width = columns.or_else(measured).unwrap_or(100).clamp(60, 160);
-    Look { color, width }
+    Screen { color, width }
 }
 
 /// The report that is meant: a file, or the one in the folder of a run.

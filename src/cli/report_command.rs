@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::reports::{Formats, Paths, To, is_same_file};
-use super::{Outcome, look, print};
+use super::{Outcome, print, screen};
 use crate::base::error::Error;
 use crate::model::report::Report;
 use crate::report::formats::{self, Format};
@@ -12,7 +12,7 @@ use crate::report::{strategies, terminal};
 /// Show a stored report, or write it in other formats
 ///
 /// Formats: terminal, json, html, flame, icicle, dhat, pprof, jeprof, collapsed, speedscope, sarif, junit,
-/// markdown, openmetrics, csv-sites, csv-boundaries; csv for both of these, and all.
+/// markdown, openmetrics, csv-call sites, csv-boundaries; csv for both of these, and all.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// A report.json, or the folder of a run; or the strategies.json of a comparison, for html
@@ -37,7 +37,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
     let report = args.paths.apply(Report::read(&file)?)?;
     match formats[..] {
         [Format::Terminal] if args.to.output.is_none() => {
-            print(&terminal::render(&report, "", look()))?;
+            print(&terminal::render(&report, "", screen()))?;
         }
         [format] => {
             let bytes = formats::render(&report, format)?;
@@ -112,7 +112,7 @@ fn of_strategies(args: &Args, formats: &[Format]) -> Result<Outcome, Error> {
             args.to
                 .write(json.as_bytes(), super::strategies::FILE, &[&file])?;
         }
-        [Format::Terminal] => print(&strategies::render(&comparison, look()))?,
+        [Format::Terminal] => print(&strategies::render(&comparison, screen()))?,
         _ => {
             return Err(Error::usage(
                 "a comparison of strategies is shown as terminal, json or html",

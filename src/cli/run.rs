@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::outdir::OutDir;
 use super::progress::Bar;
 use super::what::{self, Form, What};
-use super::{Outcome, find, interrupt_flag, look, print};
+use super::{Outcome, find, interrupt_flag, print, screen};
 use crate::analysis::config;
 use crate::analysis::verdict;
 use crate::base::error::Error;
@@ -31,7 +31,7 @@ pub(super) struct Args {
     #[command(flatten)]
     form: Form,
 
-    /// Cycles to run; `auto` goes on until every site is settled
+    /// Cycles to run; `auto` goes on until every call site is settled
     #[arg(long, value_name = "N|auto", default_value_t)]
     cycles: Cycles,
 
@@ -251,9 +251,9 @@ fn show(args: &Args, report: &Report, out: &OutDir) -> Result<(), Error> {
     if args.json {
         return print(&(report.to_json() + "\n"));
     }
-    let look = look();
+    let screen = screen();
     let written = format!("{}/ {}", out.path().display(), out.files().join(" "));
-    let text = terminal::render(report, &written, look);
+    let text = terminal::render(report, &written, screen);
     if args.quiet {
         let first = text.lines().next().unwrap_or_default();
         return print(&format!("{first}\n"));

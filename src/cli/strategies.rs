@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::outdir::OutDir;
 use super::progress::Bar;
 use super::what::{Form, What};
-use super::{Outcome, find, interrupt_flag, look, print};
+use super::{Outcome, find, interrupt_flag, print, screen};
 use crate::analysis::config;
 use crate::base::error::Error;
 use crate::base::files::write_bytes;
@@ -212,7 +212,7 @@ pub(super) fn run(args: &Args, workloads: &[Entry]) -> Result<Outcome, Error> {
     if args.json {
         print(&json)?;
     } else {
-        let table = strategies::render(&comparison, look());
+        let table = strategies::render(&comparison, screen());
         let place = out.path().join(FILE);
         print(&format!("{table}\nwritten {}\n", place.display()))?;
     }

@@ -34,7 +34,7 @@ pub(crate) struct Request {
     pub(crate) horizon: u32,
     /// Holders are looked for.
     pub(crate) holders: bool,
-    /// And told of harmless sites, too.
+    /// And told of harmless call sites, too.
     pub(crate) all_holders: bool,
     /// The workload's settings, for the report.
     pub(crate) options: Vec<String>,
@@ -74,7 +74,7 @@ pub(crate) struct Progress<'a> {
     /// Cycles that reached their boundary.
     pub(crate) cycle: u32,
     pub(crate) live_bytes: u64,
-    /// Sites that are not settled, as of the last look.
+    /// Call sites that are not settled, as of the last look.
     pub(crate) open: Option<usize>,
     /// Why the worst of them is not.
     pub(crate) why: Option<&'a str>,
@@ -132,7 +132,7 @@ pub(crate) fn measure(
     };
     let known = observer
         .found
-        .filter(|(cycle, _)| is_looked_at(&journal, *cycle));
+        .filter(|(cycle, _)| is_searched(&journal, *cycle));
     let found = known.map(|(_, found)| found);
     let found = found.or_else(|| found_by(&journal, &folder));
     let with = Circumstances {
@@ -159,17 +159,17 @@ pub(crate) fn measure(
 }
 
 /// How often holders are looked for before a run's end.
-const MOST_LOOKS: usize = 3;
+const MOST_SEARCHES: usize = 3;
 
 /// Whether holders were looked for behind this cycle, and no later one.
-fn is_looked_at(journal: &Journal, cycle: u32) -> bool {
-    journal.looked.as_ref().is_some_and(|l| l.cycle == cycle)
+fn is_searched(journal: &Journal, cycle: u32) -> bool {
+    journal.searched.as_ref().is_some_and(|l| l.cycle == cycle)
 }
 
 /// What the last search for holders has found; `None` if there was none.
 fn found_by(journal: &Journal, folder: &Path) -> Option<Result<Found, String>> {
-    let looked = journal.looked.as_ref()?;
-    let found = match &looked.failure {
+    let searched = journal.searched.as_ref()?;
+    let found = match &searched.failure {
         Some(failure) => Err(failure.clone()),
         None => Found::read(folder),
     };
@@ -207,10 +207,10 @@ impl<W: FnMut(Progress<'_>)> Observer<W> {
             return Ok(());
         };
         let after_warmup = last.cycle.saturating_sub(journal.start.warmup);
-        let waits = journal.start.auto && verdict::is_look(after_warmup, self.horizon);
+        let waits = journal.start.auto && verdict::is_interim(after_warmup, self.horizon);
         let is_asked = self.asked.last() == Some(&last.cycle);
-        let is_being_looked_at = is_asked && !is_looked_at(journal, last.cycle);
-        if waits && last.cycle > self.answered && !is_being_looked_at {
+        let is_being_searched = is_asked && !is_searched(journal, last.cycle);
+        if waits && last.cycle > self.answered && !is_being_searched {
             let answer = self.answer(last.cycle);
             // A child that has ended meanwhile needs no answer.
             let _ = self.answers.write_all(&[answer]);
@@ -234,15 +234,15 @@ impl<W: FnMut(Progress<'_>)> Observer<W> {
         let series = self.folding.series(journal);
         let mut judgements = analysis::judge(&series, journal, self.horizon);
         if self.holders && judgements.iter().any(Judgement::may_be_lost) {
-            if is_looked_at(journal, cycle) {
+            if is_searched(journal, cycle) {
                 let found = found_by(journal, &self.folder);
                 if let Some(Ok(found)) = &found {
                     analysis::call_lost(&mut judgements, found, &mut self.folding, journal);
                 }
                 self.found = found.map(|found| (cycle, found));
-            } else if self.asked.len() < MOST_LOOKS {
+            } else if self.asked.len() < MOST_SEARCHES {
                 self.asked.push(cycle);
-                return cycle::LOOK;
+                return cycle::SEARCH;
             }
         }
         self.answered = cycle;

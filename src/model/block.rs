@@ -1,10 +1,12 @@
 //! What is known of a block: the stack that allocated it, and when it was born.
 
-/// Number of a site. [`NO_SITE`] stands for blocks whose stack could not be kept.
-pub(crate) type SiteId = u32;
+use serde::{Deserialize, Serialize};
 
-/// The site of blocks that could not be attributed: no readable stack, or no room for another.
-pub(crate) const NO_SITE: SiteId = 0;
+/// Number of a stack. [`NO_STACK`] stands for blocks whose stack could not be kept.
+pub(crate) type StackId = u32;
+
+/// The stack of blocks that could not be attributed: no readable stack, or no room for another.
+pub(crate) const NO_STACK: StackId = 0;
 
 /// When a block was born: the running cycle and phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,13 +36,39 @@ impl Birth {
     }
 }
 
-/// The live blocks of one site, born in one phase of one cycle.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Lived {
-    pub(crate) site: SiteId,
-    pub(crate) birth: Birth,
+/// What is live of one stack, birth cycle and birth phase.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "(u32, u32, u8, u64, u64)", into = "(u32, u32, u8, u64, u64)")]
+pub(crate) struct CensusEntry {
+    pub(crate) stack_id: u32,
+    pub(crate) birth: u32,
+    pub(crate) phase: u8,
     pub(crate) bytes: u64,
     pub(crate) blocks: u64,
+}
+
+impl From<(u32, u32, u8, u64, u64)> for CensusEntry {
+    fn from((stack_id, birth, phase, bytes, blocks): (u32, u32, u8, u64, u64)) -> Self {
+        Self {
+            stack_id,
+            birth,
+            phase,
+            bytes,
+            blocks,
+        }
+    }
+}
+
+impl From<CensusEntry> for (u32, u32, u8, u64, u64) {
+    fn from(entry: CensusEntry) -> Self {
+        (
+            entry.stack_id,
+            entry.birth,
+            entry.phase,
+            entry.bytes,
+            entry.blocks,
+        )
+    }
 }
 
 #[cfg(test)]

@@ -65,7 +65,7 @@ impl std::fmt::Display for Ended {
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Early {
-    /// Every site was settled.
+    /// Every call site was settled.
     Settled,
     /// The time that it was given was over.
     Time,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::frame::location_of;
 use crate::model::holders::Kind;
 
-/// Who keeps a site's blocks alive.
+/// Who keeps a call site's blocks alive.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 pub struct Holder {
@@ -20,15 +20,15 @@ pub struct Holder {
     pub line: Option<u32>,
     /// Name of the thread, of what belongs to one.
     pub thread: Option<String>,
-    /// Blocks of the site that it holds.
+    /// Blocks of the call site that it holds.
     pub blocks: u64,
-    /// Blocks of the site that were looked at.
+    /// Blocks of the call site that were searched for.
     pub of_blocks: u64,
     /// `blocks` of `of_blocks`, from 0 to 1.
     pub share: f64,
     /// Birth cycles of which it holds a block.
     pub generations: u32,
-    /// Blocks of the site that are lost, where the holder is another.
+    /// Blocks of the call site that are lost, where the holder is another.
     #[serde(default)]
     pub lost_blocks: u64,
     /// Whether all that could hold a block was searched: every thread, and memory of C code.
@@ -36,7 +36,7 @@ pub struct Holder {
     pub searched_all: bool,
     /// Blocks of the cycle, where it is one.
     pub cycle_blocks: Option<u32>,
-    /// The shortest way to one of them: the block that the holder points at first, the site's own last.
+    /// The shortest way to one of them: the block that the holder points at first, the call site's own last.
     /// Of a cycle, its blocks.
     pub path: Vec<PathBlock>,
     /// Blocks of the whole way, of which the middle may be left out.
@@ -128,12 +128,12 @@ impl Holder {
         format!("held{} by {kind}{name}{place}{thread}", self.part())
     }
 
-    /// Whether a block of the site is itself the cause: nothing is between.
+    /// Whether a block of the call site is itself the cause: nothing is between.
     pub(crate) fn is_cause(&self) -> bool {
         self.kind.is_lost() && self.path_blocks <= 1
     }
 
-    /// How many of the site's blocks, where it is not all.
+    /// How many of the call site's blocks, where it is not all.
     pub(crate) fn part(&self) -> String {
         let all = format!("{} of {}", self.blocks, self.of_blocks);
         match (self.blocks == self.of_blocks, self.lost_blocks) {
@@ -187,8 +187,8 @@ pub struct HolderSearch {
     pub pause_seconds: f64,
     /// Seconds that the search took in the copy.
     pub seconds: f64,
-    /// Bytes that were looked at.
-    pub looked_at_bytes: u64,
+    /// Bytes that were searched.
+    pub searched_bytes: u64,
     /// Bytes of the search's own memory.
     pub own_bytes: u64,
     /// Threads whose stacks and registers were not seen.

@@ -58,8 +58,8 @@ impl Kind {
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Record<S = String, A = Vec<u64>, W = Vec<(u32, u64)>> {
     Holder(HolderRecord<S, A>),
-    /// Blocks of a site, birth cycle and phase that a holder reached first:
-    /// `(site, birth, phase, holder, blocks)`.
+    /// Blocks of a stack, birth cycle and phase that a holder reached first:
+    /// `(stack, birth, phase, holder, blocks)`.
     Held((u32, u32, u8, u16, u64)),
     Way(Way<W>),
     Done(Done),
@@ -76,8 +76,8 @@ pub(crate) struct HolderRecord<S, A> {
     pub(crate) thread: Option<i32>,
     /// Of a stack: addresses in the code of the frame and of its callers.
     pub(crate) frames: A,
-    /// Of a lost block: its site.
-    pub(crate) site: Option<u32>,
+    /// Of a lost block: its stack.
+    pub(crate) stack_id: Option<u32>,
     /// Of a cycle: its blocks.
     pub(crate) cycle: u32,
     /// All that it reached first, and what nobody else reaches; as the allocator has them.
@@ -87,10 +87,10 @@ pub(crate) struct HolderRecord<S, A> {
     pub(crate) alone_blocks: u64,
 }
 
-/// The shortest way from a holder to a block of a site: site and bytes of each block, itself the last.
+/// The shortest way from a holder to a block of a stack: stack and bytes of each block, itself the last.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Way<W> {
-    pub(crate) site: u32,
+    pub(crate) stack_id: u32,
     pub(crate) phase: u8,
     pub(crate) holder: u16,
     pub(crate) blocks: W,
@@ -104,8 +104,8 @@ pub(crate) struct Done {
     /// Live blocks, and their bytes as the allocator has them.
     pub(crate) blocks: u64,
     pub(crate) bytes: u64,
-    /// Bytes that were looked at, roots included, some more than once.
-    pub(crate) looked_at: u64,
+    /// Bytes that were searched, roots included, some more than once.
+    pub(crate) searched_bytes: u64,
     pub(crate) nanos: u64,
     /// Bytes of the search's own memory.
     pub(crate) own_bytes: u64,

@@ -1,18 +1,19 @@
 //! What the measured child writes and the parent reads: one JSON record a line.
 //!
 //! A boundary is one line, written with one call, and its census lists only what changed since the
-//! boundary before. The lines that it needs (new sites, newly mapped code) come before it. So a
+//! boundary before. The lines that it needs (new stacks, newly mapped code) come before it. So a
 //! child that is killed leaves a journal that is whole up to its last boundary; a last line that
 //! was cut off is left out.
 
 use crate::model::end::Early;
 
+use crate::model::block::CensusEntry;
 use serde::{Deserialize, Serialize};
 
 use crate::model::run::{HeapKind, Strategy};
 
 /// Version of the journal's records.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 
 /// The first record: what is going to be measured.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,7 +25,7 @@ pub(crate) struct Start<S> {
     /// Cycles that are run; with `auto`, at most.
     pub(crate) cycles: u32,
     pub(crate) warmup: u32,
-    /// The run ends once every site is settled.
+    /// The run ends once every stack is settled.
     pub(crate) auto: bool,
     pub(crate) pid: u32,
     /// Stacks were walked by call frame information, because the build has no frame pointers.
@@ -44,43 +45,14 @@ pub(crate) struct Code<S> {
     pub(crate) path: S,
 }
 
-/// A site seen for the first time.
+/// A stack seen for the first time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Site<A> {
+pub(crate) struct Stack<A> {
     pub(crate) id: u32,
     /// The stack had more frames than were kept.
     pub(crate) cut: bool,
     /// Return addresses, innermost first.
     pub(crate) stack: A,
-}
-
-/// What is live of one site, birth cycle and birth phase.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "(u32, u32, u8, u64, u64)", into = "(u32, u32, u8, u64, u64)")]
-pub(crate) struct Row {
-    pub(crate) site: u32,
-    pub(crate) birth: u32,
-    pub(crate) phase: u8,
-    pub(crate) bytes: u64,
-    pub(crate) blocks: u64,
-}
-
-impl From<(u32, u32, u8, u64, u64)> for Row {
-    fn from((site, birth, phase, bytes, blocks): (u32, u32, u8, u64, u64)) -> Self {
-        Self {
-            site,
-            birth,
-            phase,
-            bytes,
-            blocks,
-        }
-    }
-}
-
-impl From<Row> for (u32, u32, u8, u64, u64) {
-    fn from(row: Row) -> Self {
-        (row.site, row.birth, row.phase, row.bytes, row.blocks)
-    }
 }
 
 /// jemalloc's own counters at a boundary, in bytes.
@@ -216,7 +188,7 @@ pub(crate) struct Boundary<R> {
 
 /// A search for holders behind a boundary, in a copy of the process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Looked<S> {
+pub(crate) struct Searched<S> {
     /// The cycle that ended with the boundary.
     pub(crate) cycle: u32,
     /// Why there are none; `None` if they are in a file of their own.
@@ -234,7 +206,7 @@ pub(crate) struct End<S> {
     pub(crate) early: Option<Early>,
 }
 
-/// A block's bytes and blocks that dhat should have under a site.
+/// A block's bytes and blocks that dhat should have under a stack.
 pub(crate) type Witness = (u32, u64, u64);
 
 /// One line of the journal. The writer's is over borrowed parts, so that writing allocates
@@ -245,18 +217,18 @@ pub(crate) type Witness = (u32, u64, u64);
     clippy::large_enum_variant,
     reason = "one is alive at a time, and boxing would allocate in the measured process"
 )]
-pub(crate) enum Record<S = String, A = Vec<u64>, R = Vec<Row>, W = Vec<Witness>> {
+pub(crate) enum Record<S = String, A = Vec<u64>, R = Vec<CensusEntry>, W = Vec<Witness>> {
     Start(Start<S>),
     Code(Code<S>),
-    Site(Site<A>),
+    Stack(Stack<A>),
     Boundary(Boundary<R>),
-    /// At the end of a dhat window: live `(site, bytes, blocks)` as dhat should have them.
+    /// At the end of a dhat window: live `(stack, bytes, blocks)` as dhat should have them.
     Witness(W),
     Threads(Threads),
     /// Who holds the survivors was looked for.
-    Looked(Looked<S>),
+    Searched(Searched<S>),
     Purge(Purge),
     End(End<S>),
 }
 
-pub(crate) type RecordRef<'a> = Record<&'a str, &'a [usize], &'a [Row], &'a [Witness]>;
+pub(crate) type RecordRef<'a> = Record<&'a str, &'a [usize], &'a [CensusEntry], &'a [Witness]>;

@@ -108,7 +108,7 @@ impl Grows {
     }
 }
 
-/// A part of the process, judged as a site is.
+/// A part of the process, judged as a call site is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 pub struct Part {

@@ -2,19 +2,19 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::report::{Report, Site};
+use super::report::{CallSite, Report};
 use crate::model::frame::Frame;
 
-/// What is live at the last boundary of all that belongs to a site, by backtrace and birth.
+/// What is live at the last boundary of all that belongs to a call site, by backtrace and birth.
 ///
-/// Frames are kept once and numbered, because many backtraces share them. The sums of a site's stacks are
+/// Frames are kept once and numbered, because many backtraces share them. The sums of a call site's stacks are
 /// its `retained_bytes` and `retained_blocks`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 pub struct Profile {
     /// Distinct frames.
     pub frames: Vec<Frame>,
-    /// Backtraces, those of the first site first.
+    /// Backtraces, those of the first call site first.
     pub stacks: Vec<ProfileStack>,
     /// Code that was mapped in the measured process, where a backtrace leads into it.
     pub mappings: Vec<Mapping>,
@@ -24,7 +24,7 @@ pub struct Profile {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 pub struct ProfileStack {
-    /// Index in [`Report::sites`].
+    /// Index in [`Report::call_sites`].
     pub site: u32,
     /// Indices in [`Profile::frames`], innermost first, without those of the allocator, of the standard
     /// library beneath the first that matters, and of the tool. Empty if it could not be read.
@@ -80,7 +80,7 @@ pub struct Mapping {
     pub path: String,
 }
 
-/// A generation of a site: the survivors of one birth cycle, and what became of them.
+/// A generation of a call site: the survivors of one birth cycle, and what became of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 pub struct Generation {
@@ -118,8 +118,8 @@ pub struct Bin {
 /// A backtrace with its frames looked up.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample<'a> {
-    /// The site that it belongs to.
-    pub site: &'a Site,
+    /// The call site that it belongs to.
+    pub site: &'a CallSite,
     /// The backtrace.
     pub stack: &'a ProfileStack,
     profile: &'a Profile,
@@ -144,11 +144,11 @@ impl<'a> Sample<'a> {
 }
 
 impl Report {
-    /// The backtraces of what is live, those of the first site first.
+    /// The backtraces of what is live, those of the first call site first.
     pub fn samples(&self) -> impl Iterator<Item = Sample<'_>> {
         let profile = &self.profile;
         profile.stacks.iter().filter_map(move |stack| {
-            let site = self.sites.get(stack.site as usize)?;
+            let site = self.call_sites.get(stack.site as usize)?;
             Some(Sample {
                 site,
                 stack,
@@ -160,10 +160,10 @@ impl Report {
 
 impl Profile {
     /// Whether all that is numbered is there, as far as a file is to be believed.
-    pub(crate) fn is_whole(&self, sites: usize) -> bool {
+    pub(crate) fn is_whole(&self, call_sites: usize) -> bool {
         self.stacks.iter().all(|stack| {
             let frames = &stack.frames;
-            (stack.site as usize) < sites
+            (stack.site as usize) < call_sites
                 && frames.iter().all(|&i| (i as usize) < self.frames.len())
         })
     }

@@ -23,7 +23,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// The schema of [`Report`] that this version writes.
-pub const SCHEMA: &str = "afterdrop/1";
+pub const SCHEMA: &str = "afterdrop/2";
 
 /// The report's name in the folder of a run.
 pub(crate) const FILE: &str = "report.json";
@@ -50,7 +50,7 @@ pub struct Report {
     pub strategy: Strategy,
     /// Cycles that were asked for; with `auto`, at most. Those that ran have a boundary.
     pub cycles: u32,
-    /// The run was to end once every site is settled.
+    /// The run was to end once every call site is settled.
     pub auto: bool,
     /// The first cycles, which were set aside.
     pub warmup: u32,
@@ -58,18 +58,18 @@ pub struct Report {
     pub horizon: u32,
     /// How the measured process ended.
     pub ended: Ended,
-    /// The worst of the sites' verdicts.
+    /// The worst of the call sites' verdicts.
     pub verdict: RunVerdict,
     /// The verdict in a sentence.
     pub summary: String,
-    /// Growth of all leaking and growing sites together, 0 if there are none; `None` if it cannot
+    /// Growth of all leaking and growing call sites together, 0 if there are none; `None` if it cannot
     /// be told yet.
     pub bytes_per_cycle: Option<f64>,
-    /// Sites with survivors, the worst first.
-    pub sites: Vec<Site>,
+    /// Call sites with survivors, the worst first.
+    pub call_sites: Vec<CallSite>,
     /// One entry a cycle that ran.
     pub boundaries: Vec<Boundary>,
-    /// What grows in the process besides these sites.
+    /// What grows in the process besides these call sites.
     pub process: Process,
     /// Statics, threads and causes of what is lost, and what would be freed if they were cleared; the
     /// most first. Empty where holders were not looked for.
@@ -98,18 +98,18 @@ pub struct Report {
     pub warnings: Vec<String>,
 }
 
-/// The verdict on a run: the worst of its sites'.
+/// The verdict on a run: the worst of its call sites'.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum RunVerdict {
-    /// No site grows.
+    /// No call site grows.
     Clean,
-    /// At least one site cannot be told yet, and none grows.
+    /// At least one call site cannot be told yet, and none grows.
     Undecided,
-    /// At least one site grew to the end of a run that was too short to call it a leak.
+    /// At least one call site grew to the end of a run that was too short to call it a leak.
     Growing,
-    /// At least one site leaks.
+    /// At least one call site leaks.
     Leak,
 }
 
@@ -117,9 +117,9 @@ impl RunVerdict {
     /// All verdicts, the mildest first.
     pub const ALL: [Self; 4] = [Self::Clean, Self::Undecided, Self::Growing, Self::Leak];
 
-    /// The worst of some sites' verdicts.
-    pub(crate) fn worst(sites: impl IntoIterator<Item = Verdict>) -> Self {
-        match sites.into_iter().max() {
+    /// The worst of some call sites' verdicts.
+    pub(crate) fn worst(call_sites: impl IntoIterator<Item = Verdict>) -> Self {
+        match call_sites.into_iter().max() {
             Some(Verdict::Leak) => Self::Leak,
             Some(Verdict::Growing) => Self::Growing,
             Some(Verdict::Undecided) => Self::Undecided,
@@ -147,7 +147,7 @@ impl fmt::Display for RunVerdict {
 /// Where survivors were allocated: all stacks with one blame frame, in one phase.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
-pub struct Site {
+pub struct CallSite {
     /// What its censuses prove.
     pub verdict: Verdict,
     /// Why, in words.
@@ -178,11 +178,11 @@ pub struct Site {
     pub generations: u32,
     /// Live bytes born after the baseline, at each boundary after it.
     pub series: Vec<u64>,
-    /// What became of each birth cycle's survivors, warm-up included. Of the worst sites: of others, and
+    /// What became of each birth cycle's survivors, warm-up included. Of the worst call sites: of others, and
     /// where there are too many changes to tell, it is empty.
     #[serde(default)]
     pub lives: Vec<Generation>,
-    /// The source around the blame frame, of the worst sites, where it could be read.
+    /// The source around the blame frame, of the worst call sites, where it could be read.
     #[serde(default)]
     pub source: Option<Excerpt>,
     /// The figures behind the verdict.
@@ -190,7 +190,7 @@ pub struct Site {
     /// Distinct backtraces that are counted here.
     pub stacks: u32,
     /// The backtrace that retains the most, innermost frame first, inlined frames included. Of the worst
-    /// sites: of all of them [`Report::profile`] has those that matter.
+    /// call sites: of all of them [`Report::profile`] has those that matter.
     pub stack: Vec<Frame>,
     /// That backtrace had more frames than were kept.
     pub stack_cut: bool,
@@ -265,11 +265,11 @@ pub struct Attribution {
     pub live_bytes: u64,
     /// Of these, born before the first cycle: set-up of the process and of the workload.
     pub setup_bytes: u64,
-    /// Of these, counted under a site.
-    pub site_bytes: u64,
+    /// Of these, counted under a call site.
+    pub call_site_bytes: u64,
     /// Of these, without a readable stack. Part of `site_bytes`.
     pub unattributed_bytes: u64,
-    /// Sites whose stack was cut at the outer end.
+    /// Call sites whose stack was cut at the outer end.
     pub cut_stacks: u32,
     /// jemalloc's `allocated` less the ledger's live bytes: rounding to size classes, and blocks
     /// in other threads' caches. `None` unless the heap was jemalloc.
@@ -295,14 +295,14 @@ pub struct Cost {
     pub ledger_bytes: u64,
 }
 
-/// dhat's profile compared with the ledger, site by site: what is live at the end of the window.
+/// dhat's profile compared with the ledger, call site by call site: what is live at the end of the window.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 pub struct Witness {
-    /// Whether every site has the same bytes and blocks in both.
+    /// Whether every call site has the same bytes and blocks in both.
     pub agrees: bool,
-    /// Sites compared.
-    pub sites: u32,
+    /// Stacks compared.
+    pub stacks: u32,
     /// Live bytes that the ledger has.
     pub ledger_bytes: u64,
     /// Live bytes that dhat has.
@@ -311,11 +311,11 @@ pub struct Witness {
     pub ledger_blocks: u64,
     /// Live blocks that dhat has.
     pub dhat_blocks: u64,
-    /// Sites that differ, in words.
+    /// Call sites that differ, in words.
     pub differences: Vec<String>,
 }
 
-impl Site {
+impl CallSite {
     /// The frames that matter of the backtrace that retains the most, innermost first.
     pub fn frames(&self) -> std::slice::Iter<'_, Frame> {
         relevant(&self.stack).iter()

@@ -25,9 +25,9 @@ pub(crate) fn default_cycles(warmup: u32, horizon: u32) -> u32 {
         .saturating_add(DEFAULT_MARGIN)
 }
 
-/// What a site's series of censuses proves.
+/// What a call site's series of censuses proves.
 ///
-/// The order is that of severity: a run's verdict is the worst of its sites'.
+/// The order is that of severity: a run's verdict is the worst of its call sites'.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
@@ -150,10 +150,10 @@ pub struct Evidence {
     pub longest_life: u32,
     /// Probability that a series without trend rises as much as this one (Mann-Kendall).
     pub chance: f64,
-    /// The chance below which a rise is believed, at this look.
+    /// The chance below which a rise is believed, at this interim analysis.
     pub significance: f64,
-    /// How often the run was looked at; 0 if its length was fixed beforehand.
-    pub look: u32,
+    /// Interim analyses up to this one; 0 if its length was fixed beforehand.
+    pub analyses: u32,
     /// Further cycles that it takes at least, where it cannot be told yet.
     pub more_cycles: Option<u32>,
 }

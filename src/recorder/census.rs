@@ -1,23 +1,21 @@
-//! Counting the ledger at a boundary: live bytes and blocks for each site, birth cycle and phase.
+//! Counting the ledger at a boundary: live bytes and blocks for each stack, birth cycle and phase.
 //!
 //! Runs in the measured process and lives in mappings of its own. What it hands on is the
 //! difference to the boundary before, because most survivors stay as they are.
 
-use crate::model::block::{Birth, Lived, SiteId};
-use crate::model::journal::Row;
+use crate::model::block::CensusEntry;
+use crate::model::block::StackId;
 use crate::recorder::heap::{self, MappedVec, NoMemory};
 
-/// One slot of the table; free while `blocks` is 0.
-type Entry = Row;
-
-/// An open-addressing table from (site, birth) to bytes and blocks.
+/// An open-addressing table from (stack, birth) to bytes and blocks.
 struct Table {
-    slots: MappedVec<Entry>,
+    slots: MappedVec<CensusEntry>,
     used: usize,
 }
 
-const FREE: Entry = Row {
-    site: 0,
+/// A free slot of the table.
+const FREE: CensusEntry = CensusEntry {
+    stack_id: 0,
     birth: 0,
     phase: 0,
     bytes: 0,
@@ -41,32 +39,32 @@ impl Table {
     }
 
     /// The slot of a key, or the free one where it belongs.
-    fn slot(&self, site: SiteId, birth: u32, phase: u8) -> usize {
+    fn slot(&self, stack_id: StackId, birth: u32, phase: u8) -> usize {
         let slots = self.slots.as_slice();
-        let key = u64::from(site) << 32 | u64::from(birth) << 3 | u64::from(phase);
+        let key = u64::from(stack_id) << 32 | u64::from(birth) << 3 | u64::from(phase);
         let mask = slots.len() - 1;
         let mut i = (key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as usize & mask;
         loop {
             let e = &slots[i];
-            if e.blocks == 0 || (e.site, e.birth, e.phase) == (site, birth, phase) {
+            if e.blocks == 0 || (e.stack_id, e.birth, e.phase) == (stack_id, birth, phase) {
                 return i;
             }
             i = (i + 1) & mask;
         }
     }
 
-    fn add(&mut self, row: &Row) -> Result<(), NoMemory> {
+    fn add(&mut self, entry: &CensusEntry) -> Result<(), NoMemory> {
         if (self.used + 1) * 2 > self.slots.as_slice().len() {
             self.grow()?;
         }
-        let i = self.slot(row.site, row.birth, row.phase);
+        let i = self.slot(entry.stack_id, entry.birth, entry.phase);
         let entry = &mut self.slots.as_mut_slice()[i];
         if entry.blocks == 0 {
             self.used += 1;
-            *entry = *row;
+            *entry = *entry;
         } else {
-            entry.bytes += row.bytes;
-            entry.blocks += row.blocks;
+            entry.bytes += entry.bytes;
+            entry.blocks += entry.blocks;
         }
         Ok(())
     }
@@ -75,22 +73,22 @@ impl Table {
         let mut grown = Self::new();
         let len = (self.slots.as_slice().len() * 2).max(FIRST_SLOTS);
         grown.slots.reset(len, FREE)?;
-        for row in self.rows() {
-            grown.add(row)?;
+        for entry in self.entries() {
+            grown.add(entry)?;
         }
         *self = grown;
         Ok(())
     }
 
-    fn rows(&self) -> impl Iterator<Item = &Row> {
+    fn entries(&self) -> impl Iterator<Item = &CensusEntry> {
         self.slots.as_slice().iter().filter(|e| e.blocks > 0)
     }
 
-    fn get(&self, row: &Row) -> Row {
+    fn get(&self, entry: &CensusEntry) -> CensusEntry {
         if self.slots.as_slice().is_empty() {
             return FREE;
         }
-        self.slots.as_slice()[self.slot(row.site, row.birth, row.phase)]
+        self.slots.as_slice()[self.slot(entry.stack_id, entry.birth, entry.phase)]
     }
 }
 
@@ -98,7 +96,7 @@ impl Table {
 pub(crate) struct Census {
     now: Table,
     before: Table,
-    changes: MappedVec<Row>,
+    changes: MappedVec<CensusEntry>,
     setup: (u64, u64),
     chunks: u64,
 }
@@ -122,9 +120,9 @@ impl Census {
         let mut result = Ok(());
         self.begin()?;
         self.chunks = heap::totals().chunks;
-        heap::for_each_lived(|lived| {
+        heap::for_each_live(|entry| {
             if result.is_ok() {
-                result = self.count(&lived);
+                result = self.count(&entry);
             }
         });
         result?;
@@ -138,35 +136,28 @@ impl Census {
         Ok(())
     }
 
-    fn count(&mut self, lived: &Lived) -> Result<(), NoMemory> {
-        let Birth { cycle, phase } = lived.birth;
-        if cycle == 0 {
-            self.setup.0 += lived.bytes;
-            self.setup.1 += lived.blocks;
+    fn count(&mut self, entry: &CensusEntry) -> Result<(), NoMemory> {
+        if entry.birth == 0 {
+            self.setup.0 += entry.bytes;
+            self.setup.1 += entry.blocks;
             return Ok(());
         }
-        self.now.add(&Row {
-            site: lived.site,
-            birth: cycle,
-            phase,
-            bytes: lived.bytes,
-            blocks: lived.blocks,
-        })
+        self.now.add(entry)
     }
 
     fn compare(&mut self) -> Result<(), NoMemory> {
         self.changes.clear();
-        for row in self.now.rows() {
-            if self.before.get(row) != *row {
-                self.changes.push(*row)?;
+        for entry in self.now.entries() {
+            if self.before.get(entry) != *entry {
+                self.changes.push(*entry)?;
             }
         }
-        for row in self.before.rows() {
-            if self.now.get(row).blocks == 0 {
-                self.changes.push(Row {
+        for entry in self.before.entries() {
+            if self.now.get(entry).blocks == 0 {
+                self.changes.push(CensusEntry {
                     bytes: 0,
                     blocks: 0,
-                    ..*row
+                    ..*entry
                 })?;
             }
         }
@@ -175,11 +166,11 @@ impl Census {
 
     /// Whether anything that was born in a cycle is live.
     pub(crate) fn has_survivors(&self) -> bool {
-        self.now.rows().next().is_some()
+        self.now.entries().next().is_some()
     }
 
-    /// Rows that differ from the census before; a row without blocks is gone.
-    pub(crate) fn changes(&self) -> &[Row] {
+    /// Entries that differ from the census before; a entry without blocks is gone.
+    pub(crate) fn changes(&self) -> &[CensusEntry] {
         self.changes.as_slice()
     }
 
@@ -188,7 +179,7 @@ impl Census {
         self.chunks
     }
 
-    /// Bytes and blocks born before the first cycle, which no row counts.
+    /// Bytes and blocks born before the first cycle, which no entry counts.
     pub(crate) fn setup(&self) -> (u64, u64) {
         self.setup
     }
@@ -199,16 +190,17 @@ mod tests {
     use super::*;
     use std::collections::BTreeMap;
 
-    fn block(site: SiteId, cycle: u32, size: u64) -> Lived {
-        Lived {
-            site,
-            birth: Birth { cycle, phase: 2 },
+    fn block(stack_id: StackId, cycle: u32, size: u64) -> CensusEntry {
+        CensusEntry {
+            stack_id,
+            birth: cycle,
+            phase: 2,
             bytes: size,
             blocks: 1,
         }
     }
 
-    fn take(census: &mut Census, blocks: &[Lived]) -> Vec<(u32, u32, u64, u64)> {
+    fn take(census: &mut Census, blocks: &[CensusEntry]) -> Vec<(u32, u32, u64, u64)> {
         census.begin().unwrap();
         for b in blocks {
             census.count(b).unwrap();
@@ -217,7 +209,7 @@ mod tests {
         let mut changes: Vec<_> = census
             .changes()
             .iter()
-            .map(|r| (r.site, r.birth, r.bytes, r.blocks))
+            .map(|r| (r.stack_id, r.birth, r.bytes, r.blocks))
             .collect();
         changes.sort_unstable();
         changes
@@ -246,7 +238,7 @@ mod tests {
         let mut census = Census::new();
         let mut state: BTreeMap<(u32, u32), (u64, u64)> = BTreeMap::new();
         for boundary in 1..30_u32 {
-            let blocks: Vec<Lived> = (0..4000_u32)
+            let blocks: Vec<CensusEntry> = (0..4000_u32)
                 .map(|i| {
                     block(
                         i % 700 + 1,
@@ -255,16 +247,16 @@ mod tests {
                     )
                 })
                 .collect();
-            for (site, birth, bytes, n) in take(&mut census, &blocks) {
+            for (stack_id, birth, bytes, n) in take(&mut census, &blocks) {
                 if n == 0 {
-                    state.remove(&(site, birth));
+                    state.remove(&(stack_id, birth));
                 } else {
-                    state.insert((site, birth), (bytes, n));
+                    state.insert((stack_id, birth), (bytes, n));
                 }
             }
             let mut truth: BTreeMap<(u32, u32), (u64, u64)> = BTreeMap::new();
             for b in &blocks {
-                let e = truth.entry((b.site, b.birth.cycle)).or_default();
+                let e = truth.entry((b.stack_id, b.birth)).or_default();
                 e.0 += b.bytes;
                 e.1 += 1;
             }

@@ -111,7 +111,7 @@ fn sum(
             &mut sums.files
         } else {
             let mut rest = m;
-            let stacks = || heap::stacks().map(|b| b.low as u64..b.high as u64);
+            let stacks = || heap::thread_stacks().map(|b| b.low as u64..b.high as u64);
             for stack in stacks().filter(|s| s.start >= m.start && s.end <= m.end) {
                 let resident = if stack == (m.start..m.end) {
                     m.resident

@@ -9,8 +9,8 @@ use std::fmt::Write;
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
-use super::terminal::{LEAST_NAME, Look, shortened};
-use super::{Report, Site};
+use super::terminal::{LEAST_NAME, Screen, shortened};
+use super::{CallSite, Report};
 use crate::base::text::printable;
 use crate::base::units::{bytes, exact};
 use crate::model::process::Part;
@@ -120,14 +120,14 @@ pub fn compare(before: &Report, after: &Report) -> Comparison {
     let (before, after) = (&before, &after);
     let runs = [Seen::of(before, after), Seen::of(after, before)];
     let mut changes = Vec::new();
-    let mut left: Vec<&Site> = before.sites.iter().collect();
+    let mut left: Vec<&CallSite> = before.call_sites.iter().collect();
     // By the stack first, so that a place with its own match is not taken by another.
-    let mut matched: Vec<Option<&Site>> = vec![None; after.sites.len()];
-    type Rule = fn(&Site, &Site) -> bool;
-    fn same_stack(a: &Site, b: &Site) -> bool {
+    let mut matched: Vec<Option<&CallSite>> = vec![None; after.call_sites.len()];
+    type Rule = fn(&CallSite, &CallSite) -> bool;
+    fn same_stack(a: &CallSite, b: &CallSite) -> bool {
         a.fingerprint == b.fingerprint && a.phase == b.phase && !a.stack.is_empty()
     }
-    fn same_place(a: &Site, b: &Site) -> bool {
+    fn same_place(a: &CallSite, b: &CallSite) -> bool {
         a.function == b.function && a.file == b.file && a.phase == b.phase
     }
     // Two lines of a function may have one fingerprint: then what is alike in more belongs together.
@@ -140,7 +140,7 @@ pub fn compare(before: &Report, after: &Report) -> Comparison {
         same_place,
     ];
     for rule in rules {
-        for (site, matched) in after.sites.iter().zip(&mut matched) {
+        for (site, matched) in after.call_sites.iter().zip(&mut matched) {
             if matched.is_none()
                 && let Some(i) = left.iter().position(|old| rule(old, site))
             {
@@ -148,7 +148,7 @@ pub fn compare(before: &Report, after: &Report) -> Comparison {
             }
         }
     }
-    for (site, old) in after.sites.iter().zip(&matched) {
+    for (site, old) in after.call_sites.iter().zip(&matched) {
         changes.extend(of_site(*old, Some(site), runs));
     }
     changes.extend(left.iter().filter_map(|old| of_site(Some(old), None, runs)));
@@ -192,7 +192,7 @@ impl Seen {
     }
 
     /// Whether growth at such a rate would have been seen at a place like this.
-    fn would_see(self, growth: &Growth, there: Option<&Site>) -> bool {
+    fn would_see(self, growth: &Growth, there: Option<&CallSite>) -> bool {
         let site = there.filter(|s| s.verdict == Verdict::Undecided);
         let open = site
             .and_then(|s| s.bytes_per_cycle_interval)
@@ -207,7 +207,7 @@ struct Growth {
     interval: (f64, f64),
 }
 
-fn growth(site: &Site, seen: Seen) -> Option<Growth> {
+fn growth(site: &CallSite, seen: Seen) -> Option<Growth> {
     let rate = site.bytes_per_cycle.filter(|_| site.verdict.is_growth())?;
     let (low, high) = site.bytes_per_cycle_interval.unwrap_or((rate, rate));
     // Of many estimates one in twenty lies outside of its interval.
@@ -229,11 +229,11 @@ fn of_both(before: &Growth, after: &Growth) -> Became {
     }
 }
 
-fn of_site(before: Option<&Site>, after: Option<&Site>, runs: [Seen; 2]) -> Option<Change> {
+fn of_site(before: Option<&CallSite>, after: Option<&CallSite>, runs: [Seen; 2]) -> Option<Change> {
     let [earlier, later] = runs;
     let old = before.and_then(|s| growth(s, earlier));
     let new = after.and_then(|s| growth(s, later));
-    let is_open = |s: Option<&Site>| s.is_some_and(|s| s.verdict == Verdict::Undecided);
+    let is_open = |s: Option<&CallSite>| s.is_some_and(|s| s.verdict == Verdict::Undecided);
     let became = match (&old, &new) {
         (None, None) if is_open(after) && !is_open(before) => Became::Open,
         (None, None) => return None,
@@ -467,10 +467,10 @@ impl Text {
 }
 
 /// Draws it as text.
-pub fn render(comparison: &Comparison, look: Look) -> String {
+pub fn render(comparison: &Comparison, screen: Screen) -> String {
     let mut text = Text {
         out: String::new(),
-        color: look.color,
+        color: screen.color,
     };
     let plain = Style::new();
     let [before, after] = &comparison.verdicts;
@@ -493,7 +493,7 @@ pub fn render(comparison: &Comparison, look: Look) -> String {
         text.say(&format!("  {word:<10}"), style);
         let phase = change.phase.unwrap_or_default();
         let front = format!("{:<24}  {phase:<7}  ", change.rates());
-        let room = look.width.saturating_sub(12 + front.chars().count() + 2);
+        let room = screen.width.saturating_sub(12 + front.chars().count() + 2);
         let place = shortened(&change.location, room.saturating_sub(LEAST_NAME));
         let room = room.saturating_sub(place.chars().count());
         let function = shortened(&change.function, room);
@@ -514,7 +514,7 @@ pub fn render(comparison: &Comparison, look: Look) -> String {
     for warning in &comparison.warnings {
         let mut line = "  note:".to_owned();
         for word in warning.split(' ') {
-            if line.chars().count() + 1 + word.chars().count() > look.width {
+            if line.chars().count() + 1 + word.chars().count() > screen.width {
                 text.line(&line, plain);
                 line = "       ".to_owned();
             }
@@ -530,10 +530,10 @@ mod tests {
     use super::*;
     use crate::report::terminal::tests::made;
 
-    /// A report with one leaking site of this fingerprint, place and growth.
+    /// A report with one leaking call site of this fingerprint, place and growth.
     fn run(fingerprint: &str, line: u32, rate: f64) -> Report {
         let mut report = made();
-        let site = &mut report.sites[0];
+        let site = &mut report.call_sites[0];
         site.fingerprint = fingerprint.into();
         site.line = Some(line);
         site.bytes_per_cycle = Some(rate);
@@ -561,15 +561,15 @@ mod tests {
     fn what_is_new_and_what_is_fixed_are_told_apart() {
         let leaks = run("a", 42, 100.0);
         let mut clean = run("a", 42, 0.0);
-        clean.sites.clear();
+        clean.call_sites.clear();
         assert_eq!(only(&clean, &leaks).became, Became::New);
         assert_eq!(only(&leaks, &clean).became, Became::Fixed);
         let mut cache = run("a", 42, 0.0);
-        cache.sites[0].verdict = Verdict::Cache;
+        cache.call_sites[0].verdict = Verdict::Cache;
         assert_eq!(only(&cache, &leaks).became, Became::New);
         assert_eq!(only(&leaks, &cache).became, Became::Fixed);
-        cache.sites[0].verdict = Verdict::Undecided;
-        cache.sites[0].bytes_per_cycle = None;
+        cache.call_sites[0].verdict = Verdict::Undecided;
+        cache.call_sites[0].bytes_per_cycle = None;
         let open = compare(&leaks, &cache);
         assert_eq!(
             open.changes[0].became,
@@ -577,7 +577,7 @@ mod tests {
             "what cannot be told is not fixed"
         );
         let mut elsewhere = run("b", 7, 100.0);
-        elsewhere.sites[0].function = "serving::cache".into();
+        elsewhere.call_sites[0].function = "serving::cache".into();
         let both = compare(&leaks, &elsewhere);
         let became: Vec<Became> = both.changes.iter().map(|c| c.became).collect();
         assert_eq!(became, [Became::New, Became::Fixed]);
@@ -588,14 +588,14 @@ mod tests {
     fn of_two_lines_with_one_stack_each_finds_itself() {
         let both = |rates: [(u32, f64); 2]| {
             let mut report = run("a", rates[0].0, rates[0].1);
-            let mut other = report.sites[0].clone();
+            let mut other = report.call_sites[0].clone();
             (other.line, other.bytes_per_cycle) = (Some(rates[1].0), Some(rates[1].1));
             other.bytes_per_cycle_interval = None;
-            report.sites.insert(1, other);
+            report.call_sites.insert(1, other);
             report
         };
         let mut one = both([(29, 283.0), (99, 0.0)]);
-        one.sites.remove(1);
+        one.call_sites.remove(1);
         let changes = compare(&one, &both([(28, 554.0), (29, 283.0)])).changes;
         let found: Vec<(Became, &str)> = changes
             .iter()
@@ -614,7 +614,7 @@ mod tests {
     fn what_a_run_could_not_see_is_neither_fixed_nor_new() {
         let leaks = run("a", 42, 100.0);
         let mut clean = run("a", 42, 0.0);
-        clean.sites.clear();
+        clean.call_sites.clear();
         let mut cut = clean.clone();
         cut.boundaries.truncate(4);
         assert_eq!(only(&leaks, &cut).became, Became::Open, "too short");
@@ -638,9 +638,9 @@ mod tests {
     #[test]
     fn what_is_allowed_does_not_count() {
         let mut clean = run("a", 42, 0.0);
-        clean.sites.clear();
+        clean.call_sites.clear();
         let mut allowed = run("a", 42, 100.0);
-        allowed.sites[0].allowed = Some("known".into());
+        allowed.call_sites[0].allowed = Some("known".into());
         assert_eq!(compare(&clean, &allowed).count(Became::New), 0);
     }
 
@@ -649,11 +649,11 @@ mod tests {
         let mut after = run("a", 99, 2_097_152.0);
         after.workload = "mine\u{1b}[31m".into();
         after.heap = crate::HeapKind::Jemalloc;
-        let look = Look {
+        let screen = Screen {
             color: false,
             width: 80,
         };
-        let text = render(&compare(&run("a", 42, 1_048_576.0), &after), look);
+        let text = render(&compare(&run("a", 42, 1_048_576.0), &after), screen);
         insta::assert_snapshot!(text);
     }
 }

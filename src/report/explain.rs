@@ -3,8 +3,8 @@
 
 use std::fmt::Write;
 
-use super::terminal::{LEAST_NAME, Look, shortened, sparkline};
-use super::{Report, Site};
+use super::terminal::{LEAST_NAME, Screen, shortened, sparkline};
+use super::{CallSite, Report};
 use crate::base::text::printable;
 use crate::base::units::{bytes, exact, rate};
 use crate::model::frame::location_of;
@@ -21,18 +21,18 @@ const FRAMES: usize = 30;
 /// Holders shown with what they alone keep alive.
 const TOP_ROOTS: usize = 10;
 
-/// Explains a site; `index` is its number in the report, from 1.
-pub fn render(report: &Report, index: usize, site: &Site, look: Look) -> String {
+/// Explains a call site; `index` is its number in the report, from 1.
+pub fn render(report: &Report, index: usize, site: &CallSite, screen: Screen) -> String {
     let mut text = String::new();
     let place = format!("{}  {}", site.function, site.location());
     // Writing to a `String` cannot fail.
     let _ = writeln!(
         text,
-        "site {index}: {}  {}",
+        "call site {index}: {}  {}",
         site.verdict,
         printable(&place)
     );
-    text += &folded(&printable(&site.reason), 2, look);
+    text += &folded(&printable(&site.reason), 2, screen);
     if let Some(reason) = &site.allowed {
         let _ = writeln!(text, "  allowed: {}", printable(reason));
     }
@@ -54,16 +54,16 @@ pub fn render(report: &Report, index: usize, site: &Site, look: Look) -> String 
             rate(high)
         );
     }
-    text += &rule(&site.evidence, report.horizon, true, look);
+    text += &rule(&site.evidence, report.horizon, true, screen);
     text += "\nwhat would have changed it\n";
-    text += &folded(&otherwise(site.verdict, &site.evidence), 2, look);
-    holder(report, site, look, &mut text);
-    stacks(site, look, &mut text);
+    text += &folded(&otherwise(site.verdict, &site.evidence), 2, screen);
+    holder(report, site, screen, &mut text);
+    stacks(site, screen, &mut text);
     text
 }
 
-/// Who holds the site, block by block, and what the holders of the whole report alone keep alive.
-fn holder(report: &Report, site: &Site, look: Look, text: &mut String) {
+/// Who holds the call site, block by block, and what the holders of the whole report alone keep alive.
+fn holder(report: &Report, site: &CallSite, screen: Screen, text: &mut String) {
     if report.holder_search.is_none() {
         return;
     }
@@ -78,7 +78,7 @@ fn holder(report: &Report, site: &Site, look: Look, text: &mut String) {
                 true => holder.lost(),
                 false => format!("{kind}{name}{}  {place}{thread}", holder.part()),
             };
-            *text += &folded(&printable(&who), 2, look);
+            *text += &folded(&printable(&who), 2, screen);
             for block in &holder.path {
                 let place = location_of(block.file.as_deref(), block.line);
                 let step = format!(
@@ -87,15 +87,15 @@ fn holder(report: &Report, site: &Site, look: Look, text: &mut String) {
                     exact(block.bytes),
                     block.function
                 );
-                *text += &folded(&printable(&step), 4, look);
+                *text += &folded(&printable(&step), 4, screen);
             }
             let left_out = u64::from(holder.path_blocks).saturating_sub(holder.path.len() as u64);
             if left_out > 0 {
                 let more = format!("({} blocks in the middle are left out)", exact(left_out));
-                *text += &folded(&more, 4, look);
+                *text += &folded(&more, 4, screen);
             }
         }
-        (None, Some(why)) => *text += &folded(&printable(why), 2, look),
+        (None, Some(why)) => *text += &folded(&printable(why), 2, screen),
         (None, None) => text.push_str("  it was not found out\n"),
     }
     if !report.roots.is_empty() {
@@ -104,13 +104,13 @@ fn holder(report: &Report, site: &Site, look: Look, text: &mut String) {
         );
         let roots = report.roots.iter().filter(|r| r.retained_bytes > 0);
         for root in roots.take(TOP_ROOTS) {
-            *text += &folded(&printable(&super::terminal::root(root)), 2, look);
+            *text += &folded(&printable(&super::terminal::root(root)), 2, screen);
         }
     }
 }
 
 /// Explains a part of the process.
-pub fn render_part(report: &Report, part: &Part, look: Look) -> String {
+pub fn render_part(report: &Report, part: &Part, screen: Screen) -> String {
     let (what, unit) = match part.what {
         Grows::Threads => ("threads", "threads"),
         Grows::FileDescriptors => ("open file descriptors", "descriptors"),
@@ -121,14 +121,14 @@ pub fn render_part(report: &Report, part: &Part, look: Look) -> String {
     };
     let name = part.what.name();
     let mut text = format!("process, {name}: {}\n", part.verdict);
-    text += &folded(&part.reason, 2, look);
+    text += &folded(&part.reason, 2, screen);
     text += &chart(what, &part.series, unit, report);
     if let Some(slope) = part.per_cycle {
         let _ = writeln!(text, "  growth (Theil-Sen): {} {unit} a cycle", rate(slope));
     }
-    text += &rule(&part.evidence, report.horizon, false, look);
+    text += &rule(&part.evidence, report.horizon, false, screen);
     text += "\nwhat would have changed it\n";
-    text += &folded(&otherwise(part.verdict, &part.evidence), 2, look);
+    text += &folded(&otherwise(part.verdict, &part.evidence), 2, screen);
     text
 }
 
@@ -152,10 +152,10 @@ fn chart(what: &str, series: &[u64], unit: &str, report: &Report) -> String {
 }
 
 /// Of a part of the process only its level is known, and no lives.
-fn rule(e: &Evidence, horizon: u32, has_lives: bool, look: Look) -> String {
+fn rule(e: &Evidence, horizon: u32, has_lives: bool, screen: Screen) -> String {
     let mut text = String::from("\nthe figures that decide\n");
     let mut line = |label: &str, value: &str| {
-        let folded = folded(value, LABEL, look);
+        let folded = folded(value, LABEL, screen);
         let _ = write!(
             text,
             "  {label:<width$}{}",
@@ -203,7 +203,7 @@ fn rule(e: &Evidence, horizon: u32, has_lives: bool, look: Look) -> String {
             &format!("{} cycles, of what died", e.longest_life),
         );
     }
-    let looks = match e.look {
+    let looks = match e.analyses {
         0 => "the run's length was fixed beforehand".to_owned(),
         n => format!("this is look {n}, and all looks together spend no more than 0.01"),
     };
@@ -234,8 +234,8 @@ fn rule(e: &Evidence, horizon: u32, has_lives: bool, look: Look) -> String {
 }
 
 /// Text in lines of the look's width, each indented.
-fn folded(text: &str, indent: usize, look: Look) -> String {
-    let room = look.width.saturating_sub(indent).max(30);
+fn folded(text: &str, indent: usize, screen: Screen) -> String {
+    let room = screen.width.saturating_sub(indent).max(30);
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
         let used = lines.last().map_or(0, |l| l.chars().count());
@@ -297,7 +297,7 @@ fn otherwise(verdict: Verdict, e: &Evidence) -> String {
     }
 }
 
-fn stacks(site: &Site, look: Look, text: &mut String) {
+fn stacks(site: &CallSite, screen: Screen, text: &mut String) {
     let others = site
         .other_stacks
         .iter()
@@ -315,7 +315,7 @@ fn stacks(site: &Site, look: Look, text: &mut String) {
             let file = frame.file.as_deref().unwrap_or("(unknown place)");
             let place = printable(&format!("{file}{line}"));
             // The place is what a person looks for: the name gives way.
-            let room = look.width.saturating_sub(4 + place.chars().count());
+            let room = screen.width.saturating_sub(4 + place.chars().count());
             let function = shortened(&printable(&frame.function), room.max(LEAST_NAME));
             let _ = writeln!(text, "  {function}  {place}");
         }
@@ -367,7 +367,7 @@ mod tests {
     #[test]
     fn a_leak_is_explained_with_its_figures() {
         let report = super::super::terminal::tests::made();
-        let text = render(&report, 1, &report.sites[0], Look::default());
+        let text = render(&report, 1, &report.call_sites[0], Screen::default());
         insta::assert_snapshot!(text);
     }
 }

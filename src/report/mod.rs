@@ -1,4 +1,4 @@
-//! The finished report, schema `afterdrop/1`, and its formats: one file a format.
+//! The finished report, schema `afterdrop/2`, and its formats: one file a format.
 //!
 //! A format computes nothing: what it shows is in the [`Report`].
 
@@ -17,7 +17,7 @@ pub use crate::model::profile::{
     Bin, Born, Excerpt, Generation, Mapping, Profile, ProfileStack, Sample,
 };
 pub use crate::model::report::{
-    Attribution, Boundary, Cost, OtherStack, Report, RunVerdict, SCHEMA, Site, Witness,
+    Attribution, Boundary, CallSite, Cost, OtherStack, Report, RunVerdict, SCHEMA, Witness,
 };
 pub use crate::model::sampling::Sampling;
 pub use crate::model::verdict::{Evidence, RisesBy, Rule};
@@ -39,12 +39,12 @@ impl Report {
     /// If it cannot be read, is not a report, or is of another schema.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let report: Self = json::read(path, "report", SCHEMA)?;
-        match report.profile.is_whole(report.sites.len()) {
+        match report.profile.is_whole(report.call_sites.len()) {
             true => Ok(report),
             false => Err(Error::malformed(
                 path,
                 None,
-                "its profile names sites or frames that are not there",
+                "its profile names call sites or frames that are not there",
             )),
         }
     }
@@ -83,9 +83,9 @@ impl Report {
         files::write_bytes(path, self.to_json().as_bytes())
     }
 
-    /// Sites that leak or grow.
-    pub fn growing_sites(&self) -> impl Iterator<Item = &Site> {
-        self.sites.iter().filter(|s| s.verdict.is_growth())
+    /// Call sites that leak or grow.
+    pub fn growing_call_sites(&self) -> impl Iterator<Item = &CallSite> {
+        self.call_sites.iter().filter(|s| s.verdict.is_growth())
     }
 
     /// The median of a figure over the cycles after the warm-up; `None` if none ran.

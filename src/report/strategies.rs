@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::terminal::Look;
+use super::terminal::Screen;
 use super::{Report, RunVerdict};
 use crate::base::error::Error;
 use crate::base::units::one_line;
@@ -155,7 +155,7 @@ impl Comparison {
 }
 
 /// Draws the tables.
-pub fn render(comparison: &Comparison, look: Look) -> String {
+pub fn render(comparison: &Comparison, screen: Screen) -> String {
     let mut text = String::new();
     let mut setting = comparison.options.clone();
     setting.push(format!("{} cycles", comparison.cycles));
@@ -175,7 +175,7 @@ pub fn render(comparison: &Comparison, look: Look) -> String {
             let held = bytes(loaded as f64);
             let _ = writeln!(text, "size {size}: a model holds {held}");
         }
-        text += &table(&strategy_columns(comparison, &rows), look);
+        text += &table(&strategy_columns(comparison, &rows), screen);
         for row in rows {
             if let Some((cycle, why)) = &row.died {
                 let when = match cycle {
@@ -190,7 +190,7 @@ pub fn render(comparison: &Comparison, look: Look) -> String {
         let _ = write!(
             text,
             "\nhow each column grows with the model (1 is in proportion, 0 not at all)\n{}",
-            table(&growth_columns(comparison), look)
+            table(&growth_columns(comparison), screen)
         );
     }
     let precise: Vec<&Row> = comparison
@@ -202,7 +202,7 @@ pub fn render(comparison: &Comparison, look: Look) -> String {
         let _ = write!(
             text,
             "\nthe same weights stored otherwise, strategy fresh\n{}",
-            table(&precision_columns(&precise), look)
+            table(&precision_columns(&precise), screen)
         );
     }
     text
@@ -326,7 +326,7 @@ fn precision_columns(rows: &[&Row]) -> Vec<Column> {
 }
 
 /// Columns side by side: the first to the left, the others to the right.
-fn table(columns: &[Column], look: Look) -> String {
+fn table(columns: &[Column], screen: Screen) -> String {
     let width = |(heading, cells): &Column| {
         let cells = cells.iter().map(|c| c.chars().count());
         cells.chain([heading.len()]).max().unwrap_or(0)
@@ -346,7 +346,7 @@ fn table(columns: &[Column], look: Look) -> String {
                 _ => write!(line, "  {cell:>width$}"),
             };
         }
-        if row == 0 && look.color {
+        if row == 0 && screen.color {
             let dim = anstyle::Style::new().dimmed();
             let _ = writeln!(text, "{dim}{line}{dim:#}");
         } else {
@@ -409,7 +409,7 @@ mod tests {
             limited: Some("resident memory".into()),
             ..comparison(rows)
         };
-        insta::assert_snapshot!(render(&limited, Look::default()));
+        insta::assert_snapshot!(render(&limited, Screen::default()));
     }
 
     #[test]
@@ -428,6 +428,6 @@ mod tests {
         }
         // The row of `f32` is one of the strategies', too.
         rows.remove(0);
-        insta::assert_snapshot!(render(&comparison(rows), Look::default()));
+        insta::assert_snapshot!(render(&comparison(rows), Screen::default()));
     }
 }

@@ -1,11 +1,11 @@
-//! One screen of text: the verdict, the sites worst first, the life of the run as a small chart,
+//! One screen of text: the verdict, the call sites worst first, the life of the run as a small chart,
 //! what adds up, and what was written.
 
 use std::fmt::Write;
 
 use anstyle::{AnsiColor, Style};
 
-use super::{Holder, Kind, PathBlock, Report, Root, RunVerdict, Site};
+use super::{CallSite, Holder, Kind, PathBlock, Report, Root, RunVerdict};
 use crate::base::text::{printable, visible};
 use crate::base::units::{bytes, exact, one_line, rate};
 use crate::model::frame::{Frame, Owner, location_of, relevant};
@@ -14,14 +14,14 @@ use crate::model::verdict::Verdict;
 
 /// How to draw.
 #[derive(Clone, Copy, Debug)]
-pub struct Look {
+pub struct Screen {
     /// Whether escape sequences may be used.
     pub color: bool,
     /// Columns of the screen.
     pub width: usize,
 }
 
-impl Default for Look {
+impl Default for Screen {
     /// Plain text of 100 columns.
     fn default() -> Self {
         Self {
@@ -33,9 +33,9 @@ impl Default for Look {
 
 /// Lines of a screen that has room for a prompt.
 const SCREEN: usize = 38;
-/// Sites shown with their stacks, at most; the rest is a line, or a count.
+/// Call sites shown with their stacks, at most; the rest is a line, or a count.
 const IN_FULL: usize = 3;
-/// Sites shown in a line.
+/// Call sites shown in a line.
 const IN_BRIEF: usize = 5;
 /// Frames shown of what the blame frame called.
 const CALLED: usize = 3;
@@ -45,21 +45,21 @@ pub(super) const LEAST_NAME: usize = 12;
 const CHART: usize = 40;
 
 /// Draws the report. `written` are the files to name at the end.
-pub fn render(report: &Report, written: &str, look: Look) -> String {
-    // As many sites in full as one screen has room for, and always the worst.
+pub fn render(report: &Report, written: &str, screen: Screen) -> String {
+    // As many call sites in full as one screen has room for, and always the worst.
     for in_full in (2..=IN_FULL).rev() {
-        let page = draw(report, written, look, in_full);
+        let page = draw(report, written, screen, in_full);
         if page.lines().count() <= SCREEN {
             return page;
         }
     }
-    draw(report, written, look, 1)
+    draw(report, written, screen, 1)
 }
 
-fn draw(report: &Report, written: &str, look: Look, in_full: usize) -> String {
+fn draw(report: &Report, written: &str, screen: Screen, in_full: usize) -> String {
     let mut page = Page {
         text: String::new(),
-        look,
+        screen,
     };
     page.head(report);
     // What grows in the process is nearer to the cause than the blocks it holds.
@@ -67,7 +67,7 @@ fn draw(report: &Report, written: &str, look: Look, in_full: usize) -> String {
     if process_first {
         page.process(report);
     }
-    page.sites(report, in_full);
+    page.call_sites(report, in_full);
     if !process_first {
         page.process(report);
     }
@@ -105,13 +105,13 @@ fn color(verdict: Verdict) -> Style {
 
 struct Page {
     text: String,
-    look: Look,
+    screen: Screen,
 }
 
 impl Page {
     fn styled(&mut self, text: &str, style: Style) {
         let clean = printable(text);
-        if self.look.color {
+        if self.screen.color {
             // Writing to a `String` cannot fail.
             let _ = write!(self.text, "{style}{clean}{style:#}");
         } else {
@@ -135,7 +135,7 @@ impl Page {
     }
 
     fn wrapped_in(&mut self, text: &str, style: Style) {
-        let room = self.look.width.saturating_sub(LABEL).max(30);
+        let room = self.screen.width.saturating_sub(LABEL).max(30);
         let mut used = 0;
         for word in text.split(' ') {
             let width = word.chars().count();
@@ -218,15 +218,15 @@ impl Page {
         self.text.push('\n');
     }
 
-    fn sites(&mut self, report: &Report, in_full: usize) {
+    fn call_sites(&mut self, report: &Report, in_full: usize) {
         let (serious, harmless): (Vec<_>, Vec<_>) = report
-            .sites
+            .call_sites
             .iter()
             .partition(|s| s.verdict >= Verdict::Undecided && s.allowed.is_none());
         let mut explained: Vec<Verdict> = Vec::new();
         for site in serious.iter().take(in_full) {
             self.site_in_full(site);
-            // The same sentence under every site would push the rest off the screen.
+            // The same sentence under every call site would push the rest off the screen.
             if !explained.contains(&site.verdict) {
                 explained.push(site.verdict);
                 self.text.push_str(&" ".repeat(LABEL));
@@ -241,12 +241,12 @@ impl Page {
             self.site_in_brief(site);
         }
         self.more(harmless.iter().skip(IN_BRIEF));
-        if !report.sites.is_empty() {
+        if !report.call_sites.is_empty() {
             self.text.push('\n');
         }
     }
 
-    fn site_in_full(&mut self, site: &Site) {
+    fn site_in_full(&mut self, site: &CallSite) {
         self.label(site.verdict.name(), color(site.verdict).bold());
         let growth = match (site.bytes_per_cycle, site.blocks_per_cycle) {
             (Some(b), Some(n)) => format!("{} B and {} blocks a cycle, ", rate(b), rate(n)),
@@ -277,8 +277,8 @@ impl Page {
         }
     }
 
-    /// Who keeps the site's blocks alive, and the way to them.
-    fn holder(&mut self, site: &Site) {
+    /// Who keeps the call site's blocks alive, and the way to them.
+    fn holder(&mut self, site: &CallSite) {
         let Some(holder) = &site.holder else {
             if let Some(why) = &site.holder_unknown {
                 self.text.push_str(&" ".repeat(LABEL));
@@ -306,7 +306,7 @@ impl Page {
         self.way(holder);
     }
 
-    /// The blocks between a holder and a site: what is nearest to the holder, and to the site.
+    /// The blocks between a holder and a call site: what is nearest to the holder, and to the call site.
     fn way(&mut self, holder: &Holder) {
         const SHOWN: usize = 4;
         let blocks = holder.path.as_slice();
@@ -344,7 +344,7 @@ impl Page {
         }
     }
 
-    fn site_in_brief(&mut self, site: &Site) {
+    fn site_in_brief(&mut self, site: &CallSite) {
         let label = match site.allowed {
             Some(_) => "allowed",
             None => site.verdict.name(),
@@ -365,7 +365,7 @@ impl Page {
     fn frame(&mut self, function: &str, location: &str, style: Style) {
         let line_start = self.text.rfind('\n').map_or(0, |i| i + 1);
         let used = visible(&self.text[line_start..]);
-        let room = self.look.width.saturating_sub(used + 2);
+        let room = self.screen.width.saturating_sub(used + 2);
         let location = shortened(location, room.saturating_sub(LEAST_NAME));
         let room = room.saturating_sub(location.chars().count());
         self.styled(&shortened(function, room), style);
@@ -374,7 +374,7 @@ impl Page {
         self.text.push('\n');
     }
 
-    fn more<'a>(&mut self, rest: impl Iterator<Item = &'a &'a Site> + Clone) {
+    fn more<'a>(&mut self, rest: impl Iterator<Item = &'a &'a CallSite> + Clone) {
         let n = rest.clone().count();
         if n > 0 {
             let held: u64 = rest.map(|s| s.retained_bytes).sum();
@@ -388,7 +388,7 @@ impl Page {
         }
     }
 
-    /// What grows besides the sites, if anything does.
+    /// What grows besides the call sites, if anything does.
     fn process(&mut self, report: &Report) {
         let process = &report.process;
         if process.grows == Grows::None {
@@ -447,10 +447,10 @@ impl Page {
         }
         self.label("adds up", DIM);
         let mut sum = format!(
-            "{} B live = {} set-up + {} at sites",
+            "{} B live = {} set-up + {} at call sites",
             exact(a.live_bytes),
             exact(a.setup_bytes),
-            exact(a.site_bytes)
+            exact(a.call_site_bytes)
         );
         if let Some(sampling) = &report.sampling {
             sum = format!(
@@ -481,15 +481,15 @@ impl Page {
             let sentence = if witness.agrees {
                 format!(
                     "agrees with the ledger at {}: {} B in {}",
-                    count(u64::from(witness.sites), "site"),
+                    count(u64::from(witness.stacks), "stack"),
                     exact(witness.dhat_bytes),
                     count(witness.dhat_blocks, "block")
                 )
             } else {
                 format!(
-                    "disagrees at {} of {} sites: ledger {} B, dhat {} B; {}",
+                    "disagrees at {} of {} stacks: ledger {} B, dhat {} B; {}",
                     witness.differences.len(),
-                    witness.sites,
+                    witness.stacks,
                     exact(witness.ledger_bytes),
                     exact(witness.dhat_bytes),
                     witness.differences.first().map_or("", |d| d)
@@ -531,7 +531,7 @@ pub(super) fn count(n: u64, what: &str) -> String {
 
 /// The frames that matter next to the blame frame: of what it called, where each further crate was
 /// entered, from the allocation outwards; then who called, the user's own code first.
-fn frames_below(site: &Site) -> Vec<&Frame> {
+fn frames_below(site: &CallSite) -> Vec<&Frame> {
     let relevant = relevant(&site.stack);
     let blame = relevant.iter().position(|f| site.is_blame(f));
     let (called, callers) = match blame {
@@ -623,7 +623,7 @@ pub(super) mod tests {
     pub(in crate::report) fn made() -> Report {
         use crate::model::end::{Ended, How};
         use crate::model::process::{Grows, Process};
-        use crate::model::report::{Attribution, Boundary, Cost, SCHEMA, Site, Witness};
+        use crate::model::report::{Attribution, Boundary, CallSite, Cost, SCHEMA, Witness};
         use crate::model::verdict::{Evidence, RisesBy, Rule};
         let frame = |function: &str, file: &str, line| Frame {
             function: function.into(),
@@ -635,7 +635,7 @@ pub(super) mod tests {
                 _ => Owner::Dependency,
             },
         };
-        let site = Site {
+        let site = CallSite {
             verdict: Verdict::Leak,
             reason: "80 generations came to stay".into(),
             function: "serving::reload".into(),
@@ -663,7 +663,7 @@ pub(super) mod tests {
                 longest_life: 0,
                 chance: 1e-9,
                 significance: 0.01,
-                look: 0,
+                analyses: 0,
                 more_cycles: None,
             },
             other_stacks: Vec::new(),
@@ -680,7 +680,7 @@ pub(super) mod tests {
             allowed: None,
             fingerprint: "0".into(),
         };
-        let cache = Site {
+        let cache = CallSite {
             verdict: Verdict::Cache,
             function: "tokenizer::cached".into(),
             file: None,
@@ -722,7 +722,7 @@ pub(super) mod tests {
             verdict: RunVerdict::Leak,
             summary: "1 place leaks, seen over 80 cycles after a warm-up of 3".into(),
             bytes_per_cycle: Some(1_048_576.0),
-            sites: vec![site, cache],
+            call_sites: vec![site, cache],
             boundaries: (1..=8).map(boundary).collect(),
             process: Process {
                 grows: Grows::None,
@@ -738,7 +738,7 @@ pub(super) mod tests {
             attribution: Attribution {
                 live_bytes: 87_000_000,
                 setup_bytes: 1000,
-                site_bytes: 86_999_000,
+                call_site_bytes: 86_999_000,
                 ..Attribution::default()
             },
             cost: Cost {
@@ -748,7 +748,7 @@ pub(super) mod tests {
             },
             witness: Some(Witness {
                 agrees: true,
-                sites: 2,
+                stacks: 2,
                 ledger_bytes: 5,
                 dhat_bytes: 5,
                 ledger_blocks: 1,
@@ -763,19 +763,19 @@ pub(super) mod tests {
 
     #[test]
     fn the_page_reads_from_the_verdict_down() {
-        let look = Look {
+        let screen = Screen {
             color: false,
             width: 80,
         };
-        insta::assert_snapshot!(render(&made(), "out/ report.json", look));
+        insta::assert_snapshot!(render(&made(), "out/ report.json", screen));
     }
 
     #[test]
     fn colours_change_nothing_but_colours() {
-        let plain = render(&made(), "", Look::default());
-        let coloured = Look {
+        let plain = render(&made(), "", Screen::default());
+        let coloured = Screen {
             color: true,
-            ..Look::default()
+            ..Screen::default()
         };
         let coloured = render(&made(), "", coloured);
         assert!(coloured.contains("\u{1b}[1m"));

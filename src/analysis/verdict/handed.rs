@@ -15,8 +15,8 @@ const MOST_COMPARED: usize = 128;
 /// that has nothing to do with each other one in a thousand does.
 const AGAINST: f64 = 3.0;
 
-/// Judges what sites hold in turn, all that seem to turn over taken together, and those that change
-/// against each other: what one holds less another holds more. Of growth the site that holds the
+/// Judges what call sites hold in turn, all that seem to turn over taken together, and those that change
+/// against each other: what one holds less another holds more. Of growth the call site that holds the
 /// most of it lately is named.
 pub(crate) fn judge_handed_over(judgements: &mut [Judgement], series: &[Series], terms: Terms) {
     let turn_over = [Rule::Young, Rule::Replaced];
@@ -32,7 +32,7 @@ pub(crate) fn judge_handed_over(judgements: &mut [Judgement], series: &[Series],
     judge_container(judgements, series, terms);
 }
 
-/// The sites on which one of these rules has decided, and that something was born at.
+/// The call sites on which one of these rules has decided, and that something was born at.
 fn members(judgements: &[Judgement], series: &[Series], rules: &[Rule]) -> Vec<usize> {
     (0..judgements.len())
         .filter(|&i| rules.contains(&judgements[i].evidence.rule))
@@ -56,7 +56,7 @@ fn judge_container(judgements: &mut [Judgement], series: &[Series], terms: Terms
     }
 }
 
-/// The judgement on sites as that on the one which is named.
+/// The judgement on call sites as that on the one which is named.
 fn with_others(others: usize, judged: Judgement) -> Judgement {
     let lines = if others == 1 {
         "another line"
@@ -73,7 +73,7 @@ fn with_others(others: usize, judged: Judgement) -> Judgement {
     }
 }
 
-/// Judges these sites as one. The first has held the most.
+/// Judges these call sites as one. The first has held the most.
 fn judge_group(group: &[usize], judgements: &mut [Judgement], series: &[Series], terms: Terms) {
     let together = Series::together(group.iter().map(|&i| &series[i]));
     let judged = judge(&together, terms);
@@ -134,11 +134,11 @@ fn is_against(a: &[f64], b: &[f64]) -> bool {
 }
 
 impl Series {
-    /// All that several sites hold.
-    fn together<'a>(sites: impl Iterator<Item = &'a Self>) -> Self {
+    /// All that several call sites hold.
+    fn together<'a>(call_sites: impl Iterator<Item = &'a Self>) -> Self {
         let mut all = Self::default();
         let mut by_birth: BTreeMap<u32, Generation> = BTreeMap::new();
-        for site in sites {
+        for site in call_sites {
             let n = site.bytes.len().max(all.bytes.len());
             all.bytes.resize(n, 0);
             all.blocks.resize(n, 0);

@@ -1,4 +1,4 @@
-//! The classifier: what a site's series of censuses proves. Pure functions over numbers.
+//! The classifier: what a call site's series of censuses proves. Pure functions over numbers.
 //!
 //! A cache that gains one entry a cycle looks exactly like a leak until it is full, and deferred
 //! frees look like one until the sweep. No finite run can tell them apart by their curve, so the
@@ -6,7 +6,7 @@
 //! within it never is.
 //!
 //! The rule looks at generations, not at bytes. Let T be the longest life of a generation that
-//! died. A generation that is older than T has outlived everything that ever died at this site: it
+//! died. A generation that is older than T has outlived everything that ever died at this call site: it
 //! *stays*. Young blocks that come and go, however many, do not blur the picture, and a sweep or a
 //! bounded cache makes T so long that nothing stays. Blocks that grow in place of multiplying (a
 //! `realloc` is a new birth) leave no generation that stays, but raise the *floor*: the lowest
@@ -25,12 +25,12 @@ use crate::base::units::bytes as rounded;
 #[cfg(test)]
 mod corpus;
 mod handed;
-mod looks;
+mod interim;
 mod rises;
 pub(crate) mod synthetic;
 
 pub(crate) use handed::judge_handed_over;
-pub(crate) use looks::{Terms, is_look, may_end, most_cycles};
+pub(crate) use interim::{Terms, is_interim, may_end, most_cycles};
 use rises::Rises;
 
 /// Rises needed before anything is called growth.
@@ -39,7 +39,7 @@ const FEWEST_RISES: usize = 5;
 /// Generations whose survivors are lost that make growth a leak without waiting for the horizon.
 const LOST_GENERATIONS: u32 = 5;
 
-/// Cycles without a rise before a site counts as having stopped, at least.
+/// Cycles without a rise before a call site counts as having stopped, at least.
 const FEWEST_QUIET: u32 = 8;
 
 /// Cycles without a rise after which a run that ends by itself waits for no other.
@@ -55,7 +55,7 @@ const MODEL_SIZED_GENERATIONS: usize = 8;
 /// Living generations at every boundary from which on turnover is called a cache and not churn.
 const CACHE_GENERATIONS: u32 = 4;
 
-/// The survivors of one birth cycle at one site.
+/// The survivors of one birth cycle at one call site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Generation {
     /// Boundary of its birth, counted from 1 after the baseline.
@@ -68,7 +68,7 @@ pub(crate) struct Generation {
     pub(crate) blocks: u64,
 }
 
-/// What the censuses say about one site, the warm-up set aside.
+/// What the censuses say about one call site, the warm-up set aside.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Series {
     /// Live bytes born after the baseline, at each boundary after it.
@@ -115,7 +115,7 @@ impl Series {
     }
 }
 
-/// The verdict on one site, with its figures.
+/// The verdict on one call site, with its figures.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Judgement {
     pub(crate) verdict: Verdict,
@@ -131,7 +131,7 @@ pub(crate) struct Judgement {
     every_cycle: Option<u64>,
 }
 
-/// Judges one site by its own series.
+/// Judges one call site by its own series.
 pub(crate) fn judge(series: &Series, terms: Terms) -> Judgement {
     let by_generations = Rises::of_generations(series, terms);
     let n = series.boundaries();
@@ -410,7 +410,7 @@ impl Judgement {
     }
 }
 
-/// Calls growth by whole models a leak without waiting for the horizon: growing sites of which a
+/// Calls growth by whole models a leak without waiting for the horizon: growing call sites of which a
 /// generation born in the load stays in every cycle, and which together keep in each cycle what the
 /// load leaves live before the drop (`loaded_bytes`), but for a tenth.
 ///

@@ -1,4 +1,4 @@
-//! When something came to stay at a site, and what the rhythm of it proves.
+//! When something came to stay at a call site, and what the rhythm of it proves.
 
 use super::{CONFIRMED, FEWEST_QUIET, FEWEST_RISES, Generation, Judgement, PATIENCE};
 use super::{Series, Terms};
@@ -340,7 +340,7 @@ impl Rises {
 
     /// Quiet cycles after which filling counts as over: as many as the filling took, twice the
     /// longest wait for an entry, and as many as the longest life, which tells how slow the rhythm
-    /// of the site is.
+    /// of the call site is.
     pub(super) fn quiet_needed(&self) -> u32 {
         (self.span() + 1)
             .max(2 * self.longest_gap() + 1)
@@ -371,7 +371,7 @@ impl Rises {
 
     /// Whether the rises come ever more seldom: a cache that is asked for keys at random and meets
     /// ever fewer new ones, or a buffer that doubles. Not if they have kept their pace for two
-    /// horizons: then something else that has stopped is at the same site.
+    /// horizons: then something else that has stopped is at the same call site.
     fn slows_down(&self) -> bool {
         let middle = (self.first() + self.certain) / 2;
         let early = self.at.iter().filter(|&&k| k <= middle).count();
@@ -466,7 +466,7 @@ impl Rises {
                 longest_life: self.longest_life,
                 chance: self.chance(),
                 significance: self.terms.significance(),
-                look: self.terms.look,
+                analyses: self.terms.analysis,
                 more_cycles: None,
             },
             every_cycle: None,

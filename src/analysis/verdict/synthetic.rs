@@ -1,12 +1,12 @@
 //! Series made up of blocks with known lives, for the bench and the tests of the classifier.
 
-use super::{Generation, Judgement, Series, Terms, is_look, judge, judge_together, may_end};
+use super::{Generation, Judgement, Series, Terms, is_interim, judge, judge_together, may_end};
 
-/// A block at a site: the cycle it is born in, counted from 1 after the baseline; the cycle at
+/// A block at a call site: the cycle it is born in, counted from 1 after the baseline; the cycle at
 /// whose boundary it is gone, `None` if never; and its bytes.
 pub type Life = (u32, Option<u32>, u64);
 
-/// The series of a site after `n` cycles, if it sees these blocks.
+/// The series of a call site after `n` cycles, if it sees these blocks.
 pub(crate) fn series(n: u32, lives: &[Life]) -> Series {
     // Of each birth cycle, how the sums change: bytes and blocks that go at a boundary.
     let mut made = Series {
@@ -48,12 +48,12 @@ pub(crate) fn series(n: u32, lives: &[Life]) -> Series {
     made
 }
 
-/// Judges the site as a run of `n` cycles does.
+/// Judges the call site as a run of `n` cycles does.
 pub(crate) fn judged(n: u32, lives: &[Life], horizon: u32) -> Judgement {
     judge(&series(n, lives), Terms::fixed(horizon))
 }
 
-/// Judges the site as a run does that ends by itself: the cycle after the warm-up at which it
+/// Judges the call site as a run does that ends by itself: the cycle after the warm-up at which it
 /// ends, at most `most`, and the judgement there. The blocks are born while a model is loaded, of
 /// which `loaded_bytes` are live in each cycle before the drop, these among them.
 pub(crate) fn judged_until_settled(
@@ -62,7 +62,7 @@ pub(crate) fn judged_until_settled(
     horizon: u32,
     loaded_bytes: u64,
 ) -> (u32, Judgement) {
-    let looks = (1..=most).filter(|&n| is_look(n, horizon) || n == most);
+    let looks = (1..=most).filter(|&n| is_interim(n, horizon) || n == most);
     let mut last = None;
     for n in looks {
         let series = Series {

@@ -1,4 +1,4 @@
-//! What the classifier says of sites of known truth.
+//! What the classifier says of call sites of known truth.
 
 use super::*;
 use crate::model::verdict::{DEFAULT_HORIZON, DEFAULT_MARGIN};
@@ -442,10 +442,10 @@ fn handed_over(n: u32, every: u32, until: u32) -> [Vec<Life>; 2] {
 #[test]
 fn what_lines_hand_to_each_other_is_judged_together() {
     let judged = |every, until, n| {
-        let sites = handed_over(n, every, until).map(|lives| series(n, lives));
+        let call_sites = handed_over(n, every, until).map(|lives| series(n, lives));
         let terms = Terms::fixed(64);
-        let mut judged: Vec<Judgement> = sites.iter().map(|s| judge(s, terms)).collect();
-        judge_handed_over(&mut judged, &sites, terms);
+        let mut judged: Vec<Judgement> = call_sites.iter().map(|s| judge(s, terms)).collect();
+        judge_handed_over(&mut judged, &call_sites, terms);
         judged.into_iter().max_by_key(|j| j.verdict).unwrap()
     };
     for every in [2, 3, 6, 10] {
@@ -576,9 +576,9 @@ fn a_noisy_line_hides_nothing_of_what_others_hand_to_each_other() {
             let [one, other] = handed_over(192, 3, until);
             let noise = (1..=192).map(|k| (k, Some(k + 1), random.below(200_000)));
             let lines = [one, noise.collect(), other];
-            let sites = lines.map(|lives: Vec<Life>| series(192, lives));
-            let mut judged: Vec<Judgement> = sites.iter().map(|s| judge(s, terms)).collect();
-            judge_handed_over(&mut judged, &sites, terms);
+            let call_sites = lines.map(|lives: Vec<Life>| series(192, lives));
+            let mut judged: Vec<Judgement> = call_sites.iter().map(|s| judge(s, terms)).collect();
+            judge_handed_over(&mut judged, &call_sites, terms);
             judged.into_iter().max_by_key(|j| j.verdict).unwrap()
         };
         let leak = judged(192);
@@ -603,9 +603,10 @@ fn a_container_that_many_lines_grow_is_not_clean_while_it_may_go_on() {
                 }
             }
             lines[line].push((born, None, room));
-            let sites: Vec<Series> = lines.into_iter().map(|lives| series(192, lives)).collect();
-            let mut judged: Vec<Judgement> = sites.iter().map(|s| judge(s, terms)).collect();
-            judge_handed_over(&mut judged, &sites, terms);
+            let call_sites: Vec<Series> =
+                lines.into_iter().map(|lives| series(192, lives)).collect();
+            let mut judged: Vec<Judgement> = call_sites.iter().map(|s| judge(s, terms)).collect();
+            judge_handed_over(&mut judged, &call_sites, terms);
             let worst = judged.iter().max_by_key(|j| j.verdict).unwrap();
             let what = (many, seed, &worst.reason);
             assert!(worst.verdict >= Verdict::Undecided, "{what:?}");

@@ -12,7 +12,7 @@ pub(crate) const ENV_CONTROL: &str = "AFTERDROP_CONTROL";
 pub(crate) const GO_ON: u8 = b'+';
 pub(crate) const STOP: u8 = b'.';
 /// Look for holders first, and ask again.
-pub(crate) const LOOK: u8 = b'?';
+pub(crate) const SEARCH: u8 = b'?';
 
 /// The child's end.
 pub(super) struct Control(Option<File>);

@@ -9,7 +9,7 @@ mod spill;
 mod strategies;
 mod workload;
 
-pub(crate) use control::{ENV_CONTROL, GO_ON, LOOK, STOP};
+pub(crate) use control::{ENV_CONTROL, GO_ON, SEARCH, STOP};
 pub(crate) use marks::Marks;
 pub(crate) use runner::{
     Auto, Body, DHAT_FILE, JOURNAL, Plan, SPILL, Stopped, check_heap, no_heap, run,

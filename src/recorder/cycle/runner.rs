@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use super::control::{Control, GO_ON, LOOK};
+use super::control::{Control, GO_ON, SEARCH};
 use super::dump;
 use super::marks::Marks;
 use super::quiet;
@@ -16,12 +16,13 @@ use crate::analysis::verdict;
 use crate::base::error::Error;
 use crate::model::end::Early;
 use crate::model::journal::{
-    self, Boundary, CHeap, Code, Counts, End, Looked, Memory, Purge, Record, Site, Start, Threads,
+    self, Boundary, CHeap, Code, Counts, End, Memory, Purge, Record, Searched, Stack, Start,
+    Threads,
 };
 use crate::model::run::{HeapKind, Phase, Strategy};
 use crate::recorder::census::Census;
 use crate::recorder::heap::{self, MappedVec, OwnCost, Totals};
-use crate::recorder::holders::{self, Looking};
+use crate::recorder::holders::{self, RunningSearch};
 use crate::recorder::proc;
 use crate::recorder::smaps;
 
@@ -181,8 +182,8 @@ struct Runner<'a> {
     journal: crate::recorder::journal::Writer,
     marks: Marks,
     census: Census,
-    /// Sites that the journal has, as a bit set by number.
-    known_sites: MappedVec<u64>,
+    /// Stacks that the journal has, as a bit set by number.
+    known_stacks: MappedVec<u64>,
     /// Code mappings that the journal has.
     known_code: MappedVec<(u64, u64)>,
     scratch: MappedVec<u8>,
@@ -193,7 +194,7 @@ struct Runner<'a> {
     threads: u64,
     cycle_nanos: u64,
     /// The last cycle behind which holders were looked for.
-    looked_at: u32,
+    searched_at: u32,
     #[cfg(feature = "dhat")]
     window: Option<heap::dhat::Window>,
 }
@@ -209,7 +210,7 @@ impl<'a> Runner<'a> {
             journal,
             marks: Marks::new(),
             census: Census::new(),
-            known_sites: MappedVec::new(),
+            known_stacks: MappedVec::new(),
             known_code: MappedVec::new(),
             scratch: MappedVec::new(),
             stack: MappedVec::new(),
@@ -217,7 +218,7 @@ impl<'a> Runner<'a> {
             cost_before: heap::own_cost(),
             threads: proc::threads(),
             cycle_nanos: 0,
-            looked_at: 0,
+            searched_at: 0,
             #[cfg(feature = "dhat")]
             window: None,
         }
@@ -249,7 +250,7 @@ impl<'a> Runner<'a> {
             }
             if let Some(auto) = self.plan.auto {
                 let after_warmup = cycle.saturating_sub(self.plan.warmup);
-                if verdict::is_look(after_warmup, auto.horizon) && !self.goes_on(&mut control)? {
+                if verdict::is_interim(after_warmup, auto.horizon) && !self.goes_on(&mut control)? {
                     early = Some(Early::Settled);
                 } else if begun.elapsed() >= auto.time {
                     early = Some(Early::Time);
@@ -271,7 +272,7 @@ impl<'a> Runner<'a> {
         let totals = heap::totals();
         let peak_bytes = heap::peak_bytes().max(totals.live_bytes);
         self.census.take().map_err(out_of_memory)?;
-        self.write_new_sites()?;
+        self.write_new_stacks()?;
         let cost = heap::own_cost();
         let (setup_bytes, setup_blocks) = self.census.setup();
         let counts = Counts {
@@ -298,7 +299,7 @@ impl<'a> Runner<'a> {
             mapped_bytes: cost.mapped_bytes,
             unseen: cost.unseen,
             unknown_frees: totals.unknown_frees,
-            refused: totals.refused + cost.refused_sites,
+            refused: totals.refused + cost.refused_stacks,
         };
         self.journal.write(&Record::Boundary(Boundary {
             counts,
@@ -328,25 +329,27 @@ impl<'a> Runner<'a> {
         })
     }
 
-    /// Writes the stacks of sites that the journal does not have yet.
-    fn write_new_sites(&mut self) -> io::Result<()> {
+    /// Writes the stacks of stacks that the journal does not have yet.
+    fn write_new_stacks(&mut self) -> io::Result<()> {
         for i in 0..self.census.changes().len() {
-            let site = self.census.changes()[i].site;
-            self.write_site(site)?;
+            let stack_id = self.census.changes()[i].stack_id;
+            self.write_stack(stack_id)?;
         }
         Ok(())
     }
 
-    fn write_site(&mut self, site: crate::model::block::SiteId) -> io::Result<()> {
-        let (word, bit) = (site as usize / 64, 1_u64 << (site % 64));
-        while self.known_sites.as_slice().len() <= word {
-            self.known_sites.push(0).map_err(out_of_memory)?;
+    fn write_stack(&mut self, stack_id: crate::model::block::StackId) -> io::Result<()> {
+        let (word, bit) = (stack_id as usize / 64, 1_u64 << (stack_id % 64));
+        while self.known_stacks.as_slice().len() <= word {
+            self.known_stacks.push(0).map_err(out_of_memory)?;
         }
-        if site == crate::model::block::NO_SITE || self.known_sites.as_slice()[word] & bit != 0 {
+        if stack_id == crate::model::block::NO_STACK
+            || self.known_stacks.as_slice()[word] & bit != 0
+        {
             return Ok(());
         }
-        self.known_sites.as_mut_slice()[word] |= bit;
-        let cut = heap::site_stack(site, &mut self.stack);
+        self.known_stacks.as_mut_slice()[word] |= bit;
+        let cut = heap::stack_frames(stack_id, &mut self.stack);
         let unmapped = self.stack.as_slice().iter().any(|&address| {
             let known = self.known_code.as_slice().iter();
             !known
@@ -356,8 +359,8 @@ impl<'a> Runner<'a> {
         if unmapped {
             self.write_new_code()?;
         }
-        self.journal.write(&Record::Site(Site {
-            id: site,
+        self.journal.write(&Record::Stack(Stack {
+            id: stack_id,
             cut,
             stack: self.stack.as_slice(),
         }))
@@ -416,18 +419,18 @@ impl<'a> Runner<'a> {
             // Closing it writes dhat's file.
             self.window = None;
         }
-        let looking = self.look_for_holders();
+        let search = self.search_for_holders();
         self.try_to_purge()?;
-        self.wait_for_holders(looking)
+        self.wait_for_holders(search)
     }
 
     /// Asks the parent whether to go on, and looks for holders before if it wants that.
     fn goes_on(&mut self, control: &mut Control) -> io::Result<bool> {
         loop {
             match control.answer() {
-                LOOK => {
-                    let looking = holders::look(&self.plan.out);
-                    self.wait_for_holders(Some(looking))?;
+                SEARCH => {
+                    let search = holders::start_search(&self.plan.out);
+                    self.wait_for_holders(Some(search))?;
                 }
                 answer => return Ok(answer == GO_ON),
             }
@@ -436,26 +439,29 @@ impl<'a> Runner<'a> {
 
     /// Starts the search for whoever holds the survivors, if there are any, and it was not made here
     /// already; `None` if there is none.
-    fn look_for_holders(&mut self) -> Option<Result<Looking, String>> {
+    fn search_for_holders(&mut self) -> Option<Result<RunningSearch, String>> {
         let wanted = self.plan.holders
             && self.census.has_survivors()
-            && self.looked_at != self.marks.cycle();
-        wanted.then(|| holders::look(&self.plan.out))
+            && self.searched_at != self.marks.cycle();
+        wanted.then(|| holders::start_search(&self.plan.out))
     }
 
-    fn wait_for_holders(&mut self, looking: Option<Result<Looking, String>>) -> io::Result<()> {
-        let Some(looking) = looking else {
+    fn wait_for_holders(
+        &mut self,
+        search: Option<Result<RunningSearch, String>>,
+    ) -> io::Result<()> {
+        let Some(search) = search else {
             return Ok(());
         };
         let _paused = heap::pause();
         let mut pause_nanos = 0;
-        let failure = looking.and_then(|looking| {
-            pause_nanos = looking.pause().as_nanos() as u64;
-            looking.wait()
+        let failure = search.and_then(|search| {
+            pause_nanos = search.pause().as_nanos() as u64;
+            search.wait()
         });
-        self.looked_at = self.marks.cycle();
-        self.journal.write(&Record::Looked(Looked {
-            cycle: self.looked_at,
+        self.searched_at = self.marks.cycle();
+        self.journal.write(&Record::Searched(Searched {
+            cycle: self.searched_at,
             failure: failure.as_ref().err().map(String::as_str),
             pause_nanos,
         }))
@@ -478,16 +484,16 @@ impl<'a> Runner<'a> {
         let _paused = heap::pause();
         let mut live = std::collections::BTreeMap::<u32, (u64, u64)>::new();
         heap::dhat::for_each_known_block(|block| {
-            let (bytes, blocks) = live.entry(block.site).or_default();
+            let (bytes, blocks) = live.entry(block.stack_id).or_default();
             *bytes += block.size as u64;
             *blocks += 1;
         });
-        for &site in live.keys() {
-            self.write_site(site)?;
+        for &stack_id in live.keys() {
+            self.write_stack(stack_id)?;
         }
         let witness: Vec<journal::Witness> = live
             .into_iter()
-            .map(|(site, (bytes, blocks))| (site, bytes, blocks))
+            .map(|(stack_id, (bytes, blocks))| (stack_id, bytes, blocks))
             .collect();
         self.journal.write(&Record::Witness(&witness))
     }

@@ -5,8 +5,8 @@
 //! of a shard's open-addressing table, which is between half and three quarters full.
 
 use super::mapped::{map, unmap};
-use super::spin::{Guard, Spin};
-use crate::model::block::SiteId;
+use super::spin_lock::{Guard, Spin};
+use crate::model::block::StackId;
 use crate::model::block::{Birth, MAX_CYCLE};
 
 /// One live heap allocation.
@@ -15,7 +15,7 @@ pub(crate) struct Block {
     pub(crate) address: usize,
     /// Bytes asked for. From 128 GiB on the largest size that fits is kept.
     pub(crate) size: usize,
-    pub(crate) site: SiteId,
+    pub(crate) stack_id: StackId,
     pub(crate) birth: Birth,
 }
 
@@ -27,7 +27,7 @@ const SIZE_BITS: u32 = 64 - SITE_BITS - PHASE_BITS;
 
 const _: () = assert!(MAX_CYCLE < 1 << CYCLE_BITS);
 
-/// A block in 16 bytes: `(address / 8, cycle)` and `(site, phase, size)`. Free if all zero.
+/// A block in 16 bytes: `(address / 8, cycle)` and `(stack, phase, size)`. Free if all zero.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Packed {
     address_cycle: u64,
@@ -46,7 +46,7 @@ impl Packed {
         Self {
             // Every allocator aligns to 8 bytes, and user space ends below 2^48.
             address_cycle: ((block.address as u64) >> 3) << CYCLE_BITS | u64::from(cycle),
-            rest: u64::from(block.site) << (PHASE_BITS + SIZE_BITS)
+            rest: u64::from(block.stack_id) << (PHASE_BITS + SIZE_BITS)
                 | u64::from(block.birth.phase) << SIZE_BITS
                 | size,
         }
@@ -56,7 +56,7 @@ impl Packed {
         Block {
             address: self.address(),
             size: self.size() as usize,
-            site: (self.rest >> (PHASE_BITS + SIZE_BITS)) as SiteId,
+            stack_id: (self.rest >> (PHASE_BITS + SIZE_BITS)) as StackId,
             birth: Birth {
                 cycle: (self.address_cycle & u64::from(MAX_CYCLE)) as u32,
                 phase: (self.rest >> SIZE_BITS) as u8 & ((1 << PHASE_BITS) - 1),
@@ -275,7 +275,7 @@ mod tests {
         Block {
             address,
             size,
-            site: (address % 1000) as SiteId,
+            stack_id: (address % 1000) as StackId,
             birth: Birth {
                 cycle: (size % 100) as u32,
                 phase: (size % 5) as u8,
@@ -290,7 +290,7 @@ mod tests {
             Block {
                 address: (1 << 48) - 8,
                 size: (1 << SIZE_BITS) - 1,
-                site: (1 << 24) - 1,
+                stack_id: (1 << 24) - 1,
                 birth: Birth {
                     cycle: MAX_CYCLE,
                     phase: 7,

@@ -1,8 +1,8 @@
 //! dhat beneath the ledger: a profiling window, and the book that makes the two comparable.
 //!
 //! dhat leaves a reallocated block with the stack of its first allocation; the ledger gives it to
-//! the place that grew it last. So that dhat's file can be compared with the ledger site by site,
-//! the first site of every reallocated block is kept here while a window is open.
+//! the place that grew it last. So that dhat's file can be compared with the ledger stack by stack,
+//! the first stack of every reallocated block is kept here while a window is open.
 
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::path::Path;
@@ -10,7 +10,7 @@ use std::path::Path;
 use super::Backend;
 use super::address_map::{AddressMap, Block};
 use crate::model::block::Birth;
-use crate::model::block::SiteId;
+use crate::model::block::StackId;
 
 pub(super) static ALLOCATOR: dhat::Alloc = dhat::Alloc;
 
@@ -49,15 +49,15 @@ impl Drop for Window {
 /// A block and, if it was reallocated, what it was first.
 pub(super) type Taken = (Block, Option<Block>);
 
-/// Keeps a block that the ledger has recorded in a row of this site and birth.
+/// Keeps a block that the ledger has recorded in a row of this stack and birth.
 #[inline]
-pub(super) fn record(state: u8, address: usize, size: usize, key: impl FnOnce() -> (SiteId, u32)) {
+pub(super) fn record(state: u8, address: usize, size: usize, key: impl FnOnce() -> (StackId, u32)) {
     if Backend::of_state(state) == Backend::Dhat {
-        let (site, birth) = key();
+        let (stack_id, birth) = key();
         KNOWN.insert(&Block {
             address,
             size,
-            site,
+            stack_id,
             birth: Birth::unpacked(birth),
         });
     }
@@ -98,7 +98,7 @@ pub(super) fn keep_origin(taken: Option<Taken>, new: usize) {
     }
 }
 
-/// Visits every live block that dhat knows, with the site that dhat has it under.
+/// Visits every live block that dhat knows, with the stack that dhat has it under.
 pub(crate) fn for_each_known_block(mut visit: impl FnMut(Block)) {
     let window_after = WINDOW_AFTER.load(Relaxed);
     KNOWN.for_each(|block| {
@@ -109,7 +109,7 @@ pub(crate) fn for_each_known_block(mut visit: impl FnMut(Block)) {
                 ORIGINS.insert(origin);
             }
             visit(Block {
-                site: origin.map_or(block.site, |o| o.site),
+                stack_id: origin.map_or(block.stack_id, |o| o.stack_id),
                 ..block
             });
         }

@@ -1,4 +1,4 @@
-//! The return addresses of all sites, kept once where stacks have them in common.
+//! The return addresses of all stacks, kept once where stacks have them in common.
 //!
 //! Most stacks are those of an earlier one but for a few inner frames. So a stack has these by itself, and
 //! its outer frames are those of another: a tree, as a program's calls are. Which other one that is is found

@@ -6,8 +6,8 @@ use super::row::Amount;
 use super::rows::{Book, NO_ROW, OwnRow, RowId, Rows, Totals};
 use super::table::Table;
 use crate::model::block::Birth;
-use crate::model::block::Lived;
-use crate::model::block::SiteId;
+use crate::model::block::CensusEntry;
+use crate::model::block::StackId;
 
 pub(super) struct Ledger {
     table: Table,
@@ -98,12 +98,12 @@ impl Ledger {
     }
 
     /// Where and when the block at an address was allocated.
-    pub(super) fn origin(&'static self, address: usize) -> Option<(SiteId, Birth)> {
+    pub(super) fn origin(&'static self, address: usize) -> Option<(StackId, Birth)> {
         match self.table.get(address) {
             NO_ROW => None,
             row => {
-                let (site, birth) = self.rows.key(row)?;
-                Some((site, Birth::unpacked(birth)))
+                let (stack_id, birth) = self.rows.key(row)?;
+                Some((stack_id, Birth::unpacked(birth)))
             }
         }
     }
@@ -112,13 +112,15 @@ impl Ledger {
         self.rows.totals()
     }
 
-    /// Calls `visit` with all live blocks, by site and birth, in parts. Other threads may allocate
+    /// Calls `visit` with all live blocks, by stack and birth, in parts. Other threads may allocate
     /// meanwhile: each row is seen at one instant, not all of them at the same.
-    pub(super) fn for_each(&'static self, mut visit: impl FnMut(Lived)) {
-        self.rows.for_each(|site, birth, bytes, blocks| {
-            visit(Lived {
-                site,
-                birth: Birth::unpacked(birth),
+    pub(super) fn for_each(&'static self, mut visit: impl FnMut(CensusEntry)) {
+        self.rows.for_each(|stack_id, birth, bytes, blocks| {
+            let birth = Birth::unpacked(birth);
+            visit(CensusEntry {
+                stack_id,
+                birth: birth.cycle,
+                phase: birth.phase,
                 bytes,
                 blocks,
             });
@@ -134,7 +136,7 @@ mod tests {
     fn what_was_freed_unseen_does_not_count_twice() {
         static LEDGER: Ledger = Ledger::new();
         let book = LEDGER.rows.open().unwrap();
-        let row = LEDGER.rows.of_site(book, 1);
+        let row = LEDGER.rows.of_stack(book, 1);
         LEDGER.insert(book, row, 0x1000, Amount::of_block(40, 48));
         LEDGER.insert(book, row, 0x1000, Amount::of_block(40, 48));
         let mut seen = Vec::new();

@@ -5,7 +5,7 @@
 //!
 //! The way of an allocation: the hooks are here, those of the usual case in `over_jemalloc`. They enter the
 //! state of their thread (`thread`). Its stack has a key (`shapes`) that was met before (`trail`, `met`); or it
-//! is walked (`unwind`; `steps` and `cfi` where there are no frame pointers) and has a site (`sites`, `frames`).
+//! is walked (`unwind`; `steps` and `cfi` where there are no frame pointers) and has a stack (`stacks`, `frames`).
 //! The block counts in a row of the stack (`row`, `rows`), whose number is kept by its address (`table`), and both are
 //! the `ledger`. Where one block in so many is recorded, `sampled` draws it first.
 
@@ -23,17 +23,17 @@ pub(crate) mod dhat;
 mod frames;
 #[cfg(feature = "jemalloc")]
 pub(crate) mod jemalloc;
+mod layout_cache;
 mod ledger;
 mod mapped;
-mod met;
 #[cfg(feature = "jemalloc")]
 mod over_jemalloc;
+mod prefetch;
 mod row;
 mod rows;
 mod sampled;
-mod shapes;
-mod sites;
-mod spin;
+mod spin_lock;
+mod stack_cache;
 mod stacks;
 #[cfg(target_arch = "x86_64")]
 mod steps;
@@ -41,20 +41,20 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod thread;
-mod trail;
+mod thread_stacks;
 mod unwind;
 
 pub(crate) use mapped::{MappedVec, NoMemory, mapped_bytes};
 pub(crate) use rows::Totals;
 pub(crate) use sampled::{ENV_SAMPLE, every as sampled_every};
-pub(crate) use stacks::each as stacks;
 pub(crate) use thread::pause;
+pub(crate) use thread_stacks::each as thread_stacks;
 
-use crate::model::block::{Birth, Lived, SiteId};
+use crate::model::block::{Birth, CensusEntry, StackId};
 use ledger::Ledger;
 use row::Amount;
 use rows::{OwnRow, RowId};
-use sites::Sites;
+use stacks::Stacks;
 use thread::{Busy, Hook};
 #[cfg(feature = "jemalloc")]
 use unwind::Registers;
@@ -64,7 +64,7 @@ pub(crate) use unwind::{Unwinder, frame};
 pub(crate) const ENV_HEAP: &core::ffi::CStr = c"AFTERDROP_HEAP";
 
 static LEDGER: Ledger = Ledger::new();
-static SITES: Sites = Sites::new();
+static STACKS: Stacks = Stacks::new();
 
 /// The running cycle and phase: `cycle << 3 | phase`.
 static NOW: AtomicU32 = AtomicU32::new(0);
@@ -581,7 +581,7 @@ fn row(hook: Hook, place: Option<usize>) -> Option<OwnRow> {
     match thread.row(book, birth, unwind::frame(), place) {
         Ok(row) => Some(row),
         // A walk begins with the registers of this function.
-        Err(key) => thread.row_anew(&LEDGER, book, &SITES, birth, key, unwind::registers()),
+        Err(key) => thread.row_anew(&LEDGER, book, &STACKS, birth, key, unwind::registers()),
     }
 }
 
@@ -592,7 +592,7 @@ fn row_from(hook: Hook, there: Registers) -> Option<OwnRow> {
     let birth = NOW.load(Relaxed);
     match thread.row(book, birth, there.bp, None) {
         Ok(row) => Some(row),
-        Err(key) => thread.row_anew(&LEDGER, book, &SITES, birth, key, there),
+        Err(key) => thread.row_anew(&LEDGER, book, &STACKS, birth, key, there),
     }
 }
 
@@ -788,7 +788,7 @@ pub(crate) fn is_bare() -> bool {
 /// Environment variable that makes the child walk by call frame information in any build.
 const ENV_UNWIND: &str = "AFTERDROP_UNWIND";
 
-/// Settles how stacks are walked: by frame pointers where this build has them. Sites recorded
+/// Settles how stacks are walked: by frame pointers where this build has them. Stacks recorded
 /// before are those of set-up.
 pub(crate) fn choose_unwinder() -> Unwinder {
     let chosen = unwind::choose(std::env::var_os(ENV_UNWIND).is_some_and(|how| how == "cfi"));
@@ -799,7 +799,7 @@ pub(crate) fn choose_unwinder() -> Unwinder {
 /// The state, once it is known whether stacks have keys.
 fn with_keys(state: u8) -> u8 {
     match state {
-        OVER_JEMALLOC if shapes::are_by_aes() => OVER_JEMALLOC_WITH_AES,
+        OVER_JEMALLOC if layout_cache::are_by_aes() => OVER_JEMALLOC_WITH_AES,
         _ => state,
     }
 }
@@ -817,8 +817,8 @@ pub(crate) fn totals() -> Totals {
     totals
 }
 
-/// Visits all live blocks by site and birth; see [`Ledger::for_each`].
-pub(crate) fn for_each_lived(visit: impl FnMut(Lived)) {
+/// Visits all live blocks by stack and birth; see [`Ledger::for_each`].
+pub(crate) fn for_each_live(visit: impl FnMut(CensusEntry)) {
     LEDGER.for_each(visit);
 }
 
@@ -828,7 +828,7 @@ pub(crate) fn for_each_block(visit: impl FnMut(usize)) {
 }
 
 /// Where and when the live block at an address was allocated.
-pub(crate) fn origin(address: usize) -> Option<(SiteId, Birth)> {
+pub(crate) fn origin(address: usize) -> Option<(StackId, Birth)> {
     LEDGER.origin(address)
 }
 
@@ -869,10 +869,10 @@ pub(crate) fn be_a_copy() {
     stop_recording_after_fork();
 }
 
-/// Copies the return addresses of a site, innermost first; true if the stack was cut.
-pub(crate) fn site_stack(site: SiteId, to: &mut MappedVec<usize>) -> bool {
+/// Copies the return addresses of a stack, innermost first; true if the stack was cut.
+pub(crate) fn stack_frames(stack_id: StackId, to: &mut MappedVec<usize>) -> bool {
     let _paused = not_in_a_handler();
-    SITES.stack(site, to)
+    STACKS.stack(stack_id, to)
 }
 
 /// What the ledger itself did and could not do.
@@ -884,10 +884,10 @@ pub(crate) struct OwnCost {
     pub(crate) timed_calls: u64,
     /// Bytes of the tool's own mappings.
     pub(crate) mapped_bytes: u64,
-    /// Distinct sites.
-    pub(crate) sites: u64,
+    /// Distinct stacks.
+    pub(crate) stacks: u64,
     /// Stacks for which there was no room.
-    pub(crate) refused_sites: u64,
+    pub(crate) refused_stacks: u64,
     /// Allocations made while their thread was inside a hook, and therefore not recorded.
     pub(crate) unseen: u64,
 }
@@ -899,8 +899,8 @@ pub(crate) fn own_cost() -> OwnCost {
         hook_nanos,
         timed_calls,
         mapped_bytes: mapped_bytes() as u64,
-        sites: u64::from(SITES.count()),
-        refused_sites: SITES.refused(),
+        stacks: u64::from(STACKS.count()),
+        refused_stacks: STACKS.refused(),
         unseen: UNSEEN.load(Relaxed),
     }
 }

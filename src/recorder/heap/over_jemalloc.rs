@@ -7,9 +7,9 @@
 use core::alloc::{GlobalAlloc, Layout};
 
 use super::jemalloc::ALLOCATOR;
+use super::layout_cache;
 use super::row::Amount;
 use super::rows::NO_ROW;
-use super::shapes;
 use super::thread::{self, Hook};
 use super::unwind::{Registers, frame, registers};
 use super::{
@@ -168,7 +168,7 @@ unsafe fn place<const BY_AES: bool>() -> Option<usize> {
     // No closure: it would have a frame of its own where nothing is optimized.
     if BY_AES {
         // SAFETY: where stacks have keys, the build has frame pointers.
-        return Some(unsafe { shapes::place(frame()) });
+        return Some(unsafe { layout_cache::place(frame()) });
     }
     None
 }

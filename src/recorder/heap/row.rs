@@ -11,7 +11,7 @@ use core::sync::atomic::{
 };
 
 use crate::model::block::Birth;
-use crate::model::block::SiteId;
+use crate::model::block::StackId;
 
 /// Adds to a counter that only this thread writes.
 macro_rules! add {
@@ -117,7 +117,7 @@ impl Row {
 pub(super) struct Rest {
     /// Of its stack.
     key: AtomicU64,
-    site: AtomicU32,
+    stack_id: AtomicU32,
     /// Of its blocks, as the heap's clock has it: `cycle << 3 | phase`; or [`BEGINS`].
     birth: AtomicU32,
     /// The owner's when it was begun.
@@ -131,16 +131,16 @@ pub(super) struct Rest {
 const BEGINS: u32 = u32::MAX;
 
 impl Rest {
-    /// The site and birth of the blocks.
-    pub(super) fn of(&self) -> (SiteId, u32) {
-        (self.site.load(Relaxed), self.birth.load(Relaxed))
+    /// The stack and birth of the blocks.
+    pub(super) fn of(&self) -> (StackId, u32) {
+        (self.stack_id.load(Relaxed), self.birth.load(Relaxed))
     }
 
     /// The stack whose blocks these are.
     pub(super) fn stack(&self) -> Stack {
         Stack {
             key: self.key.load(Relaxed),
-            site: self.site.load(Relaxed),
+            stack_id: self.stack_id.load(Relaxed),
         }
     }
 
@@ -164,12 +164,12 @@ impl Rest {
     }
 }
 
-/// A stack by its key, and its site.
+/// A stack by its key, and its stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stack {
     /// Not 0.
     pub(super) key: u64,
-    pub(super) site: SiteId,
+    pub(super) stack_id: StackId,
 }
 
 /// Both parts of a row.
@@ -193,12 +193,12 @@ impl Whole {
         (sum << MARK_LOW_BITS) as i64 >> MARK_LOW_BITS
     }
 
-    /// Its site, birth, bytes and blocks at one instant, while its owner goes on; `None` if it is just begun anew.
-    pub(super) fn seen(self) -> Option<(SiteId, u32, i64, i32)> {
+    /// Its stack, birth, bytes and blocks at one instant, while its owner goes on; `None` if it is just begun anew.
+    pub(super) fn seen(self) -> Option<(StackId, u32, i64, i32)> {
         let whose = || {
             let Rest {
                 key,
-                site,
+                stack_id,
                 birth,
                 epoch,
                 ..
@@ -206,7 +206,7 @@ impl Whole {
             (
                 key.load(Relaxed),
                 epoch.load(Relaxed),
-                site.load(Relaxed),
+                stack_id.load(Relaxed),
                 birth.load(Acquire),
             )
         };
@@ -214,9 +214,9 @@ impl Whole {
         let (blocks, bytes) = (self.blocks(), self.bytes());
         // What was read is not of a later time than this.
         fence(Acquire);
-        let (.., site, birth) = before;
+        let (.., stack_id, birth) = before;
         let is_one = birth != BEGINS && whose() == before;
-        is_one.then_some((site, birth, bytes, blocks))
+        is_one.then_some((stack_id, birth, bytes, blocks))
     }
 
     /// Makes an empty row of its owner's that of another stack or birth.
@@ -229,7 +229,7 @@ impl Whole {
         self.rest.other_bytes.store(0, Relaxed);
         self.rest.key.store(stack.key, Relaxed);
         self.rest.epoch.store(now.epoch, Relaxed);
-        self.rest.site.store(stack.site, Relaxed);
+        self.rest.stack_id.store(stack.stack_id, Relaxed);
         self.rest.birth.store(now.birth, Release);
         fence(Release);
     }
@@ -245,10 +245,10 @@ pub(super) struct Now {
 
 #[cfg(test)]
 impl Stack {
-    /// One that has this site.
-    pub(super) fn of_site(site: SiteId) -> Self {
-        let key = crate::base::random::Random::new(u64::from(site)).any() | 1;
-        Self { key, site }
+    /// One that has this stack.
+    pub(super) fn of_stack(stack_id: StackId) -> Self {
+        let key = crate::base::random::Random::new(u64::from(stack_id)).any() | 1;
+        Self { key, stack_id }
     }
 }
 
@@ -272,7 +272,7 @@ mod tests {
         };
         let rest = Rest {
             key: AtomicU64::new(0),
-            site: AtomicU32::new(0),
+            stack_id: AtomicU32::new(0),
             birth: AtomicU32::new(0),
             epoch: AtomicU32::new(0),
             other_blocks: AtomicI32::new(0),
@@ -289,10 +289,10 @@ mod tests {
         let whole = new();
         let mut random = Random::new(12);
         for number in 0..200 {
-            let Stack { key, site } = Stack::of_site(number);
+            let Stack { key, stack_id } = Stack::of_stack(number);
             // The highest birth that there is, too.
             let birth = [number, u32::MAX >> 10][number as usize % 2];
-            whole.begin(Stack { key, site }, Now::at(birth));
+            whole.begin(Stack { key, stack_id }, Now::at(birth));
             // Up to all bytes that an address space has.
             let amounts = [1, 40, 4096, (1 << 46) - 1].map(|bytes| Amount {
                 blocks: 1 + random.below(1 << 28) as i32,
@@ -302,7 +302,7 @@ mod tests {
             let bytes = amounts.iter().map(|a| a.bytes).sum();
             let blocks = amounts.iter().map(|a| a.blocks).sum();
             amounts.iter().for_each(|&amount| whole.row.count(amount));
-            assert_eq!(whole.seen(), Some((site, birth, bytes, blocks)));
+            assert_eq!(whole.seen(), Some((stack_id, birth, bytes, blocks)));
             let mark = Mark::of(key, birth);
             assert!(whole.row.is(mark));
             for bit in 0..MARK_BITS {
@@ -315,7 +315,7 @@ mod tests {
                 }
             }
             assert!(whole.row.is(mark));
-            assert_eq!(whole.seen(), Some((site, birth, 0, 0)));
+            assert_eq!(whole.seen(), Some((stack_id, birth, 0, 0)));
         }
     }
 
@@ -335,7 +335,7 @@ mod tests {
     #[test]
     fn what_others_free_goes_around_with_what_is_allocated() {
         let whole = new();
-        let stack = Stack::of_site(3);
+        let stack = Stack::of_stack(3);
         whole.begin(stack, Now::at(9));
         let live = Amount::of_block(40, 0);
         whole.row.count(live);
@@ -360,12 +360,12 @@ mod tests {
     #[test]
     fn a_row_is_not_seen_while_it_is_begun() {
         let whole = new();
-        whole.begin(Stack::of_site(1), Now::at(9));
+        whole.begin(Stack::of_stack(1), Now::at(9));
         whole.row.count(Amount::of_block(8, 0));
         assert_eq!(whole.seen(), Some((1, 9, 8, 1)));
         whole.rest.birth.store(BEGINS, Relaxed);
         assert_eq!(whole.seen(), None);
-        whole.begin(Stack::of_site(2), Now::at(10));
+        whole.begin(Stack::of_stack(2), Now::at(10));
         assert_eq!(whole.seen(), Some((2, 10, 0, 0)));
     }
 
@@ -376,7 +376,7 @@ mod tests {
             birth: Birth { cycle, phase: 2 }.packed(),
             epoch,
         };
-        whole.begin(Stack::of_site(1), cycle(5, 7));
+        whole.begin(Stack::of_stack(1), cycle(5, 7));
         assert!(whole.rest.is_of_use(cycle(5, 7)) && whole.rest.is_of_use(cycle(6, 7)));
         assert!(!whole.rest.is_of_use(cycle(7, 7)) && !whole.rest.is_of_use(cycle(5, 8)));
         whole.rest.forget(cycle(5, 7));

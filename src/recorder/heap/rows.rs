@@ -1,4 +1,4 @@
-//! Live blocks and bytes of each site and birth, counted without a lock.
+//! Live blocks and bytes of each stack and birth, counted without a lock.
 //!
 //! A *row* counts the blocks that one thread has allocated with one stack in one phase of a cycle. Its
 //! thread counts in it with plain stores; other threads that free such blocks count beside, with
@@ -14,13 +14,13 @@ use core::sync::atomic::{
     Ordering::{Acquire, Relaxed, Release},
 };
 
+use super::layout_cache::Shapes;
 use super::mapped::{map, unmap};
-use super::met::Met;
 use super::row::{Amount, Mark, Now, Rest, Row, Stack, Whole, add};
-use super::shapes::Shapes;
-use super::spin::Spin;
+use super::spin_lock::Spin;
+use super::stack_cache::Met;
 use super::unwind::Remembered;
-use crate::model::block::SiteId;
+use crate::model::block::StackId;
 
 /// Number of a row; [`NO_ROW`] is none.
 pub(super) type RowId = u32;
@@ -309,8 +309,8 @@ impl Rows {
         }
     }
 
-    /// The site and birth of a row; `None` if another thread has just made it, and it is not seen yet.
-    pub(super) fn key(&self, id: RowId) -> Option<(SiteId, u32)> {
+    /// The stack and birth of a row; `None` if another thread has just made it, and it is not seen yet.
+    pub(super) fn key(&self, id: RowId) -> Option<(StackId, u32)> {
         let is_seen = !self.segment(id).rests.load(Acquire).is_null();
         is_seen.then(|| self.rest(id).of())
     }
@@ -481,9 +481,9 @@ impl Rows {
         sum
     }
 
-    /// Calls `visit` with the site, birth, bytes and blocks of every row that is not empty; several
-    /// may be of the same site and birth. Other threads may allocate meanwhile.
-    pub(super) fn for_each(&'static self, mut visit: impl FnMut(SiteId, u32, u64, u64)) {
+    /// Calls `visit` with the stack, birth, bytes and blocks of every row that is not empty; several
+    /// may be of the same stack and birth. Other threads may allocate meanwhile.
+    pub(super) fn for_each(&'static self, mut visit: impl FnMut(StackId, u32, u64, u64)) {
         let last = self.taken.load(Acquire).min(SEGMENTS as u32 - 1);
         for number in 1..=last {
             if self.segments[number as usize].rows.load(Acquire).is_null() {
@@ -494,11 +494,11 @@ impl Rows {
                 let row = self.whole(id);
                 // One that is just begun anew is looked at once more.
                 let seen = (0..LOOKED_AT).find_map(|_| row.seen());
-                if let Some((site, birth, bytes, blocks)) = seen
+                if let Some((stack_id, birth, bytes, blocks)) = seen
                     && blocks > 0
                 {
                     let bytes = u64::try_from(bytes).unwrap_or(0);
-                    visit(site, birth, bytes, blocks as u64);
+                    visit(stack_id, birth, bytes, blocks as u64);
                 }
             }
         }
@@ -507,9 +507,9 @@ impl Rows {
 
 #[cfg(test)]
 impl Rows {
-    /// A row for blocks of a site, born in the first cycle.
-    pub(super) fn of_site(&'static self, book: &Book, site: SiteId) -> OwnRow {
-        self.begin(book, Stack::of_site(site), Now::at(8), None)
+    /// A row for blocks of a stack, born in the first cycle.
+    pub(super) fn of_stack(&'static self, book: &Book, stack_id: StackId) -> OwnRow {
+        self.begin(book, Stack::of_stack(stack_id), Now::at(8), None)
             .expect("there is room")
     }
 }
@@ -520,12 +520,12 @@ mod tests {
     use crate::model::block::Birth;
     use std::collections::BTreeMap;
 
-    type Sums = BTreeMap<(SiteId, u32), (u64, u64)>;
+    type Sums = BTreeMap<(StackId, u32), (u64, u64)>;
 
     fn sums(rows: &'static Rows) -> Sums {
         let mut sums = Sums::new();
-        rows.for_each(|site, birth, bytes, blocks| {
-            let sum = sums.entry((site, birth)).or_default();
+        rows.for_each(|stack_id, birth, bytes, blocks| {
+            let sum = sums.entry((stack_id, birth)).or_default();
             *sum = (sum.0 + bytes, sum.1 + blocks);
         });
         sums
@@ -537,8 +537,8 @@ mod tests {
         // Three threads' books, used in turn; blocks are freed through any of them.
         let books: Vec<&Book> = (0..3).map(|_| ROWS.open().unwrap()).collect();
         let mut random = crate::base::random::Random::new(11);
-        let mut live: Vec<(RowId, usize, SiteId, u32)> = Vec::new();
-        let mut known: BTreeMap<(usize, SiteId), OwnRow> = BTreeMap::new();
+        let mut live: Vec<(RowId, usize, StackId, u32)> = Vec::new();
+        let mut known: BTreeMap<(usize, StackId), OwnRow> = BTreeMap::new();
         for step in 0..60_000_u32 {
             let which = random.below(3) as usize;
             if random.below(100) < 52 {
@@ -546,8 +546,8 @@ mod tests {
                     birth: step / 5_000,
                     epoch: step / 7_000,
                 };
-                let stack = Stack::of_site(random.below(200) as u32);
-                let before = known.get(&(which, stack.site)).copied();
+                let stack = Stack::of_stack(random.below(200) as u32);
+                let before = known.get(&(which, stack.stack_id)).copied();
                 let row = before
                     .filter(|row| row.is(Mark::of(stack.key, now.birth)))
                     .or_else(|| {
@@ -556,11 +556,11 @@ mod tests {
                     })
                     .unwrap();
                 assert!(row.is(Mark::of(stack.key, now.birth)));
-                assert_eq!(ROWS.key(row.id()), Some((stack.site, now.birth)));
-                known.insert((which, stack.site), row);
+                assert_eq!(ROWS.key(row.id()), Some((stack.stack_id, now.birth)));
+                known.insert((which, stack.stack_id), row);
                 let size = random.below(5_000) as usize;
                 row.count(books[which], Amount::of_block(size, 16));
-                live.push((row.id(), size, stack.site, now.birth));
+                live.push((row.id(), size, stack.stack_id, now.birth));
             } else if !live.is_empty() {
                 let (id, size, ..) = live.swap_remove(random.index(live.len()));
                 match random.below(10) {
@@ -570,8 +570,8 @@ mod tests {
             }
         }
         let mut truth = Sums::new();
-        for &(_, size, site, birth) in &live {
-            let sum = truth.entry((site, birth)).or_default();
+        for &(_, size, stack_id, birth) in &live {
+            let sum = truth.entry((stack_id, birth)).or_default();
             *sum = (sum.0 + size as u64, sum.1 + 1);
         }
         // Not `assert_eq`: they are long.
@@ -593,7 +593,7 @@ mod tests {
                 let mut row = None;
                 for number in 0..200_000 {
                     // Each time for another stack: never more than one block is live.
-                    let begun = ROWS.begin(book, Stack::of_site(number % 2), Now::at(number), row);
+                    let begun = ROWS.begin(book, Stack::of_stack(number % 2), Now::at(number), row);
                     let begun = begun.unwrap();
                     row = Some(begun.id());
                     for _ in 0..20 {
@@ -616,7 +616,7 @@ mod tests {
         let book = ROWS.open().unwrap();
         let cycle = |cycle| Now::at(Birth { cycle, phase: 1 }.packed());
         let begin = |number, now| {
-            ROWS.begin(book, Stack::of_site(number), now, None)
+            ROWS.begin(book, Stack::of_stack(number), now, None)
                 .unwrap()
                 .id()
         };
@@ -647,8 +647,8 @@ mod tests {
         for birth in 0..20_000 {
             // One stack in all cycles, and one that is new in each.
             let rows = [
-                (Stack::of_site(7), own),
-                (Stack::of_site(100 + birth), None),
+                (Stack::of_stack(7), own),
+                (Stack::of_stack(100 + birth), None),
             ]
             .map(|(stack, before)| ROWS.begin(book, stack, Now::at(birth), before).unwrap());
             own = Some(rows[0].id());
@@ -667,7 +667,7 @@ mod tests {
         static ROWS: Rows = Rows::new();
         let first = ROWS.open().unwrap();
         let row = ROWS
-            .begin(first, Stack::of_site(1), Now::at(1), None)
+            .begin(first, Stack::of_stack(1), Now::at(1), None)
             .unwrap();
         row.count(first, Amount::of_block(100, 0));
         ROWS.close(first);
@@ -691,8 +691,12 @@ mod tests {
                     for i in 0..20_000_u32 {
                         if i.is_multiple_of(1000) {
                             let before = row.map(OwnRow::id);
-                            row =
-                                ROWS.begin(book, Stack::of_site(thread), Now::at(i / 1000), before);
+                            row = ROWS.begin(
+                                book,
+                                Stack::of_stack(thread),
+                                Now::at(i / 1000),
+                                before,
+                            );
                         }
                         let row = row.unwrap();
                         row.count(book, Amount::of_block(24, 32));

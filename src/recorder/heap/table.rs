@@ -14,7 +14,7 @@ use core::sync::atomic::{
 };
 
 use super::mapped::map;
-use super::spin::Spin;
+use super::spin_lock::Spin;
 
 const GRANULE_BITS: u32 = 4;
 const LEAF_BITS: u32 = 14;

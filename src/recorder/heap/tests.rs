@@ -51,7 +51,7 @@ fn place(state: u8, place: usize, layout: Layout) -> (usize, bool) {
     (place, is_jemalloc && layout.align() > 16)
 }
 
-/// Each place has one stack, so that it is one site.
+/// Each place has one stack, so that it is one stack.
 fn allocate(state: u8, place: usize, layout: Layout) -> *mut u8 {
     if state & SAMPLED != 0 && sampled::passes(layout.size()) {
         // SAFETY: no layout here is of size zero.
@@ -159,7 +159,7 @@ fn calls(state: u8, birth: u32, seed: u64, pool: &Mutex<Vec<Held>>) {
     }
 }
 
-/// Bytes and blocks of each birth, at each place or site, in order.
+/// Bytes and blocks of each birth, at each place or stack, in order.
 type Sums = BTreeMap<u32, Vec<(u64, u64)>>;
 
 fn in_order<K: Ord>(sums: BTreeMap<(u32, K), (u64, u64)>) -> Sums {
@@ -173,10 +173,17 @@ fn in_order<K: Ord>(sums: BTreeMap<(u32, K), (u64, u64)>) -> Sums {
 
 fn of_ledger() -> Sums {
     let mut sums = BTreeMap::new();
-    for_each_lived(|lived| {
-        let key = (lived.birth.packed(), lived.site);
+    for_each_live(|entry| {
+        let key = (
+            Birth {
+                cycle: entry.birth,
+                phase: entry.phase,
+            }
+            .packed(),
+            entry.stack_id,
+        );
         let sum = sums.entry(key).or_insert((0, 0));
-        *sum = (sum.0 + lived.bytes, sum.1 + lived.blocks);
+        *sum = (sum.0 + entry.bytes, sum.1 + entry.blocks);
     });
     in_order(sums)
 }

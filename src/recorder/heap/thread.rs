@@ -11,14 +11,14 @@ use core::sync::atomic::{
     compiler_fence,
 };
 
+use super::layout_cache::Known;
 use super::ledger::Ledger;
 use super::row::{Mark, Stack};
 use super::rows::{Book, Lately, OwnRow};
-use super::shapes::Known;
-use super::sites::Sites;
-use super::stacks;
+use super::stacks::Stacks;
+use super::thread_stacks;
 use super::unwind::{Bounds, Registers, Remembered, Unwinder, Walk, unwinder};
-use crate::model::block::NO_SITE;
+use crate::model::block::NO_STACK;
 
 /// A thread's live bytes are added to the process's in steps of this many bytes, so that threads
 /// do not fight over one counter. The peak is exact to this much for each running thread.
@@ -28,7 +28,7 @@ const PEAK_STEP: i64 = 4096;
 const TIMED_EVERY: u32 = 255;
 
 /// In place of a stack's key, where none could be read.
-const NO_STACK: u64 = 1;
+const UNREADABLE: u64 = 1;
 
 /// Of [`Thread::calls`]: none is recorded.
 const BUSY: u32 = 1 << 31;
@@ -295,7 +295,7 @@ impl Thread {
         &self,
         ledger: &'static Ledger,
         book: &Book,
-        sites: &Sites,
+        stacks: &Stacks,
         birth: u32,
         key: u64,
         here: Registers,
@@ -315,7 +315,7 @@ impl Thread {
             .places()
             .and_then(|frames| unsafe { shapes.meet(here.bp, key, frames) });
         let name = match walk.hash {
-            0 => NO_STACK,
+            0 => UNREADABLE,
             hash => kept.unwrap_or(hash),
         };
         // What was asked for is not there.
@@ -326,13 +326,21 @@ impl Thread {
         let row = match known {
             Some(row) => row,
             None => {
-                let site = match walk.hash {
-                    0 => NO_SITE,
-                    hash => sites
+                let stack_id = match walk.hash {
+                    0 => NO_STACK,
+                    hash => stacks
                         .find(hash)
-                        .unwrap_or_else(|| sites.intern(hash, walk.cut, stack.frames())),
+                        .unwrap_or_else(|| stacks.intern(hash, walk.cut, stack.frames())),
                 };
-                met.begin(&ledger.rows, book, Stack { key: name, site }, birth)?
+                met.begin(
+                    &ledger.rows,
+                    book,
+                    Stack {
+                        key: name,
+                        stack_id,
+                    },
+                    birth,
+                )?
             }
         };
         if kept.is_some() {
@@ -347,7 +355,7 @@ impl Thread {
         if bounds == Bounds::UNKNOWN {
             bounds = Bounds::of_this_thread();
             self.bounds.set(bounds);
-            stacks::remember(bounds);
+            thread_stacks::remember(bounds);
         }
         match unwinder() {
             Unwinder::FramePointers => stack.walk(here.bp, bounds.reader(here.bp)),
@@ -498,7 +506,7 @@ mod tests {
 
     #[test]
     fn the_same_place_is_the_same_row_in_a_phase() {
-        static SITES: Sites = Sites::new();
+        static STACKS: Stacks = Stacks::new();
         static LEDGER: Ledger = Ledger::new();
         #[inline(never)]
         fn here(birth: u32) -> OwnRow {
@@ -509,7 +517,7 @@ mod tests {
                 Ok(row) => row,
                 Err(key) => hook
                     .thread
-                    .row_anew(&LEDGER, book, &SITES, birth, key, registers())
+                    .row_anew(&LEDGER, book, &STACKS, birth, key, registers())
                     .unwrap(),
             };
             // Not empty, so that it is not used for another.
@@ -520,11 +528,11 @@ mod tests {
         }
         let ids: Vec<_> = (0..3).map(|_| here(8)).collect();
         assert!(ids[0].id() == ids[1].id() && ids[1].id() == ids[2].id());
-        let site = |row: &OwnRow| LEDGER.rows.key(row.id()).unwrap().0;
+        let stack_id = |row: &OwnRow| LEDGER.rows.key(row.id()).unwrap().0;
         let other = here(8);
-        assert_ne!(site(&ids[0]), site(&other));
+        assert_ne!(stack_id(&ids[0]), stack_id(&other));
         let ids: Vec<_> = [8, 9].into_iter().map(here).collect();
         assert!(ids[0].id() != ids[1].id());
-        assert!(site(&ids[0]) == site(&ids[1]) && site(&ids[0]) != NO_SITE);
+        assert!(stack_id(&ids[0]) == stack_id(&ids[1]) && stack_id(&ids[0]) != NO_STACK);
     }
 }

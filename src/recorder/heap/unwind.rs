@@ -8,7 +8,7 @@
 
 use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
-use super::shapes;
+use super::layout_cache;
 #[cfg(target_arch = "x86_64")]
 use super::steps::{Stepped, Steps};
 
@@ -392,7 +392,7 @@ pub(super) fn choose(by_cfi: bool) -> Unwinder {
         UNWINDER.store(Unwinder::Cfi as u8, Relaxed);
         return Unwinder::Cfi;
     }
-    shapes::begin();
+    layout_cache::begin();
     Unwinder::FramePointers
 }
 
@@ -405,7 +405,7 @@ pub(super) fn choose(_: bool) -> Unwinder {
     chain.walk(here, Bounds::of_this_thread().reader(here));
     // This function and its caller have frames, and so have the hooks, which are built as they are.
     if chain.stack().len() >= 2 {
-        shapes::begin();
+        layout_cache::begin();
     }
     Unwinder::FramePointers
 }
@@ -555,7 +555,7 @@ unsafe fn hold(frames: &[Frame]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recorder::heap::spin::Spin;
+    use crate::recorder::heap::spin_lock::Spin;
 
     impl<F: Fn(usize) -> Option<Words>> Stack for F {
         fn is_inside(&self, at: usize) -> bool {

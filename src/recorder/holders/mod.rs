@@ -6,7 +6,7 @@
 //! process goes on. The parent reads that back ([`found`]), and gives the holders their names.
 //!
 //! A word that looks like a pointer is taken for one: old words on stacks and in memory that was used
-//! before make a block seem held that is not. So a site's holder is who holds most of its blocks.
+//! before make a block seem held that is not. So a stack's holder is who holds most of its blocks.
 
 use crate::base::units::bytes;
 use crate::model::holders::{Done, FILE, HolderRecord, Kind, Record, Way};
@@ -33,9 +33,9 @@ const BOUND: Duration = Duration::from_secs(60);
 type RecordRef<'a> = Record<&'a str, &'a [u64], &'a [(u32, u64)]>;
 
 /// A search that goes on in the copy.
-pub(crate) struct Looking(Copy);
+pub(crate) struct RunningSearch(Copy);
 
-impl Looking {
+impl RunningSearch {
     /// For how long the process was held up.
     pub(crate) fn pause(&self) -> Duration {
         self.0.pause
@@ -63,7 +63,7 @@ const UNWRITTEN: u8 = 2;
 ///
 /// # Errors
 /// Why it cannot be, in words.
-pub(crate) fn look(folder: &Path) -> Result<Looking, String> {
+pub(crate) fn start_search(folder: &Path) -> Result<RunningSearch, String> {
     let _paused = heap::pause();
     if let Some(every) = heap::sampled_every() {
         return Err(format!(
@@ -87,7 +87,7 @@ pub(crate) fn look(folder: &Path) -> Result<Looking, String> {
             Err(Failed::File) => UNWRITTEN,
         }
     });
-    copy.map(Looking).map_err(|refused| match refused {
+    copy.map(RunningSearch).map_err(|refused| match refused {
         Refused::NoSignal => "the program handles every real-time signal itself".into(),
         Refused::Fork(error) => format!("the process cannot be copied: {error}"),
     })
@@ -131,7 +131,7 @@ fn write(
     lines.write(&RecordRef::Done(Done {
         blocks: u64::from(index.count()),
         bytes: index.bytes(),
-        looked_at: search.words * 8,
+        searched_bytes: search.words * 8,
         nanos,
         own_bytes: search.own_bytes() as u64,
         missed_threads: missed as u32,
@@ -174,7 +174,7 @@ fn write_holder(
         symbol: symbol.as_ref().map_or("", |s| regions.objects.name(s)),
         thread,
         frames: &frames[..count],
-        site: origin.map(|(site, _)| site),
+        stack_id: origin.map(|(stack_id, _)| stack_id),
         cycle: root.cycle,
         bytes: root.bytes,
         blocks: root.blocks,
@@ -192,7 +192,7 @@ fn write_holder(
     Ok(())
 }
 
-/// Blocks of one site, birth cycle, phase and holder.
+/// Blocks of one stack, birth cycle, phase and holder.
 #[derive(Clone, Copy)]
 struct Sum {
     /// Of all four, packed; 0 is free.
@@ -260,14 +260,14 @@ fn write_held(lines: &mut Lines, search: &Search<'_>) -> Result<(), Failed> {
     heap::for_each_block(|at| {
         let this = block;
         block += 1;
-        let Some((site, birth)) = heap::origin(at).filter(|(_, b)| b.cycle > 0) else {
+        let Some((stack_id, birth)) = heap::origin(at).filter(|(_, b)| b.cycle > 0) else {
             return;
         };
         let holder = search.first.as_slice()[this as usize];
-        // 24 bits of a site, 19 of a cycle, 3 of a phase, 16 of a holder; the highest says that it is
+        // 24 bits of a stack, 19 of a cycle, 3 of a phase, 16 of a holder; the highest says that it is
         // there.
         let key = 1 << 63
-            | u64::from(site) << 38
+            | u64::from(stack_id) << 38
             | u64::from(birth.cycle) << 19
             | u64::from(birth.phase) << 16
             | u64::from(holder);
@@ -294,9 +294,11 @@ fn write_held(lines: &mut Lines, search: &Search<'_>) -> Result<(), Failed> {
     let mut way = MappedVec::new();
     let mut shown: MappedVec<(u32, u64)> = MappedVec::new();
     for sum in sums.slots.as_slice().iter().filter(|s| s.key != 0) {
-        let (site, birth, phase, holder) = unpacked(sum.key);
-        lines.write(&RecordRef::Held((site, birth, phase, holder, sum.blocks)))?;
-        // Without the cycle: one way of each holder to each site.
+        let (stack_id, birth, phase, holder) = unpacked(sum.key);
+        lines.write(&RecordRef::Held((
+            stack_id, birth, phase, holder, sum.blocks,
+        )))?;
+        // Without the cycle: one way of each holder to each stack.
         let key = sum.key & !(((1 << 19) - 1) << 19);
         if holder == 0 || !ways.add(Sum { key, ..*sum })? {
             continue;
@@ -305,11 +307,11 @@ fn write_held(lines: &mut Lines, search: &Search<'_>) -> Result<(), Failed> {
         shown.clear();
         for &block in way.as_slice() {
             let start = search.index.block(block).start;
-            let site = heap::origin(start).map_or(0, |o| o.0);
-            shown.push((site, size(start) as u64))?;
+            let stack_id = heap::origin(start).map_or(0, |o| o.0);
+            shown.push((stack_id, size(start) as u64))?;
         }
         lines.write(&RecordRef::Way(Way {
-            site,
+            stack_id,
             phase,
             holder,
             blocks: shown.as_slice(),

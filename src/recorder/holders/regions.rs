@@ -262,7 +262,7 @@ impl Regions {
                 .filter(|r| r.what.is_of_thread());
             let of_threads = of_threads.map(|r| (r.start, r.end));
             // Stacks of threads that have ended are kept for others, and full of old words.
-            let stacks = heap::stacks().map(|b| (b.low, b.high));
+            let stacks = heap::thread_stacks().map(|b| (b.low, b.high));
             let next = of_threads
                 .chain(stacks)
                 .filter(|&(low, high)| high > from && low < end && high > low)

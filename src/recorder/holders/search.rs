@@ -419,13 +419,13 @@ impl<'a> Search<'a> {
     fn cause(&mut self, cause: Block) -> Result<(), NoMemory> {
         let start = self.index.block(cause).start;
         let cycle = self.cycle(cause)?;
-        let (site, birth) =
+        let (stack_id, birth) =
             heap::origin(start).map_or((0, 0), |(s, b)| (s, u32::from(b.cycle > 0)));
         let holder = self.holder(Root {
             at: start,
             cycle,
-            // Causes of one site, and of one length of their cycles, are one holder.
-            key: u64::from(site) << 24
+            // Causes of one stack, and of one length of their cycles, are one holder.
+            key: u64::from(stack_id) << 24
                 | u64::from(cycle.min(1 << 20)) << 3
                 | u64::from(birth) << 2
                 | 2,

@@ -1,15 +1,15 @@
-//! Sites and boundaries as comma-separated values (RFC 4180), with a line of names. What is not known is
+//! Call sites and boundaries as comma-separated values (RFC 4180), with a line of names. What is not known is
 //! empty, and names are written as they are: a spreadsheet that takes a text for a formula is to be told
 //! not to.
 
 use csv::Writer;
 
-use crate::model::report::{Report, Site};
+use crate::model::report::{CallSite, Report};
 
-/// A line a site, the worst first.
-pub(super) fn sites(report: &Report) -> Result<Vec<u8>, String> {
+/// A line a call site, the worst first.
+pub(super) fn call_sites(report: &Report) -> Result<Vec<u8>, String> {
     let mut table = Table::new(&[
-        "site",
+        "call_site",
         "verdict",
         "allowed",
         "function",
@@ -31,13 +31,13 @@ pub(super) fn sites(report: &Report) -> Result<Vec<u8>, String> {
         "fingerprint",
         "reason",
     ])?;
-    for (number, site) in (1..).zip(&report.sites) {
+    for (number, site) in (1..).zip(&report.call_sites) {
         table.line(&of_site(number, site))?;
     }
     table.finish()
 }
 
-fn of_site(number: usize, s: &Site) -> [String; 21] {
+fn of_site(number: usize, s: &CallSite) -> [String; 21] {
     let interval = s.bytes_per_cycle_interval;
     let holder = s.holder.as_ref();
     [

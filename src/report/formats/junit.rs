@@ -6,7 +6,7 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, Report as Junit, TestCase, TestCaseStatus, TestSuite};
 
 use crate::base::units::bytes;
-use crate::model::report::{Report, RunVerdict, Site};
+use crate::model::report::{CallSite, Report, RunVerdict};
 use crate::model::verdict::Verdict;
 
 /// Places that are tests of their own.
@@ -17,8 +17,8 @@ pub(super) fn render(report: &Report) -> Result<Vec<u8>, String> {
     let mut suite = TestSuite::new(format!("afterdrop {}", report.workload));
     suite.set_time(time);
     let told = || {
-        let sites = report.sites.iter();
-        sites.filter(|s| s.verdict >= Verdict::Undecided)
+        let call_sites = report.call_sites.iter();
+        call_sites.filter(|s| s.verdict >= Verdict::Undecided)
     };
     let parts = || report.process.parts.iter();
     let is_told = told().any(|s| s.allowed.is_none()) || parts().any(|p| p.verdict.is_growth());
@@ -84,7 +84,7 @@ fn status_of_run(report: &Report, is_told: bool) -> TestCaseStatus {
     }
 }
 
-fn status_of_site(site: &Site) -> TestCaseStatus {
+fn status_of_site(site: &CallSite) -> TestCaseStatus {
     if let Some(why) = &site.allowed {
         let mut status = TestCaseStatus::skipped();
         status.set_message(format!("allowed: {why}"));

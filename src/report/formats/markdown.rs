@@ -1,16 +1,16 @@
-//! Markdown as GitHub renders it, for a pull request: the worst sites first, and short enough for a
+//! Markdown as GitHub renders it, for a pull request: the worst call sites first, and short enough for a
 //! comment.
 
 use std::fmt::Write;
 
 use crate::base::units::{bytes, exact};
-use crate::model::report::{Report, Site};
+use crate::model::report::{CallSite, Report};
 use crate::model::verdict::Verdict;
 use crate::report::terminal::count;
 
 /// GitHub takes 65,536 characters.
 const MOST: usize = 60_000;
-/// Sites whose stack is shown.
+/// Call sites whose stack is shown.
 const WITH_STACK: usize = 10;
 /// Frames that are shown of a stack.
 const FRAMES: usize = 25;
@@ -20,8 +20,8 @@ const WIDE: usize = 160;
 pub(super) fn render(report: &Report) -> String {
     let mut page = Limited::default();
     page.add(&head(report));
-    let (told, rest): (Vec<&Site>, Vec<&Site>) = report
-        .sites
+    let (told, rest): (Vec<&CallSite>, Vec<&CallSite>) = report
+        .call_sites
         .iter()
         .partition(|s| s.verdict >= Verdict::Undecided);
     for part in report
@@ -95,7 +95,7 @@ fn head(report: &Report) -> String {
     text
 }
 
-fn of_site(site: &Site) -> String {
+fn of_site(site: &CallSite) -> String {
     let mut text = format!(
         "<details><summary>{}: <code>{}</code> {}</summary>\n\n{}\n\n",
         site.verdict,
@@ -178,12 +178,12 @@ impl Limited {
     }
 
     /// As many rows as half of the room takes, and how many were left out.
-    fn rows(&mut self, sites: &[&Site]) {
+    fn rows(&mut self, call_sites: &[&CallSite]) {
         let half = (MOST + self.used) / 2;
-        for (shown, site) in sites.iter().enumerate() {
+        for (shown, site) in call_sites.iter().enumerate() {
             let row = row(site);
             if self.used + row.chars().count() > half || !self.add(&row) {
-                let left = exact((sites.len() - shown) as u64);
+                let left = exact((call_sites.len() - shown) as u64);
                 self.add_always(&format!(
                     "| | | | | | and {left} more: see report.json | |\n"
                 ));
@@ -193,7 +193,7 @@ impl Limited {
     }
 }
 
-fn row(site: &Site) -> String {
+fn row(site: &CallSite) -> String {
     let rate = site.bytes_per_cycle.filter(|&rate| rate != 0.0);
     let verdict = match &site.allowed {
         Some(_) => format!("{}, allowed", site.verdict),

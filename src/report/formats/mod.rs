@@ -65,8 +65,8 @@ pub enum Format {
     Markdown,
     /// OpenMetrics' text, for Prometheus.
     Openmetrics,
-    /// Sites as comma-separated values.
-    CsvSites,
+    /// Call sites as comma-separated values.
+    CsvCallSites,
     /// Boundaries as comma-separated values.
     CsvBoundaries,
 }
@@ -88,7 +88,7 @@ impl Format {
         Self::Junit,
         Self::Markdown,
         Self::Openmetrics,
-        Self::CsvSites,
+        Self::CsvCallSites,
         Self::CsvBoundaries,
     ];
 
@@ -109,7 +109,7 @@ impl Format {
             Self::Junit => "junit",
             Self::Markdown => "markdown",
             Self::Openmetrics => "openmetrics",
-            Self::CsvSites => "csv-sites",
+            Self::CsvCallSites => "csv-call-sites",
             Self::CsvBoundaries => "csv-boundaries",
         }
     }
@@ -131,7 +131,7 @@ impl Format {
             Self::Junit => "junit.xml",
             Self::Markdown => "report.md",
             Self::Openmetrics => "metrics.txt",
-            Self::CsvSites => "sites.csv",
+            Self::CsvCallSites => "call-sites.csv",
             Self::CsvBoundaries => "boundaries.csv",
         }
     }
@@ -143,7 +143,7 @@ impl Format {
     pub fn named(name: &str) -> Result<Vec<Self>, String> {
         match name {
             "all" => Ok(Self::ALL.to_vec()),
-            "csv" => Ok(vec![Self::CsvSites, Self::CsvBoundaries]),
+            "csv" => Ok(vec![Self::CsvCallSites, Self::CsvBoundaries]),
             name => name.parse().map(|format| vec![format]),
         }
     }
@@ -179,7 +179,7 @@ pub fn render(report: &Report, format: Format) -> Result<Vec<u8>, Error> {
     };
     match format {
         Format::Terminal => {
-            Ok(terminal::render(report, "", terminal::Look::default()).into_bytes())
+            Ok(terminal::render(report, "", terminal::Screen::default()).into_bytes())
         }
         Format::Json => Ok((report.to_json() + "\n").into_bytes()),
         Format::Html => Ok(html::render(report).into_bytes()),
@@ -194,7 +194,7 @@ pub fn render(report: &Report, format: Format) -> Result<Vec<u8>, Error> {
         Format::Junit => junit::render(report),
         Format::Markdown => Ok(markdown::render(report).into_bytes()),
         Format::Openmetrics => openmetrics::render(report),
-        Format::CsvSites => csv::sites(report),
+        Format::CsvCallSites => csv::call_sites(report),
         Format::CsvBoundaries => csv::boundaries(report),
     }
     .map_err(|wrong: String| Error::usage(format!("cannot write this report as {format}: {wrong}")))

@@ -12,7 +12,7 @@ use crate::model::report::{Report, RunVerdict};
 type Labels = Vec<(String, String)>;
 type Gauges = Family<Labels, Gauge<f64, AtomicU64>>;
 
-/// Sites that have series of their own: each is one in Prometheus for ever.
+/// Call sites that have series of their own: each is one in Prometheus for ever.
 const SITES: usize = 100;
 
 pub(super) fn render(report: &Report) -> Result<Vec<u8>, String> {
@@ -105,13 +105,17 @@ pub(super) fn render(report: &Report) -> Result<Vec<u8>, String> {
             .get_or_create(&with(&[("part", part)]))
             .set(bytes as f64);
     }
-    let retained = gauges("site_retained", "Live bytes of a site", Some(Unit::Bytes));
-    let rate = gauges(
-        "site_growth_per_cycle",
-        "Growth of a site",
+    let retained = gauges(
+        "call_site_retained",
+        "Live bytes of a call site",
         Some(Unit::Bytes),
     );
-    for site in report.sites.iter().take(SITES) {
+    let rate = gauges(
+        "call_site_growth_per_cycle",
+        "Growth of a call site",
+        Some(Unit::Bytes),
+    );
+    for site in report.call_sites.iter().take(SITES) {
         let place = site.location();
         let labels = with(&[
             ("function", &site.function),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::base::units::bytes;
 use crate::model::frame::{Frame, Owner};
-use crate::model::report::{Report, Site};
+use crate::model::report::{CallSite, Report};
 use crate::model::verdict::Verdict;
 
 /// Folder that files of the project are relative to.
@@ -38,7 +38,7 @@ const RULES: [(Verdict, &str, &str); 3] = [
     ),
 ];
 
-const HELP: &str = "Look at the holder and at the stack, free what is kept, and run it again. `afterdrop \
+const HELP: &str = "Screen at the holder and at the stack, free what is kept, and run it again. `afterdrop \
                     explain` shows the figures; what is known goes into afterdrop.toml.";
 
 pub(super) fn render(report: &Report) -> Vec<u8> {
@@ -53,7 +53,10 @@ pub(super) fn render(report: &Report) -> Vec<u8> {
             "properties": { "tags": ["memory", "leak"], "precision": "very-high" },
         })
     });
-    let told = report.sites.iter().filter(|s| rule(s.verdict).is_some());
+    let told = report
+        .call_sites
+        .iter()
+        .filter(|s| rule(s.verdict).is_some());
     let more = told.clone().count().saturating_sub(MOST);
     let mut results: Vec<Value> = told
         .take(MOST)
@@ -115,7 +118,7 @@ fn rule(verdict: Verdict) -> Option<usize> {
     RULES.iter().position(|r| r.0 == verdict)
 }
 
-fn result(report: &Report, site: &Site) -> Option<Value> {
+fn result(report: &Report, site: &CallSite) -> Option<Value> {
     let index = rule(site.verdict)?;
     let amount = match site.bytes_per_cycle.filter(|&rate| rate != 0.0) {
         Some(rate) => format!("{} a cycle", bytes(rate)),

@@ -11,7 +11,7 @@ use crate::model::report::Report;
 /// Two profiles: all that is retained, and what leaks or grows, if anything does.
 pub(super) fn render(report: &Report) -> Vec<u8> {
     let mut frames: Vec<Value> = Vec::new();
-    // By site, the worst first, so that its order over time is the report's.
+    // By call site, the worst first, so that its order over time is the report's.
     let mut numbers: HashMap<u32, usize> = HashMap::new();
     let mut stack = |sample: Sample<'_>| -> Vec<usize> {
         let named = sample.stack.frames.iter().zip(sample.frames());
@@ -57,7 +57,7 @@ pub(super) fn render(report: &Report) -> Vec<u8> {
         })
     };
     let mut profiles = vec![profile(format!("{}: retained", report.workload), &|_| true)];
-    if report.growing_sites().next().is_some() {
+    if report.growing_call_sites().next().is_some() {
         let grows = |s: &Sample<'_>| s.site.verdict.is_growth();
         profiles.push(profile(
             format!("{}: leaks and growth", report.workload),

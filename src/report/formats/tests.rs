@@ -11,7 +11,7 @@ use crate::report::terminal::tests::made;
 /// What a name may try: markup, what parts fields, and what moves a cursor.
 const HOSTILE: &str = "<script>alert(1)</script>;--|`a`\"b'&amp;\u{1b}[2J\r\n=1]]>*_[x](y)\\";
 
-/// A report with a profile, whose worst site has this function.
+/// A report with a profile, whose worst call site has this function.
 pub(super) fn with_profile(function: &str) -> Report {
     let mut report = made();
     let frame = |function: &str, file: Option<&str>| Frame {
@@ -21,14 +21,14 @@ pub(super) fn with_profile(function: &str) -> Report {
         owner: Owner::Own,
     };
     let file = "app/\u{1b}[31ma b;c.rs";
-    report.sites[0].function = function.into();
-    report.sites[0].file = Some(file.into());
-    report.sites[0].stack[2] = frame(function, Some(file));
-    report.sites[0].source = Some(Excerpt {
+    report.call_sites[0].function = function.into();
+    report.call_sites[0].file = Some(file.into());
+    report.call_sites[0].stack[2] = frame(function, Some(file));
+    report.call_sites[0].source = Some(Excerpt {
         first_line: 41,
         lines: vec![String::new(), function.into()],
     });
-    report.sites[0].lives = vec![Generation {
+    report.call_sites[0].lives = vec![Generation {
         cycle: 2,
         live: vec![(2, 100), (5, 0)],
     }];
@@ -86,7 +86,7 @@ fn inflated(report: &Report) -> Vec<u8> {
 #[test]
 fn every_format_writes_every_report() {
     let mut empty = made();
-    empty.sites.clear();
+    empty.call_sites.clear();
     empty.boundaries.clear();
     empty.warnings.clear();
     for report in [
@@ -149,9 +149,9 @@ fn markup_in_a_name_is_text() {
 #[test]
 fn a_site_beyond_the_first_is_data_that_cannot_end_its_element() {
     let mut report = with_profile("a");
-    let mut many = report.sites[1].clone();
+    let mut many = report.call_sites[1].clone();
     many.function = HOSTILE.into();
-    report.sites.extend(std::iter::repeat_n(many, 1000));
+    report.call_sites.extend(std::iter::repeat_n(many, 1000));
     let page = text(&report, Format::Html);
     let (_, data) = page.split_once("id=\"rest\">").unwrap();
     let (data, _) = data.split_once("</script>").unwrap();
@@ -165,10 +165,10 @@ fn a_site_beyond_the_first_is_data_that_cannot_end_its_element() {
 #[test]
 fn a_report_of_very_many_sites_makes_a_page_that_opens() {
     let mut report = with_profile("a");
-    let site = report.sites[1].clone();
+    let site = report.call_sites[1].clone();
     report
-        .sites
-        .extend((0..100_000).map(|n| crate::report::Site {
+        .call_sites
+        .extend((0..100_000).map(|n| crate::report::CallSite {
             function: format!("app::cache_{}::get", n % 5000),
             line: Some(n),
             file: Some("app/cache.rs".into()),
@@ -246,12 +246,12 @@ fn profiles_have_all_bytes_and_blocks() {
 #[test]
 fn csv_reads_back_as_it_was() {
     let report = with_profile(HOSTILE);
-    let bytes = render(&report, Format::CsvSites).unwrap();
+    let bytes = render(&report, Format::CsvCallSites).unwrap();
     let mut table = ::csv::Reader::from_reader(&bytes[..]);
     let names = table.headers().unwrap().clone();
     let column = |name: &str| names.iter().position(|n| n == name).unwrap();
     let rows: Vec<::csv::StringRecord> = table.records().map(Result::unwrap).collect();
-    assert_eq!(rows.len(), report.sites.len());
+    assert_eq!(rows.len(), report.call_sites.len());
     assert_eq!(rows[0][column("function")], printable(HOSTILE));
     assert_eq!(rows[0][column("bytes_per_cycle")], *"1048576");
     let bytes = render(&report, Format::CsvBoundaries).unwrap();
@@ -267,8 +267,10 @@ fn csv_reads_back_as_it_was() {
 #[test]
 fn markdown_stays_below_its_limit_and_keeps_its_rows() {
     let mut report = with_profile(HOSTILE);
-    let worst = report.sites[0].clone();
-    report.sites.splice(0..0, std::iter::repeat_n(worst, 2000));
+    let worst = report.call_sites[0].clone();
+    report
+        .call_sites
+        .splice(0..0, std::iter::repeat_n(worst, 2000));
     let page = text(&report, Format::Markdown);
     assert!(page.chars().count() < 60_000, "{}", page.chars().count());
     assert!(page.contains("more: see report.json"), "{page}");
@@ -286,7 +288,7 @@ fn markdown_stays_below_its_limit_and_keeps_its_rows() {
 #[test]
 fn a_result_is_at_its_line_and_what_is_allowed_is_suppressed() {
     let mut report = with_profile("serving::reload");
-    report.sites[0].allowed = Some("known".into());
+    report.call_sites[0].allowed = Some("known".into());
     let sarif = json(&report, Format::Sarif);
     let result = &sarif["runs"][0]["results"][0];
     let place = &result["locations"][0]["physicalLocation"];
@@ -319,7 +321,7 @@ fn a_growing_place_is_a_failed_test_and_an_allowed_one_is_skipped() {
         (2, 1),
         "the run's own is for what no other tells"
     );
-    report.sites[0].allowed = Some("known".into());
+    report.call_sites[0].allowed = Some("known".into());
     report.verdict = crate::report::RunVerdict::Clean;
     let junit = read(&report);
     assert_eq!((junit.tests, junit.failures), (2, 0));
@@ -357,7 +359,7 @@ fn a_report_of_an_older_version_is_read() {
     for added in ["profile", "bins", "sampling", "roots", "holder_search"] {
         fields.remove(added);
     }
-    for site in fields["sites"].as_array_mut().unwrap() {
+    for site in fields["call_sites"].as_array_mut().unwrap() {
         let site = site.as_object_mut().unwrap();
         for added in ["lives", "source"] {
             site.remove(added);

@@ -21,7 +21,7 @@ fn short(number: f64) -> String {
     text.strip_suffix(".0").map(str::to_owned).unwrap_or(text)
 }
 
-/// Live bytes at each boundary by the verdict on their site, with resident memory over it.
+/// Live bytes at each boundary by the verdict on their call site, with resident memory over it.
 pub(super) fn life(report: &Report) -> Markup {
     let boundaries = &report.boundaries;
     let resident: Option<Vec<u64>> = boundaries.iter().map(|b| b.resident_bytes).collect();
@@ -109,7 +109,7 @@ fn layers(report: &Report) -> Vec<(&'static str, Vec<u64>)> {
     let count = report.boundaries.len();
     let skipped = count.saturating_sub(
         report
-            .sites
+            .call_sites
             .iter()
             .map(|s| s.series.len())
             .max()
@@ -119,7 +119,7 @@ fn layers(report: &Report) -> Vec<(&'static str, Vec<u64>)> {
     let mut all = vec![0_u64; count];
     for verdict in Verdict::ALL {
         let mut sum = vec![0_u64; count];
-        for site in report.sites.iter().filter(|s| s.verdict == verdict) {
+        for site in report.call_sites.iter().filter(|s| s.verdict == verdict) {
             for (sum, &bytes) in sum[skipped..].iter_mut().zip(&site.series) {
                 *sum += bytes;
             }
@@ -229,7 +229,7 @@ impl Scale {
     }
 }
 
-/// The generations of a site: a row for each birth cycle, a column for each boundary. What leaks is a
+/// The generations of a call site: a row for each birth cycle, a column for each boundary. What leaks is a
 /// triangle, a cache a band, and churn a diagonal.
 pub(super) fn generations(lives: &[Generation], cycles: u32) -> Markup {
     let changes = || lives.iter().flat_map(|g| &g.live);

@@ -1,7 +1,7 @@
 //! The report as one page that needs nothing else: no network, no script to be read.
 //!
-//! Charts are SVG that is drawn here, sites are `details`; the script only filters, sorts, and draws the
-//! sites beyond the first some hundreds, which are in the page as data.
+//! Charts are SVG that is drawn here, call sites are `details`; the script only filters, sorts, and draws the
+//! call sites beyond the first some hundreds, which are in the page as data.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::json;
@@ -11,7 +11,7 @@ use crate::base::units::{bytes, exact};
 use crate::model::frame::Frame;
 use crate::model::holder::{Holder, Root};
 use crate::model::profile::Excerpt;
-use crate::model::report::{Report, Site};
+use crate::model::report::{CallSite, Report};
 use crate::model::verdict::Verdict;
 use crate::report::strategies::Comparison;
 use crate::report::terminal::count;
@@ -21,7 +21,7 @@ mod charts;
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
-/// Sites that are drawn with their stacks and generations; the rest is a line each, drawn by script.
+/// Call sites that are drawn with their stacks and generations; the rest is a line each, drawn by script.
 const IN_FULL: usize = 250;
 /// Of these, with the map of their generations.
 const WITH_GENERATIONS: usize = 50;
@@ -47,7 +47,7 @@ pub(super) fn render(report: &Report) -> String {
                     (charts::life(report))
                 }
             }
-            (sites(report))
+            (call_sites(report))
             (process(report))
             (roots(report))
             (balance(report))
@@ -203,7 +203,7 @@ fn sentence(text: &str) -> String {
 }
 
 fn figures(report: &Report) -> Markup {
-    let growing = report.growing_sites();
+    let growing = report.growing_call_sites();
     let held: u64 = growing.map(|s| s.retained_bytes).sum();
     let peak = report.boundaries.iter().map(|b| b.peak_bytes).max();
     let last = report.boundaries.last();
@@ -231,13 +231,13 @@ fn figures(report: &Report) -> Markup {
     }
 }
 
-fn sites(report: &Report) -> Markup {
-    let sites = &report.sites;
-    let of = |v: Verdict| sites.iter().filter(|s| s.verdict == v).count();
+fn call_sites(report: &Report) -> Markup {
+    let call_sites = &report.call_sites;
+    let of = |v: Verdict| call_sites.iter().filter(|s| s.verdict == v).count();
     html! {
         section {
             h2 id="places" { "Places that hold memory after the drop" }
-            @if sites.is_empty() {
+            @if call_sites.is_empty() {
                 p { "None: nothing that was born in a cycle was live at its end." }
             } @else {
                 div.tools id="tools" hidden {
@@ -259,17 +259,17 @@ fn sites(report: &Report) -> Markup {
                     span.dim id="count" role="status" aria-live="polite" {}
                 }
                 div id="sites" {
-                    @for (rank, site) in sites.iter().take(IN_FULL).enumerate() {
+                    @for (rank, site) in call_sites.iter().take(IN_FULL).enumerate() {
                         (of_site(report, rank, site))
                     }
                 }
                 p { button type="button" id="more" hidden { "Show more" } }
-                @if sites.len() > IN_FULL {
+                @if call_sites.len() > IN_FULL {
                     noscript {
-                        p { (exact((sites.len() - IN_FULL) as u64)) " more are shown by script, and in report.json." }
+                        p { (exact((call_sites.len() - IN_FULL) as u64)) " more are shown by script, and in report.json." }
                     }
                 }
-                script type="application/json" id="rest" { (PreEscaped(rest(sites))) }
+                script type="application/json" id="rest" { (PreEscaped(rest(call_sites))) }
             }
         }
     }
@@ -288,11 +288,11 @@ fn exact_bytes(number: u64) -> String {
     }
 }
 
-/// The sites beyond the first, as rows of numbers: of names and of texts each is there once.
-fn rest(sites: &[Site]) -> String {
+/// The call sites beyond the first, as rows of numbers: of names and of texts each is there once.
+fn rest(call_sites: &[CallSite]) -> String {
     let mut names = Names::default();
     let mut number = |name: &str| names.number(name);
-    let rows: Vec<_> = sites
+    let rows: Vec<_> = call_sites
         .iter()
         .skip(IN_FULL)
         .map(|s| {
@@ -312,7 +312,7 @@ fn rest(sites: &[Site]) -> String {
     data.replace('<', "\\u003c")
 }
 
-fn of_site(report: &Report, rank: usize, site: &Site) -> Markup {
+fn of_site(report: &Report, rank: usize, site: &CallSite) -> Markup {
     let rate = site.bytes_per_cycle.filter(|&rate| rate != 0.0);
     let is_told = rank < 3 && site.verdict >= Verdict::Undecided && site.allowed.is_none();
     html! {
@@ -354,7 +354,7 @@ fn of_site(report: &Report, rank: usize, site: &Site) -> Markup {
     }
 }
 
-fn excerpt(site: &Site, source: &Excerpt) -> Markup {
+fn excerpt(site: &CallSite, source: &Excerpt) -> Markup {
     html! {
         pre tabindex="0" role="group" aria-label={ "Source of " (site.location()) } {
             @for (number, line) in (source.first_line..).zip(&source.lines) {
@@ -366,7 +366,7 @@ fn excerpt(site: &Site, source: &Excerpt) -> Markup {
     }
 }
 
-fn stack(site: &Site) -> Markup {
+fn stack(site: &CallSite) -> Markup {
     let frames = |frames: &mut dyn Iterator<Item = &Frame>| {
         html! {
             ol.stack {
@@ -405,7 +405,7 @@ fn stack(site: &Site) -> Markup {
 }
 
 /// The way from the holder to a block, as a tree.
-fn holder(site: &Site) -> Markup {
+fn holder(site: &CallSite) -> Markup {
     let Some(holder) = &site.holder else {
         return html! {
             p.dim {
@@ -530,7 +530,7 @@ fn sums(report: &Report) -> Markup {
             h2 id="sums" { "What adds up, and what it cost" }
             p {
                 (exact(a.live_bytes)) " B live = " (exact(a.setup_bytes)) " set-up + "
-                (exact(a.site_bytes)) " at sites"
+                (exact(a.call_site_bytes)) " at call sites"
                 @if a.unattributed_bytes > 0 { " (" (exact(a.unattributed_bytes)) " not attributed)" } "."
                 @if let Some(d) = a.allocator_difference {
                     " jemalloc counts " (exact(d.unsigned_abs())) " B "
@@ -539,8 +539,8 @@ fn sums(report: &Report) -> Markup {
             }
             @if let Some(w) = &report.witness {
                 p { "dhat, counting beneath, "
-                    @if w.agrees { "agrees at " (w.sites) " sites." }
-                    @else { "disagrees at " (w.differences.len()) " of " (w.sites) " sites." }
+                    @if w.agrees { "agrees at " (w.stacks) " stacks." }
+                    @else { "disagrees at " (w.differences.len()) " of " (w.stacks) " stacks." }
                 }
             }
             p.dim {

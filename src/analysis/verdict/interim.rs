@@ -43,21 +43,24 @@ pub(crate) struct Terms {
     pub(crate) horizon: u32,
     /// The number of this look, from 1; 0 if the length of the run was fixed beforehand, so that
     /// it is looked at once.
-    pub(crate) look: u32,
+    pub(crate) analysis: u32,
 }
 
 impl Terms {
     /// For a run of a fixed number of cycles.
     pub(crate) fn fixed(horizon: u32) -> Self {
-        Self { horizon, look: 0 }
+        Self {
+            horizon,
+            analysis: 0,
+        }
     }
 
     /// For the look at boundary `n` after the warm-up of a run that ends by itself.
     pub(crate) fn at(n: u32, horizon: u32) -> Self {
-        let look = (1..=n).filter(|&k| is_look(k, horizon)).count() as u32;
+        let analysis = (1..=n).filter(|&k| is_interim(k, horizon)).count() as u32;
         Self {
             horizon,
-            look: look.max(1),
+            analysis: analysis.max(1),
         }
     }
 
@@ -72,7 +75,7 @@ impl Terms {
 
     /// What this look may spend of [`SIGNIFICANCE`].
     pub(crate) fn significance(self) -> f64 {
-        match f64::from(self.look) {
+        match f64::from(self.analysis) {
             0.0 => SIGNIFICANCE,
             k => SIGNIFICANCE / (k * (k + 1.0)),
         }
@@ -80,7 +83,7 @@ impl Terms {
 }
 
 /// Whether a run that ends by itself is looked at after `n` cycles behind the warm-up.
-pub(crate) fn is_look(n: u32, horizon: u32) -> bool {
+pub(crate) fn is_interim(n: u32, horizon: u32) -> bool {
     let step = if n <= horizon.saturating_add(BEYOND) {
         STEP
     } else {
@@ -112,7 +115,13 @@ mod tests {
     #[test]
     fn all_looks_together_spend_no_more_than_one() {
         let spent: f64 = (1..=100_000)
-            .map(|look| Terms { horizon: 64, look }.significance())
+            .map(|analysis| {
+                Terms {
+                    horizon: 64,
+                    analysis,
+                }
+                .significance()
+            })
             .sum();
         assert!(spent <= SIGNIFICANCE, "{spent}");
         assert_eq!(Terms::fixed(64).significance(), SIGNIFICANCE);
@@ -130,12 +139,12 @@ mod tests {
 
     #[test]
     fn looks_are_dense_up_to_the_horizon_and_a_little_beyond() {
-        let looks: Vec<u32> = (0..110).filter(|&n| is_look(n, 64)).collect();
+        let looks: Vec<u32> = (0..110).filter(|&n| is_interim(n, 64)).collect();
         assert_eq!(looks[..4], [8, 9, 12, 16]);
         assert!(looks.contains(&68), "a steady leak is known here");
         assert_eq!(looks[looks.len() - 3..], [88, 96, 104]);
-        assert_eq!(Terms::at(16, 64).look, 4);
-        assert_eq!(Terms::at(8, 64).look, 1);
-        assert!(is_look(14, 10), "right behind any horizon");
+        assert_eq!(Terms::at(16, 64).analysis, 4);
+        assert_eq!(Terms::at(8, 64).analysis, 1);
+        assert!(is_interim(14, 10), "right behind any horizon");
     }
 }

@@ -10,9 +10,9 @@
 //! is of another time, and it begins anew in place of growing.
 
 use super::mapped::MappedRing;
+use super::prefetch::{Step, Trail};
 use super::row::{Mark, Now, Stack};
 use super::rows::{Book, OwnRow, ROW_BITS, RowId, Rows};
-use super::trail::{Step, Trail};
 
 /// A row's number, below the bits of the key that are its tag; 0 if there is none.
 type Slot = u32;
@@ -277,7 +277,7 @@ impl Met {
 mod tests {
     use super::*;
     use crate::base::random::Random;
-    use crate::model::block::SiteId;
+    use crate::model::block::StackId;
     use crate::recorder::heap::row::Amount;
     use std::collections::{BTreeMap, HashMap};
 
@@ -287,9 +287,9 @@ mod tests {
     }
 
     fn stacks(count: u32, random: &mut Random) -> Vec<Stack> {
-        let stack = |site| Stack {
+        let stack = |stack_id| Stack {
             key: random.any() | 1,
-            site,
+            stack_id,
         };
         (1..=count).map(stack).collect()
     }
@@ -309,7 +309,7 @@ mod tests {
         let known = met.row(rows, book, stack.key, birth);
         let row = known.or_else(|| met.begin(rows, book, stack, birth));
         let row = row.expect("there is room");
-        assert_eq!(rows.key(row.id()), Some((stack.site, birth)));
+        assert_eq!(rows.key(row.id()), Some((stack.stack_id, birth)));
         assert!(rows.stack(row.id()) == stack && row.is(Mark::of(stack.key, birth)));
         (row, known.is_some())
     }
@@ -332,7 +332,8 @@ mod tests {
             match met.row(&ROWS, book, old.key, birth) {
                 Some(row) => {
                     let is = |row: OwnRow, birth| {
-                        ROWS.stack(row.id()) == old && ROWS.key(row.id()) == Some((old.site, birth))
+                        ROWS.stack(row.id()) == old
+                            && ROWS.key(row.id()) == Some((old.stack_id, birth))
                     };
                     assert!(is(row, birth));
                     let other = met.row(&ROWS, book, old.key, birth + 1).unwrap();
@@ -347,12 +348,12 @@ mod tests {
     #[test]
     fn whatever_lives_on_it_is_counted_for_its_stack_and_birth() {
         static ROWS: Rows = Rows::new();
-        type Sums = BTreeMap<(SiteId, u32), u64>;
+        type Sums = BTreeMap<(StackId, u32), u64>;
         let book = ROWS.open().unwrap();
         let mut met = empty();
         let mut random = Random::new(9);
         let all = stacks(4_000, &mut random);
-        let mut live: Vec<(RowId, SiteId, u32)> = Vec::new();
+        let mut live: Vec<(RowId, StackId, u32)> = Vec::new();
         for step in 0..200_000_usize {
             // Cycles of two phases, and more stacks in use in some than the table has room for.
             let birth = (((step / 20_000 + 1) << 3) | (step / 10_000 % 2)) as u32;
@@ -364,7 +365,7 @@ mod tests {
             let stack = all[random.index(in_use)];
             let (row, _) = visit(&mut met, &ROWS, book, stack, birth);
             row.count(book, amount());
-            live.push((row.id(), stack.site, birth));
+            live.push((row.id(), stack.stack_id, birth));
             // Most end at once, some live on for a while.
             let newest = live.len() - 1;
             let ended = match random.below(4) {
@@ -375,12 +376,12 @@ mod tests {
             ROWS.discount(book, live.swap_remove(ended).0, amount());
         }
         let mut truth = Sums::new();
-        for &(_, site, birth) in &live {
-            *truth.entry((site, birth)).or_default() += 1;
+        for &(_, stack_id, birth) in &live {
+            *truth.entry((stack_id, birth)).or_default() += 1;
         }
         let mut counted = Sums::new();
-        ROWS.for_each(|site, birth, _, blocks| {
-            *counted.entry((site, birth)).or_default() += blocks
+        ROWS.for_each(|stack_id, birth, _, blocks| {
+            *counted.entry((stack_id, birth)).or_default() += blocks
         });
         assert!(counted == truth, "{} {}", counted.len(), truth.len());
     }
@@ -397,7 +398,7 @@ mod tests {
             for &stack in &all {
                 let (row, _) = visit(&mut met, &ROWS, book, stack, birth);
                 row.count(book, amount());
-                if stack.site % 100 != 0 {
+                if stack.stack_id % 100 != 0 {
                     ROWS.discount(book, row.id(), amount());
                 }
                 ids.push(row.id());
@@ -416,7 +417,7 @@ mod tests {
             }
         }
         let mut leaked = HashMap::new();
-        ROWS.for_each(|site, _, _, blocks| *leaked.entry(site).or_insert(0) += blocks);
+        ROWS.for_each(|stack_id, _, _, blocks| *leaked.entry(stack_id).or_insert(0) += blocks);
         assert_eq!(leaked, HashMap::from([(100, 100), (200, 100), (300, 100)]));
     }
 

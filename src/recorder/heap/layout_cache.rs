@@ -590,7 +590,7 @@ mod tests {
     fn what_is_known_of_a_stack_is_what_a_walk_finds() {
         static LEDGER: Ledger = Ledger::new();
         let book = LEDGER.rows.open().unwrap();
-        let row = LEDGER.rows.of_site(book, 1);
+        let row = LEDGER.rows.of_stack(book, 1);
         for way in ways() {
             let mut made = Made::new();
             let mut shapes = nothing();
@@ -672,7 +672,7 @@ mod tests {
     fn with_each_way(test: impl Fn(u8, &mut Shapes, &mut Made, OwnRow)) {
         static LEDGER: Ledger = Ledger::new();
         let book = LEDGER.rows.open().unwrap();
-        let row = LEDGER.rows.of_site(book, 1);
+        let row = LEDGER.rows.of_stack(book, 1);
         for way in ways() {
             let mut made = Made::new();
             made.frames = vec![(4, 0); 10];
