@@ -58,13 +58,13 @@ impl Table {
             self.grow()?;
         }
         let i = self.slot(entry.stack_id, entry.birth, entry.phase);
-        let entry = &mut self.slots.as_mut_slice()[i];
-        if entry.blocks == 0 {
+        let slot = &mut self.slots.as_mut_slice()[i];
+        if slot.blocks == 0 {
             self.used += 1;
-            *entry = *entry;
+            *slot = *entry;
         } else {
-            entry.bytes += entry.bytes;
-            entry.blocks += entry.blocks;
+            slot.bytes += entry.bytes;
+            slot.blocks += entry.blocks;
         }
         Ok(())
     }
