@@ -349,7 +349,7 @@ fn a_check_that_hangs_is_ended() {
 
 #[test]
 fn a_check_that_hangs_is_ended_with_what_it_started() {
-    let test = match std::env::var_os("AFTERDROP_CHECK") {
+    let test = match std::env::var_os("AFTERDROP_PLAN") {
         Some(_) => std::os::unix::process::parent_id(),
         None => std::process::id(),
     };
@@ -377,7 +377,7 @@ fn a_check_that_hangs_is_ended_with_what_it_started() {
 
 #[test]
 fn a_set_up_that_fails_in_the_child_says_so() {
-    let only_in_the_child = std::env::var_os("AFTERDROP_CHECK").is_some();
+    let only_in_the_child = std::env::var_os("AFTERDROP_PLAN").is_some();
     assert!(!only_in_the_child, "cannot bind port 8080");
     let message = message(|| Check::new("set-up").cycles(20).run(tidy));
     assert!(message.contains("cannot bind port 8080"), "{message}");
@@ -385,7 +385,7 @@ fn a_set_up_that_fails_in_the_child_says_so() {
 
 #[test]
 fn a_set_up_that_hangs_says_so() {
-    if std::env::var_os("AFTERDROP_CHECK").is_some() {
+    if std::env::var_os("AFTERDROP_PLAN").is_some() {
         std::thread::sleep(Duration::from_secs(600));
     }
     let check = Check::new("slow")

@@ -18,6 +18,8 @@ pub(crate) struct Journal {
     pub(crate) code: Vec<Code<String>>,
     pub(crate) stacks: BTreeMap<u32, Stack<Vec<u64>>>,
     pub(crate) boundaries: Vec<Boundary<Vec<CensusEntry>>>,
+    /// How often the child has waited for a reply.
+    pub(crate) waits: u32,
     pub(crate) witness: Option<Vec<Witness>>,
     /// At the baseline and at the end, as far as it got.
     pub(crate) threads: Vec<Threads>,
@@ -128,6 +130,7 @@ impl Journal {
             code: Vec::new(),
             stacks: BTreeMap::new(),
             boundaries: Vec::new(),
+            waits: 0,
             witness: None,
             threads: Vec::new(),
             purge: None,
@@ -146,6 +149,7 @@ impl Journal {
                 self.stacks.insert(stack_id.id, stack_id);
             }
             Record::Boundary(boundary) => self.boundaries.push(boundary),
+            Record::Waiting(_) => self.waits += 1,
             Record::Witness(witness) => self.witness = Some(witness),
             Record::Threads(threads) => self.threads.push(threads),
             Record::Purge(purge) => self.purge = Some(purge),
@@ -175,6 +179,7 @@ impl Journal {
             code: Vec::new(),
             stacks: BTreeMap::new(),
             boundaries: (1..=cycles).map(boundary).collect(),
+            waits: 0,
             witness: None,
             threads: Vec::new(),
             purge: None,

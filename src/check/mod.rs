@@ -13,9 +13,10 @@ use crate::base::error::Error;
 use crate::base::text::printable;
 use crate::measure::child;
 use crate::measure::{self, Request};
+use crate::model::plan::{Plan, Subject};
 use crate::model::report::Report;
 use crate::model::run::{HeapKind, Strategy};
-use crate::recorder::cycle::{self as cycles, Body, Failure, Plan, Strategies, Workload};
+use crate::recorder::cycle::{self as cycles, Body, Failure, Strategies, Workload};
 use crate::recorder::heap;
 use crate::report::terminal;
 
@@ -29,9 +30,6 @@ use self::cycle::Closure;
 pub use self::cycle::{Cycle, CycleResult};
 pub(crate) use self::place::folder_of;
 use self::place::{Test, running_test};
-
-/// Environment variable of the measured child: the check that it is to run.
-const ENV_CHECK: &str = "AFTERDROP_CHECK";
 
 /// Longest run unless told otherwise.
 const TIMEOUT: Duration = Duration::from_secs(300);
@@ -305,9 +303,9 @@ impl Check {
         closure: &str,
         body: impl FnOnce(&Plan) -> MadeBody<'a>,
     ) -> Result<(Report, PathBuf), Error> {
-        if let Some(out) = child::measured_in() {
+        if let Some(plan) = cycles::received()? {
             let key = sequence::key("", &self.name);
-            return self.in_child(&key, out, body);
+            return in_child(&key, plan, body);
         }
         self.validate()?;
         let mut config = config::load(&self.name)?;
@@ -336,21 +334,33 @@ impl Check {
                     .chain(&["--test-threads=1"])
                     .map(Into::into)
                     .collect(),
-                heap: self.heap,
-                out: folder.clone(),
+                plan: Plan {
+                    subject: Subject::Check { key },
+                    heap: self.heap,
+                    strategy: self.strategy,
+                    cycles: self.all_cycles(),
+                    warmup: self.warmup,
+                    auto: self
+                        .auto
+                        .then(|| measure::auto(self.warmup, self.horizon, self.timeout)),
+                    holders: self.holders,
+                    out: folder.clone(),
+                    replies: None,
+                },
                 timeout: self.timeout,
-                control: None,
                 memory_limit: None,
-                more: vec![(ENV_CHECK, key)],
+                sample_every: None,
             },
             horizon: self.horizon,
-            holders: self.holders,
             all_holders: false,
             options: Vec::new(),
             config,
         };
         match measure::measure(request, &AtomicBool::new(false), |_| {}) {
-            Ok(measured) => measured.check_written().map(|report| (report, folder)),
+            Ok(measured) => measured
+                .write()
+                .check_written()
+                .map(|report| (report, folder)),
             // It ended as if all were well.
             Err(error) if error.is_not_begun() => Err(did_not_begin(&test.name, &folder)),
             Err(error) => Err(error),
@@ -391,54 +401,39 @@ impl Check {
         };
         self.cycles.unwrap_or(default)
     }
+}
 
-    /// What a check does in the measured child: if it is the one that is asked for, it runs the
-    /// cycles and ends the process. An earlier one of the same test gives the report that it has
-    /// made already.
-    fn in_child<'a>(
-        self,
-        key: &str,
-        out: PathBuf,
-        body: impl FnOnce(&Plan) -> MadeBody<'a>,
-    ) -> Result<(Report, PathBuf), Error> {
-        static RUNNING: AtomicBool = AtomicBool::new(false);
-        if RUNNING.load(Relaxed) {
-            return Err(
-                Error::usage(format!("check `{key}` is inside another check's cycle"))
-                    .hint("take it out: each check runs its own process"),
-            );
-        }
-        if std::env::var_os(ENV_CHECK).is_none_or(|asked| asked != key) {
-            let folder = sequence::earlier(&out, key).ok_or_else(|| {
-                Error::usage(format!(
-                    "the check `{key}` comes before the one that is run here, and was not made"
-                ))
-                .hint("a test has to make the same checks in the same order each time")
-            })?;
-            let report = Report::read(&folder.join(crate::model::report::FILE))?;
-            return Ok((report, folder));
-        }
-        RUNNING.store(true, Relaxed);
-        let plan = Plan {
-            workload: key.into(),
-            heap: self.heap,
-            strategy: self.strategy,
-            cycles: self.all_cycles(),
-            warmup: self.warmup,
-            holders: self.holders,
-            auto: self.auto.then_some(cycles::Auto {
-                horizon: self.horizon,
-                time: self.timeout,
-            }),
-            out,
-        };
-        cycles::check_heap(self.heap)?;
-        let complete = cycles::run(&plan, &mut *body(&plan)?)
-            .map_err(|e| Error::io("write the journal in", &plan.out, e))?;
-        // The rest of the test is the parent's: nothing of it may run here, and nothing that would
-        // need a destructor is left.
-        std::process::exit(i32::from(!complete))
+/// What a check does in the measured child: if it is the one of the plan, it runs the cycles and
+/// ends the process. An earlier one of the same test returns the report that it has made already.
+fn in_child<'a>(
+    key: &str,
+    plan: Plan,
+    body: impl FnOnce(&Plan) -> MadeBody<'a>,
+) -> Result<(Report, PathBuf), Error> {
+    static RUNNING: AtomicBool = AtomicBool::new(false);
+    if RUNNING.load(Relaxed) {
+        return Err(
+            Error::usage(format!("check `{key}` is inside another check's cycle"))
+                .hint("take it out: each check runs its own process"),
+        );
     }
+    if !matches!(&plan.subject, Subject::Check { key: asked } if asked == key) {
+        let folder = sequence::earlier(&plan.out, key).ok_or_else(|| {
+            Error::usage(format!(
+                "the check `{key}` comes before the one that is run here, and was not made"
+            ))
+            .hint("a test has to make the same checks in the same order each time")
+        })?;
+        let report = Report::read(&folder.join(crate::model::report::FILE))?;
+        return Ok((report, folder));
+    }
+    RUNNING.store(true, Relaxed);
+    cycles::check_heap(plan.heap)?;
+    let is_complete = cycles::run(&plan, &mut *body(&plan)?)
+        .map_err(|e| Error::io("write the journal in", &plan.out, e))?;
+    // The rest of the test is the parent's: nothing of it may run here, and nothing that would
+    // need a destructor is left.
+    std::process::exit(i32::from(!is_complete))
 }
 
 /// What a check does in its cycles, or why that cannot be set up.

@@ -11,11 +11,14 @@ use clap::{CommandFactory, Parser};
 
 use super::{Cli, Outcome, print};
 use crate::analysis::config;
+use crate::analysis::verdict;
 use crate::base::error::Error;
 use crate::check::folder_of;
 use crate::measure::child;
 use crate::measure::{self, Request};
-use crate::model::run::HeapKind;
+use crate::model::plan::{Plan, Subject};
+use crate::model::run::{HeapKind, Strategy};
+use crate::model::verdict::{DEFAULT_HORIZON, DEFAULT_WARMUP};
 use crate::report::terminal;
 use crate::workloads::{Entry, Settings};
 
@@ -155,32 +158,44 @@ fn list(workloads: &[&Entry]) -> Result<Outcome, Error> {
 
 /// Runs one workload and gives its page.
 fn measure(entry: &Entry) -> Result<(Outcome, String), Error> {
+    let config = config::load(entry.name())?;
+    let folder = folder_of("workloads", entry.name())?;
     let settings = Settings {
-        scratch: std::env::temp_dir(),
+        scratch: folder.join(measure::SCRATCH),
         ..Settings::default()
     };
     let options = entry.check(&settings)?;
-    let config = config::load(entry.name())?;
-    let folder = folder_of("workloads", entry.name())?;
+    let (warmup, horizon) = (DEFAULT_WARMUP, DEFAULT_HORIZON);
     let request = Request {
         start: child::Start {
             program: child::this_program()?,
             args: vec!["run".into(), entry.name().into()],
-            heap: HeapKind::default(),
-            out: folder.clone(),
+            plan: Plan {
+                subject: Subject::Workload {
+                    name: entry.name().into(),
+                    settings,
+                    infer: true,
+                },
+                heap: HeapKind::default(),
+                strategy: Strategy::default(),
+                cycles: warmup.saturating_add(verdict::most_cycles(horizon)),
+                warmup,
+                auto: Some(measure::auto(warmup, horizon, TIMEOUT)),
+                holders: true,
+                out: folder.clone(),
+                replies: None,
+            },
             timeout: TIMEOUT,
-            control: None,
             memory_limit: None,
-            more: Vec::new(),
+            sample_every: None,
         },
-        holders: true,
         all_holders: false,
-        horizon: crate::model::verdict::DEFAULT_HORIZON,
+        horizon,
         options,
         config,
     };
     let measured = measure::measure(request, &AtomicBool::new(false), |_| {})?;
-    let report = measured.check_written()?;
+    let report = measured.write().check_written()?;
     let outcome = Outcome::of(report.verdict, report.ended.is_complete());
     let page = terminal::render(
         &report,

@@ -13,6 +13,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::base::error::Error;
 use crate::model::report::RunVerdict;
+use crate::recorder::cycle::received;
 use crate::report::terminal::Screen;
 use crate::workloads::Entry;
 
@@ -24,6 +25,7 @@ mod explain;
 mod fixtures;
 mod harness;
 mod list;
+mod measured;
 mod outdir;
 mod progress;
 #[cfg(feature = "formats")]
@@ -127,6 +129,11 @@ const BAD_INPUT: u8 = 2;
 pub fn main(workloads: Vec<Entry>) -> ExitCode {
     if let Err(error) = crate::workloads::check_names(&workloads) {
         return exit(Err(error));
+    }
+    match received() {
+        Ok(None) => {}
+        Ok(Some(plan)) => return exit(measured::run(&plan, &workloads)),
+        Err(error) => return exit(Err(error)),
     }
     let (args, is_harness) = harness::arguments();
     if is_harness {

@@ -1,6 +1,5 @@
 //! `afterdrop run`: measure a workload in a child, and report.
 
-use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -8,17 +7,15 @@ use std::time::Duration;
 
 use super::outdir::OutDir;
 use super::progress::Bar;
-use super::what::{self, Form, What};
+use super::what::{self, Form, Run, What};
 use super::{Outcome, find, interrupt_flag, print, screen};
 use crate::analysis::config;
 use crate::analysis::verdict;
 use crate::base::error::Error;
 use crate::measure;
-use crate::measure::child;
 use crate::measure::memory_limit;
 use crate::model::report::Report;
 use crate::model::run::{HeapKind, Strategy};
-use crate::recorder::cycle::{self};
 use crate::report::terminal;
 use crate::workloads::Entry;
 
@@ -90,10 +87,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, workloads: &[Entry]) -> Result<Outcome, Error> {
     let entry = find(workloads, &args.what.workload)?;
-    match child::measured_in() {
-        Some(folder) => be_measured(args, &entry, folder),
-        None => measure(args, &entry),
-    }
+    measure(args, &entry)
 }
 
 /// Bytes of which one is drawn.
@@ -152,11 +146,10 @@ impl Args {
         }
     }
 
-    fn auto(&self) -> Option<cycle::Auto> {
-        (self.cycles == Cycles::Auto).then(|| cycle::Auto {
-            horizon: self.what.horizon,
-            time: Duration::try_from_secs_f64(self.max_time).unwrap_or(Duration::MAX),
-        })
+    /// The longest time of a run whose number of cycles is not fixed.
+    fn max_time(&self) -> Option<Duration> {
+        (self.cycles == Cycles::Auto)
+            .then(|| Duration::try_from_secs_f64(self.max_time).unwrap_or(Duration::MAX))
     }
 
     /// What can be known to be wrong before anything is made or started.
@@ -178,18 +171,6 @@ impl Args {
         self.what.validate_cycles(option, cycles)?;
         what::seconds("--max-time", self.max_time).map(drop)
     }
-
-    fn child_args(&self) -> Vec<OsString> {
-        let mut line = self.what.command_line(&self.form);
-        let mut add = |option: &str, value: String| line.extend([option.into(), value.into()]);
-        add("--strategy", self.strategy.name().into());
-        add("--cycles", self.cycles.to_string());
-        if let Some(cycles) = self.max_cycles {
-            add("--max-cycles", cycles.to_string());
-        }
-        add("--max-time", self.max_time.to_string());
-        line
-    }
 }
 
 /// The parent: starts the child, and shows the report of what it wrote.
@@ -202,19 +183,24 @@ fn measure(args: &Args, entry: &Entry) -> Result<Outcome, Error> {
     let folder = out.absolute()?;
     let interrupted = interrupt_flag()?;
     let progress = Bar::new(args.cycles().0, args.quiet);
+    let run = Run {
+        strategy: args.strategy,
+        cycles: args.cycles().0,
+        max_time: args.max_time(),
+    };
     let mut request = args
         .what
-        .request(args.child_args(), folder, options, config)?;
-    if let Some(every) = args.sample {
-        let variable = child::sample_variable();
-        request.start.more.push((variable, every.to_string()));
-    }
+        .request(&args.form, run, folder, options, config)?;
+    request.start.sample_every = args.sample;
     let measured = measure::measure(request, &interrupted, |how_far| progress.show(how_far))?;
     drop(progress);
     out.keep();
     #[cfg(feature = "formats")]
-    let (measured, written) = in_formats(args, measured, out.path());
-    // What was found is said, whatever could not be written.
+    let measured = with_paths(args, measured)?;
+    let measured = measured.write();
+    #[cfg(feature = "formats")]
+    let written = write_formats(args, &measured, out.path());
+    // The result is shown, whatever could not be written.
     show(args, &measured.report, &out)?;
     #[cfg(feature = "formats")]
     written?;
@@ -222,29 +208,25 @@ fn measure(args: &Args, entry: &Entry) -> Result<Outcome, Error> {
     Ok(Outcome::of(report.verdict, report.ended.is_complete()))
 }
 
-/// Shows paths as they are wanted, and writes the formats that are.
+/// The run with the paths of its report as the options want them.
 #[cfg(feature = "formats")]
-fn in_formats(
+fn with_paths(args: &Args, mut measured: measure::Measured) -> Result<measure::Measured, Error> {
+    measured.report = args.paths.apply(measured.report)?;
+    Ok(measured)
+}
+
+/// Writes the formats that were asked for, unless the disk has no room for the report itself.
+#[cfg(feature = "formats")]
+fn write_formats(
     args: &Args,
-    mut measured: measure::Measured,
+    measured: &measure::Measured,
     folder: &std::path::Path,
-) -> (measure::Measured, Result<(), Error>) {
-    let written = args.paths.apply(measured.report.clone()).and_then(|shown| {
-        let changed = shown != measured.report;
-        measured.report = shown;
-        // Where the report could not be written, this cannot be, either.
-        if measured.unwritten.is_some() {
-            return Ok(());
-        }
-        if changed {
-            measured
-                .report
-                .write(&folder.join(crate::model::report::FILE))?;
-        }
-        let formats = super::reports::of_names(&args.report)?;
-        super::reports::write_all(&measured.report, &formats, folder)
-    });
-    (measured, written)
+) -> Result<(), Error> {
+    if measured.unwritten.is_some() {
+        return Ok(());
+    }
+    let formats = super::reports::of_names(&args.report)?;
+    super::reports::write_all(&measured.report, &formats, folder)
 }
 
 fn show(args: &Args, report: &Report, out: &OutDir) -> Result<(), Error> {
@@ -259,29 +241,4 @@ fn show(args: &Args, report: &Report, out: &OutDir) -> Result<(), Error> {
         return print(&format!("{first}\n"));
     }
     print(&text)
-}
-
-/// The child: runs the cycles, and writes nothing but the journal and the heap's own files.
-fn be_measured(args: &Args, entry: &Entry, folder: PathBuf) -> Result<Outcome, Error> {
-    cycle::check_heap(args.what.heap)?;
-    let workload = entry.make(&args.what.settings(&args.form, &folder))?;
-    let plan = cycle::Plan {
-        workload: entry.name().into(),
-        heap: args.what.heap,
-        strategy: args.strategy,
-        cycles: args.cycles().0,
-        warmup: args.what.warmup,
-        auto: args.auto(),
-        holders: !args.what.no_holders,
-        out: folder,
-    };
-    let unwritable = |e| Error::io("write the journal in", &plan.out, e);
-    let mut body =
-        cycle::Strategies::new(workload, &plan, !args.what.no_infer).map_err(unwritable)?;
-    let complete = cycle::run(&plan, &mut body).map_err(unwritable)?;
-    Ok(if complete {
-        Outcome::Clean
-    } else {
-        Outcome::RunFailed
-    })
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::outdir::OutDir;
 use super::progress::Bar;
-use super::what::{Form, What};
+use super::what::{Form, Run, What};
 use super::{Outcome, find, interrupt_flag, print, screen};
 use crate::analysis::config;
 use crate::base::error::Error;
@@ -158,11 +158,15 @@ pub(super) fn run(args: &Args, workloads: &[Entry]) -> Result<Outcome, Error> {
         };
         let folder = folder.join(run.name());
         std::fs::create_dir(&folder).map_err(|e| Error::io("make the folder", &folder, e))?;
-        let mut line = args.what.command_line(&run.form);
-        line.extend(["--strategy".into(), run.strategy.name().into()]);
-        line.extend(["--cycles".into(), args.cycles.to_string().into()]);
         let options = looked[&run.form].clone();
-        let mut request = args.what.request(line, folder, options, config.clone())?;
+        let length = Run {
+            strategy: run.strategy,
+            cycles: args.cycles,
+            max_time: None,
+        };
+        let mut request = args
+            .what
+            .request(&run.form, length, folder, options, config.clone())?;
         request.start.memory_limit = args.memory_limit;
         let bar = Bar::new(args.cycles, false);
         let measured = measure::measure(request, &interrupted, |how_far| bar.show(how_far));
@@ -183,7 +187,7 @@ pub(super) fn run(args: &Args, workloads: &[Entry]) -> Result<Outcome, Error> {
             }
             Err(e) => return Err(e.hint(format!("it was the run {}", run.name()))),
         };
-        let report = measured.check_written()?;
+        let report = measured.write().check_written()?;
         rows.push(Row::of(&report, run.size(), run.precision(), facts));
         if report.ended.how == crate::model::end::How::Interrupted {
             break;

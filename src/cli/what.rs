@@ -1,6 +1,5 @@
 //! What is run and how it is judged: the arguments that `run` and `strategies` share.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,7 +7,8 @@ use crate::analysis::config::Config;
 use crate::base::error::Error;
 use crate::measure::child;
 use crate::measure::{self, Request};
-use crate::model::run::HeapKind;
+use crate::model::plan::{Auto, Plan, Subject};
+use crate::model::run::{HeapKind, Strategy};
 use crate::workloads::Settings;
 
 #[derive(Clone, Debug, clap::Args)]
@@ -142,73 +142,60 @@ impl What {
         Ok(())
     }
 
-    /// The command line of a measured child, without what says how many cycles of which strategy.
-    pub(super) fn command_line(&self, form: &Form) -> Vec<OsString> {
-        let mut line: Vec<OsString> = vec!["run".into(), self.workload.clone().into()];
-        let mut add = |option: &str, value: OsString| line.extend([option.into(), value]);
-        add("--warmup", self.warmup.to_string().into());
-        add("--horizon", self.horizon.to_string().into());
-        add("--heap", self.heap.name().into());
-        let texts = [
-            ("--device", &self.device),
-            ("--format", &self.format),
-            ("--precision", &form.precision),
-        ];
-        for (option, value) in texts {
-            if let Some(value) = value {
-                add(option, value.into());
-            }
-        }
-        let files = [("--model", &self.model), ("--expect", &self.expect)];
-        for (option, file) in files {
-            if let Some(file) = file {
-                add(option, file.into());
-            }
-        }
-        for input in &self.input {
-            add("--input", input.into());
-        }
-        if let Some(batch) = self.batch {
-            add("--batch", batch.to_string().into());
-        }
-        if let Some(size) = form.size {
-            add("--size", size.to_string().into());
-        }
-        if self.no_infer {
-            line.push("--no-infer".into());
-        }
-        if self.no_holders {
-            line.push("--no-holders".into());
-        }
-        line
-    }
-
     /// What to measure, in a folder.
     pub(super) fn request(
         &self,
-        args: Vec<OsString>,
+        form: &Form,
+        run: Run,
         out: PathBuf,
         options: Vec<String>,
         config: Config,
     ) -> Result<Request, Error> {
+        let subject = Subject::Workload {
+            name: self.workload.clone(),
+            settings: self.settings(form, &out),
+            infer: !self.no_infer,
+        };
         Ok(Request {
             start: child::Start {
                 program: child::this_program()?,
-                args,
-                heap: self.heap,
-                out,
+                // The plan says all; these only show in a list of processes.
+                args: vec!["run".into(), self.workload.clone().into()],
+                plan: Plan {
+                    subject,
+                    heap: self.heap,
+                    strategy: run.strategy,
+                    cycles: run.cycles,
+                    warmup: self.warmup,
+                    auto: run.max_time.map(|time| self.auto(time)),
+                    holders: !self.no_holders,
+                    out,
+                    replies: None,
+                },
                 timeout: self.validate()?,
-                control: None,
                 memory_limit: None,
-                more: Vec::new(),
+                sample_every: None,
             },
             horizon: self.horizon,
-            holders: !self.no_holders,
             all_holders: true,
             options,
             config,
         })
     }
+
+    fn auto(&self, time: Duration) -> Auto {
+        measure::auto(self.warmup, self.horizon, time)
+    }
+}
+
+/// The strategy and the length of a run.
+pub(super) struct Run {
+    pub(super) strategy: Strategy,
+    /// Cycles to run; with `max_time`, at most.
+    pub(super) cycles: u32,
+    /// Begins no further cycle after this time, and ends once every call site is settled; `None`
+    /// if the number of cycles is fixed.
+    pub(super) max_time: Option<Duration>,
 }
 
 /// A time that can be waited.
@@ -216,7 +203,7 @@ pub(super) fn seconds(option: &str, seconds: f64) -> Result<Duration, Error> {
     let time = Duration::try_from_secs_f64(seconds).ok();
     time.filter(|t| !t.is_zero()).ok_or_else(|| {
         Error::usage(format!(
-            "{option} {seconds:?} is no time that can be waited"
+            "{option} must be a positive number of seconds, got {seconds:?}"
         ))
     })
 }

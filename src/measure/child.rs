@@ -2,29 +2,19 @@
 
 use crate::model::end::Ended;
 use crate::model::end::How;
-use std::ffi::OsString;
+use std::ffi::{CStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child as Process, Command, ExitStatus, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crate::base::error::Error;
 use crate::measure::memory_limit::MemoryLimit;
-use crate::model::run::HeapKind;
-use crate::recorder::cycle::ENV_CONTROL;
+use crate::model::plan::{ENV_PARENT, ENV_PLAN, Plan};
 use crate::recorder::heap;
-
-/// Environment variable that makes a process the measured child: the folder of its run.
-pub(crate) const ENV_OUT: &str = "AFTERDROP_OUT";
-
-/// And the process that started it. What the child starts inherits its environment, and is not
-/// meant.
-const ENV_PARENT: &str = "AFTERDROP_PARENT";
 
 /// What the child prints, in the folder of a run.
 pub(crate) const OUTPUT: &str = "output.txt";
@@ -37,15 +27,12 @@ const POLL: Duration = Duration::from_millis(2);
 pub(crate) struct Start {
     pub(crate) program: PathBuf,
     pub(crate) args: Vec<OsString>,
-    pub(crate) heap: HeapKind,
-    pub(crate) out: PathBuf,
+    pub(crate) plan: Plan,
     pub(crate) timeout: Duration,
-    /// What the child reads its parent's answers from, if it waits for any.
-    pub(crate) control: Option<Arc<OwnedFd>>,
-    /// Most bytes of memory that it may have.
+    /// Bytes of memory that it may have at most.
     pub(crate) memory_limit: Option<u64>,
-    /// More variables of its environment.
-    pub(crate) more: Vec<(&'static str, String)>,
+    /// Records one block in this many bytes; `None` to record all.
+    pub(crate) sample_every: Option<u64>,
 }
 
 /// Starts the child and waits for its end, calling `watch` every few milliseconds. Set
@@ -58,7 +45,8 @@ pub(crate) fn measure(
     interrupted: &AtomicBool,
     mut watch: impl FnMut() -> Result<(), Error>,
 ) -> Result<Ended, Error> {
-    let output = start.out.join(OUTPUT);
+    let plan = &start.plan;
+    let output = plan.out.join(OUTPUT);
     let file = File::create(&output).map_err(|e| Error::io("write", &output, e))?;
     let errors = file
         .try_clone()
@@ -66,21 +54,20 @@ pub(crate) fn measure(
     let mut command = Command::new(&start.program);
     command
         .args(&start.args)
-        .env(heap_variable(), start.heap.name())
-        .env(ENV_OUT, &start.out)
+        .env(variable(heap::ENV_HEAP), plan.heap.name())
+        .env(ENV_PLAN, serialized(plan)?)
         .env(ENV_PARENT, std::process::id().to_string())
-        // Asked for by an option, or not at all.
-        .env_remove(sample_variable())
-        .envs(start.more.iter().map(|(name, value)| (name, value)))
+        // Only `start` decides, not what this process was started with.
+        .env_remove(variable(heap::ENV_SAMPLE))
         // A group of its own, so that what it starts can be ended with it.
         .process_group(0)
         .stdin(Stdio::null())
         .stdout(file)
         .stderr(errors);
-    let control = start.control.as_ref().map(|fd| fd.as_raw_fd());
-    if let Some(fd) = control {
-        command.env(ENV_CONTROL, fd.to_string());
+    if let Some(every) = start.sample_every {
+        command.env(variable(heap::ENV_SAMPLE), every.to_string());
     }
+    let replies = plan.replies;
     let limit = start.memory_limit.map(MemoryLimit::of);
     let data_limit = limit.as_ref().and_then(MemoryLimit::data);
     // SAFETY: between fork and exec only `prctl`, `fcntl` and `setrlimit` run, bare system calls
@@ -89,7 +76,7 @@ pub(crate) fn measure(
         command.pre_exec(move || {
             // So that a killed parent leaves no child behind.
             libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-            if let Some(fd) = control {
+            if let Some(fd) = replies {
                 // The child keeps this one.
                 libc::fcntl(fd, libc::F_SETFD, 0);
             }
@@ -142,15 +129,14 @@ pub(crate) fn measure(
     }
 }
 
-fn heap_variable() -> &'static str {
-    // The name is a literal of this crate.
-    heap::ENV_HEAP.to_str().unwrap_or_default()
+fn serialized(plan: &Plan) -> Result<String, Error> {
+    serde_json::to_string(plan)
+        .map_err(|e| Error::child(format!("cannot write the plan of the measured child: {e}")))
 }
 
-/// The variable that has the child record one block in so many bytes.
-pub(crate) fn sample_variable() -> &'static str {
-    // As above.
-    heap::ENV_SAMPLE.to_str().unwrap_or_default()
+/// The name of a variable, which is a literal of this crate.
+fn variable(name: &'static CStr) -> &'static str {
+    name.to_str().unwrap_or_default()
 }
 
 /// Ends the child and what it has started.
@@ -243,15 +229,6 @@ pub(crate) fn tidy_output(folder: &Path) {
         // If it does not go, it is still only what was printed.
         let _ = std::fs::remove_file(&output);
     }
-}
-
-/// The folder of this process's run, if it is a measured child.
-pub(crate) fn measured_in() -> Option<PathBuf> {
-    let parent = std::env::var(ENV_PARENT).ok()?;
-    let is_meant = parent.parse() == Ok(std::os::unix::process::parent_id());
-    std::env::var_os(ENV_OUT)
-        .filter(|_| is_meant)
-        .map(PathBuf::from)
 }
 
 /// The executable of this process, to be started again.

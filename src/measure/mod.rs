@@ -2,9 +2,10 @@
 //! writes, wait for its end, judge, and write the report beside it.
 
 use std::io::{PipeWriter, Write};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use crate::analysis::config::Config;
 use crate::analysis::found::Found;
@@ -16,9 +17,10 @@ use crate::analysis::{jemalloc_change, witness};
 use crate::base::error::Error;
 use crate::base::files;
 use crate::model::end::How;
+use crate::model::journal;
+use crate::model::plan::{Auto, Reply};
 use crate::model::report::Report;
 use crate::model::run::HeapKind;
-use crate::recorder::cycle::{self};
 use crate::report::{self};
 
 pub(crate) mod child;
@@ -32,9 +34,7 @@ pub(crate) const SCRATCH: &str = "scratch";
 pub(crate) struct Request {
     pub(crate) start: child::Start,
     pub(crate) horizon: u32,
-    /// Holders are looked for.
-    pub(crate) holders: bool,
-    /// And told of harmless call sites, too.
+    /// Holders are reported of harmless call sites, too.
     pub(crate) all_holders: bool,
     /// The workload's settings, for the report.
     pub(crate) options: Vec<String>,
@@ -42,16 +42,26 @@ pub(crate) struct Request {
     pub(crate) config: Config,
 }
 
-/// What came of it.
+/// A run that has ended, with its report.
 pub(crate) struct Measured {
     pub(crate) report: Report,
-    /// Why a file beside the journal could not be read or written (a full disk). What was measured
-    /// is not lost for that.
+    /// Why a file beside the journal could not be read or written (a full disk). The report is
+    /// complete without it.
     pub(crate) unwritten: Option<Error>,
+    folder: PathBuf,
 }
 
 impl Measured {
-    /// The report, if all files beside it are there.
+    /// Writes `report.json` in the folder of the run.
+    pub(crate) fn write(mut self) -> Self {
+        let written = self
+            .report
+            .write(&self.folder.join(crate::model::report::FILE));
+        self.unwritten = self.unwritten.or(written.err());
+        self
+    }
+
+    /// The report, if all files beside it were written.
     ///
     /// # Errors
     /// The one that kept a file from being written; as that of a failed run if the run failed.
@@ -80,8 +90,8 @@ pub(crate) struct Progress<'a> {
     pub(crate) why: Option<&'a str>,
 }
 
-/// Measures in a child and writes `report.json` in the folder of the run, telling `watch` now and
-/// then how far it is. A run that failed after its first boundary is reported like any other.
+/// Measures in a child, calling `watch` now and then with the progress. A run that failed after its
+/// first boundary is reported like any other.
 ///
 /// # Errors
 /// If the child cannot start or reaches no boundary, or the journal cannot be read.
@@ -90,18 +100,19 @@ pub(crate) fn measure(
     interrupted: &AtomicBool,
     watch: impl FnMut(Progress<'_>),
 ) -> Result<Measured, Error> {
-    let (control, answers) = std::io::pipe()
+    // The child inherits its end, which has to stay open until it has started.
+    let (replies, replier) = std::io::pipe()
         .map_err(|e| Error::child(format!("cannot make a pipe to the measured child: {e}")))?;
-    request.start.control = Some(Arc::new(control.into()));
-    let folder = request.start.out.clone();
+    request.start.plan.replies = Some(replies.as_raw_fd());
+    let folder = request.start.plan.out.clone();
     let mut observer = Observer {
-        reader: Reader::new(folder.join(cycle::JOURNAL)),
+        reader: Reader::new(folder.join(journal::FILE)),
         folding: Folding::default(),
         horizon: request.horizon,
         folder: folder.clone(),
-        answers,
-        answered: 0,
-        holders: request.holders,
+        replier,
+        replied: 0,
+        holders: request.start.plan.holders,
         asked: Vec::new(),
         found: None,
         open: None,
@@ -109,7 +120,7 @@ pub(crate) fn measure(
         watch,
     };
     let ended = child::measure(&request.start, interrupted, || observer.look())?;
-    for left in [cycle::SPILL, SCRATCH] {
+    for left in [journal::SPILL, SCRATCH] {
         // A killed child leaves them; one that ended has removed them.
         let _ = std::fs::remove_dir_all(folder.join(left));
     }
@@ -123,7 +134,7 @@ pub(crate) fn measure(
                 "the measured run did not begin: it {ended}"
             )));
         }
-        Err(_) if !folder.join(cycle::JOURNAL).exists() => return Err(Error::not_begun()),
+        Err(_) if !folder.join(journal::FILE).exists() => return Err(Error::not_begun()),
         Err(error) => return Err(error),
     };
     let (witness, unread) = match second_witness(&journal, &folder) {
@@ -150,12 +161,20 @@ pub(crate) fn measure(
         // Nothing was measured: a report would only hide the reason.
         return Err(Error::child(format!("the measured run {}", report.ended)));
     }
-    let written = jemalloc_change::write_table(&folder)
-        .and_then(|()| report.write(&folder.join(crate::model::report::FILE)));
+    let table = jemalloc_change::write_table(&folder);
     Ok(Measured {
         report,
-        unwritten: unread.or(written.err()),
+        unwritten: unread.or(table.err()),
+        folder,
     })
+}
+
+/// The plan of a run that ends once every call site is settled, or after this time.
+pub(crate) fn auto(warmup: u32, horizon: u32, time: Duration) -> Auto {
+    Auto {
+        first_analysis: warmup.saturating_add(verdict::next_interim(0, horizon)),
+        time,
+    }
 }
 
 /// How often holders are looked for before a run's end.
@@ -178,15 +197,15 @@ fn found_by(journal: &Journal, folder: &Path) -> Option<Result<Found, String>> {
     Some(found)
 }
 
-/// Follows the journal, and answers a run that ends by itself.
+/// Follows the journal, and replies to a child that waits.
 struct Observer<W> {
     reader: Reader,
     folding: Folding,
     horizon: u32,
     folder: PathBuf,
-    answers: PipeWriter,
-    /// The last cycle that was answered.
-    answered: u32,
+    replier: PipeWriter,
+    /// How many replies the child got.
+    replied: u32,
     /// Holders are looked for.
     holders: bool,
     /// Cycles behind which the run was asked to look for them before its end.
@@ -206,14 +225,11 @@ impl<W: FnMut(Progress<'_>)> Observer<W> {
         let Some(last) = journal.boundaries.last().map(|b| b.counts) else {
             return Ok(());
         };
-        let after_warmup = last.cycle.saturating_sub(journal.start.warmup);
-        let waits = journal.start.auto && verdict::is_interim(after_warmup, self.horizon);
-        let is_asked = self.asked.last() == Some(&last.cycle);
-        let is_being_searched = is_asked && !is_searched(journal, last.cycle);
-        if waits && last.cycle > self.answered && !is_being_searched {
-            let answer = self.answer(last.cycle);
-            // A child that has ended meanwhile needs no answer.
-            let _ = self.answers.write_all(&[answer]);
+        if journal.waits > self.replied {
+            self.replied += 1;
+            let reply = self.reply(last.cycle);
+            // A child that has ended meanwhile needs no reply.
+            let _ = self.replier.write_all(&reply.to_bytes());
         }
         (self.watch)(Progress {
             cycle: last.cycle,
@@ -224,10 +240,10 @@ impl<W: FnMut(Progress<'_>)> Observer<W> {
         Ok(())
     }
 
-    /// What a run that has got as far as this cycle, and waits, is told.
-    fn answer(&mut self, cycle: u32) -> u8 {
+    /// Reply to the child that waits after this cycle: go on, stop, or search for holders.
+    fn reply(&mut self, cycle: u32) -> Reply {
         let Some(journal) = self.reader.journal() else {
-            return cycle::GO_ON;
+            return Reply::Stop;
         };
         let after_warmup = cycle.saturating_sub(journal.start.warmup);
         self.folding.catch_up(journal);
@@ -242,10 +258,9 @@ impl<W: FnMut(Progress<'_>)> Observer<W> {
                 self.found = found.map(|found| (cycle, found));
             } else if self.asked.len() < MOST_SEARCHES {
                 self.asked.push(cycle);
-                return cycle::SEARCH;
+                return Reply::Search;
             }
         }
-        self.answered = cycle;
         let terms = analysis::terms(journal, self.horizon);
         let left = journal.start.cycles.saturating_sub(cycle);
         // Behind the horizon what cannot be told in the cycles that are left holds nobody up.
@@ -263,16 +278,19 @@ impl<W: FnMut(Progress<'_>)> Observer<W> {
         self.why = worst.map(|j| j.reason.clone());
         // Where not every block is recorded, that nothing was seen says little in a short run.
         let long_enough = journal.start.sampled_every.is_none() || after_warmup > self.horizon;
-        match long_enough && verdict::may_end(after_warmup, judgements.iter()) {
-            true => cycle::STOP,
-            false => cycle::GO_ON,
+        if long_enough && verdict::may_end(after_warmup, judgements.iter()) {
+            return Reply::Stop;
+        }
+        let next = verdict::next_interim(after_warmup, self.horizon);
+        Reply::Continue {
+            next_analysis: journal.start.warmup.saturating_add(next),
         }
     }
 }
 
 /// dhat's file, compared with the ledger and made ready for its viewer.
 fn second_witness(journal: &Journal, folder: &Path) -> Result<Option<report::Witness>, Error> {
-    let path = folder.join(cycle::DHAT_FILE);
+    let path = folder.join(journal::DHAT_FILE);
     if journal.start.heap != HeapKind::Dhat || !path.exists() {
         return Ok(None);
     }

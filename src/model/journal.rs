@@ -12,6 +12,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::run::{HeapKind, Strategy};
 
+/// dhat's file in the folder of a run.
+pub(crate) const DHAT_FILE: &str = "dhat-heap.json";
+
+/// The journal's name in the folder of a run.
+pub(crate) const FILE: &str = "journal.jsonl";
+
+/// The folder of spilled predictions, which the parent removes if the child was killed.
+pub(crate) const SPILL: &str = "spill";
+
 /// Version of the journal's records.
 pub(crate) const VERSION: u32 = 3;
 
@@ -186,6 +195,12 @@ pub(crate) struct Boundary<R> {
     pub(crate) census: R,
 }
 
+/// The child waits after the boundary of this cycle for a reply of its parent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Waiting {
+    pub(crate) cycle: u32,
+}
+
 /// A search for holders behind a boundary, in a copy of the process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Searched<S> {
@@ -222,6 +237,7 @@ pub(crate) enum Record<S = String, A = Vec<u64>, R = Vec<CensusEntry>, W = Vec<W
     Code(Code<S>),
     Stack(Stack<A>),
     Boundary(Boundary<R>),
+    Waiting(Waiting),
     /// At the end of a dhat window: live `(stack, bytes, blocks)` as dhat should have them.
     Witness(W),
     Threads(Threads),

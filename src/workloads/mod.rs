@@ -1,7 +1,6 @@
 //! What can be run: the registry of workloads, and those that come with afterdrop.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +11,8 @@ use crate::model::run::Phase;
 use crate::model::verdict::Verdict;
 use crate::recorder::cycle::Workload;
 
+pub use crate::model::settings::Settings;
+
 #[cfg(feature = "planted")]
 mod held;
 #[cfg(feature = "keras")]
@@ -20,29 +21,6 @@ pub(crate) mod keras;
 pub(crate) mod models;
 #[cfg(feature = "planted")]
 mod planted;
-
-/// What a workload is told on the command line.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Settings {
-    /// `--device`, if it was given.
-    pub device: Option<String>,
-    /// `--format`, if it was given.
-    pub format: Option<String>,
-    /// `--model`, if it was given: a file to load in place of the shipped one.
-    pub model: Option<PathBuf>,
-    /// `--size`, if it was given: how many times as wide as the shipped model.
-    pub size: Option<u32>,
-    /// `--precision`, if it was given: in what the weights are stored.
-    pub precision: Option<String>,
-    /// `--input`, as often as it was given: what a Keras model is run on.
-    pub inputs: Vec<PathBuf>,
-    /// `--expect`, if it was given: what it must predict.
-    pub expect: Option<PathBuf>,
-    /// `--batch`, if it was given: the size of a batch that is made.
-    pub batch: Option<u32>,
-    /// A folder for what the workload unpacks; it is removed after the run.
-    pub scratch: PathBuf,
-}
 
 /// What is known beforehand of a planted case.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -176,25 +154,6 @@ impl Entry {
     #[cfg_attr(not(feature = "cli"), allow(dead_code))]
     pub(crate) fn make(&self, settings: &Settings) -> Result<Box<dyn Workload>, Error> {
         (self.make)(settings)
-    }
-}
-
-impl Settings {
-    /// Refuses the first of these options that was given.
-    fn refuse(&self, options: &[(&str, bool)]) -> Result<(), Error> {
-        match options.iter().find(|(_, given)| *given) {
-            Some((option, _)) => Err(Error::usage(format!("this workload takes no {option}"))),
-            None => Ok(()),
-        }
-    }
-
-    /// Refuses what only Keras files have.
-    pub(crate) fn refuse_data(&self) -> Result<(), Error> {
-        self.refuse(&[
-            ("--input", !self.inputs.is_empty()),
-            ("--expect", self.expect.is_some()),
-            ("--batch", self.batch.is_some()),
-        ])
     }
 }
 

@@ -93,6 +93,14 @@ pub(crate) fn is_interim(n: u32, horizon: u32) -> bool {
     n >= FIRST && (n.is_multiple_of(step) || extra.contains(&n))
 }
 
+/// The first interim analysis after more than `n` cycles behind the warm-up.
+pub(crate) fn next_interim(n: u32, horizon: u32) -> u32 {
+    // The steps are small, so that there is always one; `u32::MAX` is beyond any run.
+    (n.saturating_add(1)..=u32::MAX)
+        .find(|&n| is_interim(n, horizon))
+        .unwrap_or(u32::MAX)
+}
+
 /// Whether a run may end by itself after `n` cycles behind the warm-up, with these judgements on
 /// all that it has.
 pub(crate) fn may_end<'a>(

@@ -30,7 +30,7 @@ mod rises;
 pub(crate) mod synthetic;
 
 pub(crate) use handed::judge_handed_over;
-pub(crate) use interim::{Terms, is_interim, may_end, most_cycles};
+pub(crate) use interim::{Terms, may_end, most_cycles, next_interim};
 use rises::Rises;
 
 /// Rises needed before anything is called growth.

@@ -1,6 +1,7 @@
 //! Series made up of blocks with known lives, for the bench and the tests of the classifier.
 
-use super::{Generation, Judgement, Series, Terms, is_interim, judge, judge_together, may_end};
+use super::interim::is_interim;
+use super::{Generation, Judgement, Series, Terms, judge, judge_together, may_end};
 
 /// A block at a call site: the cycle it is born in, counted from 1 after the baseline; the cycle at
 /// whose boundary it is gone, `None` if never; and its bytes.

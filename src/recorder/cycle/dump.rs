@@ -3,9 +3,9 @@
 
 use std::io::{self, Write};
 
-use super::Plan;
 use crate::base::files::write_whole;
 use crate::model::journal::JemallocBytes;
+use crate::model::plan::Plan;
 use crate::model::run::HeapKind;
 use crate::recorder::heap;
 

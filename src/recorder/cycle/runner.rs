@@ -3,79 +3,34 @@
 
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
-use std::path::PathBuf;
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::control::{Control, GO_ON, SEARCH};
+use super::body::{Body, Stopped};
 use super::dump;
 use super::marks::Marks;
 use super::quiet;
-use super::workload::Failure;
-use crate::analysis::verdict;
+use super::replies::Replies;
 use crate::base::error::Error;
 use crate::model::end::Early;
 use crate::model::journal::{
     self, Boundary, CHeap, Code, Counts, End, Memory, Purge, Record, Searched, Stack, Start,
-    Threads,
+    Threads, Waiting,
 };
-use crate::model::run::{HeapKind, Phase, Strategy};
+use crate::model::plan::{Plan, Reply};
+use crate::model::run::{HeapKind, Phase};
 use crate::recorder::census::Census;
 use crate::recorder::heap::{self, MappedVec, OwnCost, Totals};
 use crate::recorder::holders::{self, RunningSearch};
 use crate::recorder::proc;
 use crate::recorder::smaps;
 
-/// What the measured process is to do.
-#[derive(Clone, Debug)]
-pub(crate) struct Plan {
-    pub(crate) workload: String,
-    pub(crate) heap: HeapKind,
-    pub(crate) strategy: Strategy,
-    /// Cycles to run; with `auto`, at most.
-    pub(crate) cycles: u32,
-    pub(crate) warmup: u32,
-    /// Ends the run once the parent has seen enough.
-    pub(crate) auto: Option<Auto>,
-    /// Who holds the survivors is looked for, after the last boundary.
-    pub(crate) holders: bool,
-    /// The folder that receives the journal and what the heap gives.
-    pub(crate) out: PathBuf,
-}
-
-/// When a run that ends by itself ends.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Auto {
-    /// Says, with the warm-up, at which boundaries the parent looks.
-    pub(crate) horizon: u32,
-    /// No further cycle begins after this time.
-    pub(crate) time: Duration,
-}
-
-/// dhat's file in the folder of a run.
-pub(crate) const DHAT_FILE: &str = "dhat-heap.json";
-/// The journal's name in the folder of a run.
-pub(crate) const JOURNAL: &str = "journal.jsonl";
-/// The folder of spilled predictions, which the parent removes if the child was killed.
-pub(crate) const SPILL: &str = "spill";
-
-/// What a cycle does.
-pub(crate) trait Body {
-    /// Runs one cycle, marking its phases.
-    fn cycle(&mut self, marks: &mut Marks) -> Result<(), Stopped>;
-
-    /// Waits for work that was queued elsewhere.
-    fn sync(&mut self) -> Result<(), Stopped> {
-        Ok(())
-    }
-}
-
 /// Runs the cycles, and writes the journal as it goes.
 ///
 /// The outer error is the journal's (it could not be written, so nothing can be reported); a
 /// workload that fails or panics is in the journal's end record, and `Ok(false)`.
 pub(crate) fn run(plan: &Plan, body: &mut dyn Body) -> io::Result<bool> {
-    let writer = crate::recorder::journal::Writer::create(&plan.out.join(JOURNAL))?;
+    let writer = crate::recorder::journal::Writer::create(&plan.out.join(journal::FILE))?;
     let unwinder = {
         let _paused = heap::pause();
         heap::choose_unwinder()
@@ -83,7 +38,7 @@ pub(crate) fn run(plan: &Plan, body: &mut dyn Body) -> io::Result<bool> {
     let mut runner = Runner::new(plan, writer);
     runner.journal.write(&Record::Start(Start {
         version: journal::VERSION,
-        workload: &plan.workload,
+        workload: plan.subject.name(),
         heap: plan.heap,
         strategy: plan.strategy,
         cycles: plan.cycles,
@@ -157,26 +112,6 @@ fn caught<R>(f: impl FnOnce() -> R) -> Result<R, String> {
     })
 }
 
-/// Why the cycles stopped early.
-pub(crate) enum Stopped {
-    /// The workload could not go on.
-    Workload(String),
-    /// The journal, or a file beside it, could not be written.
-    Journal(io::Error),
-}
-
-impl From<io::Error> for Stopped {
-    fn from(error: io::Error) -> Self {
-        Self::Journal(error)
-    }
-}
-
-impl From<Failure> for Stopped {
-    fn from(failure: Failure) -> Self {
-        Self::Workload(failure.to_string())
-    }
-}
-
 struct Runner<'a> {
     plan: &'a Plan,
     journal: crate::recorder::journal::Writer,
@@ -226,14 +161,15 @@ impl<'a> Runner<'a> {
 
     /// Runs the cycles, and says why they were not all.
     fn cycles(&mut self, body: &mut dyn Body) -> Result<Option<Early>, Stopped> {
-        let mut control = Control::open();
+        let mut replies = Replies::open(self.plan.replies);
+        let mut next_analysis = self.plan.auto.map(|auto| auto.first_analysis);
         let mut early = None;
         let begun = Instant::now();
         if self.plan.warmup == 0 {
             self.baseline()?;
         }
         self.threads = quiet::wait_for_start();
-        // The first look touches pages of its own.
+        // The first read touches pages of its own.
         self.memory();
         self.before = heap::totals();
         heap::restart_peak();
@@ -248,17 +184,19 @@ impl<'a> Runner<'a> {
             if cycle == self.plan.warmup {
                 self.baseline()?;
             }
-            if let Some(auto) = self.plan.auto {
-                let after_warmup = cycle.saturating_sub(self.plan.warmup);
-                if verdict::is_interim(after_warmup, auto.horizon) && !self.goes_on(&mut control)? {
-                    early = Some(Early::Settled);
-                } else if begun.elapsed() >= auto.time {
-                    early = Some(Early::Time);
-                }
-                if early.is_some() && cycle < self.plan.cycles {
-                    break;
-                }
-                early = None;
+            let mut stops = false;
+            if next_analysis == Some(cycle) {
+                next_analysis = self.wait_for_analysis(&mut replies)?;
+                stops = next_analysis.is_none();
+            }
+            let is_last = cycle == self.plan.cycles;
+            let is_late = self
+                .plan
+                .auto
+                .is_some_and(|auto| begun.elapsed() >= auto.time);
+            if !is_last && (stops || is_late) {
+                early = Some(if stops { Early::Settled } else { Early::Time });
+                break;
             }
         }
         self.finish()?;
@@ -403,7 +341,7 @@ impl<'a> Runner<'a> {
         dump::statistics(self.plan, "baseline")?;
         #[cfg(feature = "dhat")]
         if self.plan.heap == HeapKind::Dhat {
-            let path = self.plan.out.join(DHAT_FILE);
+            let path = self.plan.out.join(journal::DHAT_FILE);
             self.window = Some(heap::dhat::open_window(&path, self.plan.warmup));
         }
         Ok(())
@@ -424,15 +362,19 @@ impl<'a> Runner<'a> {
         self.wait_for_holders(search)
     }
 
-    /// Asks the parent whether to go on, and looks for holders before if it wants that.
-    fn goes_on(&mut self, control: &mut Control) -> io::Result<bool> {
+    /// Waits while the parent judges the run so far, and searches for holders if it asks for that.
+    /// Returns the cycle after which to wait again; `None` if no further cycle is needed.
+    fn wait_for_analysis(&mut self, replies: &mut Replies) -> io::Result<Option<u32>> {
         loop {
-            match control.answer() {
-                SEARCH => {
+            let cycle = self.marks.cycle();
+            self.journal.write(&Record::Waiting(Waiting { cycle }))?;
+            match replies.next() {
+                Reply::Continue { next_analysis } => return Ok(Some(next_analysis)),
+                Reply::Stop => return Ok(None),
+                Reply::Search => {
                     let search = holders::start_search(&self.plan.out);
                     self.wait_for_holders(Some(search))?;
                 }
-                answer => return Ok(answer == GO_ON),
             }
         }
     }

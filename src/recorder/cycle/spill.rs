@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use super::Prediction;
+use super::workload::Prediction;
 
 /// A folder of predictions that goes when it is dropped, also after a failure.
 pub(super) struct Spill {

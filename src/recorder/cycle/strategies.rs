@@ -2,10 +2,12 @@
 
 use std::io;
 
+use super::body::{Body, Stopped};
 use super::marks::Marks;
-use super::runner::{Body, Plan, SPILL, Stopped};
 use super::spill::Spill;
 use super::workload::{Model, Workload};
+use crate::model::journal::SPILL;
+use crate::model::plan::Plan;
 use crate::model::run::{Phase, Strategy};
 use crate::recorder::heap;
 
