@@ -1,36 +1,36 @@
-//! The loop of the measured process: a boundary after each cycle, every boundary in the journal
+//! The loop of the measured process. After each cycle comes a boundary, which is in the journal
 //! before the next cycle begins.
 
 use std::io;
-use std::panic::{self, AssertUnwindSafe};
-use std::sync::Mutex;
 use std::time::Instant;
 
 use super::body::{Body, Stopped};
 use super::dump;
 use super::marks::Marks;
+use super::panics::caught;
 use super::quiet;
 use super::replies::Replies;
-use crate::base::error::Error;
+use super::stacks::Stacks;
 use crate::model::end::Early;
 use crate::model::journal::{
-    self, Boundary, CHeap, Code, Counts, End, Memory, Purge, Record, Searched, Stack, Start,
-    Threads, Waiting,
+    self, Boundary, CHeap, Counts, End, Memory, Purge, Record, Searched, Start, Threads, Waiting,
 };
 use crate::model::plan::{Plan, Reply};
 use crate::model::run::{HeapKind, Phase};
 use crate::recorder::census::Census;
 use crate::recorder::heap::{self, MappedVec, OwnCost, Totals};
 use crate::recorder::holders::{self, RunningSearch};
+use crate::recorder::journal::Writer;
 use crate::recorder::proc;
 use crate::recorder::smaps;
 
-/// Runs the cycles, and writes the journal as it goes.
+/// Runs the cycles of a plan and writes the journal. Returns whether the workload ran to its end;
+/// why it did not is in the journal's end record.
 ///
-/// The outer error is the journal's (it could not be written, so nothing can be reported); a
-/// workload that fails or panics is in the journal's end record, and `Ok(false)`.
+/// # Errors
+/// If the journal cannot be written, so that nothing can be reported.
 pub(crate) fn run(plan: &Plan, body: &mut dyn Body) -> io::Result<bool> {
-    let writer = crate::recorder::journal::Writer::create(&plan.out.join(journal::FILE))?;
+    let writer = Writer::create(&plan.out.join(journal::FILE))?;
     let unwinder = {
         let _paused = heap::pause();
         heap::choose_unwinder()
@@ -56,7 +56,7 @@ pub(crate) fn run(plan: &Plan, body: &mut dyn Body) -> io::Result<bool> {
         Err(panic) => (None, Some(panic)),
     };
     let failure = failure.map(|what| runner.marks.place(&what));
-    // What is alive now is the workload's own and the loop's; all has been counted.
+    // The last census is taken: what is dropped from here on belongs to no cycle.
     runner.marks.begin(0);
     runner.journal.write(&Record::End(End {
         failure: failure.as_deref(),
@@ -65,90 +65,36 @@ pub(crate) fn run(plan: &Plan, body: &mut dyn Body) -> io::Result<bool> {
     Ok(failure.is_none())
 }
 
-/// The error where no [`Heap`](crate::Heap) is installed, with the two lines to add.
-pub(crate) fn no_heap() -> Error {
-    Error::usage("no Heap is installed, so that nothing can be measured").hint(
-        "add `#[global_allocator]` and, below it, \
-         `static HEAP: afterdrop::Heap = afterdrop::Heap::new();`",
-    )
-}
-
-/// Checks that this process measures, and with the heap that was asked for.
-///
-/// # Errors
-/// If no [`Heap`](crate::Heap) is installed, or the build does not have the heap.
-pub(crate) fn check_heap(asked: HeapKind) -> Result<(), Error> {
-    if !heap::is_installed() {
-        return Err(no_heap());
-    }
-    match heap::backend() {
-        None if heap::is_bare() => Ok(()),
-        Some(heap::Backend::Missing) | None => Err(Error::usage(format!(
-            "this build cannot measure with heap={asked}"
-        ))),
-        Some(_) => Ok(()),
-    }
-}
-
-/// Runs `f`; a panic comes back as its message with its place. The message is kept by a panic
-/// hook, because the payload that unwinds does not know the place.
-fn caught<R>(f: impl FnOnce() -> R) -> Result<R, String> {
-    static MESSAGE: Mutex<String> = Mutex::new(String::new());
-    let previous = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        let _paused = heap::pause();
-        if let Ok(mut message) = MESSAGE.lock() {
-            *message = info.to_string();
-        }
-        previous(info);
-    }));
-    panic::catch_unwind(AssertUnwindSafe(f)).map_err(|_| {
-        let message = MESSAGE.lock().map(|m| m.clone()).unwrap_or_default();
-        if message.is_empty() {
-            "the workload panicked".into()
-        } else {
-            message
-        }
-    })
-}
-
 struct Runner<'a> {
     plan: &'a Plan,
-    journal: crate::recorder::journal::Writer,
+    journal: Writer,
     marks: Marks,
     census: Census,
-    /// Stacks that the journal has, as a bit set by number.
-    known_stacks: MappedVec<u64>,
-    /// Code mappings that the journal has.
-    known_code: MappedVec<(u64, u64)>,
-    scratch: MappedVec<u8>,
-    stack: MappedVec<usize>,
+    stacks: Stacks,
+    /// Text of the /proc files.
+    text: MappedVec<u8>,
+    /// At the boundary before.
     before: Totals,
-    /// What the ledger had cost before the first cycle.
+    /// Before the first cycle.
     cost_before: OwnCost,
+    /// Threads at the boundary before.
     threads: u64,
     cycle_nanos: u64,
-    /// The last cycle behind which holders were looked for.
+    /// The last cycle after which holders were searched for; 0 before the first search.
     searched_at: u32,
     #[cfg(feature = "dhat")]
     window: Option<heap::dhat::Window>,
 }
 
-fn out_of_memory(_: heap::NoMemory) -> io::Error {
-    io::ErrorKind::OutOfMemory.into()
-}
-
 impl<'a> Runner<'a> {
-    fn new(plan: &'a Plan, journal: crate::recorder::journal::Writer) -> Self {
+    fn new(plan: &'a Plan, journal: Writer) -> Self {
         Self {
             plan,
             journal,
             marks: Marks::new(),
             census: Census::new(),
-            known_stacks: MappedVec::new(),
-            known_code: MappedVec::new(),
-            scratch: MappedVec::new(),
-            stack: MappedVec::new(),
+            stacks: Stacks::new(),
+            text: MappedVec::new(),
             before: heap::totals(),
             cost_before: heap::own_cost(),
             threads: proc::threads(),
@@ -159,7 +105,7 @@ impl<'a> Runner<'a> {
         }
     }
 
-    /// Runs the cycles, and says why they were not all.
+    /// Runs the cycles. Returns why it ended before the last one, if it did.
     fn cycles(&mut self, body: &mut dyn Body) -> Result<Option<Early>, Stopped> {
         let mut replies = Replies::open(self.plan.replies);
         let mut next_analysis = self.plan.auto.map(|auto| auto.first_analysis);
@@ -169,7 +115,7 @@ impl<'a> Runner<'a> {
             self.baseline()?;
         }
         self.threads = quiet::wait_for_start();
-        // The first read touches pages of its own.
+        // The first read touches pages that would otherwise count as growth of the first cycle.
         self.memory();
         self.before = heap::totals();
         heap::restart_peak();
@@ -203,13 +149,13 @@ impl<'a> Runner<'a> {
         Ok(early)
     }
 
-    /// Counts, and writes the line. Nothing here allocates from the heap.
+    /// Takes the census and writes the boundary. Nothing here allocates from the heap.
     fn boundary(&mut self) -> io::Result<()> {
         let quiet = quiet::wait(self.threads);
         self.threads = quiet.threads;
         let totals = heap::totals();
         let peak_bytes = heap::peak_bytes().max(totals.live_bytes);
-        self.census.take().map_err(out_of_memory)?;
+        self.census.take()?;
         self.write_new_stacks()?;
         let cost = heap::own_cost();
         let (setup_bytes, setup_blocks) = self.census.setup();
@@ -226,7 +172,7 @@ impl<'a> Runner<'a> {
             setup_blocks,
             jemalloc: dump::jemalloc_bytes(),
             memory: self.memory(),
-            // Last, and right behind the mappings' own figures.
+            // Read right after the figures of the single mappings, with which it is compared.
             resident_bytes: proc::resident_bytes(),
             peak_resident_bytes: proc::peak_resident_bytes(),
             threads: self.threads,
@@ -260,72 +206,19 @@ impl<'a> Runner<'a> {
             proc::descriptors()
         };
         Some(Memory {
-            resident: smaps::resident(&mut self.scratch)?,
+            resident: smaps::resident(&mut self.text)?,
             c_heap,
             chunks: self.census.chunks(),
             descriptors,
         })
     }
 
-    /// Writes the stacks of stacks that the journal does not have yet.
+    /// Writes the stacks of the census that the journal does not have yet.
     fn write_new_stacks(&mut self) -> io::Result<()> {
-        for i in 0..self.census.changes().len() {
-            let stack_id = self.census.changes()[i].stack_id;
-            self.write_stack(stack_id)?;
+        for entry in self.census.changes() {
+            self.stacks.write(entry.stack_id, &mut self.journal)?;
         }
         Ok(())
-    }
-
-    fn write_stack(&mut self, stack_id: crate::model::block::StackId) -> io::Result<()> {
-        let (word, bit) = (stack_id as usize / 64, 1_u64 << (stack_id % 64));
-        while self.known_stacks.as_slice().len() <= word {
-            self.known_stacks.push(0).map_err(out_of_memory)?;
-        }
-        if stack_id == crate::model::block::NO_STACK
-            || self.known_stacks.as_slice()[word] & bit != 0
-        {
-            return Ok(());
-        }
-        self.known_stacks.as_mut_slice()[word] |= bit;
-        let cut = heap::stack_frames(stack_id, &mut self.stack);
-        let unmapped = self.stack.as_slice().iter().any(|&address| {
-            let known = self.known_code.as_slice().iter();
-            !known
-                .clone()
-                .any(|&(start, end)| (start..end).contains(&(address as u64)))
-        });
-        if unmapped {
-            self.write_new_code()?;
-        }
-        self.journal.write(&Record::Stack(Stack {
-            id: stack_id,
-            cut,
-            stack: self.stack.as_slice(),
-        }))
-    }
-
-    /// Writes where code is mapped that the journal does not have yet.
-    fn write_new_code(&mut self) -> io::Result<()> {
-        let (known, journal) = (&mut self.known_code, &mut self.journal);
-        let mut result = Ok(());
-        proc::for_each_code_mapping(&mut self.scratch, |m| {
-            let range = (m.start, m.end);
-            if result.is_err() || known.as_slice().contains(&range) {
-                return;
-            }
-            result = known
-                .push(range)
-                .map_err(|_| io::ErrorKind::OutOfMemory.into())
-                .and_then(|()| {
-                    journal.write(&Record::Code(Code {
-                        start: m.start,
-                        end: m.end,
-                        offset: m.offset,
-                        path: m.path,
-                    }))
-                });
-        });
-        result
     }
 
     fn write_threads(&mut self, at_end: bool) -> io::Result<()> {
@@ -335,7 +228,7 @@ impl<'a> Runner<'a> {
             .write(&Record::Threads(Threads { at_end, threads }))
     }
 
-    /// After the warm-up: from here on survivors count.
+    /// Runs at the boundary after the warm-up. Blocks that are born later are judged.
     fn baseline(&mut self) -> io::Result<()> {
         self.write_threads(false)?;
         dump::statistics(self.plan, "baseline")?;
@@ -347,14 +240,14 @@ impl<'a> Runner<'a> {
         Ok(())
     }
 
-    /// After the last boundary.
+    /// Runs after the last boundary.
     fn finish(&mut self) -> io::Result<()> {
         self.write_threads(true)?;
         dump::statistics(self.plan, "end")?;
         #[cfg(feature = "dhat")]
         if self.window.is_some() {
             self.write_witness()?;
-            // Closing it writes dhat's file.
+            // Dropping the window writes dhat's file.
             self.window = None;
         }
         let search = self.search_for_holders();
@@ -379,8 +272,8 @@ impl<'a> Runner<'a> {
         }
     }
 
-    /// Starts the search for whoever holds the survivors, if there are any, and it was not made here
-    /// already; `None` if there is none.
+    /// Starts the search for holders. `None` if the plan has none, nothing survives, or it was made at
+    /// this boundary already.
     fn search_for_holders(&mut self) -> Option<Result<RunningSearch, String>> {
         let wanted = self.plan.holders
             && self.census.has_survivors()
@@ -409,7 +302,8 @@ impl<'a> Runner<'a> {
         }))
     }
 
-    /// Asks the allocator to give back what it keeps, so that a report on that need not guess.
+    /// Has the allocator return its free pages to the system, which tells what it keeps from what
+    /// leaks.
     fn try_to_purge(&mut self) -> io::Result<()> {
         let before = proc::resident_bytes();
         dump::purge();
@@ -420,7 +314,7 @@ impl<'a> Runner<'a> {
         Ok(())
     }
 
-    /// Writes what dhat should have at the end of its window, if it counts as the ledger does.
+    /// Writes what dhat should report at the end of its window, by stack.
     #[cfg(feature = "dhat")]
     fn write_witness(&mut self) -> io::Result<()> {
         let _paused = heap::pause();
@@ -431,7 +325,7 @@ impl<'a> Runner<'a> {
             *blocks += 1;
         });
         for &stack_id in live.keys() {
-            self.write_stack(stack_id)?;
+            self.stacks.write(stack_id, &mut self.journal)?;
         }
         let witness: Vec<journal::Witness> = live
             .into_iter()

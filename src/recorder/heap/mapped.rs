@@ -142,6 +142,12 @@ unsafe impl<T: Copy + Send> Send for MappedVec<T> {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NoMemory;
 
+impl From<NoMemory> for std::io::Error {
+    fn from(NoMemory: NoMemory) -> Self {
+        std::io::ErrorKind::OutOfMemory.into()
+    }
+}
+
 impl<T: Copy> MappedVec<T> {
     pub(crate) const fn new() -> Self {
         Self {

@@ -1,0 +1,88 @@
+//! The stacks in the journal: each is written once, before the first boundary that refers to it.
+
+use std::io;
+
+use crate::model::block::{NO_STACK, StackId};
+use crate::model::journal::{Code, Record, Stack};
+use crate::recorder::heap::{self, MappedVec};
+use crate::recorder::journal::Writer;
+use crate::recorder::proc;
+
+/// What the journal already has.
+pub(super) struct Stacks {
+    /// Bit set of stacks, by number.
+    written: MappedVec<u64>,
+    /// Addresses of the code mappings, from and to.
+    code: MappedVec<(u64, u64)>,
+    /// Return addresses of the stack that is written.
+    frames: MappedVec<usize>,
+    /// Text of `/proc/self/maps`.
+    text: MappedVec<u8>,
+}
+
+impl Stacks {
+    pub(super) const fn new() -> Self {
+        Self {
+            written: MappedVec::new(),
+            code: MappedVec::new(),
+            frames: MappedVec::new(),
+            text: MappedVec::new(),
+        }
+    }
+
+    /// Writes a stack, and the code mappings that it leads into, unless the journal has them.
+    ///
+    /// # Errors
+    /// If the journal cannot be written, or there is no memory.
+    pub(super) fn write(&mut self, id: StackId, journal: &mut Writer) -> io::Result<()> {
+        if id == NO_STACK || !self.is_new(id)? {
+            return Ok(());
+        }
+        let cut = heap::stack_frames(id, &mut self.frames);
+        let is_known = |&address: &usize| {
+            let mut code = self.code.as_slice().iter();
+            code.any(|&(start, end)| (start..end).contains(&(address as u64)))
+        };
+        if !self.frames.as_slice().iter().all(is_known) {
+            self.write_new_code(journal)?;
+        }
+        journal.write(&Record::Stack(Stack {
+            id,
+            cut,
+            stack: self.frames.as_slice(),
+        }))
+    }
+
+    /// Marks a stack as written. Returns whether it was not.
+    fn is_new(&mut self, id: StackId) -> io::Result<bool> {
+        let (word, bit) = (id as usize / 64, 1_u64 << (id % 64));
+        while self.written.as_slice().len() <= word {
+            self.written.push(0)?;
+        }
+        let word = &mut self.written.as_mut_slice()[word];
+        let is_new = *word & bit == 0;
+        *word |= bit;
+        Ok(is_new)
+    }
+
+    /// Code may have been mapped since, by `dlopen`.
+    fn write_new_code(&mut self, journal: &mut Writer) -> io::Result<()> {
+        let code = &mut self.code;
+        let mut result = Ok(());
+        proc::for_each_code_mapping(&mut self.text, |m| {
+            let range = (m.start, m.end);
+            if result.is_err() || code.as_slice().contains(&range) {
+                return;
+            }
+            result = code.push(range).map_err(io::Error::from).and_then(|()| {
+                journal.write(&Record::Code(Code {
+                    start: m.start,
+                    end: m.end,
+                    offset: m.offset,
+                    path: m.path,
+                }))
+            });
+        });
+        result
+    }
+}
