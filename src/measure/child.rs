@@ -1,25 +1,25 @@
 //! The measured child: the same executable started again, watched until it ends.
 
-use crate::model::end::Ended;
-use crate::model::end::How;
 use std::ffi::{CStr, OsString};
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::io;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child as Process, Command, ExitStatus, Stdio};
+use std::process::{Child as Process, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use super::end;
+use super::memory_limit::MemoryLimit;
 use crate::base::error::Error;
-use crate::measure::memory_limit::MemoryLimit;
+use crate::model::end::{Ended, How};
 use crate::model::plan::{ENV_PARENT, ENV_PLAN, Plan};
 use crate::recorder::heap;
 
-/// What the child prints, in the folder of a run.
+/// The file with the output of the child, in the folder of a run.
 pub(crate) const OUTPUT: &str = "output.txt";
 
-/// How often the parent looks.
+/// How often the parent reads the journal.
 const POLL: Duration = Duration::from_millis(2);
 
 /// How to start the child.
@@ -35,8 +35,8 @@ pub(crate) struct Start {
     pub(crate) sample_every: Option<u64>,
 }
 
-/// Starts the child and waits for its end, calling `watch` every few milliseconds. Set
-/// `interrupted` from a signal handler to end it early.
+/// Starts the child and waits for its end, calling `watch` every few milliseconds. A signal
+/// handler may set `interrupted` to end it early.
 ///
 /// # Errors
 /// If the child cannot be started or watched.
@@ -45,54 +45,10 @@ pub(crate) fn measure(
     interrupted: &AtomicBool,
     mut watch: impl FnMut() -> Result<(), Error>,
 ) -> Result<Ended, Error> {
-    let plan = &start.plan;
-    let output = plan.out.join(OUTPUT);
-    let file = File::create(&output).map_err(|e| Error::io("write", &output, e))?;
-    let errors = file
-        .try_clone()
-        .map_err(|e| Error::io("write", &output, e))?;
-    let mut command = Command::new(&start.program);
-    command
-        .args(&start.args)
-        .env(variable(heap::ENV_HEAP), plan.heap.name())
-        .env(ENV_PLAN, serialized(plan)?)
-        .env(ENV_PARENT, std::process::id().to_string())
-        // Only `start` decides, not what this process was started with.
-        .env_remove(variable(heap::ENV_SAMPLE))
-        // A group of its own, so that what it starts can be ended with it.
-        .process_group(0)
-        .stdin(Stdio::null())
-        .stdout(file)
-        .stderr(errors);
-    if let Some(every) = start.sample_every {
-        command.env(variable(heap::ENV_SAMPLE), every.to_string());
-    }
-    let replies = plan.replies;
+    let output = start.plan.out.join(OUTPUT);
     let limit = start.memory_limit.map(MemoryLimit::of);
     let data_limit = limit.as_ref().and_then(MemoryLimit::data);
-    // SAFETY: between fork and exec only `prctl`, `fcntl` and `setrlimit` run, bare system calls
-    // (tests/run.rs: `the_child_does_not_outlive_its_parent`).
-    unsafe {
-        command.pre_exec(move || {
-            // So that a killed parent leaves no child behind.
-            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-            if let Some(fd) = replies {
-                // The child keeps this one.
-                libc::fcntl(fd, libc::F_SETFD, 0);
-            }
-            if let Some(bytes) = data_limit {
-                let limit = libc::rlimit {
-                    rlim_cur: bytes,
-                    rlim_max: bytes,
-                };
-                if libc::setrlimit(libc::RLIMIT_DATA, &limit) != 0 {
-                    return Err(io::Error::last_os_error());
-                }
-            }
-            Ok(())
-        });
-    }
-    let mut process = command.spawn().map_err(|e| {
+    let mut process = command(start, &output, data_limit)?.spawn().map_err(|e| {
         Error::child(format!(
             "cannot start the measured child {}: {e}",
             start.program.display()
@@ -114,7 +70,7 @@ pub(crate) fn measure(
             .try_wait()
             .map_err(|e| Error::child(format!("cannot wait for the measured child: {e}")))?;
         if let Some(status) = status {
-            return Ok(ended(status, interrupted.load(Relaxed), &output));
+            return Ok(end::of(status, interrupted.load(Relaxed), &output));
         }
         if interrupted.load(Relaxed) {
             kill(&mut process);
@@ -127,6 +83,54 @@ pub(crate) fn measure(
         }
         std::thread::sleep(POLL);
     }
+}
+
+/// The command that starts the child. `data_limit` is for its `RLIMIT_DATA`, in bytes.
+fn command(start: &Start, output: &Path, data_limit: Option<u64>) -> Result<Command, Error> {
+    let plan = &start.plan;
+    let unwritable = |e| Error::io("write", output, e);
+    let file = File::create(output).map_err(unwritable)?;
+    let errors = file.try_clone().map_err(unwritable)?;
+    let mut command = Command::new(&start.program);
+    command
+        .args(&start.args)
+        .env(variable(heap::ENV_HEAP), plan.heap.name())
+        .env(ENV_PLAN, serialized(plan)?)
+        .env(ENV_PARENT, std::process::id().to_string())
+        // `start` decides, not the environment of this process.
+        .env_remove(variable(heap::ENV_SAMPLE))
+        // A process group of its own, so that what it starts can be killed with it.
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(file)
+        .stderr(errors);
+    if let Some(every) = start.sample_every {
+        command.env(variable(heap::ENV_SAMPLE), every.to_string());
+    }
+    let replies = plan.replies;
+    // SAFETY: between fork and exec only `prctl`, `fcntl` and `setrlimit` run, which are bare
+    // system calls (tests/run.rs: `the_child_does_not_outlive_its_parent`).
+    unsafe {
+        command.pre_exec(move || {
+            // A killed parent leaves no child behind.
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            if let Some(descriptor) = replies {
+                // The child inherits this one: it is not closed on exec.
+                libc::fcntl(descriptor, libc::F_SETFD, 0);
+            }
+            if let Some(bytes) = data_limit {
+                let limit = libc::rlimit {
+                    rlim_cur: bytes,
+                    rlim_max: bytes,
+                };
+                if libc::setrlimit(libc::RLIMIT_DATA, &limit) != 0 {
+                    return Err(io::Error::last_os_error());
+                }
+            }
+            Ok(())
+        });
+    }
+    Ok(command)
 }
 
 fn serialized(plan: &Plan) -> Result<String, Error> {
@@ -149,88 +153,6 @@ fn kill(process: &mut Process) {
     let _ = process.wait();
 }
 
-fn ended(status: ExitStatus, interrupted: bool, output: &Path) -> Ended {
-    if status.success() {
-        return Ended::new(How::Completed, None);
-    }
-    if let Some(signal) = status.signal() {
-        if interrupted || signal == libc::SIGINT {
-            return Ended::new(How::Interrupted, None);
-        }
-        let name = signal_name(signal);
-        let detail = match last_words(output) {
-            Some(line) => format!("by {name} ({line})"),
-            None => format!("by {name}"),
-        };
-        return Ended::new(How::Killed, detail);
-    }
-    let code = status.code().unwrap_or(-1);
-    let detail = match last_words(output) {
-        Some(line) => format!("exit code {code}: {line}"),
-        None => format!("exit code {code}"),
-    };
-    Ended::new(How::Failed, detail)
-}
-
-fn signal_name(signal: i32) -> String {
-    let name = match signal {
-        libc::SIGABRT => "SIGABRT",
-        libc::SIGBUS => "SIGBUS",
-        libc::SIGFPE => "SIGFPE",
-        libc::SIGHUP => "SIGHUP",
-        libc::SIGILL => "SIGILL",
-        libc::SIGKILL => "SIGKILL",
-        libc::SIGPIPE => "SIGPIPE",
-        libc::SIGQUIT => "SIGQUIT",
-        libc::SIGSEGV => "SIGSEGV",
-        libc::SIGTERM => "SIGTERM",
-        _ => return format!("signal {signal}"),
-    };
-    name.into()
-}
-
-/// What the child said last: its panic, if there was one, else its last line that says something.
-fn last_words(output: &Path) -> Option<String> {
-    const TAIL: u64 = 16 << 10;
-    let mut file = File::open(output).ok()?;
-    let length = file.metadata().ok()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))
-        .ok()?;
-    let mut tail = Vec::new();
-    file.read_to_end(&mut tail).ok()?;
-    let text = String::from_utf8_lossy(&tail);
-    let lines: Vec<&str> = text.lines().map(str::trim).collect();
-    let panicked = |line: &&str| line.starts_with("thread ") && line.contains(" panicked at ");
-    let words = match lines.iter().rposition(panicked) {
-        Some(at) => lines[at..].iter().take(2).copied().collect::<Vec<_>>(),
-        None => {
-            vec![*lines.iter().rev().find(|l| says_something(l))?]
-        }
-    };
-    let words = words.join(" ");
-    Some(words.chars().filter(|c| !c.is_control()).collect())
-}
-
-/// Whether a line is more than what comes with every panic or abort: a backtrace, and notes on it.
-fn says_something(line: &str) -> bool {
-    let is_frame = line.starts_with("at ")
-        || line
-            .split_once(": ")
-            .is_some_and(|(number, _)| number.bytes().all(|b| b.is_ascii_digit()));
-    let is_about_it = ["note: ", "stack backtrace:", "skipping backtrace"];
-    !line.is_empty() && !is_frame && !is_about_it.iter().any(|start| line.starts_with(start))
-}
-
-/// Removes what the child printed, if it says nothing: it is empty, or dhat speaks of itself.
-pub(crate) fn tidy_output(folder: &Path) {
-    let output = folder.join(OUTPUT);
-    let says_nothing = |text: String| text.lines().all(|line| line.starts_with("dhat: "));
-    if std::fs::read_to_string(&output).is_ok_and(says_nothing) {
-        // If it does not go, it is still only what was printed.
-        let _ = std::fs::remove_file(&output);
-    }
-}
-
 /// The executable of this process, to be started again.
 ///
 /// # Errors
@@ -249,28 +171,4 @@ pub(crate) fn this_program() -> Result<PathBuf, Error> {
         .hint("run it again"));
     }
     Ok(program)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_comes_with_every_abort_says_nothing() {
-        let said = [
-            "memory allocation of 64 bytes failed",
-            "warning: 1: late",
-            "done",
-        ];
-        assert!(said.iter().all(|line| says_something(line)));
-        let comes_with_it = [
-            "",
-            "note: run with `RUST_BACKTRACE=1`",
-            "stack backtrace:",
-            "0: rust_begin_unwind",
-            "at ./src/main.rs:3:5",
-            "skipping backtrace printing to avoid potential recursion",
-        ];
-        assert!(!comes_with_it.iter().any(|line| says_something(line)));
-    }
 }

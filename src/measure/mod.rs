@@ -24,6 +24,7 @@ use crate::model::run::HeapKind;
 use crate::report::{self};
 
 pub(crate) mod child;
+mod end;
 pub(crate) mod memory_limit;
 
 /// What the workload unpacks, in the folder of a run; removed after it.
@@ -124,7 +125,7 @@ pub(crate) fn measure(
         // A killed child leaves them; one that ended has removed them.
         let _ = std::fs::remove_dir_all(folder.join(left));
     }
-    child::tidy_output(&folder);
+    end::tidy_output(&folder);
     let journal = match observer.reader.finish() {
         Ok(journal) => journal,
         Err(_) if !ended.is_complete() => {
