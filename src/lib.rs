@@ -1,96 +1,124 @@
-//! What is still allocated after `drop`, who allocated it, whether that is a leak, and who holds it.
+//! Leak tests: what is still allocated after `drop`, who allocated it, is it a leak, and what still
+//! holds it?
 //!
-//! `afterdrop` runs the load / infer / drop cycles of a model (or of anything else) in a process of
-//! their own, under a global allocator that records every block, and says for each call site
+//! `afterdrop` runs the load / infer / drop cycles of a model, or of any other code, in a child
+//! process whose global allocator records every block with its backtrace. For each call site it says
 //! whether what stays is a **leak**, a **cache**, **churn** or **warm-up**: with the line, the bytes
-//! per cycle, the phase, and the static, the thread or the reference cycle that keeps it alive.
+//! per cycle, the phase, and the static, thread or reference cycle that keeps the blocks alive.
 //!
-//! # What you provide
-//! 1. The allocator, once in the executable:
+//! # In a test
+//! Install the allocator once in the test executable, and write one cycle as a closure:
+//! ```no_run
+//! # struct Model; impl Model { fn load(_: &str) -> Self { Model } fn forward(&self) {} }
+//! #[global_allocator]
+//! static HEAP: afterdrop::Heap = afterdrop::Heap::new();
+//!
+//! #[test]
+//! fn reloading_leaves_nothing() {
+//!     afterdrop::Check::new("reload").cycles(20).run(|cycle| {
+//!         let model = cycle.load(|| Model::load("m.bpk"));
+//!         cycle.infer(|| model.forward());
+//!     });
+//! }
+//! # fn main() {}
+//! ```
+//! The test fails with a report if anything grows. [`Check`] has limits on memory, known leaks,
+//! baselines and async cycles.
+//!
+//! # As a command
+//! 1. Install the allocator in the executable:
 //!    ```
 //!    #[global_allocator]
 //!    static HEAP: afterdrop::Heap = afterdrop::Heap::new();
 //!    # fn main() {}
 //!    ```
-//! 2. A [`Workload`]: how to load, and what a loaded [`Model`] does. Dropping it is the third phase.
-//! 3. `fn main`, which hands your workloads to [`main`]: the command `run`, `list` and so on. It
-//!    needs the feature `cli`.
+//! 2. Write a [`Workload`], which loads, and a [`Model`], which infers. Dropping the model is the
+//!    third phase of a cycle.
+//! 3. Pass the workloads to `afterdrop::main` in `fn main`. This is the whole command, `run`, `list`
+//!    and so on; it needs the feature `cli`.
 //!
-//! In a test, a [`Check`] stands for the last two: a closure that is one cycle.
-//!
-//! # What you get
-//! A [`Report`] on the terminal and as `report.json`, in formats for browsers, profilers and CI systems
-//! (feature `formats`), the journal of the run, and what the heap itself gives: jemalloc's statistics, or
-//! a dhat profile. The exit code is 0 for
-//! clean, 1 for a leak or growth, 2 for bad input, 3 if the measured run failed, 4 for undecided.
+//! A run writes a [`Report`] to the terminal and to `report.json`, other formats on request (feature
+//! `formats`), its journal, and what the allocator reports of itself: jemalloc's statistics or a dhat
+//! profile. The exit code is 0 for clean, 1 for a leak or growth, 2 for wrong usage or input, 3 if the
+//! measured process failed, and 4 for undecided.
 //!
 //! # Words
 //! | word | meaning |
 //! | --- | --- |
-//! | workload | something with `load`, `infer` and `drop` |
-//! | cycle, phase | one load, infer, drop; the [`Phase`] is which of the three runs now |
+//! | workload | something with load, infer and drop: a [`Workload`] |
+//! | cycle, phase | one load, infer and drop; the [`Phase`] is the part that runs now |
 //! | strategy | how cycles handle the model: [`Strategy`] |
-//! | boundary | the instant after a cycle's drop, when the workload should hold nothing of that cycle |
-//! | block | one live heap allocation: address, size, birth cycle, birth phase, call site |
-//! | call site | one interned allocation backtrace; its *blame frame* is the frame a person would go and edit |
-//! | survivor | a block alive at a boundary that was born after the baseline |
-//! | generation | the survivors of one birth cycle; a call site's count of living generations tells a leak from a cache |
-//! | census | per call site, at one boundary: live bytes, blocks, and bytes by generation |
-//! | holder | the static, thread-local, thread or block whose pointer keeps a survivor reachable; a survivor without one is *lost* |
-//! | verdict | what a call site's series of censuses proves: [`Verdict`] |
+//! | boundary | the instant after a cycle's drop, when nothing of that cycle should be left |
+//! | warm-up, baseline | the first cycles, which are not judged; the boundary after the last of them |
+//! | block | one live heap allocation |
+//! | stack | one distinct backtrace; its *blame frame* is the frame that a person would go and edit |
+//! | call site | all stacks with one blame frame, in one phase |
+//! | survivor | a block that is alive at a boundary |
+//! | generation | the survivors of one birth cycle |
+//! | census | live bytes and blocks by call site and generation, at one boundary |
+//! | holder | the static, thread-local, stack or C memory from which a survivor can be reached |
+//! | lost | a survivor that cannot be reached from anywhere |
+//! | verdict | what the censuses of a call site prove: [`Verdict`] |
 //!
-//! # How it flows
+//! # How a verdict is made
+//! The generations of a leak never die; those of a cache stop coming; those of a buffer die when the
+//! next one comes. A cache that gains one entry per cycle looks exactly like a leak until it is full,
+//! and deferred frees look like a leak until the sweep. So the rule has a stated *horizon*: 64 cycles
+//! after the warm-up, unless set otherwise. What still grows beyond it is called a leak; what stops or
+//! is swept within it never is.
+//!
+//! Two kinds of growth are called a leak earlier: whole models, if at least 90 % of what a load leaves
+//! live is kept in each of eight cycles, and lost survivors of five generations, because a cache can
+//! be reached. If the numbers allow two verdicts, the verdict is [`Undecided`](Verdict::Undecided),
+//! with the number of cycles that would settle it.
+//!
+//! # How it works
 //! ```text
-//!  workload ─► heap (inside alloc/free) ─► census at each boundary ─► journal (a line a boundary)
-//!                                                                        │ the measured process ends
-//!                                                                        ▼
-//!          report (terminal, json, html, …) ◄─ verdict ◄─ symbols ◄─ journal read back
+//!  workload ─► recorder (in alloc and free; a census at each boundary) ─► journal
+//!  └──────────────────── the measured process ───────────────────────┘      │
+//!                                                                           ▼
+//!             formats ◄─ report ◄─ verdict, holders ◄─ series ◄─ symbols ◄─ journal
+//!             └──────────────────────── the parent ─────────────────────────────┘
 //! ```
-//! Behind the last boundary a frozen copy of the measured process looks for holders, and writes them to
-//! a file of their own, which the parent reads back with the journal.
+//! The parent starts the same executable again as the measured child, which does nothing but run the
+//! cycles and record. Everything that allocates for itself, such as symbols, statistics and rendering,
+//! happens in the parent. A child that is killed leaves a journal that is complete up to its last
+//! boundary, and is reported.
 //!
-//! The measured process does nothing but measure: the parent starts the same executable again, and
-//! everything that allocates for itself (symbols, statistics, rendering) happens in the parent. A
-//! child that is killed leaves a journal that is whole up to its last boundary, and still reports.
-//!
-//! # The rule, and its horizon
-//! A cache that gains one entry a cycle looks exactly like a leak until it is full, and deferred
-//! frees look like one until the sweep. No finite run can tell them apart by their curve. So the
-//! rule has a stated *horizon*, 64 cycles after the warm-up unless told otherwise: what still grows
-//! beyond it is called a leak, and what stops or is swept within it never is. Growth by whole
-//! models (nine tenths of what a load leaves live, kept in every cycle) is called after eight
-//! generations, and what is lost in five of them at once: nothing that the program can reach points at
-//! it, so that no cache holds it. What comes ever more seldom, as where a cache is asked for keys at
-//! random, is waited for. Where the numbers allow two answers the verdict is `undecided`, with the number
-//! of cycles that would settle it.
-//!
-//! # Holders
-//! Who holds a call site is found out conservatively: each word of a static, a thread-local, a stack, a
-//! register or C code's memory that has the address of a block, or one inside it, counts as a pointer,
-//! tags in its low three bits or not. Old words make a block seem held that is not; so a call site's holder is
-//! who holds most of its blocks. Pointers that are hidden are not seen, and what only they point at looks
-//! lost: [`Check::without_holders`] is for programs that hide them all.
+//! After the last boundary, a frozen copy of the measured process searches for holders. The search is
+//! conservative: a word in a static, a thread-local, a stack, a register or C code's memory counts as
+//! a pointer if it has the address of a block or of a byte inside it. Pointers that are hidden
+//! (compressed, or tagged in their high bits) are not seen: see [`Check::without_holders`].
 //!
 //! # What it is not for
-//! - Lines are known of what Rust's global allocator hands out. Of C code's `malloc` and of memory
-//!   mapped by hand only growth is seen, and how much of it. jemalloc is prefixed, so that the two do
-//!   not mix.
-//! - Lines need `debug = "line-tables-only"` or more. Stacks are walked by frame pointers
-//!   (`-C force-frame-pointers=yes`); where a build has none, on x86-64, by call frame information,
-//!   which is right, too, and slower. The report says which.
-//! - It measures repetition. A single large allocation that never repeats is not its question: use
-//!   a heap profiler, such as dhat (`--heap dhat` writes its profile) or heaptrack.
+//! - **C code.** Lines are known of what Rust's global allocator hands out. Of C code's `malloc`, and
+//!   of memory mapped by hand, only growth is seen, and how much of it.
+//! - **Builds without line tables.** Lines need `debug = "line-tables-only"` or more. Stacks are
+//!   walked by frame pointers (`-C force-frame-pointers=yes`), or, in builds without them, on x86-64,
+//!   by call frame information, which is slower.
+//! - **A single large allocation.** It measures repetition. Use a heap profiler, such as dhat
+//!   (`--heap dhat` writes its profile) or heaptrack.
+//! - **Other systems than Linux.** x86-64 is tested; aarch64 should work.
 //!
-//! # Beside other tools
-//! dhat and heaptrack record every block, too, and show stacks; which of them leak is for the
-//! reader to find out. jemalloc's profiler samples, and so can miss small slow leaks. Neither
-//! repeats a scenario or judges one; both profile any program as it is, which this does not.
+//! # Compared with other tools
+//! dhat and heaptrack record every block, too, and show stacks; which of them leak is for the reader
+//! to find out. jemalloc's profiler samples, and can miss small slow leaks. None of them repeats a
+//! scenario or judges it. They profile any program as it is, which `afterdrop` does not.
 //!
 //! # Features
-//! `cli` (the command), `formats` (reports beyond the terminal and JSON), `jemalloc`, `dhat`, `planted`
-//! (cases with known truth), `burn` (three models on Burn) and `keras` (Keras files on Burn) are on by
-//! default; `flex` adds Burn's flex device, and `tokio` asynchronous checks. Without default features the
-//! library needs no C compiler and none of these.
+//! None is on by default: the library then needs no C compiler.
+//!
+//! | feature | brings |
+//! | --- | --- |
+//! | `cli` | the command |
+//! | `formats` | reports for browsers, profilers, CI systems and spreadsheets |
+//! | `jemalloc`, `dhat` | other allocators beneath the recorder |
+//! | `tokio` | async checks |
+//! | `planted` | small programs with known leaks |
+//! | `burn`, `keras`, `flex` | three Burn models; Keras files on Burn; Burn's flex device |
+//! | `full` | the command as it is shipped: all of these but `tokio` and `flex` |
+//!
+//! More on each of these is in the repository's `docs/` folder.
 
 #![deny(
     missing_docs,
