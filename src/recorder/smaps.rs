@@ -155,7 +155,7 @@ pub(crate) fn for_each_mapping<'a>(
         let Ok(line) = std::str::from_utf8(line) else {
             continue;
         };
-        if let Some(begun) = MapsLine::of(line).map(Mapping::of) {
+        if let Some(begun) = MapsLine::parse(line).map(Mapping::of) {
             if let Some(mapping) = now.replace(begun) {
                 visit(mapping, Some(&begun));
             }

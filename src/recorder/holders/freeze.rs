@@ -133,11 +133,11 @@ pub(super) struct Known {
 }
 
 impl Known {
-    /// Finds it out. Allocates: the caller has to keep its calls out of the ledger.
-    pub(super) fn now() -> Self {
+    /// Finds it out. Allocates.
+    pub(super) fn now(paused: &heap::Paused) -> Self {
         Self {
             process: std::process::id() as i32,
-            names: proc::thread_names(),
+            names: proc::thread_names(paused),
             modules: modules(),
             here: Thread::default(),
         }

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::recorder::heap::{self, MappedVec, NoMemory};
-use crate::recorder::journal::Lines;
+use crate::recorder::journal::JsonLines;
 
 mod freeze;
 mod index;
@@ -64,7 +64,7 @@ const UNWRITTEN: u8 = 2;
 /// # Errors
 /// Why it cannot be, in words.
 pub(crate) fn start_search(folder: &Path) -> Result<RunningSearch, String> {
-    let _paused = heap::pause();
+    let paused = heap::pause();
     if let Some(every) = heap::sampled_every() {
         return Err(format!(
             "only one block in {} was recorded: without --sample holders are found",
@@ -78,8 +78,9 @@ pub(crate) fn start_search(folder: &Path) -> Result<RunningSearch, String> {
     }
     // Made here, because the copy allocates nothing.
     let path = folder.join(FILE);
-    let mut lines = Lines::create(&path).map_err(|e| format!("{FILE} cannot be written: {e}"))?;
-    let mut known = Known::now();
+    let mut lines =
+        JsonLines::create(&path).map_err(|e| format!("{FILE} cannot be written: {e}"))?;
+    let mut known = Known::now(&paused);
     let copy = freeze::copied(&mut known, |known, threads, missed| {
         match write(&mut lines, known, threads, missed) {
             Ok(()) => 0,
@@ -112,7 +113,7 @@ impl From<std::io::Error> for Failed {
 
 /// In the copy: searches, and writes what is found.
 fn write(
-    lines: &mut Lines,
+    lines: &mut JsonLines,
     known: &Known,
     threads: &[Thread],
     missed: usize,
@@ -141,7 +142,7 @@ fn write(
 }
 
 fn write_holder(
-    lines: &mut Lines,
+    lines: &mut JsonLines,
     id: Holder,
     root: &Root,
     regions: &Regions,
@@ -253,7 +254,7 @@ impl Sums {
 }
 
 /// Writes which holders have the blocks that were born in the cycles, and a way to one of each.
-fn write_held(lines: &mut Lines, search: &Search<'_>) -> Result<(), Failed> {
+fn write_held(lines: &mut JsonLines, search: &Search<'_>) -> Result<(), Failed> {
     let mut sums = Sums::new()?;
     let mut result = Ok(());
     let mut block = 0;
