@@ -52,7 +52,7 @@ fn check(entry: &Entry, truth: &HolderTruth, heap: &str) {
             "{name}"
         );
     }
-    // The way ends at the call site's own block.
+    // The path ends at the call site's own block.
     let last = holder.path.last().unwrap();
     assert_eq!(
         (&last.file, last.line),
@@ -163,14 +163,14 @@ fn where_holders_cannot_be_found_the_report_says_why() {
     let report = ran.report();
     let search = report.holder_search.unwrap();
     assert!(
-        search.failure.unwrap().contains("--heap jemalloc does"),
+        search.failure.unwrap().contains("use --heap jemalloc"),
         "{}",
         ran.out
     );
     assert!(ran.words().contains("holders are not known"), "{}", ran.out);
     let ran = run(&["planted:registry", "--sample=1KiB", "--cycles", "83"]).exits(1);
     assert!(
-        ran.words().contains("without --sample holders are found"),
+        ran.words().contains("hint: leave out --sample"),
         "{}",
         ran.out
     );

@@ -163,13 +163,13 @@ impl<'a> Naming<'a> {
     }
 
     fn path(&self, row: &Held, folding: &mut Folding) -> (Vec<PathBlock>, u32) {
-        let mut ways = self.found.ways.iter();
-        let way =
-            ways.find(|w| (w.stack_id, w.phase, w.holder) == (row.stack_id, row.phase, row.holder));
-        let Some(way) = way else {
+        let mut paths = self.found.paths.iter();
+        let path = paths
+            .find(|p| (p.stack_id, p.phase, p.holder) == (row.stack_id, row.phase, row.holder));
+        let Some(path) = path else {
             return (Vec::new(), 0);
         };
-        let blocks = way.blocks.iter().map(|&(site, bytes)| {
+        let blocks = path.blocks.iter().map(|&(site, bytes)| {
             let stack = folding.stack_of(site, self.journal);
             let blame = symbols::blame(&stack).map(|i| stack[i].clone());
             PathBlock {
@@ -182,20 +182,25 @@ impl<'a> Naming<'a> {
                 bytes,
             }
         });
-        (blocks.collect(), way.in_all)
+        (blocks.collect(), path.total_blocks)
     }
 
     /// What each holder would set free, the most first.
     pub(super) fn roots(&mut self, folding: &mut Folding) -> Vec<Root> {
         type Key = (Kind, Option<String>, Option<u32>, Option<String>);
         let mut roots: BTreeMap<Key, Root> = BTreeMap::new();
-        let mut records: Vec<_> = self.found.holders.iter().filter(|h| h.bytes > 0).collect();
-        records.sort_by_key(|h| std::cmp::Reverse((h.alone_bytes, h.bytes)));
+        let mut records: Vec<_> = self
+            .found
+            .holders
+            .iter()
+            .filter(|h| h.reached_bytes > 0)
+            .collect();
+        records.sort_by_key(|h| std::cmp::Reverse((h.retained_bytes, h.reached_bytes)));
         // To name one takes a look through all functions of the program.
         for record in records.into_iter().take(MOST_ROOTS) {
             let id = record.id;
-            let (bytes, blocks) = (record.alone_bytes, record.alone_blocks);
-            let (reached, reached_blocks) = (record.bytes, record.blocks);
+            let (bytes, blocks) = (record.retained_bytes, record.retained_blocks);
+            let (reached, reached_blocks) = (record.reached_bytes, record.reached_blocks);
             let Some(named) = self.named(id, folding) else {
                 continue;
             };

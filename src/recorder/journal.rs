@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::model::journal::RecordRef;
 use crate::recorder::heap::MappedVec;
 
-/// A file in the JSON Lines format. The buffer of a line is a mapping of its own.
+/// A file in the JSON Lines format. Lines are built in a mapping outside of the heap.
 pub(crate) struct JsonLines {
     file: File,
     line: MappedVec<u8>,

@@ -1,20 +1,20 @@
-//! State of single pages of this process, by `/proc/self/pagemap`, without allocating.
+//! State of individual pages of this process, read from `/proc/self/pagemap` without allocating.
 //!
 //! Reference: Documentation/admin-guide/mm/pagemap.rst.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-/// Bytes of a page.
+/// Size of a page in bytes.
 pub(crate) const PAGE: usize = 4096;
 
-/// Pages that are read with one system call.
+/// Most pages that are read with one system call.
 pub(crate) const CHUNK: usize = 512;
 
 /// The open file.
 pub(crate) struct Pagemap(File);
 
-/// The kernel's entry of a page.
+/// The kernel's entry for a page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Entry(u64);
 
@@ -27,20 +27,20 @@ impl Entry {
         self.0 & Self::PRESENT != 0
     }
 
-    /// Whether the page of private memory was ever written: it is in memory, or in swap space.
+    /// Whether a page of private memory has ever been written: it is in memory or in swap space.
     pub(crate) fn is_touched(self) -> bool {
         self.0 & (Self::PRESENT | Self::SWAPPED) != 0
     }
 }
 
 impl Pagemap {
-    /// `None` if the kernel does not have the file.
+    /// `None` if the file cannot be opened.
     pub(crate) fn open() -> Option<Self> {
         File::open("/proc/self/pagemap").ok().map(Self)
     }
 
-    /// Reads the entries of the pages from an address on, at most [`CHUNK`]. Returns how many were
-    /// read.
+    /// Reads the entries of consecutive pages, at most [`CHUNK`], starting with the page at an
+    /// address. Returns the number of entries read.
     pub(crate) fn read(&self, address: usize, entries: &mut [Entry]) -> usize {
         let mut bytes = [0; CHUNK * 8];
         let wanted = entries.len().min(CHUNK) * 8;
@@ -54,7 +54,7 @@ impl Pagemap {
         read / 8
     }
 
-    /// Bytes of a range that are in memory; 0 if the kernel does not tell.
+    /// Bytes of a range that are in memory; 0 if the kernel does not report it.
     pub(crate) fn present_bytes(&self, start: usize, end: usize) -> u64 {
         let mut present = 0;
         let mut entries = [Entry::default(); CHUNK];
