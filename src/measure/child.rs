@@ -81,8 +81,8 @@ pub(crate) fn measure(
     if let Some(fd) = control {
         command.env(ENV_CONTROL, fd.to_string());
     }
-    let limit = start.memory_limit.map(MemoryLimit::of);
-    let data_limit = limit.as_ref().and_then(MemoryLimit::data);
+    let limit = start.memory_limit.map(MemoryLimit::new);
+    let data_limit = limit.as_ref().and_then(MemoryLimit::rlimit_data);
     // SAFETY: between fork and exec only `prctl`, `fcntl` and `setrlimit` run, bare system calls
     // (tests/run.rs: `the_child_does_not_outlive_its_parent`).
     unsafe {
@@ -111,7 +111,7 @@ pub(crate) fn measure(
             start.program.display()
         ))
     })?;
-    if let Some(error) = limit.as_ref().and_then(|l| l.take_in(process.id()).err()) {
+    if let Some(error) = limit.as_ref().and_then(|l| l.apply(process.id()).err()) {
         kill(&mut process);
         return Err(Error::child(format!(
             "cannot limit the memory of the measured child: {error}"

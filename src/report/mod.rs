@@ -57,7 +57,7 @@ impl Report {
     /// The same without the user's home folder in any text: `~` stands for it. Whoever reads a report
     /// elsewhere has another.
     pub(crate) fn without_home(self) -> Self {
-        match files::home() {
+        match files::home_folder() {
             // To look is cheaper than to change it, and it is seldom there.
             Some(home) if json::mentions(&self, &home) => self.with_path(&home, "~"),
             _ => self,
