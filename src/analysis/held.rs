@@ -9,7 +9,7 @@ use crate::analysis::journal::Journal;
 use crate::analysis::symbols::{self};
 use crate::model::frame::{Frame, Owner};
 use crate::model::holder::{Holder, PathBlock, Root};
-use crate::model::holders::{HolderRecord, Kind};
+use crate::model::holders::{HolderKind, HolderRecord};
 
 /// Share of a group's blocks from which on a holder is that of the group.
 const MAJORITY: f64 = 0.5;
@@ -38,7 +38,7 @@ pub(super) struct Naming<'a> {
 /// A holder's name and place.
 #[derive(Clone, Debug)]
 struct Named {
-    kind: Kind,
+    kind: HolderKind,
     name: Option<String>,
     file: Option<String>,
     line: Option<u32>,
@@ -102,7 +102,8 @@ impl<'a> Naming<'a> {
             return OfGroup::default();
         }
         // Holders that are shown as one count as one: threads of a pool hold alike.
-        let mut sums: BTreeMap<(Kind, Option<String>, Option<u32>), Vec<Held>> = BTreeMap::new();
+        let mut sums: BTreeMap<(HolderKind, Option<String>, Option<u32>), Vec<Held>> =
+            BTreeMap::new();
         for row in rows {
             let Some(named) = self.named(row.holder, folding) else {
                 continue;
@@ -187,7 +188,7 @@ impl<'a> Naming<'a> {
 
     /// What each holder would set free, the most first.
     pub(super) fn roots(&mut self, folding: &mut Folding) -> Vec<Root> {
-        type Key = (Kind, Option<String>, Option<u32>, Option<String>);
+        type Key = (HolderKind, Option<String>, Option<u32>, Option<String>);
         let mut roots: BTreeMap<Key, Root> = BTreeMap::new();
         let mut records: Vec<_> = self
             .found
@@ -253,20 +254,20 @@ fn name(
         thread,
     };
     match record.kind {
-        Kind::Static | Kind::ThreadLocal if !record.symbol.is_empty() => {
+        HolderKind::Static | HolderKind::ThreadLocal if !record.symbol.is_empty() => {
             let name = symbols::static_name(&record.symbol);
             let place = folding.static_place(&name);
             named.name = Some(name);
             (named.file, named.line) = place.map_or((None, None), |(f, l)| (Some(f), Some(l)));
         }
-        Kind::Stack => {
+        HolderKind::Stack => {
             let frames = folding.frames(&record.frames);
             let of = |owner| frames.iter().find(|f| f.owner == owner);
             let matters = |f: &&Frame| matches!(f.owner, Owner::Own | Owner::Dependency);
             // What the run itself holds of the workload is the workload's own state.
             let first = frames.iter().find(|f| f.owner == Owner::Tool || matters(f));
             if first.is_some_and(|f| f.owner == Owner::Tool) {
-                named.kind = Kind::Workload;
+                named.kind = HolderKind::Workload;
                 named.thread = None;
                 return named;
             }
@@ -275,7 +276,7 @@ fn name(
                 .or_else(|| frames.iter().find(|f| f.line.is_some()));
             frame.into_iter().for_each(|f| named.is_at(f));
         }
-        Kind::Lost | Kind::Cycle => {
+        HolderKind::Lost | HolderKind::Cycle => {
             let stack = record.stack_id.map(|site| folding.stack_of(site, journal));
             let stack = stack.unwrap_or_default();
             let blame = symbols::blame(&stack).map(|i| &stack[i]);

@@ -9,7 +9,7 @@ pub(crate) const FILE: &str = "holders.jsonl";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
+pub enum HolderKind {
     /// A static of the program or of a shared object.
     Static,
     /// A thread-local of a thread.
@@ -30,7 +30,7 @@ pub enum Kind {
     Cycle,
 }
 
-impl Kind {
+impl HolderKind {
     /// Its name in report.json.
     #[cfg_attr(not(feature = "formats"), allow(dead_code))]
     pub(crate) const fn key(self) -> &'static str {
@@ -72,7 +72,7 @@ pub(crate) enum Record<S = String, A = Vec<u64>, P = Vec<(u32, u64)>> {
 pub(crate) struct HolderRecord<S, A> {
     /// Its number, from 1.
     pub(crate) id: u16,
-    pub(crate) kind: Kind,
+    pub(crate) kind: HolderKind,
     /// The mangled symbol of a static or thread-local; empty if there is none.
     pub(crate) symbol: S,
     /// Id of the thread to which the memory belongs.

@@ -10,7 +10,7 @@ use crate::base::files;
 pub use crate::model::end::{Early, Ended, How};
 pub use crate::model::frame::{Frame, Owner};
 pub use crate::model::holder::{Holder, HolderSearch, PathBlock, Root};
-pub use crate::model::holders::Kind;
+pub use crate::model::holders::HolderKind;
 pub use crate::model::journal::JemallocBytes;
 pub use crate::model::process::{Balance, Grows, Part, Process};
 pub use crate::model::profile::{

@@ -9,7 +9,7 @@ use super::path::MAX_BLOCKS;
 use super::regions::{RegionKind, Regions};
 use super::search::Search;
 use crate::model::block::NO_STACK;
-use crate::model::holders::{HolderRecord, Kind, Record, RetainingPath};
+use crate::model::holders::{HolderKind, HolderRecord, Record, RetainingPath};
 use crate::recorder::heap::{self, MappedVec, NoMemory};
 use crate::recorder::journal::JsonLines;
 
@@ -36,15 +36,17 @@ fn write_holder(
 ) -> Result<(), SearchError> {
     let thread_id = |thread: u16| Some(regions.thread(thread).id);
     let (kind, thread, cycle) = match holder.source {
-        Source::Lost { cycle: 0 } => (Kind::Lost, None, 0),
-        Source::Lost { cycle } => (Kind::Cycle, None, cycle),
+        Source::Lost { cycle: 0 } => (HolderKind::Lost, None, 0),
+        Source::Lost { cycle } => (HolderKind::Cycle, None, cycle),
         Source::Region(kind) => match kind {
-            RegionKind::Statics => (Kind::Static, None, 0),
-            RegionKind::ThreadLocals { thread, .. } => (Kind::ThreadLocal, thread_id(thread), 0),
-            RegionKind::Stack { thread } => (Kind::Stack, thread_id(thread), 0),
-            RegionKind::ThreadControlBlock { thread } => (Kind::Thread, thread_id(thread), 0),
-            RegionKind::CHeap => (Kind::CHeap, None, 0),
-            RegionKind::Mapped => (Kind::Mapped, None, 0),
+            RegionKind::Statics => (HolderKind::Static, None, 0),
+            RegionKind::ThreadLocals { thread, .. } => {
+                (HolderKind::ThreadLocal, thread_id(thread), 0)
+            }
+            RegionKind::Stack { thread } => (HolderKind::Stack, thread_id(thread), 0),
+            RegionKind::ThreadControlBlock { thread } => (HolderKind::Thread, thread_id(thread), 0),
+            RegionKind::CHeap => (HolderKind::CHeap, None, 0),
+            RegionKind::Mapped => (HolderKind::Mapped, None, 0),
         },
     };
     let objects: &Objects = &regions.objects;
