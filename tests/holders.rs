@@ -5,7 +5,7 @@ mod common;
 use std::path::Path;
 
 use afterdrop::Verdict;
-use afterdrop::report::{CallSite, Kind, Report, Rule};
+use afterdrop::report::{CallSite, HolderKind, Report, Rule};
 use afterdrop::workloads::{Entry, HolderTruth, all};
 use common::{Ran, run_with};
 
@@ -52,7 +52,7 @@ fn check(entry: &Entry, truth: &HolderTruth, heap: &str) {
             "{name}"
         );
     }
-    // The way ends at the call site's own block.
+    // The path ends at the call site's own block.
     let last = holder.path.last().unwrap();
     assert_eq!(
         (&last.file, last.line),
@@ -60,7 +60,7 @@ fn check(entry: &Entry, truth: &HolderTruth, heap: &str) {
         "{name}\n{}",
         ran.out
     );
-    if holder.kind == Kind::Static {
+    if holder.kind == HolderKind::Static {
         let root = report.roots.iter().find(|r| r.name == holder.name);
         let part = holder.share * site.retained_bytes as f64;
         assert!(root.unwrap().reached_bytes as f64 >= 0.9 * part, "{name}");
@@ -90,7 +90,7 @@ fn every_stated_holder_is_found_under_jemalloc() {
 fn and_under_the_system_allocator_but_for_what_c_code_holds() {
     for entry in &stated() {
         let truth = entry.truth().unwrap().holder.as_ref().unwrap();
-        if truth.kind != Kind::CHeap && entry.name().starts_with("held:") {
+        if truth.kind != HolderKind::CHeap && entry.name().starts_with("held:") {
             check(entry, truth, "system");
         }
     }
@@ -163,14 +163,14 @@ fn where_holders_cannot_be_found_the_report_says_why() {
     let report = ran.report();
     let search = report.holder_search.unwrap();
     assert!(
-        search.failure.unwrap().contains("--heap jemalloc does"),
+        search.failure.unwrap().contains("use --heap jemalloc"),
         "{}",
         ran.out
     );
     assert!(ran.words().contains("holders are not known"), "{}", ran.out);
     let ran = run(&["planted:registry", "--sample=1KiB", "--cycles", "83"]).exits(1);
     assert!(
-        ran.words().contains("without --sample holders are found"),
+        ran.words().contains("hint: leave out --sample"),
         "{}",
         ran.out
     );

@@ -5,15 +5,15 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use crate::model::holders::HolderRecord;
-use crate::model::holders::{Done, FILE, Record, Way};
+use crate::model::holders::{FILE, Record, RetainingPath, Summary};
 
 /// All that was found.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
     pub(crate) holders: Vec<HolderRecord<String, Vec<u64>>>,
     pub(crate) held: Vec<Held>,
-    pub(crate) ways: Vec<Way<Vec<(u32, u64)>>>,
-    pub(crate) done: Option<Done>,
+    pub(crate) paths: Vec<RetainingPath<Vec<(u32, u64)>>>,
+    pub(crate) summary: Option<Summary>,
 }
 
 /// Blocks of a stack, birth cycle and phase that a holder reached first.
@@ -51,11 +51,11 @@ impl Found {
                         blocks,
                     });
                 }
-                Record::Way(way) => found.ways.push(way),
-                Record::Done(done) => found.done = Some(done),
+                Record::Path(path) => found.paths.push(path),
+                Record::Summary(summary) => found.summary = Some(summary),
             }
         }
-        match found.done {
+        match found.summary {
             Some(_) => Ok(found),
             None => Err("the search did not get to its end".into()),
         }
@@ -63,7 +63,7 @@ impl Found {
 
     /// Whether all that could hold a block was searched.
     pub(crate) fn searched_all(&self) -> bool {
-        self.done.is_some_and(|done| done.searched_all())
+        self.summary.is_some_and(|s| s.searched_all())
     }
 
     /// A holder by its number.

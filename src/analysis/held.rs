@@ -9,7 +9,7 @@ use crate::analysis::journal::Journal;
 use crate::analysis::symbols::{self};
 use crate::model::frame::{Frame, Owner};
 use crate::model::holder::{Holder, PathBlock, Root};
-use crate::model::holders::{HolderRecord, Kind};
+use crate::model::holders::{HolderKind, HolderRecord};
 
 /// Share of a group's blocks from which on a holder is that of the group.
 const MAJORITY: f64 = 0.5;
@@ -38,7 +38,7 @@ pub(super) struct Naming<'a> {
 /// A holder's name and place.
 #[derive(Clone, Debug)]
 struct Named {
-    kind: Kind,
+    kind: HolderKind,
     name: Option<String>,
     file: Option<String>,
     line: Option<u32>,
@@ -102,7 +102,8 @@ impl<'a> Naming<'a> {
             return OfGroup::default();
         }
         // Holders that are shown as one count as one: threads of a pool hold alike.
-        let mut sums: BTreeMap<(Kind, Option<String>, Option<u32>), Vec<Held>> = BTreeMap::new();
+        let mut sums: BTreeMap<(HolderKind, Option<String>, Option<u32>), Vec<Held>> =
+            BTreeMap::new();
         for row in rows {
             let Some(named) = self.named(row.holder, folding) else {
                 continue;
@@ -163,13 +164,13 @@ impl<'a> Naming<'a> {
     }
 
     fn path(&self, row: &Held, folding: &mut Folding) -> (Vec<PathBlock>, u32) {
-        let mut ways = self.found.ways.iter();
-        let way =
-            ways.find(|w| (w.stack_id, w.phase, w.holder) == (row.stack_id, row.phase, row.holder));
-        let Some(way) = way else {
+        let mut paths = self.found.paths.iter();
+        let path = paths
+            .find(|p| (p.stack_id, p.phase, p.holder) == (row.stack_id, row.phase, row.holder));
+        let Some(path) = path else {
             return (Vec::new(), 0);
         };
-        let blocks = way.blocks.iter().map(|&(site, bytes)| {
+        let blocks = path.blocks.iter().map(|&(site, bytes)| {
             let stack = folding.stack_of(site, self.journal);
             let blame = symbols::blame(&stack).map(|i| stack[i].clone());
             PathBlock {
@@ -182,20 +183,25 @@ impl<'a> Naming<'a> {
                 bytes,
             }
         });
-        (blocks.collect(), way.in_all)
+        (blocks.collect(), path.total_blocks)
     }
 
     /// What each holder would set free, the most first.
     pub(super) fn roots(&mut self, folding: &mut Folding) -> Vec<Root> {
-        type Key = (Kind, Option<String>, Option<u32>, Option<String>);
+        type Key = (HolderKind, Option<String>, Option<u32>, Option<String>);
         let mut roots: BTreeMap<Key, Root> = BTreeMap::new();
-        let mut records: Vec<_> = self.found.holders.iter().filter(|h| h.bytes > 0).collect();
-        records.sort_by_key(|h| std::cmp::Reverse((h.alone_bytes, h.bytes)));
+        let mut records: Vec<_> = self
+            .found
+            .holders
+            .iter()
+            .filter(|h| h.reached_bytes > 0)
+            .collect();
+        records.sort_by_key(|h| std::cmp::Reverse((h.retained_bytes, h.reached_bytes)));
         // To name one takes a look through all functions of the program.
         for record in records.into_iter().take(MOST_ROOTS) {
             let id = record.id;
-            let (bytes, blocks) = (record.alone_bytes, record.alone_blocks);
-            let (reached, reached_blocks) = (record.bytes, record.blocks);
+            let (bytes, blocks) = (record.retained_bytes, record.retained_blocks);
+            let (reached, reached_blocks) = (record.reached_bytes, record.reached_blocks);
             let Some(named) = self.named(id, folding) else {
                 continue;
             };
@@ -248,20 +254,20 @@ fn name(
         thread,
     };
     match record.kind {
-        Kind::Static | Kind::ThreadLocal if !record.symbol.is_empty() => {
+        HolderKind::Static | HolderKind::ThreadLocal if !record.symbol.is_empty() => {
             let name = symbols::static_name(&record.symbol);
             let place = folding.static_place(&name);
             named.name = Some(name);
             (named.file, named.line) = place.map_or((None, None), |(f, l)| (Some(f), Some(l)));
         }
-        Kind::Stack => {
+        HolderKind::Stack => {
             let frames = folding.frames(&record.frames);
             let of = |owner| frames.iter().find(|f| f.owner == owner);
             let matters = |f: &&Frame| matches!(f.owner, Owner::Own | Owner::Dependency);
             // What the run itself holds of the workload is the workload's own state.
             let first = frames.iter().find(|f| f.owner == Owner::Tool || matters(f));
             if first.is_some_and(|f| f.owner == Owner::Tool) {
-                named.kind = Kind::Workload;
+                named.kind = HolderKind::Workload;
                 named.thread = None;
                 return named;
             }
@@ -270,7 +276,7 @@ fn name(
                 .or_else(|| frames.iter().find(|f| f.line.is_some()));
             frame.into_iter().for_each(|f| named.is_at(f));
         }
-        Kind::Lost | Kind::Cycle => {
+        HolderKind::Lost | HolderKind::Cycle => {
             let stack = record.stack_id.map(|site| folding.stack_of(site, journal));
             let stack = stack.unwrap_or_default();
             let blame = symbols::blame(&stack).map(|i| &stack[i]);

@@ -345,7 +345,7 @@ fn holder_doubts(found: Option<&Result<Found, String>>, call_sites: &[CallSite])
     match found? {
         Err(why) => Some(format!("holders are not known: {}", one_line(why))),
         Ok(found) => {
-            let done = found.done?;
+            let done = found.summary?;
             let is_lost = |s: &CallSite| {
                 let holder = s.holder.as_ref();
                 holder.is_some_and(|h| h.kind.is_lost() || h.lost_blocks > 0)
@@ -360,7 +360,7 @@ fn holder_doubts(found: Option<&Result<Found, String>>, call_sites: &[CallSite])
                     done.missed_threads
                 ));
             }
-            (!done.saw_c_code).then(|| {
+            (!done.searched_c_memory).then(|| {
                 "memory of C code was not searched, nor what is mapped by hand, because the system's \
                  allocator has both: what nothing else points at may be held there; --heap jemalloc tells"
                     .into()
@@ -372,7 +372,7 @@ fn holder_doubts(found: Option<&Result<Found, String>>, call_sites: &[CallSite])
 /// How holders were looked for.
 fn holder_search(journal: &Journal, found: Option<&Result<Found, String>>) -> Option<HolderSearch> {
     let found = found?;
-    let done = found.as_ref().ok().and_then(|f| f.done);
+    let done = found.as_ref().ok().and_then(|f| f.summary);
     let searched = journal.searched.as_ref();
     Some(HolderSearch {
         failure: found.as_ref().err().cloned(),

@@ -1,4 +1,4 @@
-//! The one error type.
+//! The error type of the crate.
 
 use std::fmt;
 use std::io;
@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 /// Why afterdrop could not do what was asked.
 ///
-/// `Display` is one line: what was tried, on what, what went wrong, what to do. Finding a leak is
-/// not an error: see [`Verdict`](crate::Verdict).
+/// `Display` is one line: what was tried, on what, and what went wrong; then, after `hint:`, what to
+/// do. Finding a leak is not an error: see [`Verdict`](crate::Verdict).
 ///
-/// There is one type for all of the crate, one word large, whose kinds are private so that a new
-/// one breaks nobody. What a caller may want to tell apart has a predicate.
+/// The kinds of errors are private, so that adding one is not a breaking change. Predicates such as
+/// [`Error::is_usage`] tell apart what a caller may want to handle.
 pub struct Error(Box<Inner>);
 
 struct Inner {
@@ -19,23 +19,23 @@ struct Inner {
 }
 
 enum Kind {
-    /// Something that the user named or typed cannot be.
+    /// An argument or a setting is invalid.
     Usage(String),
-    /// The system refused something on a file.
+    /// An operation on a file failed.
     Io {
         tried: &'static str,
         path: PathBuf,
         source: io::Error,
     },
-    /// A file that afterdrop wrote does not read back.
+    /// A file does not have the expected format.
     Malformed {
         path: PathBuf,
         line: Option<u64>,
         wrong: String,
     },
-    /// The measured child could not start, or left nothing to report.
+    /// The measured process could not be started, or has recorded nothing.
     Child(String),
-    /// The measured child ended well, and had measured nothing.
+    /// The measured process exited successfully without measuring anything.
     NotBegun,
 }
 
@@ -77,24 +77,24 @@ impl Error {
         Self::new(Kind::NotBegun)
     }
 
-    /// True if the measured child ended well without having measured anything.
+    /// True if the measured process exited successfully without measuring anything.
     pub(crate) fn is_not_begun(&self) -> bool {
         matches!(self.0.kind, Kind::NotBegun)
     }
 
-    /// Adds what to do about it.
+    /// Adds what the user can do about it.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint = Some(hint.into());
         self
     }
 
-    /// True if the measured child could not start or left nothing that could be reported; the
-    /// command then exits with 3 in place of 2.
+    /// True if the measured process could not be started, or has recorded nothing that could be
+    /// reported. The command then exits with 3 instead of 2.
     pub fn is_child(&self) -> bool {
         matches!(self.0.kind, Kind::Child(_) | Kind::NotBegun)
     }
 
-    /// True if what was asked for cannot be: an unknown workload, too few cycles.
+    /// True if an argument or a setting is invalid, such as an unknown workload or too few cycles.
     pub fn is_usage(&self) -> bool {
         matches!(self.0.kind, Kind::Usage(_))
     }
@@ -104,7 +104,9 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0.kind {
             Kind::Usage(message) | Kind::Child(message) => f.write_str(message)?,
-            Kind::NotBegun => f.write_str("the measured process ended without a measurement")?,
+            Kind::NotBegun => {
+                f.write_str("the measured process exited without measuring anything")?
+            }
             Kind::Io {
                 tried,
                 path,
@@ -119,7 +121,7 @@ impl fmt::Display for Error {
             }
         }
         match &self.0.hint {
-            Some(hint) => write!(f, "; {hint}"),
+            Some(hint) => write!(f, "; hint: {hint}"),
             None => Ok(()),
         }
     }
@@ -127,7 +129,7 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // What a test's `unwrap` prints should be the sentence, not the structure.
+        // `unwrap` in a test prints this: the message is more useful there than the fields.
         fmt::Display::fmt(self, f)
     }
 }
@@ -146,12 +148,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_is_one_line_with_what_to_do() {
+    fn an_error_is_one_line_with_a_hint() {
         let missing = io::Error::from(io::ErrorKind::NotFound);
-        let error = Error::io("read", Path::new("m.bpk"), missing).hint("make it with `x`");
+        let error = Error::io("read", Path::new("m.bpk"), missing).hint("create it with `x`");
         assert_eq!(
             error.to_string(),
-            "cannot read m.bpk: entity not found; make it with `x`"
+            "cannot read m.bpk: entity not found; hint: create it with `x`"
         );
         assert!(!error.is_child() && !error.is_usage());
         let error = Error::malformed(Path::new("j"), Some(3), "cut off");

@@ -1,11 +1,11 @@
-//! RunningSearch a name up in a short list, and the nearest one where it is not there.
+//! Lookup of a name in a list, with a suggestion if it is misspelled.
 
 use crate::base::error::Error;
 
 /// The item of `all` with this name.
 ///
 /// # Errors
-/// If there is none: a usage error that names the nearest, or all of them.
+/// If there is none: a usage error that suggests the most similar name, or lists all of them.
 pub(crate) fn pick<T: Copy>(
     what: &str,
     name: &str,
@@ -20,28 +20,30 @@ pub(crate) fn pick<T: Copy>(
     Err(unknown(what, name, &names))
 }
 
-/// FNV-1a, 64 bits (G. Fowler, L. C. Noll, K.-P. Vo; draft-eastlake-fnv): the same everywhere and
-/// always.
+/// FNV-1a hash, 64 bits (G. Fowler, L. C. Noll, K.-P. Vo; draft-eastlake-fnv). It is the same on every
+/// machine and in every version, so that it can be stored.
 pub(crate) fn fnv(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })
 }
 
-/// The error for a name that is not in the list.
+/// The error for a name that is not in the list; `what` says what it should be the name of.
 pub(crate) fn unknown(what: &str, name: &str, known: &[&str]) -> Error {
-    let error = Error::usage(format!("there is no {what} `{}`", name.escape_debug()));
-    /// Names that still read as a sentence.
-    const FEW: usize = 8;
+    /// Most workloads that are listed in a message.
+    const MAX_LISTED: usize = 8;
+    let error = Error::usage(format!("unknown {what} `{}`", name.escape_debug()));
     match nearest(name, known) {
         Some(near) => error.hint(format!("did you mean `{near}`?")),
-        None if known.len() > FEW => error.hint("`afterdrop list` shows what there is"),
-        None => error.hint(format!("there is {}", known.join(", "))),
+        None if what == "workload" && known.len() > MAX_LISTED => {
+            error.hint("`afterdrop list` shows all workloads")
+        }
+        None => error.hint(format!("choose from {}", known.join(", "))),
     }
 }
 
-/// The known name with the fewest edits, if a third of the letters or fewer differ.
-/// A name without its group (`lru` of `planted:lru`) is near enough.
+/// The known name with the smallest edit distance, if that is at most a third of the longer name's
+/// length. A name without its group, such as `lru` for `planted:lru`, matches, too.
 fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     let in_group = |k: &&str| k.split_once(':').is_some_and(|(_, rest)| rest == name);
     if let Some(whole) = known.iter().copied().find(in_group) {
@@ -49,15 +51,15 @@ fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     }
     known
         .iter()
-        .map(|&k| (edits(name, k), k))
+        .map(|&k| (edit_distance(name, k), k))
         .filter(|&(edits, k)| edits * 3 <= name.chars().count().max(k.chars().count()))
         .min_by_key(|&(edits, _)| edits)
         .map(|(_, k)| k)
 }
 
-/// Edits between two names, a swap of neighbours counting as one (optimal string alignment:
-/// L. Boytsov, "Indexing methods for approximate dictionary searching", 2011).
-fn edits(a: &str, b: &str) -> usize {
+/// Edit distance of two names, where a swap of two adjacent characters is one edit (optimal string
+/// alignment: L. Boytsov, "Indexing methods for approximate dictionary searching", 2011).
+fn edit_distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let mut rows = vec![(0..=b.len()).collect::<Vec<usize>>()];
     for i in 1..=a.len() {
@@ -82,24 +84,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn edits_are_counted() {
-        assert_eq!(edits("", "abc"), 3);
-        assert_eq!(edits("cnn", "cnn"), 0);
-        assert_eq!(edits("cnn", "cnm"), 1);
-        assert_eq!(edits("ab", "ba"), 1);
+    fn the_edit_distance_counts_edits_and_swaps() {
+        assert_eq!(edit_distance("", "abc"), 3);
+        assert_eq!(edit_distance("cnn", "cnn"), 0);
+        assert_eq!(edit_distance("cnn", "cnm"), 1);
+        assert_eq!(edit_distance("ab", "ba"), 1);
     }
 
     #[test]
-    fn a_far_name_lists_what_there_is() {
+    fn without_a_similar_name_all_names_are_listed() {
         let error = unknown("device", "gpu", &["ndarray", "flex"]);
         assert_eq!(
             error.to_string(),
-            "there is no device `gpu`; there is ndarray, flex"
+            "unknown device `gpu`; hint: choose from ndarray, flex"
         );
     }
 
     #[test]
-    fn a_name_without_its_group_is_near_and_a_long_list_is_not_printed() {
+    fn the_group_may_be_missing_and_a_long_list_of_workloads_is_not_printed() {
         let error = unknown("workload", "lru", &["planted:lrs", "planted:lru"]);
         assert!(
             error.to_string().contains("did you mean `planted:lru`?"),
@@ -109,13 +111,13 @@ mod tests {
         assert!(
             error
                 .to_string()
-                .ends_with("`afterdrop list` shows what there is"),
+                .ends_with("`afterdrop list` shows all workloads"),
             "{error}"
         );
     }
 
     #[test]
-    fn control_characters_are_not_printed() {
+    fn control_characters_are_escaped() {
         let error = unknown("device", "\u{1b}[2J", &["flex"]);
         assert!(!error.to_string().contains('\u{1b}'));
     }

@@ -1,4 +1,4 @@
-//! Seeded numbers, the same on every machine.
+//! A seeded pseudorandom generator that gives the same numbers on every machine.
 
 /// SplitMix64 (G. L. Steele, D. Lea, C. H. Flood (2014), "Fast splittable pseudorandom number
 /// generators", OOPSLA).
@@ -6,12 +6,12 @@
 pub struct Random(u64);
 
 impl Random {
-    /// Numbers from a seed.
+    /// A generator with a seed.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// Any number.
+    /// The next number, of all 64-bit numbers.
     pub fn any(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
@@ -20,7 +20,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// From 0 to `n - 1`.
+    /// A number from 0 to `n - 1`.
     ///
     /// # Panics
     /// If `n` is 0.
@@ -28,7 +28,7 @@ impl Random {
         self.any() % n
     }
 
-    /// The same as an index.
+    /// An index from 0 to `n - 1`.
     ///
     /// # Panics
     /// If `n` is 0.
@@ -36,12 +36,12 @@ impl Random {
         self.below(n as u64) as usize
     }
 
-    /// From 0 to just below 1, in steps that an `f32` has.
+    /// A number from 0 up to but not including 1, a multiple of 2^-24.
     pub fn fraction(&mut self) -> f32 {
         (self.any() >> 40) as f32 / (1_u64 << 24) as f32
     }
 
-    /// From 0 to just below 1.
+    /// A number from 0 up to but not including 1, a multiple of 2^-53.
     pub fn unit(&mut self) -> f64 {
         (self.any() >> 11) as f64 / (1_u64 << 53) as f64
     }
@@ -52,8 +52,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_numbers_are_those_of_the_published_generator() {
-        // From the reference implementation (prng.di.unimi.it/splitmix64.c), seed 1234567.
+    fn the_numbers_are_those_of_the_reference_implementation() {
+        // Output of the reference implementation (prng.di.unimi.it/splitmix64.c), seed 1234567.
         let mut random = Random::new(1_234_567);
         let first = [(); 3].map(|()| random.any());
         let published = [
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn fractions_are_below_one() {
+    fn numbers_are_in_their_ranges() {
         let mut random = Random::new(1);
         for _ in 0..1000 {
             assert!((0.0..1.0).contains(&random.fraction()));

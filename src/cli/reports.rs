@@ -54,7 +54,7 @@ impl Paths {
 
 /// As a report has it whose home folder was taken out; empty if it is not below it.
 fn shortened_home(path: &str) -> String {
-    let home = crate::base::files::home().unwrap_or_default();
+    let home = crate::base::files::home_folder().unwrap_or_default();
     match path.strip_prefix(&home) {
         Some(rest) if !home.is_empty() => format!("~{}", rest.trim_end_matches('/')),
         _ => String::new(),

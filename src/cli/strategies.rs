@@ -195,7 +195,7 @@ pub(super) fn run(args: &Args, workloads: &[Entry]) -> Result<Outcome, Error> {
     }
     let limited = args
         .memory_limit
-        .map(|b| MemoryLimit::of(b).describe().into());
+        .map(|b| MemoryLimit::new(b).describe().into());
     let comparison = Comparison {
         schema: strategies::SCHEMA.into(),
         version: env!("CARGO_PKG_VERSION").into(),

@@ -46,15 +46,15 @@ pub(crate) fn measure(
     mut watch: impl FnMut() -> Result<(), Error>,
 ) -> Result<Ended, Error> {
     let output = start.plan.out.join(OUTPUT);
-    let limit = start.memory_limit.map(MemoryLimit::of);
-    let data_limit = limit.as_ref().and_then(MemoryLimit::data);
+    let limit = start.memory_limit.map(MemoryLimit::new);
+    let data_limit = limit.as_ref().and_then(MemoryLimit::rlimit_data);
     let mut process = command(start, &output, data_limit)?.spawn().map_err(|e| {
         Error::child(format!(
             "cannot start the measured child {}: {e}",
             start.program.display()
         ))
     })?;
-    if let Some(error) = limit.as_ref().and_then(|l| l.take_in(process.id()).err()) {
+    if let Some(error) = limit.as_ref().and_then(|l| l.apply(process.id()).err()) {
         kill(&mut process);
         return Err(Error::child(format!(
             "cannot limit the memory of the measured child: {error}"

@@ -1,5 +1,5 @@
-//! A limit on the memory of the measured child: a control group where the machine gives one, else
-//! a limit on its private data.
+//! A memory limit for the measured process: by a control group if the machine allows it, otherwise by
+//! `RLIMIT_DATA`.
 //!
 //! References: Documentation/admin-guide/cgroup-v2.rst (`memory.max`, `cgroup.procs`); getrlimit(2)
 //! (`RLIMIT_DATA`).
@@ -8,86 +8,89 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// How a limit is kept.
+/// How a limit is enforced.
 #[derive(Debug)]
 pub(crate) enum MemoryLimit {
-    /// Resident memory, by a control group of its own.
-    Group(Group),
-    /// Private writable address space, by `RLIMIT_DATA`; bytes.
+    /// Resident memory, by a control group for the process.
+    Cgroup(Cgroup),
+    /// Private writable address space in bytes, by `RLIMIT_DATA`.
     Data(u64),
 }
 
 impl MemoryLimit {
-    /// A limit of so many bytes, by the best means that this machine gives.
-    pub(crate) fn of(bytes: u64) -> Self {
+    /// A limit in bytes, by a control group if possible.
+    pub(crate) fn new(bytes: u64) -> Self {
         let name = format!("afterdrop-{}", std::process::id());
-        match own_group().and_then(|parent| Group::make(&parent, &name, bytes).ok()) {
-            Some(group) => Self::Group(group),
+        match own_cgroup().and_then(|parent| Cgroup::create(&parent, &name, bytes).ok()) {
+            Some(group) => Self::Cgroup(group),
             None => Self::Data(bytes),
         }
     }
 
-    /// What is limited, in words.
+    /// What is limited and how, for a report.
     #[cfg_attr(not(feature = "cli"), allow(dead_code))]
     pub(crate) fn describe(&self) -> &'static str {
         match self {
-            Self::Group(_) => "resident memory, by a control group",
+            Self::Cgroup(_) => "resident memory, by a control group",
             Self::Data(_) => {
-                "private address space, by RLIMIT_DATA: what the allocator reserves counts, too"
+                "private address space, by RLIMIT_DATA; includes what the allocator only reserves"
             }
         }
     }
 
-    /// Takes the child in, right after its start.
-    pub(crate) fn take_in(&self, pid: u32) -> io::Result<()> {
+    /// Applies the limit to a process that has just been started.
+    ///
+    /// # Errors
+    /// If the process cannot be moved to the control group.
+    pub(crate) fn apply(&self, pid: u32) -> io::Result<()> {
         match self {
-            Self::Group(group) => fs::write(group.0.join("cgroup.procs"), pid.to_string()),
+            Self::Cgroup(group) => fs::write(group.0.join("cgroup.procs"), pid.to_string()),
             Self::Data(_) => Ok(()),
         }
     }
 
-    /// What the child has to set for itself before it begins.
-    pub(crate) fn data(&self) -> Option<u64> {
+    /// The limit that the process has to set for itself, by `RLIMIT_DATA`, before it begins.
+    pub(crate) fn rlimit_data(&self) -> Option<u64> {
         match self {
-            Self::Group(_) => None,
+            Self::Cgroup(_) => None,
             Self::Data(bytes) => Some(*bytes),
         }
     }
 }
 
-/// A control group that goes when it is dropped.
+/// A control group, which is removed when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Group(PathBuf);
+pub(crate) struct Cgroup(PathBuf);
 
-impl Group {
-    /// Makes a group below `parent` with a limit of so many bytes.
+impl Cgroup {
+    /// Creates a group in `parent` with a limit in bytes.
     ///
     /// # Errors
-    /// If it may not be made, or the parent does not hand the memory controller on.
-    fn make(parent: &Path, name: &str, bytes: u64) -> io::Result<Self> {
+    /// If this is not permitted, or `parent` does not delegate the memory controller.
+    fn create(parent: &Path, name: &str, bytes: u64) -> io::Result<Self> {
         let path = parent.join(name);
         fs::create_dir(&path)?;
         let group = Self(path);
-        // Without the controller the file is not there, and must not be made in its place.
+        // Without the memory controller the file does not exist, and must not be created.
         let limit = |name: &str| fs::OpenOptions::new().write(true).open(group.0.join(name));
         io::Write::write_all(&mut limit("memory.max")?, bytes.to_string().as_bytes())?;
         if let Ok(mut swap) = limit("memory.swap.max") {
-            // Else a machine with swap space would only become slow.
+            // Otherwise the process would be swapped out instead of stopped.
             io::Write::write_all(&mut swap, b"0")?;
         }
         Ok(group)
     }
 }
 
-impl Drop for Group {
+impl Drop for Cgroup {
     fn drop(&mut self) {
-        // The child has ended by now; a group that stays is empty, and nothing depends on it.
+        // The process has ended. If the removal fails, an empty group is left, which does no harm.
         let _ = fs::remove_dir(&self.0);
     }
 }
 
-/// The folder of this process's own group in the unified hierarchy, if there is one.
-fn own_group() -> Option<PathBuf> {
+/// Folder of this process's control group, if version 2 is mounted.
+fn own_cgroup() -> Option<PathBuf> {
     let root = Path::new("/sys/fs/cgroup");
     if !root.join("cgroup.controllers").exists() {
         return None;
@@ -97,23 +100,26 @@ fn own_group() -> Option<PathBuf> {
     Some(root.join(path))
 }
 
-/// Least limit in bytes: below it a process cannot even begin to measure.
+/// Smallest limit in bytes: with less, the process cannot start to measure.
 #[cfg_attr(not(feature = "cli"), allow(dead_code))]
-const LEAST: u64 = 8 << 20;
+const MIN_BYTES: u64 = 8 << 20;
 
-/// `512M`, `2G`, `33554432`: bytes, with binary units.
+/// Parses a limit: see [`parse_bytes`].
 ///
 /// # Errors
-/// If it is no number of bytes, or none at all: what is wrong with it.
+/// What is wrong with the text.
 #[cfg_attr(not(feature = "cli"), allow(dead_code))]
 pub(crate) fn parse(text: &str) -> Result<u64, String> {
     match parse_bytes(text)? {
-        bytes if bytes < LEAST => Err("nothing runs in less than 8M".into()),
+        bytes if bytes < MIN_BYTES => Err(format!("must be at least 8M, got {text}")),
         bytes => Ok(bytes),
     }
 }
 
-/// A number of bytes, with a binary unit or without.
+/// Parses a number of bytes with or without a binary unit: `512M`, `2G`, `33554432`.
+///
+/// # Errors
+/// What is wrong with the text.
 pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let shift = match text[digits.len()..].to_ascii_uppercase().as_str() {
@@ -121,11 +127,13 @@ pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
         "K" | "KB" | "KIB" => 10,
         "M" | "MB" | "MIB" => 20,
         "G" | "GB" | "GIB" => 30,
-        _ => return Err("its unit is none of K, M and G".into()),
+        _ => return Err("the unit must be K, M or G".into()),
     };
-    let number: u64 = digits.parse().map_err(|_| "it is no number of bytes")?;
+    let number: u64 = digits
+        .parse()
+        .map_err(|_| "must be a whole number of bytes, such as 33554432 or 32M")?;
     match number.checked_mul(1 << shift) {
-        None => Err("it is more than there can be".into()),
+        None => Err("must be less than 2^64 bytes".into()),
         Some(bytes) => Ok(bytes),
     }
 }
@@ -135,8 +143,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_have_binary_units() {
-        assert_eq!(parse("8388608"), Ok(LEAST));
+    fn sizes_have_binary_units_and_a_minimum() {
+        assert_eq!(parse("8388608"), Ok(MIN_BYTES));
         assert_eq!(parse("512M"), Ok(512 << 20));
         assert_eq!(parse("2GiB"), Ok(2 << 30));
         for wrong in [
@@ -155,16 +163,13 @@ mod tests {
     }
 
     #[test]
-    fn a_group_takes_its_limit_and_goes() {
-        // A folder that looks like a group whose parent hands nothing on.
+    fn a_group_that_cannot_be_limited_is_removed() {
+        // A plain folder: like a group whose parent does not delegate the memory controller.
         let root = std::env::temp_dir().join(format!("afterdrop-group-{}", std::process::id()));
         fs::create_dir_all(&root).unwrap();
-        assert!(Group::make(&root, "bare", 1000).is_err());
-        assert!(
-            !root.join("bare").exists(),
-            "what could not be used is gone"
-        );
-        assert!(!MemoryLimit::of(1 << 30).describe().is_empty());
+        assert!(Cgroup::create(&root, "bare", 1000).is_err());
+        assert!(!root.join("bare").exists(), "the folder has been removed");
+        assert!(!MemoryLimit::new(1 << 30).describe().is_empty());
         fs::remove_dir_all(&root).unwrap();
     }
 }

@@ -130,7 +130,7 @@ pub(crate) fn measure(
         Ok(journal) => journal,
         Err(_) if !ended.is_complete() => {
             // On a full disk the child cannot even say why it ended.
-            files::check_room(&folder)?;
+            files::check_writable(&folder)?;
             return Err(Error::child(format!(
                 "the measured run did not begin: it {ended}"
             )));

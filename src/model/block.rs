@@ -1,33 +1,34 @@
-//! What is known of a block: the stack that allocated it, and when it was born.
+//! What the recorder knows about a block: the stack that allocated it, and when.
 
 use serde::{Deserialize, Serialize};
 
-/// Number of a stack. [`NO_STACK`] stands for blocks whose stack could not be kept.
+/// Number of an interned stack.
 pub(crate) type StackId = u32;
 
-/// The stack of blocks that could not be attributed: no readable stack, or no room for another.
+/// In place of a stack's number: the stack could not be unwound, or there was no memory for it.
 pub(crate) const NO_STACK: StackId = 0;
 
-/// When a block was born: the running cycle and phase.
+/// The cycle and phase in which a block was allocated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Birth {
     /// 0 before the first cycle.
     pub(crate) cycle: u32,
-    /// The phase's number (see [`Phase`](super::run::Phase)).
+    /// Number of the [`Phase`](super::run::Phase).
     pub(crate) phase: u8,
 }
 
 const PHASE_BITS: u32 = 3;
 
-/// Cycles that a run may have.
+/// Highest number of a cycle.
 pub(crate) const MAX_CYCLE: u32 = (1 << 19) - 1;
 
 impl Birth {
-    /// In one word, as rows have it.
+    /// Packs it into one word.
     pub(crate) fn packed(self) -> u32 {
         self.cycle << PHASE_BITS | u32::from(self.phase)
     }
 
+    /// The inverse of [`Birth::packed`].
     pub(crate) fn unpacked(packed: u32) -> Self {
         Self {
             cycle: packed >> PHASE_BITS,
@@ -36,7 +37,7 @@ impl Birth {
     }
 }
 
-/// What is live of one stack, birth cycle and birth phase.
+/// Live bytes and blocks of one stack, birth cycle and birth phase.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "(u32, u32, u8, u64, u64)", into = "(u32, u32, u8, u64, u64)")]
 pub(crate) struct CensusEntry {
@@ -76,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_birth_survives_packing_at_the_edges() {
+    fn packing_keeps_the_smallest_and_the_largest_birth() {
         for (cycle, phase) in [(0, 0), (MAX_CYCLE, 7), (1, 3)] {
             let birth = Birth { cycle, phase };
             assert_eq!(Birth::unpacked(birth.packed()), birth);

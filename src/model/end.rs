@@ -6,26 +6,26 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 pub struct Ended {
-    /// Whether all cycles ran, and if not, what kind of end it was.
+    /// Whether all cycles were run, or why not.
     pub how: How,
-    /// What else is known, for a person to read; `None` for a run that completed.
+    /// Details, such as the error message or the signal; `None` if the run has completed.
     pub detail: Option<String>,
 }
 
-/// Kinds of end.
+/// Ways in which a run can end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum How {
-    /// All cycles ran.
+    /// All cycles were run, or the run ended early as intended (see [`Early`]).
     Completed,
-    /// The workload failed or panicked, or the process exited early.
+    /// The workload returned an error or panicked, or the process exited before the end.
     Failed,
-    /// A signal ended the process.
+    /// The process was killed by a signal.
     Killed,
-    /// It took longer than allowed, and was killed.
+    /// The process was killed because the timeout had expired.
     TimedOut,
-    /// The user interrupted it.
+    /// The user interrupted the run.
     Interrupted,
 }
 
@@ -37,7 +37,7 @@ impl Ended {
         }
     }
 
-    /// Whether all cycles ran.
+    /// Whether the run has completed.
     pub fn is_complete(&self) -> bool {
         self.how == How::Completed
     }
@@ -60,13 +60,13 @@ impl std::fmt::Display for Ended {
     }
 }
 
-/// Why a run that went well ended before all its cycles ran.
+/// Why a successful run ended before its last cycle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Early {
-    /// Every call site was settled.
+    /// The verdicts of all call sites were settled.
     Settled,
-    /// The time that it was given was over.
+    /// The time limit was reached.
     Time,
 }

@@ -3,14 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::frame::location_of;
-use crate::model::holders::Kind;
+use crate::model::holders::HolderKind;
 
 /// Who keeps a call site's blocks alive.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 pub struct Holder {
     /// What it is.
-    pub kind: Kind,
+    pub kind: HolderKind,
     /// The static or thread-local, the function of the frame, or of what is lost the function that
     /// allocated the block that is the cause; `None` if it has no name.
     pub name: Option<String>,
@@ -64,7 +64,7 @@ pub struct PathBlock {
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 pub struct Root {
     /// What it is.
-    pub kind: Kind,
+    pub kind: HolderKind,
     /// As in [`Holder`].
     pub name: Option<String>,
     /// As in [`Holder`].
@@ -83,7 +83,7 @@ pub struct Root {
     pub reached_blocks: u64,
 }
 
-impl Kind {
+impl HolderKind {
     /// The words before its name.
     pub(crate) const fn words(self) -> &'static str {
         match self {
@@ -104,9 +104,9 @@ impl Holder {
     /// Who it is, in words: what it is, with a space before a name, and the name.
     pub(crate) fn who(&self) -> (String, &str) {
         match (self.kind, &self.name) {
-            (Kind::Stack, None) => ("a running function".to_owned(), ""),
-            (Kind::Static, None) => ("a static without a symbol".to_owned(), ""),
-            (Kind::ThreadLocal, None) => ("a thread-local without a symbol".to_owned(), ""),
+            (HolderKind::Stack, None) => ("a running function".to_owned(), ""),
+            (HolderKind::Static, None) => ("a static without a symbol".to_owned(), ""),
+            (HolderKind::ThreadLocal, None) => ("a thread-local without a symbol".to_owned(), ""),
             (kind, Some(name)) if !kind.is_lost() => (format!("{} ", kind.words()), name),
             (kind, _) => (kind.words().to_owned(), ""),
         }
@@ -152,11 +152,11 @@ impl Holder {
             );
         }
         match (self.kind, self.cycle_blocks.unwrap_or(0)) {
-            (Kind::Cycle, 1) => format!(
+            (HolderKind::Cycle, 1) => format!(
                 "lost{part}: the block points at itself (an `Arc` or `Rc` of it, inside it), and \
                  nothing else does"
             ),
-            (Kind::Cycle, n) => {
+            (HolderKind::Cycle, n) => {
                 format!("lost{part}: {n} blocks that only point at each other (a reference cycle)")
             }
             _ if self.is_cause() => format!(

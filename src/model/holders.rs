@@ -1,37 +1,37 @@
-//! What the search for holders writes, and the analysis reads.
+//! Records of a holder search: the frozen copy writes them, the analysis reads them.
 
 use serde::{Deserialize, Serialize};
 
-/// What the copy writes, in the folder of a run.
+/// Name of the file, in the folder of a run: one JSON record a line.
 pub(crate) const FILE: &str = "holders.jsonl";
 
-/// Kinds of holders.
+/// What a holder is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
+pub enum HolderKind {
     /// A static of the program or of a shared object.
     Static,
     /// A thread-local of a thread.
     ThreadLocal,
-    /// A local of a function that still runs, or a register of it.
+    /// A local variable of a function that has not returned, in memory or in a register.
     Stack,
-    /// What the threading library keeps of a thread, such as what it was started with.
+    /// The thread's control block in the C library, with the closure that it was started with.
     Thread,
-    /// Memory of C code.
+    /// Memory of C code, from `malloc`.
     CHeap,
-    /// Memory that was mapped by hand.
+    /// Memory that was mapped without the allocator, by `mmap`.
     Mapped,
-    /// The measured workload itself, which the run holds until its end.
+    /// The measured workload itself, which the run owns until its end.
     Workload,
-    /// A block at which nothing points: it is lost, and what it holds with it.
+    /// A block to which nothing points: it is lost, and so is all that it holds.
     Lost,
-    /// Blocks that only point at each other: a reference cycle.
+    /// A reference cycle: blocks that only point to each other.
     Cycle,
 }
 
-impl Kind {
-    /// How a report's JSON names it.
+impl HolderKind {
+    /// Its name in report.json.
     #[cfg_attr(not(feature = "formats"), allow(dead_code))]
     pub(crate) const fn key(self) -> &'static str {
         match self {
@@ -47,77 +47,84 @@ impl Kind {
         }
     }
 
-    /// Whether nothing can reach what it holds any more.
+    /// Whether no root reaches it or what it holds.
     pub const fn is_lost(self) -> bool {
         matches!(self, Self::Lost | Self::Cycle)
     }
 }
 
-/// One line of the file.
+/// One line of [`FILE`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Record<S = String, A = Vec<u64>, W = Vec<(u32, u64)>> {
+pub(crate) enum Record<S = String, A = Vec<u64>, P = Vec<(u32, u64)>> {
+    /// All holders come first, in the order of their numbers.
     Holder(HolderRecord<S, A>),
-    /// Blocks of a stack, birth cycle and phase that a holder reached first:
+    /// Blocks of a stack, birth cycle and phase that a holder reached before any other:
     /// `(stack, birth, phase, holder, blocks)`.
     Held((u32, u32, u8, u16, u64)),
-    Way(Way<W>),
-    Done(Done),
+    Path(RetainingPath<P>),
+    /// The last line: the search is complete.
+    Summary(Summary),
 }
 
-/// A holder, as the copy knows it.
+/// A holder, before it is named. Bytes are usable bytes, as the allocator reports them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct HolderRecord<S, A> {
+    /// Its number, from 1.
     pub(crate) id: u16,
-    pub(crate) kind: Kind,
-    /// Of a static or thread-local: its symbol, as the file has it; may be empty.
+    pub(crate) kind: HolderKind,
+    /// The mangled symbol of a static or thread-local; empty if there is none.
     pub(crate) symbol: S,
-    /// Of what belongs to a thread: its number.
+    /// Id of the thread to which the memory belongs.
     pub(crate) thread: Option<i32>,
-    /// Of a stack: addresses in the code of the frame and of its callers.
+    /// Of a local variable: program counters of its function and of the callers, innermost first.
     pub(crate) frames: A,
-    /// Of a lost block: its stack.
+    /// Of a lost block: the stack that allocated it.
     pub(crate) stack_id: Option<u32>,
-    /// Of a cycle: its blocks.
+    /// Blocks of a reference cycle; 0 for other holders.
     pub(crate) cycle: u32,
-    /// All that it reached first, and what nobody else reaches; as the allocator has them.
-    pub(crate) bytes: u64,
-    pub(crate) blocks: u64,
-    pub(crate) alone_bytes: u64,
-    pub(crate) alone_blocks: u64,
+    /// Bytes of the blocks that it reached before any other holder.
+    pub(crate) reached_bytes: u64,
+    pub(crate) reached_blocks: u64,
+    /// Of these, what no other holder reaches.
+    pub(crate) retained_bytes: u64,
+    pub(crate) retained_blocks: u64,
 }
 
-/// The shortest way from a holder to a block of a stack: stack and bytes of each block, itself the last.
+/// The shortest path from a holder to a block of a stack.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Way<W> {
+pub(crate) struct RetainingPath<P> {
+    /// The stack that allocated the block.
     pub(crate) stack_id: u32,
     pub(crate) phase: u8,
     pub(crate) holder: u16,
-    pub(crate) blocks: W,
-    /// Blocks of the whole way, of which the middle may be left out.
-    pub(crate) in_all: u32,
+    /// Stack and bytes of each block: the one to which the holder points first, the block itself last.
+    pub(crate) blocks: P,
+    /// Blocks of the whole path, of which the middle may be left out.
+    pub(crate) total_blocks: u32,
 }
 
-/// The last line: it was all searched.
+/// What was searched.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Done {
-    /// Live blocks, and their bytes as the allocator has them.
+pub(crate) struct Summary {
+    /// Live blocks, and their usable bytes.
     pub(crate) blocks: u64,
     pub(crate) bytes: u64,
     /// Bytes that were searched, roots included, some more than once.
     pub(crate) searched_bytes: u64,
+    /// Duration of the search in nanoseconds.
     pub(crate) nanos: u64,
-    /// Bytes of the search's own memory.
+    /// Bytes of memory that the search took.
     pub(crate) own_bytes: u64,
-    /// Threads whose registers and stacks were not seen.
+    /// Threads whose registers and stacks were not searched.
     pub(crate) missed_threads: u32,
-    /// C code has memory of its own, which was searched, too.
-    pub(crate) saw_c_code: bool,
+    /// Memory of C code was searched.
+    pub(crate) searched_c_memory: bool,
 }
 
-impl Done {
-    /// Whether all that could hold a block was searched: every thread, and memory of C code.
+impl Summary {
+    /// Whether all memory that could hold a block was searched: of every thread, and of C code.
     pub(crate) fn searched_all(&self) -> bool {
-        self.saw_c_code && self.missed_threads == 0
+        self.searched_c_memory && self.missed_threads == 0
     }
 }

@@ -1,15 +1,15 @@
-//! What the measured child writes and the parent reads: one JSON record a line.
+//! Records of the journal: the measured process writes them, one JSON object a line, and the parent
+//! reads them.
 //!
-//! A boundary is one line, written with one call, and its census lists only what changed since the
-//! boundary before. The lines that it needs (new stacks, newly mapped code) come before it. So a
-//! child that is killed leaves a journal that is whole up to its last boundary; a last line that
-//! was cut off is left out.
+//! A boundary is one line, written with one system call. Its census lists only the entries that have
+//! changed since the previous boundary. The lines that it refers to (new stacks, newly mapped code)
+//! come before it. So if the process is killed, the journal is complete up to the last boundary; an
+//! incomplete last line is ignored.
 
-use crate::model::end::Early;
-
-use crate::model::block::CensusEntry;
 use serde::{Deserialize, Serialize};
 
+use crate::model::block::CensusEntry;
+use crate::model::end::Early;
 use crate::model::run::{HeapKind, Strategy};
 
 /// dhat's file in the folder of a run.
@@ -21,173 +21,184 @@ pub(crate) const FILE: &str = "journal.jsonl";
 /// The folder of spilled predictions, which the parent removes if the child was killed.
 pub(crate) const SPILL: &str = "spill";
 
-/// Version of the journal's records.
+/// Version of the format.
 pub(crate) const VERSION: u32 = 3;
 
-/// The first record: what is going to be measured.
+/// The first record: what is measured, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Start<S> {
     pub(crate) version: u32,
     pub(crate) workload: S,
     pub(crate) heap: HeapKind,
     pub(crate) strategy: Strategy,
-    /// Cycles that are run; with `auto`, at most.
+    /// Number of cycles; with `auto`, the most that may run.
     pub(crate) cycles: u32,
     pub(crate) warmup: u32,
-    /// The run ends once every stack is settled.
+    /// The run ends when all verdicts are settled.
     pub(crate) auto: bool,
     pub(crate) pid: u32,
-    /// Stacks were walked by call frame information, because the build has no frame pointers.
+    /// Stacks are unwound with call frame information, because the build has no frame pointers.
     pub(crate) by_cfi: bool,
-    /// Of so many bytes one was drawn, and its block recorded; `None` if all blocks were.
+    /// Mean number of allocated bytes between two samples; `None` if every block is recorded.
     #[serde(default)]
     pub(crate) sampled_every: Option<u64>,
 }
 
-/// Executable code of a file at an address.
+/// An executable mapping of a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Code<S> {
     pub(crate) start: u64,
     pub(crate) end: u64,
-    /// Bytes into the file.
+    /// Offset in the file.
     pub(crate) offset: u64,
     pub(crate) path: S,
 }
 
-/// A stack seen for the first time.
+/// A stack that is in a census for the first time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Stack<A> {
     pub(crate) id: u32,
-    /// The stack had more frames than were kept.
+    /// The stack has more frames than the recorder keeps: the outer ones are missing.
     pub(crate) cut: bool,
     /// Return addresses, innermost first.
     pub(crate) stack: A,
 }
 
-/// jemalloc's own counters at a boundary, in bytes.
+/// jemalloc's statistics at a boundary, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 pub struct JemallocBytes {
-    /// `stats.allocated`: what the program holds, rounded up to size classes.
+    /// `stats.allocated`: all live blocks, rounded up to size classes.
     pub allocated: u64,
-    /// `stats.active`: pages that hold at least one such block.
+    /// `stats.active`: pages with at least one live block.
     pub active: u64,
-    /// `stats.metadata`: jemalloc's own bookkeeping.
+    /// `stats.metadata`: jemalloc's own data structures.
     pub metadata: u64,
-    /// `stats.resident`: pages that jemalloc believes to be in memory.
+    /// `stats.resident`: upper bound of the pages in memory that jemalloc has mapped.
     pub resident: u64,
-    /// `stats.mapped`: bytes in active extents mapped by jemalloc.
+    /// `stats.mapped`: active extents that jemalloc has mapped.
     pub mapped: u64,
-    /// `stats.retained`: address space that it keeps without memory behind it.
+    /// `stats.retained`: address space that jemalloc has reserved for reuse, without physical memory.
     pub retained: u64,
 }
 
-/// Resident bytes by kind, and what else the balance needs. The kinds add up to `total`.
+/// Resident memory by use, in bytes. `tool`, `stacks`, `c_heap`, `program`, `files` and `anonymous` add
+/// up to `total`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Resident {
-    /// All of it: the sum of `Rss` over all mappings.
+    /// The sum of `Rss` over all mappings.
     pub(crate) total: u64,
-    /// The tool's own mappings.
+    /// The recorder's own mappings.
     pub(crate) tool: u64,
-    /// Threads' stacks.
+    /// Stacks of threads.
     pub(crate) stacks: u64,
-    /// The C heap, as far as it is known by its place: the program break, and glibc's arenas.
+    /// Memory of the C library's allocator that can be told by its address: the program break, and
+    /// glibc's arenas.
     pub(crate) c_heap: u64,
-    /// The executable's code and data.
+    /// Code and data of the executable.
     pub(crate) program: u64,
-    /// Other mapped files: libraries, shared memory.
+    /// Mappings of other files: shared objects, shared memory.
     pub(crate) files: u64,
-    /// Of `files`, what has no name and lies directly behind one: its `.bss`, or memory that the
-    /// kernel happened to put there.
+    /// Of `files`: unnamed mappings that directly follow a file. They are its `.bss`, or other memory
+    /// to which the kernel gave this address.
     pub(crate) behind_files: u64,
-    /// Of the program, its `.bss`: pages that it has touched.
+    /// Of `program`: its `.bss`, as far as it was written.
     #[serde(default)]
     pub(crate) program_zeroed: u64,
-    /// Anonymous memory: the allocator's, and whatever else was mapped.
+    /// Other anonymous memory: that of the allocator, and what was mapped without it.
     pub(crate) anonymous: u64,
-    /// Address space of that and of other mapped files, resident or not, as far as it may be
-    /// accessed at all; and of what looks like the tool's own, but is more than that.
+    /// Address space of `anonymous` and of `files` that may be accessed, resident or not; and of
+    /// mappings with the flags of the recorder's own, as far as they exceed them.
     pub(crate) mapped: u64,
 }
 
-/// What the C library's allocator says of itself, in bytes: see [`crate::recorder::heap::c_heap`].
+/// Statistics of the C library's allocator, in bytes: mallinfo(3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CHeap {
+    /// Obtained from the system.
     pub(crate) system: u64,
+    /// In live blocks.
     pub(crate) in_use: u64,
+    /// In free blocks.
     pub(crate) free: u64,
+    /// Of `system`: in blocks that are mappings of their own.
     pub(crate) mapped: u64,
 }
 
-/// The process's memory at a boundary, beyond what the ledger counts.
+/// Memory of the process at a boundary that the ledger does not count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Memory {
     pub(crate) resident: Resident,
     pub(crate) c_heap: Option<CHeap>,
-    /// Bytes that the ledger's blocks take if the C library's allocator is what is beneath, at most.
+    /// Upper bound of the bytes that the recorded blocks take in the C library's allocator, if that is
+    /// the backend.
     pub(crate) chunks: u64,
     /// Open file descriptors.
     pub(crate) descriptors: u64,
 }
 
-/// The threads of the process at the baseline or at the end: number and name.
+/// Id and name of each thread, at the baseline or at the end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Threads {
     pub(crate) at_end: bool,
     pub(crate) threads: Vec<(u32, String)>,
 }
 
-/// Resident memory before and after the allocator was asked, after the last boundary, to give back
-/// what it keeps for reuse.
+/// Resident memory before and after the allocator was asked to return unused memory to the system,
+/// after the last boundary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Purge {
     pub(crate) before: u64,
     pub(crate) after: u64,
 }
 
-/// The numbers of one boundary.
+/// The counters of a boundary.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Counts {
-    /// The cycle that just ended, from 1.
+    /// The cycle that has just ended, from 1.
     pub(crate) cycle: u32,
     pub(crate) live_bytes: u64,
     pub(crate) live_blocks: u64,
-    /// Highest live bytes since the boundary before, to 4 KiB a thread.
+    /// Highest live bytes since the previous boundary; 4 KiB for each thread may be missing.
     pub(crate) peak_bytes: u64,
-    /// Live bytes born in this cycle's load when the load was done.
+    /// By how much the loads of this cycle have raised the live bytes.
     pub(crate) loaded_bytes: u64,
-    /// By how much live bytes were higher at the most while it was loading.
+    /// Highest live bytes during the first load, less those at its start.
     pub(crate) load_peak_bytes: u64,
-    /// Blocks allocated in this cycle, and their bytes.
+    /// Blocks that were allocated in this cycle, and their bytes.
     pub(crate) allocations: u64,
     pub(crate) allocated_bytes: u64,
-    /// Live bytes that were there before the first cycle, and their blocks.
+    /// Live bytes and blocks from before the first cycle.
     pub(crate) setup_bytes: u64,
     pub(crate) setup_blocks: u64,
-    /// Resident memory; `None` if the kernel did not tell.
+    /// Resident memory; `None` if the kernel does not report it.
     pub(crate) resident_bytes: Option<u64>,
-    /// The highest that it ever was.
+    /// Highest resident memory so far.
     pub(crate) peak_resident_bytes: Option<u64>,
     pub(crate) jemalloc: Option<JemallocBytes>,
-    /// `None` if the kernel did not tell.
+    /// `None` if the kernel does not report it.
     pub(crate) memory: Option<Memory>,
     pub(crate) threads: u64,
-    /// The heap came to rest before the boundary was taken.
+    /// No thread allocated or freed any more when the boundary was taken.
     pub(crate) quiet: bool,
-    /// Nanoseconds of load, infer and drop.
+    /// Duration of the cycle in nanoseconds.
     pub(crate) cycle_nanos: u64,
-    /// The ledger's own: nanoseconds inside the hooks since the cycles began (estimated from so
-    /// many timed calls), bytes of its mappings, and what it could not record.
+    /// Nanoseconds inside the allocator's hooks since the first cycle, estimated from the calls that
+    /// were timed.
     pub(crate) hook_nanos: u64,
     pub(crate) timed_calls: u64,
+    /// Bytes of the recorder's own mappings.
     pub(crate) mapped_bytes: u64,
+    /// Allocations inside a hook, by a signal handler, which are not recorded.
     pub(crate) unseen: u64,
+    /// Frees of blocks that were not recorded.
     pub(crate) unknown_frees: u64,
+    /// Blocks and stacks for which the recorder had no memory.
     pub(crate) refused: u64,
 }
 
-/// A boundary: its numbers, and the rows that differ from the boundary before. A row with no
-/// blocks is gone.
+/// A boundary: its counters, and the census entries that differ from those of the previous boundary. An
+/// entry with 0 blocks has been removed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Boundary<R> {
     #[serde(flatten)]
@@ -201,36 +212,35 @@ pub(crate) struct Waiting {
     pub(crate) cycle: u32,
 }
 
-/// A search for holders behind a boundary, in a copy of the process.
+/// A holder search after a boundary.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Searched<S> {
-    /// The cycle that ended with the boundary.
+    /// The cycle that ended at the boundary.
     pub(crate) cycle: u32,
-    /// Why there are none; `None` if they are in a file of their own.
+    /// Why no holders were found; `None` if they are in [`FILE`](super::holders::FILE).
     pub(crate) failure: Option<S>,
-    /// Nanoseconds for which the process was held up.
+    /// Nanoseconds for which the threads of the process were suspended.
     pub(crate) pause_nanos: u64,
 }
 
-/// How the workload ended on its own account. A child that was killed leaves none.
+/// How the workload ended. If the process was killed, this record is missing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct End<S> {
-    /// `None` if all went well; else what went wrong in which cycle and phase.
+    /// What went wrong, in which cycle and phase; `None` if nothing did.
     pub(crate) failure: Option<S>,
-    /// Why it ended before all cycles ran, if it was not a failure.
+    /// Why it ended before all cycles were run, other than by a failure.
     pub(crate) early: Option<Early>,
 }
 
-/// A block's bytes and blocks that dhat should have under a stack.
+/// Stack, bytes and blocks of live blocks, to be compared with dhat's profile.
 pub(crate) type Witness = (u32, u64, u64);
 
-/// One line of the journal. The writer's is over borrowed parts, so that writing allocates
-/// nothing.
+/// A line of the journal. To write one, [`RecordRef`] borrows its parts, so that nothing is allocated.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(
     clippy::large_enum_variant,
-    reason = "one is alive at a time, and boxing would allocate in the measured process"
+    reason = "only one exists at a time, and a box would allocate in the measured process"
 )]
 pub(crate) enum Record<S = String, A = Vec<u64>, R = Vec<CensusEntry>, W = Vec<Witness>> {
     Start(Start<S>),
@@ -238,10 +248,9 @@ pub(crate) enum Record<S = String, A = Vec<u64>, R = Vec<CensusEntry>, W = Vec<W
     Stack(Stack<A>),
     Boundary(Boundary<R>),
     Waiting(Waiting),
-    /// At the end of a dhat window: live `(stack, bytes, blocks)` as dhat should have them.
+    /// Blocks that were allocated while dhat recorded and are live when it ends.
     Witness(W),
     Threads(Threads),
-    /// Who holds the survivors was looked for.
     Searched(Searched<S>),
     Purge(Purge),
     End(End<S>),

@@ -1,11 +1,13 @@
-//! Names of this crate's own folders, as they stand in symbols and line tables: by them frames and
-//! statics of the tool are told from the program's. A test in each folder holds its name here right.
+//! Names of this crate's own modules and folders, as they appear in symbols and in line tables. They
+//! distinguish the recorder's frames and statics from those of the program. Tests in the modules
+//! check that the names are right.
 
-/// The module of the allocator's hooks.
+/// Path of the module with the allocator's hooks.
 pub(crate) const HOOKS: &str = "afterdrop::recorder::heap";
 
-/// The module of all code that runs in the measured process, as both mangling schemes of Rust write it: each name behind its length.
+/// Path of the module of the recorder, as both mangling schemes of Rust encode it: each segment after
+/// its length.
 pub(crate) const RECORDER_MANGLED: &str = "9afterdrop8recorder";
 
-/// The folder of the workloads that come with the command, which count as the user's own code.
+/// Folder of the workloads that belong to the command. Their code counts as the user's own.
 pub(crate) const WORKLOADS: &str = "src/workloads";

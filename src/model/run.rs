@@ -1,4 +1,4 @@
-//! What a run is: its phases, the strategies that handle a model, and the allocator beneath the recorder.
+//! Parameters of a run: phases of a cycle, strategies, and the allocator backend.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,21 +8,21 @@ use serde::{Deserialize, Serialize};
 use crate::base::error::Error;
 use crate::base::names::pick;
 
-/// What a cycle is doing; a block carries the phase of its allocation.
+/// What a cycle is doing. Each block has the phase in which it was allocated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 #[repr(u8)]
 pub enum Phase {
-    /// Not in a cycle: set-up, or another thread's work at a boundary.
+    /// Outside of the cycles: set-up, or another thread at a boundary.
     Outside = 0,
-    /// In a cycle that does not mark its phases.
+    /// In a cycle, outside of the phases below.
     Cycle = 1,
-    /// Loading a model.
+    /// Loading the model.
     Load = 2,
-    /// Running it.
+    /// Running inference.
     Infer = 3,
-    /// Dropping it.
+    /// Dropping the model.
     Drop = 4,
 }
 
@@ -36,12 +36,12 @@ impl Phase {
         Self::Drop,
     ];
 
-    /// The phase with this number, as a block of the ledger carries it.
+    /// The phase with this number; [`Phase::Outside`] if there is none.
     pub(crate) fn from_number(number: u8) -> Self {
         *Self::ALL.get(usize::from(number)).unwrap_or(&Self::Outside)
     }
 
-    /// The word for it in reports.
+    /// Its name in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Outside => "outside",
@@ -59,29 +59,29 @@ impl fmt::Display for Phase {
     }
 }
 
-/// How cycles handle the model: the three habits of serving teams, and two more.
+/// When a cycle loads and drops its models.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Strategy {
-    /// Load, infer, drop at the end of the cycle. Nothing should be retained.
+    /// Each cycle loads a model, runs inference, and drops the model. Nothing should be retained.
     #[default]
     Fresh,
-    /// Load inside a session; on leaving it drop, wait for the device and clean its memory up.
-    /// Nothing should be retained.
+    /// As `fresh`; then the cycle waits for the device and has it free its unused memory. Nothing
+    /// should be retained.
     Session,
-    /// One slot: the old model is dropped *before* the next is loaded, predictions are written to
-    /// disk and not kept. Nothing should be retained, and the peak is one model.
+    /// One slot: the old model is dropped *before* the next one is loaded, and predictions are written
+    /// to disk. Nothing should be retained, and the peak is one model.
     Slot,
-    /// The next model is loaded *before* the old one is dropped (hot reload). One model is alive
-    /// at each boundary, none older than a cycle, and the peak is two models.
+    /// The next model is loaded *before* the old one is dropped (hot reload). At each boundary one
+    /// model is live, that of the last cycle, and the peak is two models.
     Swap,
-    /// Every model is kept. One model a cycle is retained: what a leak looks like.
+    /// No model is dropped. Each cycle retains one model, as a leak does.
     Keep,
 }
 
 impl Strategy {
-    /// All strategies, in the order in which they are listed.
+    /// All strategies, in the order in which reports list them.
     pub const ALL: [Self; 5] = [
         Self::Fresh,
         Self::Session,
@@ -90,7 +90,7 @@ impl Strategy {
         Self::Keep,
     ];
 
-    /// The word for it on the command line and in reports.
+    /// Its name on the command line and in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Fresh => "fresh",
@@ -116,27 +116,26 @@ impl FromStr for Strategy {
     }
 }
 
-/// Which allocator is beneath the ledger in the measured process.
+/// The allocator backend of the measured process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum HeapKind {
-    /// jemalloc, prefixed; needs the feature `jemalloc`.
+    /// jemalloc, with prefixed symbols; needs the feature `jemalloc`.
     #[cfg_attr(feature = "jemalloc", default)]
     Jemalloc,
-    /// dhat, which writes a profile for DHAT's viewer; needs the feature `dhat`.
+    /// dhat, which also writes a profile for DHAT's viewer; needs the feature `dhat`.
     Dhat,
-    /// What the [`Heap`](crate::Heap) was laid over: the system's allocator unless another was
-    /// named.
+    /// The allocator that the [`Heap`](crate::Heap) wraps: the system's, unless another one was given.
     #[cfg_attr(not(feature = "jemalloc"), default)]
     System,
 }
 
 impl HeapKind {
-    /// All kinds, whether this build has them or not.
+    /// All backends, also those that this build does not have.
     pub const ALL: [Self; 3] = [Self::Jemalloc, Self::Dhat, Self::System];
 
-    /// The word for it on the command line and in reports.
+    /// Its name on the command line and in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Jemalloc => "jemalloc",
@@ -145,7 +144,7 @@ impl HeapKind {
         }
     }
 
-    /// Whether this build has it.
+    /// Whether this build has the backend.
     pub const fn is_available(self) -> bool {
         match self {
             Self::Jemalloc => cfg!(feature = "jemalloc"),
@@ -174,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_numbers_come_back() {
+    fn each_name_and_number_is_parsed_back() {
         for phase in Phase::ALL {
             assert_eq!(Phase::from_number(phase as u8), phase);
         }
@@ -187,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_name_gets_the_nearest() {
+    fn a_misspelled_name_gets_a_suggestion() {
         let error = "swpa".parse::<Strategy>().unwrap_err();
         assert!(error.to_string().contains("did you mean `swap`"), "{error}");
     }

@@ -1,4 +1,4 @@
-//! The writing end of the journal.
+//! Writes records to files, one JSON object a line, without allocating from the heap.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -9,24 +9,23 @@ use serde::Serialize;
 use crate::model::journal::RecordRef;
 use crate::recorder::heap::MappedVec;
 
-/// A file of records, one a line. Buffers are mappings of its own, so that writing leaves the heap
-/// alone.
-pub(crate) struct Lines {
+/// A file in the JSON Lines format. Lines are built in a mapping outside of the heap.
+pub(crate) struct JsonLines {
     file: File,
     line: MappedVec<u8>,
 }
 
-/// The journal's writing end.
-pub(crate) struct Writer(Lines);
+/// The journal, which the parent reads while it is written.
+pub(crate) struct Writer(JsonLines);
 
 impl Writer {
     /// # Errors
-    /// If the file cannot be made; an old file is never overwritten.
+    /// If the file cannot be created, or exists already.
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
-        Lines::create(path).map(Self)
+        JsonLines::create(path).map(Self)
     }
 
-    /// Writes one record as one line, with one call to the system.
+    /// Writes a record; see [`JsonLines::write`].
     ///
     /// # Errors
     /// If the file cannot be written, or there is no memory for the line.
@@ -35,9 +34,9 @@ impl Writer {
     }
 }
 
-impl Lines {
+impl JsonLines {
     /// # Errors
-    /// If the file cannot be made; an old file is never overwritten.
+    /// If the file cannot be created, or exists already.
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
         Ok(Self {
             file: File::options().write(true).create_new(true).open(path)?,
@@ -45,21 +44,22 @@ impl Lines {
         })
     }
 
-    /// Writes one record as one line, with one call to the system.
+    /// Writes a record as a line, with one system call: if the process is killed, only the last line can
+    /// be incomplete.
     ///
     /// # Errors
     /// If the file cannot be written, or there is no memory for the line.
     pub(crate) fn write(&mut self, record: &impl Serialize) -> io::Result<()> {
         self.line.clear();
-        serde_json::to_writer(LineWriter(&mut self.line), record)?;
-        LineWriter(&mut self.line).write_all(b"\n")?;
+        serde_json::to_writer(LineBuffer(&mut self.line), record)?;
+        LineBuffer(&mut self.line).write_all(b"\n")?;
         self.file.write_all(self.line.as_slice())
     }
 }
 
-struct LineWriter<'a>(&'a mut MappedVec<u8>);
+struct LineBuffer<'a>(&'a mut MappedVec<u8>);
 
-impl Write for LineWriter<'_> {
+impl Write for LineBuffer<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self.0.extend_from_slice(bytes) {
             Ok(()) => Ok(bytes.len()),

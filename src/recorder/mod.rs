@@ -5,6 +5,7 @@ pub(crate) mod cycle;
 pub(crate) mod heap;
 pub(crate) mod holders;
 pub(crate) mod journal;
+pub(crate) mod pagemap;
 pub(crate) mod proc;
 pub(crate) mod smaps;
 

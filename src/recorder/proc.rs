@@ -1,14 +1,17 @@
-//! What the kernel says about this process, read without allocating.
+//! What the kernel reports about this process in `/proc/self`.
+//!
+//! Functions that allocate take a [`Paused`], which proves that the ledger does not count what this
+//! thread allocates.
 
 use std::fs::File;
 use std::io::Read;
 
-use crate::recorder::heap::MappedVec;
+use crate::recorder::heap::{MappedVec, Paused};
 
-/// Bytes enough for the files of `/proc/self` that are read whole on the stack.
+/// Size of the buffer on the stack for small files.
 const SMALL: usize = 4096;
 
-/// Reads a small file of `/proc` into `buffer`; the part that was filled.
+/// Reads a file of at most [`SMALL`] bytes into `buffer`, and returns its text.
 fn read_small<'a>(path: &str, buffer: &'a mut [u8; SMALL]) -> Option<&'a str> {
     let mut file = File::open(path).ok()?;
     let mut filled = 0;
@@ -22,49 +25,67 @@ fn read_small<'a>(path: &str, buffer: &'a mut [u8; SMALL]) -> Option<&'a str> {
     std::str::from_utf8(&buffer[..filled]).ok()
 }
 
-/// Resident memory in bytes; `None` if the kernel does not tell.
+/// Reads a file of any size into `text`; `None` if it cannot be read to its end.
+pub(crate) fn read_whole(path: &str, text: &mut MappedVec<u8>) -> Option<()> {
+    text.clear();
+    let mut file = File::open(path).ok()?;
+    let mut chunk = [0; 4096];
+    loop {
+        match file.read(&mut chunk) {
+            Ok(0) => return Some(()),
+            Ok(n) => text.extend_from_slice(&chunk[..n]).ok()?,
+            Err(_) => return None,
+        }
+    }
+}
+
+/// Resident memory in bytes; `None` if the kernel does not report it.
 pub(crate) fn resident_bytes() -> Option<u64> {
     let mut buffer = [0; SMALL];
-    resident_of_status(read_small("/proc/self/status", &mut buffer)?)
+    status_bytes(read_small("/proc/self/status", &mut buffer)?, "VmRSS:")
 }
 
-/// The highest resident memory so far, in bytes; `None` if the kernel does not tell.
+/// The highest resident memory so far, in bytes; `None` if the kernel does not report it.
 pub(crate) fn peak_resident_bytes() -> Option<u64> {
     let mut buffer = [0; SMALL];
-    figure_of_status(read_small("/proc/self/status", &mut buffer)?, "VmHWM:")
+    status_bytes(read_small("/proc/self/status", &mut buffer)?, "VmHWM:")
 }
 
-/// The line `VmRSS:   1234 kB` of `/proc/self/status` (proc_pid_status(5)), in bytes.
-fn resident_of_status(status: &str) -> Option<u64> {
-    figure_of_status(status, "VmRSS:")
-}
-
-fn figure_of_status(status: &str, name: &str) -> Option<u64> {
-    let line = status.lines().find_map(|l| l.strip_prefix(name))?;
+/// A field of `/proc/self/status` such as `VmRSS:   1234 kB` (proc_pid_status(5)), in bytes.
+fn status_bytes(status: &str, field: &str) -> Option<u64> {
+    let line = status.lines().find_map(|l| l.strip_prefix(field))?;
     let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
     Some(kib * 1024)
 }
 
-/// Threads of this process; 1 if the kernel does not tell.
+/// Number of threads; 1 if the kernel does not report it.
 pub(crate) fn threads() -> u64 {
     let mut buffer = [0; SMALL];
     read_small("/proc/self/stat", &mut buffer)
-        .and_then(threads_of_stat)
+        .and_then(stat_threads)
         .unwrap_or(1)
 }
 
-/// Field 20 of `/proc/self/stat` (proc_pid_stat(5)). The second field, the command in
-/// parentheses, may itself hold spaces and parentheses.
-fn threads_of_stat(stat: &str) -> Option<u64> {
-    let (_, behind) = stat.rsplit_once(") ")?;
-    behind.split(' ').nth(17)?.parse().ok()
+/// Field 20 of `/proc/<id>/stat` (proc_pid_stat(5)): the number of threads.
+fn stat_threads(stat: &str) -> Option<u64> {
+    fields_after_command(stat)?.nth(17)?.parse().ok()
 }
 
-/// Whether every other thread of this process sleeps or waits: none runs, or is about to.
-///
-/// Allocates, so that the caller has to keep its calls out of the ledger. `true` if the kernel
-/// does not tell.
-pub(crate) fn others_sleep() -> bool {
+/// Field 3 of `/proc/<id>/stat`: the state, `R` for running or runnable.
+fn stat_state(stat: &str) -> Option<char> {
+    fields_after_command(stat)?.next()?.chars().next()
+}
+
+/// The fields of `/proc/<id>/stat` from the third on. The second one, the command in parentheses, may
+/// itself contain spaces and parentheses.
+fn fields_after_command(stat: &str) -> Option<impl Iterator<Item = &str>> {
+    let (_, fields) = stat.rsplit_once(") ")?;
+    Some(fields.split(' '))
+}
+
+/// Whether no other thread of this process is running or runnable; true if the kernel does not report
+/// it.
+pub(crate) fn others_sleep(_: &Paused) -> bool {
     let own = std::fs::read_link("/proc/thread-self").ok();
     let own = own.as_deref().and_then(std::path::Path::file_name);
     let Ok(threads) = std::fs::read_dir("/proc/self/task") else {
@@ -74,21 +95,18 @@ pub(crate) fn others_sleep() -> bool {
         let mut buffer = [0; SMALL];
         let path = thread.path().join("stat");
         let stat = path.to_str().and_then(|p| read_small(p, &mut buffer));
-        Some(&*thread.file_name()) == own || stat.is_none_or(|s| state_of_stat(s) != Some('R'))
+        Some(&*thread.file_name()) == own || stat.is_none_or(|s| stat_state(s) != Some('R'))
     })
 }
 
-/// Open file descriptors, the one that it takes to look included; 0 if the kernel does not tell.
-///
-/// Allocates, as [`others_sleep`] does.
-pub(crate) fn descriptors() -> u64 {
+/// Number of open file descriptors, one of which is opened by this function; 0 if the kernel does not
+/// report it.
+pub(crate) fn descriptors(_: &Paused) -> u64 {
     std::fs::read_dir("/proc/self/fd").map_or(0, |all| all.count() as u64)
 }
 
-/// Number and name of each thread, as far as the kernel tells.
-///
-/// Allocates, as [`others_sleep`] does.
-pub(crate) fn thread_names() -> Vec<(u32, String)> {
+/// Id and name of each thread, in the order of their ids; empty if the kernel does not report it.
+pub(crate) fn thread_names(_: &Paused) -> Vec<(u32, String)> {
     let Ok(threads) = std::fs::read_dir("/proc/self/task") else {
         return Vec::new();
     };
@@ -103,26 +121,7 @@ pub(crate) fn thread_names() -> Vec<(u32, String)> {
     named
 }
 
-/// Field 3 of `/proc/<id>/stat`: the state, `R` for running.
-fn state_of_stat(stat: &str) -> Option<char> {
-    stat.rsplit_once(") ")?.1.chars().next()
-}
-
-/// Reads a file of `/proc` of any size into `text`; `None` if that fails on the way.
-pub(crate) fn read_whole(path: &str, text: &mut MappedVec<u8>) -> Option<()> {
-    text.clear();
-    let mut file = File::open(path).ok()?;
-    let mut chunk = [0; 4096];
-    loop {
-        match file.read(&mut chunk) {
-            Ok(0) => return Some(()),
-            Ok(n) => text.extend_from_slice(&chunk[..n]).ok()?,
-            Err(_) => return None,
-        }
-    }
-}
-
-/// A line of `/proc/self/maps`, as each mapping of `/proc/self/smaps` begins with one:
+/// A line of `/proc/self/maps`, which is also the first line of a mapping in `/proc/self/smaps`:
 /// `55d0-55d1 rw-p 00000000 fe:00 12   /path` (proc_pid_maps(5)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct MapsLine<'a> {
@@ -130,15 +129,15 @@ pub(crate) struct MapsLine<'a> {
     pub(crate) end: u64,
     /// Such as `rw-p`.
     pub(crate) access: &'a str,
-    /// Bytes into the file.
+    /// Offset in the file.
     pub(crate) offset: u64,
-    /// A path, a name in brackets, or nothing.
+    /// A path, a name in brackets, or empty.
     pub(crate) name: &'a str,
 }
 
 impl<'a> MapsLine<'a> {
-    /// Parses a line; `None` if it is no such line.
-    pub(crate) fn of(line: &'a str) -> Option<Self> {
+    /// Parses a line; `None` if it does not have this form.
+    pub(crate) fn parse(line: &'a str) -> Option<Self> {
         let mut fields = line.splitn(6, ' ');
         let (start, end) = fields.next()?.split_once('-')?;
         let access = fields.next().filter(|a| a.len() == 4)?;
@@ -153,22 +152,22 @@ impl<'a> MapsLine<'a> {
     }
 }
 
-/// One executable mapping of a file.
+/// An executable mapping of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CodeMapping<'a> {
     pub(crate) start: u64,
     pub(crate) end: u64,
-    /// Bytes into the file.
+    /// Offset in the file.
     pub(crate) offset: u64,
     pub(crate) path: &'a str,
 }
 
-/// Calls `visit` with each executable mapping of a file; `text` is scratch for `/proc/self/maps`.
+/// Calls `visit` with each executable mapping of a file. `text` is scratch memory.
 pub(crate) fn for_each_code_mapping(
     text: &mut MappedVec<u8>,
     mut visit: impl FnMut(CodeMapping<'_>),
 ) {
-    // What was read before an error still counts.
+    // If it cannot be read to its end, the part that was read is still valid.
     let _ = read_whole("/proc/self/maps", text);
     for line in text.as_slice().split(|&b| b == b'\n') {
         if let Some(mapping) = std::str::from_utf8(line).ok().and_then(code_mapping) {
@@ -177,9 +176,9 @@ pub(crate) fn for_each_code_mapping(
     }
 }
 
-/// The mapping of a line, if it is executable and of a file.
+/// The mapping of a line, if it is an executable one of a file.
 fn code_mapping(line: &str) -> Option<CodeMapping<'_>> {
-    let line = MapsLine::of(line)?;
+    let line = MapsLine::parse(line)?;
     (line.access.contains('x') && line.name.starts_with('/')).then_some(CodeMapping {
         start: line.start,
         end: line.end,
@@ -191,6 +190,7 @@ fn code_mapping(line: &str) -> Option<CodeMapping<'_>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recorder::heap::pause;
 
     #[test]
     fn this_process_is_resident_and_has_threads() {
@@ -199,22 +199,23 @@ mod tests {
     }
 
     #[test]
-    fn resident_memory_is_a_line_in_kib() {
+    fn memory_in_the_status_is_in_kib() {
         let status = "Name:\tx\nVmHWM:\t  99 kB\nVmRSS:\t    1236 kB\n";
-        assert_eq!(resident_of_status(status), Some(1236 * 1024));
-        assert_eq!(resident_of_status("VmRSS: lots"), None);
+        assert_eq!(status_bytes(status, "VmRSS:"), Some(1236 * 1024));
+        assert_eq!(status_bytes(status, "VmHWM:"), Some(99 * 1024));
+        assert_eq!(status_bytes("VmRSS: lots", "VmRSS:"), None);
     }
 
     #[test]
-    fn a_command_with_parentheses_does_not_confuse() {
+    fn a_command_may_contain_parentheses_and_spaces() {
         let stat = "12 (a) b ( c) S 1 2 3 0 -1 5 6 7 8 9 1 2 3 4 20 0 7 0 99";
-        assert_eq!(threads_of_stat(stat), Some(7));
-        assert_eq!(state_of_stat(stat), Some('S'));
-        assert_eq!(threads_of_stat("nonsense"), None);
+        assert_eq!(stat_threads(stat), Some(7));
+        assert_eq!(stat_state(stat), Some('S'));
+        assert_eq!(stat_threads("nonsense"), None);
     }
 
     #[test]
-    fn only_code_of_files_is_a_code_mapping() {
+    fn only_executable_mappings_of_files_are_code() {
         let line = "55d0c0a00000-55d0c0b00000 r-xp 00012000 fe:00 1234       /opt/a b/bin";
         let mapping = code_mapping(line).unwrap();
         assert_eq!(mapping.start, 0x55d0_c0a0_0000);
@@ -225,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_busy_thread_does_not_sleep() {
+    fn a_busy_thread_is_not_asleep() {
         use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
         static STOP: AtomicBool = AtomicBool::new(false);
         let busy = std::thread::spawn(|| {
@@ -233,15 +234,15 @@ mod tests {
                 std::hint::spin_loop();
             }
         });
-        assert!(!others_sleep());
+        assert!(!others_sleep(&pause()));
         STOP.store(true, Relaxed);
         busy.join().unwrap();
     }
 
     #[test]
-    fn this_program_is_among_its_mappings() {
+    fn the_code_of_this_test_is_mapped() {
         let mut found = false;
-        let here = this_program_is_among_its_mappings as *const () as u64;
+        let here = the_code_of_this_test_is_mapped as *const () as u64;
         for_each_code_mapping(&mut MappedVec::new(), |m| {
             found |= m.start <= here && here < m.end;
         });

@@ -1,60 +1,63 @@
-//! Resident memory of this process, by what it is mapped for: `/proc/self/smaps`, read without
-//! allocating.
+//! The mappings of this process and its resident memory by use, read from `/proc/self/smaps`.
+
+use std::ops::Range;
 
 use crate::model::journal::Resident;
-use std::fs::File;
-use std::ops::Range;
-use std::os::unix::fs::FileExt;
-
 use crate::recorder::heap::{self, MappedVec};
+use crate::recorder::pagemap::Pagemap;
 use crate::recorder::proc::{self, MapsLine};
 
-/// Size and alignment of the heaps of glibc's arenas other than the first (arena.c,
-/// `HEAP_MAX_SIZE` on 64-bit systems).
+/// Size and alignment of the heaps of glibc's arenas other than the first (arena.c, `HEAP_MAX_SIZE` on
+/// 64-bit systems).
 const ARENA_HEAP: u64 = 64 << 20;
 
-/// How far the segments of a program lie from each other, at most.
-const SEGMENTS_APART: u64 = 4 << 20;
+/// Longest gap between two segments of the executable.
+const MAX_SEGMENT_GAP: u64 = 4 << 20;
 
-/// One mapping of the file: a line as in `/proc/self/maps`, then a line a figure.
+/// A mapping: a line as in `/proc/self/maps`, followed by a line for each figure.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Mapping<'a> {
     pub(crate) start: u64,
     pub(crate) end: u64,
-    /// It may be read, written, or executed: it is no guard, and no mere reservation.
+    /// It may be read, written or executed: it is neither a guard page nor reserved address space.
     pub(crate) accessible: bool,
     pub(crate) readable: bool,
     /// It may be read and written.
     pub(crate) writable: bool,
     pub(crate) executable: bool,
-    /// It is not shared with other processes.
+    /// Writes are not seen by other processes (copy-on-write).
     pub(crate) private: bool,
-    /// Bytes into the file.
+    /// Offset in the file.
     pub(crate) offset: u64,
     pub(crate) name: &'a str,
     resident: u64,
-    /// `VmFlags` has `dd`: not to be dumped, which the tool asks for its own.
+    /// `VmFlags` has `dd` (do not dump), which the recorder sets for its own memory.
     pub(crate) no_dump: bool,
-    /// `VmFlags` has `nr`: no swap space is reserved, which glibc asks for its arenas, and jemalloc
-    /// for all its memory.
+    /// `VmFlags` has `nr`: no swap space is reserved. Set by the recorder, by glibc for its arenas, and
+    /// by jemalloc.
     pub(crate) no_reserve: bool,
 }
 
-/// Reads it; `None` if the kernel does not tell. `text` is scratch.
+/// Resident memory of this process by use; `None` if the kernel does not report it. `text` is scratch
+/// memory.
 pub(crate) fn resident(text: &mut MappedVec<u8>) -> Option<Resident> {
     proc::read_whole("/proc/self/smaps", text)?;
     let mut path = [0; 4096];
     let program = own_path(&mut path)?;
-    let pages = Pages::open();
-    let tool = heap::mapped_bytes() as u64;
-    let present = |stack| pages.present(stack);
-    Some(sum(text.as_slice(), program, tool, present))
+    let own_bytes = heap::mapped_bytes() as u64;
+    let pagemap = Pagemap::open();
+    let present = |range: Range<u64>| {
+        let pagemap = pagemap.as_ref();
+        pagemap.map_or(0, |p| {
+            p.present_bytes(range.start as usize, range.end as usize)
+        })
+    };
+    Some(sum(text.as_slice(), program, own_bytes, present))
 }
 
-/// The executable's path, as the kernel shows it for its mappings.
+/// The path of the executable, as the kernel shows it for its mappings.
 fn own_path(buffer: &mut [u8; 4096]) -> Option<&str> {
-    // The first mapping that `/proc/self/maps` shows is the program's on every system that
-    // randomizes addresses, but not by any promise.
+    // That the executable's mappings are the first ones is usual, but not guaranteed.
     let _paused = heap::pause();
     let path = std::fs::read_link("/proc/self/exe").ok()?;
     let bytes = path.as_os_str().as_encoded_bytes();
@@ -63,79 +66,104 @@ fn own_path(buffer: &mut [u8; 4096]) -> Option<&str> {
     std::str::from_utf8(kept).ok()
 }
 
-/// Adds the mappings up. `tool_mapped` is the address space of the tool's own; `present` counts
-/// resident bytes of a range that is only a part of a mapping.
+/// Adds up the mappings in `text`. `own_bytes` is the size of the recorder's own mappings; `present`
+/// counts the resident bytes of a part of a mapping.
 fn sum(
     text: &[u8],
     program: &str,
-    tool_mapped: u64,
+    own_bytes: u64,
     present: impl Fn(Range<u64>) -> u64,
 ) -> Resident {
-    let mut sums = Resident::default();
-    let mut like_the_tools = 0;
-    // What comes directly behind a file's mapping and has no name is the file's `.bss`, unless the
-    // mapping is shared: then it is memory.
-    let mut behind_file: Option<(u64, bool)> = None;
-    // What is mapped of the program's file once more, elsewhere, is mapped by hand.
-    let mut program_end: Option<u64> = None;
-    for_each_mapping(text, |m, next| {
-        sums.total += m.resident;
+    let mut sums = Sums {
+        program,
+        present,
+        resident: Resident::default(),
+        like_own: 0,
+        file_end: None,
+        program_end: None,
+    };
+    for_each_mapping(text, |mapping, next| sums.add(&mapping, next));
+    let mut resident = sums.resident;
+    // Others may have marked memory as the recorder marks its own.
+    resident.mapped += sums.like_own.saturating_sub(own_bytes);
+    resident
+}
+
+/// The state of [`sum`].
+struct Sums<'a, P> {
+    program: &'a str,
+    present: P,
+    resident: Resident,
+    /// Bytes of mappings that have the flags of the recorder's own.
+    like_own: u64,
+    /// End of the last mapping of a file and of the unnamed mappings that directly follow it, and
+    /// whether the file is the executable. They are its `.bss`, unless the file is mapped as shared.
+    file_end: Option<(u64, bool)>,
+    /// End of the executable's last segment.
+    program_end: Option<u64>,
+}
+
+impl<P: Fn(Range<u64>) -> u64> Sums<'_, P> {
+    fn add(&mut self, m: &Mapping<'_>, next: Option<&Mapping<'_>>) {
+        self.resident.total += m.resident;
         let size = m.end - m.start;
-        let is_near = program_end.is_none_or(|end| m.start.saturating_sub(end) <= SEGMENTS_APART);
-        let is_program = m.name == program && is_near;
+        // A mapping of the executable's file far from the others is not a segment: the program has
+        // mapped it itself.
+        let is_near = |end| m.start.saturating_sub(end) <= MAX_SEGMENT_GAP;
+        let is_program = m.name == self.program && self.program_end.is_none_or(is_near);
         if is_program {
-            program_end = Some(m.end);
+            self.program_end = Some(m.end);
         }
-        let to = if m.name.starts_with("[stack") {
-            &mut sums.stacks
+        let sum = if m.name.starts_with("[stack") {
+            &mut self.resident.stacks
         } else if m.name == "[heap]" {
-            &mut sums.c_heap
+            &mut self.resident.c_heap
         } else if m.name.starts_with('/') {
-            behind_file = m.private.then_some((m.end, is_program));
-            sums.file(is_program, size)
+            self.file_end = m.private.then_some((m.end, is_program));
+            self.resident.file(is_program, size)
         } else if m.no_dump && m.no_reserve {
-            like_the_tools += size;
-            &mut sums.tool
-        } else if let Some((end, is_program)) =
-            behind_file.take().filter(|&(end, _)| end == m.start)
-        {
-            behind_file = Some((end, is_program));
+            self.like_own += size;
+            &mut self.resident.tool
+        } else if let Some((_, is_program)) = self.file_end.take().filter(|f| f.0 == m.start) {
+            self.file_end = Some((m.end, is_program));
             match is_program {
-                true => sums.program_zeroed += m.resident,
-                false => sums.behind_files += m.resident,
+                true => self.resident.program_zeroed += m.resident,
+                false => self.resident.behind_files += m.resident,
             }
-            sums.file(is_program, size)
+            self.resident.file(is_program, size)
         } else if m.is_arena(next) {
-            &mut sums.c_heap
+            &mut self.resident.c_heap
         } else if m.name.starts_with("[v") {
-            &mut sums.files
+            &mut self.resident.files
         } else {
-            let mut rest = m;
-            let stacks = || heap::thread_stacks().map(|b| b.low as u64..b.high as u64);
-            for stack in stacks().filter(|s| s.start >= m.start && s.end <= m.end) {
-                let resident = if stack == (m.start..m.end) {
-                    m.resident
-                } else {
-                    present(stack.clone()).min(rest.resident)
-                };
-                sums.stacks += resident;
-                rest.resident -= resident.min(rest.resident);
-                rest.end -= (stack.end - stack.start).min(rest.end - rest.start);
-            }
-            if m.accessible {
-                sums.mapped += rest.end - rest.start;
-            }
-            sums.anonymous += rest.resident;
-            return;
+            return self.add_anonymous(*m);
         };
-        *to += m.resident;
-    });
-    sums.mapped += u64::saturating_sub(like_the_tools, tool_mapped);
-    sums
+        *sum += m.resident;
+    }
+
+    /// Adds an anonymous mapping, which may contain the stacks of threads.
+    fn add_anonymous(&mut self, m: Mapping<'_>) {
+        let mut rest = m;
+        let stacks = heap::thread_stacks().map(|b| b.low as u64..b.high as u64);
+        for stack in stacks.filter(|s| s.start >= m.start && s.end <= m.end) {
+            let resident = if stack == (m.start..m.end) {
+                m.resident
+            } else {
+                (self.present)(stack.clone()).min(rest.resident)
+            };
+            self.resident.stacks += resident;
+            rest.resident -= resident.min(rest.resident);
+            rest.end -= (stack.end - stack.start).min(rest.end - rest.start);
+        }
+        if m.accessible {
+            self.resident.mapped += rest.end - rest.start;
+        }
+        self.resident.anonymous += rest.resident;
+    }
 }
 
 impl Resident {
-    /// Where a mapped file of this size counts.
+    /// The sum for mappings of files. Those that are not the executable's add to `mapped`.
     fn file(&mut self, is_program: bool, size: u64) -> &mut u64 {
         if is_program {
             return &mut self.program;
@@ -145,21 +173,21 @@ impl Resident {
     }
 }
 
-/// Visits each mapping with the next one.
+/// Calls `visit` with each mapping in `text`, and the mapping after it.
 pub(crate) fn for_each_mapping<'a>(
     text: &'a [u8],
     mut visit: impl FnMut(Mapping<'a>, Option<&Mapping<'a>>),
 ) {
-    let mut now: Option<Mapping<'a>> = None;
+    let mut current: Option<Mapping<'a>> = None;
     for line in text.split(|&b| b == b'\n') {
         let Ok(line) = std::str::from_utf8(line) else {
             continue;
         };
-        if let Some(begun) = MapsLine::of(line).map(Mapping::of) {
-            if let Some(mapping) = now.replace(begun) {
-                visit(mapping, Some(&begun));
+        if let Some(next) = MapsLine::parse(line).map(Mapping::new) {
+            if let Some(mapping) = current.replace(next) {
+                visit(mapping, Some(&next));
             }
-        } else if let Some(mapping) = &mut now {
+        } else if let Some(mapping) = &mut current {
             if let Some(kib) = line.strip_prefix("Rss:") {
                 let kib = kib.trim().strip_suffix(" kB").and_then(|n| n.parse().ok());
                 mapping.resident = kib.unwrap_or(0_u64) * 1024;
@@ -169,27 +197,26 @@ pub(crate) fn for_each_mapping<'a>(
             }
         }
     }
-    if let Some(mapping) = now {
+    if let Some(mapping) = current {
         visit(mapping, None);
     }
 }
 
 impl<'a> Mapping<'a> {
-    /// Whether it is the used part of a heap of one of glibc's arenas. It begins at a multiple of
-    /// its size, which another allocator's mapping may do as well; but what is not used yet fills
-    /// it up to that size, and may not be accessed (arena.c, `new_heap`).
+    /// Whether it is the used part of a heap of one of glibc's arenas: it starts at a multiple of the
+    /// size of such a heap, and the unused rest, which may not be accessed, follows up to that size
+    /// (arena.c, `new_heap`). The alignment alone does not tell: other allocators have it, too.
     pub(crate) fn is_arena(&self, next: Option<&Self>) -> bool {
         let end = self.start.saturating_add(ARENA_HEAP);
-        let is_filled_up = |next: &Self| {
+        let is_rest = |next: &Self| {
             next.start == self.end && !next.accessible && next.name.is_empty() && next.end == end
         };
         self.no_reserve
             && self.start.is_multiple_of(ARENA_HEAP)
-            && (self.end == end || next.is_some_and(is_filled_up))
+            && (self.end == end || next.is_some_and(is_rest))
     }
 
-    /// What the first line says.
-    fn of(line: MapsLine<'a>) -> Self {
+    fn new(line: MapsLine<'a>) -> Self {
         Self {
             start: line.start,
             end: line.end,
@@ -205,44 +232,12 @@ impl<'a> Mapping<'a> {
     }
 }
 
-/// `/proc/self/pagemap`: whether single pages are resident (Documentation/admin-guide/mm/pagemap).
-struct Pages(Option<File>);
-
-impl Pages {
-    const PAGE: u64 = 4096;
-    const PRESENT: u64 = 1 << 63;
-
-    fn open() -> Self {
-        Self(File::open("/proc/self/pagemap").ok())
-    }
-
-    /// Resident bytes of a range; 0 if the kernel does not tell.
-    fn present(&self, range: Range<u64>) -> u64 {
-        let mut present = 0;
-        let mut entries = [0; 512 * 8];
-        let mut page = range.start / Self::PAGE;
-        let end = range.end.div_ceil(Self::PAGE);
-        while let Some(file) = self.0.as_ref().filter(|_| page < end) {
-            let wanted = ((end - page) as usize * 8).min(entries.len());
-            let Ok(read @ 1..) = file.read_at(&mut entries[..wanted], page * 8) else {
-                break;
-            };
-            for entry in entries[..read].chunks_exact(8) {
-                let entry = u64::from_ne_bytes(entry.try_into().unwrap_or_default());
-                present += u64::from(entry & Self::PRESENT != 0) * Self::PAGE;
-            }
-            page += read as u64 / 8;
-        }
-        present
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn mappings_are_told_apart() {
+    fn each_mapping_counts_by_its_use() {
         let text = "\
 1000-3000 r-xp 00000000 fe:00 1      /opt/a b/bin
 Size:   8 kB
@@ -299,10 +294,10 @@ VmFlags: rd ex
             files: kib(136),
             behind_files: 0,
             program_zeroed: kib(4),
-            // Another allocator's mapping that begins where an arena might, too.
+            // With that of another allocator, aligned as an arena's heap is.
             anonymous: kib(72 + 32),
-            // The library, shared memory and what is behind it, the 1 MiB mapping, and 32 KiB
-            // marked as the tool marks its own.
+            // The library, the shared memory and the mapping after it, the mapping of 1 MiB, 32 KiB
+            // beyond the recorder's own that are marked as its own, and the other allocator's.
             mapped: 0x1_0000 + 0x1_0000 + 0x1_0000 + 0x10_0000 + 0x8000 + 0x2_1000,
         };
         assert_eq!(sums, expected);
@@ -313,28 +308,13 @@ VmFlags: rd ex
     }
 
     #[test]
-    fn the_sum_is_what_the_kernel_says_of_the_whole() {
+    fn the_sum_is_the_resident_memory_of_the_process() {
         let sums = resident(&mut MappedVec::new()).unwrap();
-        let whole = crate::recorder::proc::resident_bytes().unwrap();
+        let whole = proc::resident_bytes().unwrap();
         // Other tests allocate meanwhile.
         assert!(sums.total.abs_diff(whole) < whole / 2, "{sums:?} {whole}");
         let parts = sums.tool + sums.stacks + sums.c_heap + sums.program;
         assert_eq!(parts + sums.files + sums.anonymous, sums.total);
         assert!(sums.program > 0 && sums.files > 0 && sums.stacks > 0);
-    }
-
-    #[test]
-    fn touched_pages_are_present() {
-        const PAGES: usize = 64;
-        let mut memory = vec![0_u8; (PAGES + 1) * 4096];
-        let start = (memory.as_ptr() as usize).next_multiple_of(4096);
-        let offset = start - memory.as_ptr() as usize;
-        for page in 0..PAGES / 2 {
-            memory[offset + page * 4096] = 1;
-        }
-        let range = start as u64..(start + PAGES * 4096) as u64;
-        let present = Pages::open().present(range);
-        assert!(present >= PAGES as u64 / 2 * 4096, "{present}");
-        assert!(present <= PAGES as u64 * 4096, "{present}");
     }
 }

@@ -10,7 +10,7 @@ use crate::base::files;
 pub use crate::model::end::{Early, Ended, How};
 pub use crate::model::frame::{Frame, Owner};
 pub use crate::model::holder::{Holder, HolderSearch, PathBlock, Root};
-pub use crate::model::holders::Kind;
+pub use crate::model::holders::HolderKind;
 pub use crate::model::journal::JemallocBytes;
 pub use crate::model::process::{Balance, Grows, Part, Process};
 pub use crate::model::profile::{
@@ -57,7 +57,7 @@ impl Report {
     /// The same without the user's home folder in any text: `~` stands for it. Whoever reads a report
     /// elsewhere has another.
     pub(crate) fn without_home(self) -> Self {
-        match files::home() {
+        match files::home_folder() {
             // To look is cheaper than to change it, and it is seldom there.
             Some(home) if json::mentions(&self, &home) => self.with_path(&home, "~"),
             _ => self,

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use anstyle::{AnsiColor, Style};
 
-use super::{CallSite, Holder, Kind, PathBlock, Report, Root, RunVerdict};
+use super::{CallSite, Holder, HolderKind, PathBlock, Report, Root, RunVerdict};
 use crate::base::text::{printable, visible};
 use crate::base::units::{bytes, exact, one_line, rate};
 use crate::model::frame::{Frame, Owner, location_of, relevant};
@@ -293,7 +293,7 @@ impl Page {
             if holder.is_cause() {
                 return;
             }
-            if holder.kind == Kind::Lost {
+            if holder.kind == HolderKind::Lost {
                 self.text.push_str(&" ".repeat(LABEL + 2));
                 let name = holder.name.as_deref().unwrap_or("(not attributed)");
                 self.frame(name, &place, DIM);
@@ -554,8 +554,8 @@ fn frames_below(site: &CallSite) -> Vec<&Frame> {
 pub(super) fn root(root: &Root) -> String {
     let name = root.name.as_deref().unwrap_or_default();
     let who = match root.kind {
-        Kind::Lost => "lost blocks of".to_owned(),
-        Kind::Cycle => "reference cycles of".to_owned(),
+        HolderKind::Lost => "lost blocks of".to_owned(),
+        HolderKind::Cycle => "reference cycles of".to_owned(),
         kind => kind.words().to_owned(),
     };
     let thread = root.thread.as_ref();

@@ -2,7 +2,7 @@
 
 use super::Entry;
 use super::planted::{Case, Held, Planted, entry};
-use crate::model::holders::Kind;
+use crate::model::holders::HolderKind;
 use crate::model::run::Phase;
 use crate::model::verdict::Verdict;
 

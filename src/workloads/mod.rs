@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::base::error::Error;
-use crate::model::holders::Kind;
+use crate::model::holders::HolderKind;
 use crate::model::process::Grows;
 use crate::model::run::Phase;
 use crate::model::verdict::Verdict;
@@ -58,7 +58,7 @@ pub struct Truth {
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 pub struct HolderTruth {
     /// What it is.
-    pub kind: Kind,
+    pub kind: HolderKind,
     /// How its name ends.
     pub name: String,
     /// Where it is declared in the case's file.

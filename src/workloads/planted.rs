@@ -4,7 +4,7 @@
 //! that it cannot go stale.
 
 use super::{Entry, HolderTruth, Truth};
-use crate::model::holders::Kind;
+use crate::model::holders::HolderKind;
 use crate::model::process::Grows;
 use crate::model::run::Phase;
 use crate::model::verdict::Verdict;
@@ -21,7 +21,7 @@ pub(crate) enum Held {
     /// It is not stated.
     Untold,
     /// A holder of this kind, whose name ends like this; at the line of the marker, if there is one.
-    By(Kind, &'static str),
+    By(HolderKind, &'static str),
     /// Nothing points at it.
     Lost,
     /// So many blocks that only point at each other.
@@ -255,8 +255,8 @@ pub(super) fn entry(family: &str, folder: &str, &(name, case, text): &Planted) -
     let (kind, holder, cycle) = match case.held {
         Held::Untold => (None, "", None),
         Held::By(kind, name) => (Some(kind), name, None),
-        Held::Lost => (Some(Kind::Lost), "", None),
-        Held::Cycle(blocks) => (Some(Kind::Cycle), "", Some(blocks)),
+        Held::Lost => (Some(HolderKind::Lost), "", None),
+        Held::Cycle(blocks) => (Some(HolderKind::Cycle), "", Some(blocks)),
     };
     entry.truth = Some(Truth {
         verdict: case.verdict,

@@ -3,7 +3,7 @@
 
 use std::io::{self, Write};
 
-use crate::base::files::write_whole;
+use crate::base::files::write_atomically;
 use crate::model::journal::JemallocBytes;
 use crate::model::plan::Plan;
 use crate::model::run::HeapKind;
@@ -17,7 +17,7 @@ pub(super) fn statistics(plan: &Plan, when: &str) -> io::Result<()> {
     let _paused = heap::pause();
     for (ending, json) in [("json", true), ("txt", false)] {
         let name = format!("jemalloc-stats-{when}.{ending}");
-        write_whole(&plan.out.join(name), |to| print_statistics(to, json))?;
+        write_atomically(&plan.out.join(name), |to| print_statistics(to, json))?;
     }
     Ok(())
 }

@@ -68,8 +68,7 @@ fn until(bound: Duration, is_so: impl Fn() -> bool) {
 }
 
 fn others_sleep() -> bool {
-    let _paused = heap::pause();
-    proc::others_sleep()
+    proc::others_sleep(&heap::pause())
 }
 
 /// Changes with every allocation and with every free.

@@ -201,10 +201,7 @@ impl<'a> Runner<'a> {
             free: c.free,
             mapped: c.mapped,
         });
-        let descriptors = {
-            let _paused = heap::pause();
-            proc::descriptors()
-        };
+        let descriptors = proc::descriptors(&heap::pause());
         Some(Memory {
             resident: smaps::resident(&mut self.text)?,
             c_heap,
@@ -222,8 +219,8 @@ impl<'a> Runner<'a> {
     }
 
     fn write_threads(&mut self, at_end: bool) -> io::Result<()> {
-        let _paused = heap::pause();
-        let threads = proc::thread_names();
+        let paused = heap::pause();
+        let threads = proc::thread_names(&paused);
         self.journal
             .write(&Record::Threads(Threads { at_end, threads }))
     }

@@ -47,7 +47,7 @@ mod unwind;
 pub(crate) use mapped::{MappedVec, NoMemory, mapped_bytes};
 pub(crate) use rows::Totals;
 pub(crate) use sampled::{ENV_SAMPLE, every as sampled_every};
-pub(crate) use thread::pause;
+pub(crate) use thread::{Paused, pause};
 pub(crate) use thread_stacks::each as thread_stacks;
 
 use crate::model::block::{Birth, CensusEntry, StackId};

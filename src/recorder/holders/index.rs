@@ -1,53 +1,61 @@
-//! All live blocks by address, so that any word can be looked up: is it a pointer to one, or into it?
+//! Index of all live blocks by address. It tells whether a word points to a block, or into one.
 //!
-//! Blocks are numbered by address. For each 256 KiB in which one begins there is a *leaf*: a bit for
-//! each 8 bytes at which one does, and for each word of bits how many there were before. A leaf is found
-//! by a hash table. It takes 2 % of the heap, whatever the size of its blocks.
+//! Blocks are numbered in the order of their addresses. Memory is divided into *leaves* of 256 KiB.
+//! Each leaf in which a block starts has a bitmap, one bit for each 8 bytes, that is set where a block
+//! starts, and for each word of the bitmap the number of bits set before it (a rank directory). Leaves
+//! are found by a hash table with open addressing and linear probing. The index takes 2 % of the heap,
+//! whatever the sizes of the blocks.
 
 use crate::recorder::heap::{self, MappedVec, NoMemory};
 
-/// Number of a block, by address.
-pub(super) type Block = u32;
+/// Number of a block, in the order of addresses.
+pub(super) type BlockId = u32;
 
+/// A leaf covers `1 << LEAF_BITS` bytes.
 const LEAF_BITS: u32 = 18;
+/// Words of a leaf's bitmap: a bit for each 8 bytes.
 const WORDS: usize = 1 << (LEAF_BITS - 3 - 6);
 
 #[derive(Clone, Copy)]
 struct Leaf {
-    /// Its address, in leaves.
+    /// Its address, divided by the size of a leaf.
     key: usize,
-    /// The first block in it, and the last one before it.
-    first: Block,
+    /// The first block that starts in it.
+    first: BlockId,
+    /// A bit for each 8 bytes, set where a block starts.
     bits: [u64; WORDS],
-    /// Blocks before each word.
-    before: [u16; WORDS],
+    /// Bits set before each word.
+    ranks: [u16; WORDS],
 }
 
-/// What the table has for an address of which no block begins in the leaf: the block that covers it.
+/// Flag of a value in the hash table: no block starts in the leaf, and the other bits are the
+/// number of the block that extends into it.
 const COVERED: u32 = 1 << 31;
+/// Key of a free slot of the hash table.
 const FREE: u64 = 0;
 
 pub(super) struct Index {
     leaves: MappedVec<Leaf>,
-    /// `key + 1` and what is there, of each leaf and of what a large block covers.
+    /// Hash table: the key of a leaf plus 1, and the leaf's number or [`COVERED`] and a block.
     table: MappedVec<(u64, u32)>,
-    /// Lowest address of a block, and one past the highest of its bytes.
+    /// Lowest address of a block, and one past the highest address in a block.
     low: usize,
     high: usize,
     count: u32,
     bytes: u64,
 }
 
-/// A block and where it begins.
+/// A block of the index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Found {
-    pub(super) block: Block,
+pub(super) struct Block {
+    pub(super) id: BlockId,
+    /// Its address.
     pub(super) start: usize,
 }
 
 impl Index {
-    /// Of these blocks, which come in the order of their addresses, each with its size in bytes.
-    pub(super) fn of(
+    /// Builds the index of the blocks that `each` visits in ascending order of their addresses.
+    pub(super) fn new(
         each: impl Fn(&mut dyn FnMut(usize)),
         size: impl Fn(usize) -> usize,
     ) -> Result<Self, NoMemory> {
@@ -67,9 +75,8 @@ impl Index {
             last = last_covered.max(first);
             (index.low, index.high) = (index.low.min(at), index.high.max(end));
         });
-        index
-            .table
-            .reset((leaves * 2).next_power_of_two().max(16), (FREE, 0))?;
+        let slots = (leaves * 2).next_power_of_two().max(16);
+        index.table.reset(slots, (FREE, 0))?;
         let mut result = Ok(());
         each(&mut |at| {
             if result.is_ok() {
@@ -77,7 +84,7 @@ impl Index {
             }
         });
         result?;
-        index.sum_up();
+        index.compute_ranks();
         Ok(index)
     }
 
@@ -88,12 +95,12 @@ impl Index {
                 key,
                 first: self.count,
                 bits: [0; WORDS],
-                before: [0; WORDS],
+                ranks: [0; WORDS],
             })?;
-            // A large block that ends in it may have been there before.
+            // Replaces the entry of a large block that ends in this leaf.
             self.put(key, self.leaves.as_slice().len() as u32 - 1);
         }
-        let bit = at >> 3 & ((1 << (LEAF_BITS - 3)) - 1);
+        let bit = bit_of(at);
         let leaf = self.leaves.as_mut_slice().last_mut().ok_or(NoMemory)?;
         leaf.bits[bit / 64] |= 1 << (bit % 64);
         for covered in key + 1..=(at + size - 1) >> LEAF_BITS {
@@ -104,6 +111,7 @@ impl Index {
         Ok(())
     }
 
+    /// The slot that has a key, or the free one where it would be.
     fn slot(&self, key: usize) -> usize {
         let table = self.table.as_slice();
         let mask = table.len() - 1;
@@ -114,27 +122,27 @@ impl Index {
         i
     }
 
-    fn put(&mut self, key: usize, what: u32) {
+    fn put(&mut self, key: usize, value: u32) {
         let slot = self.slot(key);
-        self.table.as_mut_slice()[slot] = (key as u64 + 1, what);
+        self.table.as_mut_slice()[slot] = (key as u64 + 1, value);
     }
 
-    fn sum_up(&mut self) {
+    fn compute_ranks(&mut self) {
         for leaf in self.leaves.as_mut_slice() {
             let mut sum = 0;
-            for (bits, before) in leaf.bits.iter().zip(&mut leaf.before) {
-                *before = sum;
+            for (bits, rank) in leaf.bits.iter().zip(&mut leaf.ranks) {
+                *rank = sum;
                 sum += bits.count_ones() as u16;
             }
         }
     }
 
-    /// How many blocks there are.
+    /// Number of blocks.
     pub(super) fn count(&self) -> u32 {
         self.count
     }
 
-    /// Bytes of all blocks together, as the allocator has them.
+    /// Usable bytes of all blocks.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -144,60 +152,61 @@ impl Index {
         size_of_val(self.leaves.as_slice()) + size_of_val(self.table.as_slice())
     }
 
-    /// The block that a word points to, or into; `size` says how far that goes. Tags in the low three
-    /// bits are no matter.
+    /// The block that a word points to: the word is the block's address, with or without a tag in
+    /// the low three bits, or an interior pointer less than `length(start)` bytes past it.
     #[inline]
-    pub(super) fn find(&self, word: usize, size: impl Fn(usize) -> usize) -> Option<Found> {
+    pub(super) fn find(&self, word: usize, length: impl Fn(usize) -> usize) -> Option<Block> {
+        // Fast path: most words are not addresses in the heap.
         if word.wrapping_sub(self.low) >= self.high.wrapping_sub(self.low) {
             return None;
         }
-        self.look_up(word, size)
+        self.look_up(word, length)
     }
 
     #[inline(never)]
-    fn look_up(&self, word: usize, size: impl Fn(usize) -> usize) -> Option<Found> {
-        let (key, what) = self.table.as_slice()[self.slot(word >> LEAF_BITS)];
+    fn look_up(&self, word: usize, length: impl Fn(usize) -> usize) -> Option<Block> {
+        let (key, value) = self.table.as_slice()[self.slot(word >> LEAF_BITS)];
         if key == FREE {
             return None;
         }
-        let found = if what & COVERED != 0 {
-            self.block(what & !COVERED)
+        let block = if value & COVERED != 0 {
+            self.get(value & !COVERED)
         } else {
-            let leaf = &self.leaves.as_slice()[what as usize];
-            let bit = word >> 3 & ((1 << (LEAF_BITS - 3)) - 1);
-            let upto = leaf.bits[bit / 64] & (u64::MAX >> (63 - bit % 64));
-            match (upto, bit / 64) {
+            let leaf = &self.leaves.as_slice()[value as usize];
+            let bit = bit_of(word);
+            let up_to = leaf.bits[bit / 64] & (u64::MAX >> (63 - bit % 64));
+            match (up_to, bit / 64) {
                 (0, at) => match leaf.bits[..at].iter().rposition(|&bits| bits != 0) {
-                    Some(at) => leaf.found(at, leaf.bits[at]),
-                    // It begins in an earlier leaf, if at all.
-                    None => self.block(leaf.first.checked_sub(1)?),
+                    Some(at) => leaf.last_block(at, leaf.bits[at]),
+                    // The block, if there is one, starts in an earlier leaf.
+                    None => self.get(leaf.first.checked_sub(1)?),
                 },
-                (upto, at) => leaf.found(at, upto),
+                (up_to, at) => leaf.last_block(at, up_to),
             }
         };
-        // A word to the beginning is the usual one, and needs no size.
-        let is_inside = || word - found.start < size(found.start);
-        (word & !7 == found.start || is_inside()).then_some(found)
+        // Most pointers are to the start of a block, for which its length is not needed.
+        let is_inside = || word - block.start < length(block.start);
+        (word & !7 == block.start || is_inside()).then_some(block)
     }
 
-    /// The block of a number.
-    pub(super) fn block(&self, block: Block) -> Found {
+    /// The block with this number.
+    pub(super) fn get(&self, id: BlockId) -> Block {
         let leaves = self.leaves.as_slice();
-        let leaf = &leaves[leaves.partition_point(|l| l.first <= block) - 1];
-        let nth = (block - leaf.first) as u16;
-        let word = leaf.before.partition_point(|&before| before <= nth) - 1;
+        let leaf = &leaves[leaves.partition_point(|l| l.first <= id) - 1];
+        let nth = (id - leaf.first) as u16;
+        let word = leaf.ranks.partition_point(|&rank| rank <= nth) - 1;
         let mut bits = leaf.bits[word];
-        for _ in 0..nth - leaf.before[word] {
+        for _ in 0..nth - leaf.ranks[word] {
             bits &= bits - 1;
         }
         let bit = word * 64 + bits.trailing_zeros() as usize;
-        Found {
-            block,
+        Block {
+            id,
             start: leaf.key << LEAF_BITS | bit << 3,
         }
     }
 
-    /// Whether a block begins in a range of addresses.
+    /// Whether a block starts in a range of addresses.
     pub(super) fn has_in(&self, start: usize, end: usize) -> bool {
         let leaves = self.leaves.as_slice();
         let from = leaves.partition_point(|l| l.key < start >> LEAF_BITS);
@@ -217,33 +226,54 @@ impl Index {
     }
 }
 
+/// The bit of an address in the bitmap of its leaf.
+fn bit_of(address: usize) -> usize {
+    address >> 3 & ((1 << (LEAF_BITS - 3)) - 1)
+}
+
 impl Leaf {
-    /// The last block of these bits of a word.
-    fn found(&self, word: usize, bits: u64) -> Found {
+    /// The block of the highest bit in `bits`, a subset of the bitmap's word number `word`.
+    fn last_block(&self, word: usize, bits: u64) -> Block {
         let bit = 63 - bits.leading_zeros() as usize;
-        let until = (bits & (u64::MAX >> (63 - bit))).count_ones() - 1;
         let below = self.bits[word] & ((1_u64 << bit) - 1);
-        debug_assert_eq!(below.count_ones(), until);
-        Found {
-            block: self.first + u32::from(self.before[word]) + below.count_ones(),
+        Block {
+            id: self.first + u32::from(self.ranks[word]) + below.count_ones(),
             start: self.key << LEAF_BITS | (word * 64 + bit) << 3,
         }
     }
 }
 
-/// The size that the allocator has for a block; 8, which every block has, if it does not tell.
-pub(super) fn size(at: usize) -> usize {
+/// Functions that report the size of the block at an address. Tests use their own.
+#[derive(Clone, Copy)]
+pub(super) struct Sizes {
+    /// Bytes of the block.
+    pub(super) usable: fn(usize) -> usize,
+    /// Bytes of the block in which an interior pointer counts.
+    pub(super) pointable: fn(usize) -> usize,
+}
+
+impl Sizes {
+    /// The functions for the measured heap.
+    pub(super) const OF_HEAP: Self = Self {
+        usable: usable_bytes,
+        pointable: pointable_bytes,
+    };
+}
+
+/// Usable bytes of the block at an address. If the allocator does not report them, 8, the least
+/// that any block has.
+pub(super) fn usable_bytes(at: usize) -> usize {
     heap::usable_bytes(at).unwrap_or(8).max(8)
 }
 
-/// How far into a block a word must point to be taken for a pointer to it. glibc keeps in free memory the
-/// addresses of headers of other free memory (`malloc/malloc.c`, "bins"), which come to lie in blocks that
-/// are not written full; and a header begins in the last 8 bytes of the block before it.
-pub(super) fn reach(at: usize) -> usize {
-    let size = size(at);
+/// glibc links free chunks by the addresses of their headers (`malloc/malloc.c`, "bins"). Stale
+/// links remain in blocks that are not fully overwritten. A header overlaps the last 8 bytes of the
+/// block before it, so pointers to these bytes are ignored.
+fn pointable_bytes(at: usize) -> usize {
+    let bytes = usable_bytes(at);
     match heap::is_apart_from_c() {
-        true => size,
-        false => size.saturating_sub(8).max(8),
+        true => bytes,
+        false => bytes.saturating_sub(8).max(8),
     }
 }
 
@@ -255,11 +285,11 @@ mod tests {
 
     fn index(blocks: &BTreeMap<usize, usize>) -> Index {
         let each = |visit: &mut dyn FnMut(usize)| blocks.keys().for_each(|&at| visit(at));
-        Index::of(each, |at| blocks[&at]).unwrap()
+        Index::new(each, |at| blocks[&at]).unwrap()
     }
 
     #[test]
-    fn any_word_is_found_as_a_plain_map_finds_it() {
+    fn every_word_finds_the_block_that_an_ordered_map_finds() {
         let mut random = Random::new(9);
         for round in 0..40 {
             let mut blocks = BTreeMap::new();
@@ -289,8 +319,8 @@ mod tests {
             for word in any.chain(edges).collect::<Vec<_>>() {
                 let below = blocks.range(..=word).next_back();
                 let truth = below.filter(|&(&at, &size)| word & !7 == at || word < at + size);
-                let truth = truth.map(|(&start, _)| Found {
-                    block: numbers[&start],
+                let truth = truth.map(|(&start, _)| Block {
+                    id: numbers[&start],
                     start,
                 });
                 assert_eq!(
@@ -299,8 +329,8 @@ mod tests {
                     "{round}: {word:#x}"
                 );
             }
-            for (&start, &block) in &numbers {
-                assert_eq!(index.block(block), Found { block, start });
+            for (&start, &id) in &numbers {
+                assert_eq!(index.get(id), Block { id, start });
             }
             for _ in 0..300 {
                 let start = low + random.index(high - low);
@@ -312,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_found_where_nothing_is() {
+    fn an_empty_index_finds_nothing() {
         let empty = index(&BTreeMap::new());
         assert_eq!(empty.find(0x1000, |_| 8), None);
         assert!(!empty.has_in(0, usize::MAX));

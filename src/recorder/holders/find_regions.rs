@@ -1,0 +1,274 @@
+//! Finds the regions to search, from the mappings and the threads of the process.
+
+use std::ffi::CStr;
+
+use super::error::SearchError;
+use super::frozen_copy::{ProcessInfo, Threads};
+use super::index::{Index, usable_bytes};
+use super::regions::{Region, RegionKind, Regions};
+use crate::recorder::heap::{self, MappedVec, NoMemory};
+use crate::recorder::pagemap::PAGE;
+use crate::recorder::smaps::{self, Mapping};
+
+/// Bytes of a thread's control block above the thread pointer, rounded up (glibc 2.36: 2304).
+const CONTROL_BLOCK: usize = 4096;
+
+/// Finds all regions. Runs in the copy.
+pub(super) fn find(
+    info: &ProcessInfo,
+    threads: &Threads,
+    index: &Index,
+) -> Result<Regions, SearchError> {
+    let mut finder = Finder {
+        regions: Regions::default(),
+        index,
+        process: info.id,
+        file: MappedVec::new(),
+        file_start: 0,
+        file_end: 0,
+    };
+    let regions = &mut finder.regions;
+    regions
+        .threads
+        .extend_from_slice(threads.states.as_slice())?;
+    regions.modules.extend_from_slice(&info.modules)?;
+    let mut text = MappedVec::new();
+    crate::recorder::proc::read_whole("/proc/self/smaps", &mut text)
+        .ok_or(SearchError::NoMappings)?;
+    let mut result = Ok(());
+    // Threads first: the rest of the mappings that contain their memory is added without it.
+    smaps::for_each_mapping(text.as_slice(), |mapping, _| {
+        if result.is_ok() && mapping.writable {
+            result = finder.add_stacks(&mapping);
+        }
+    });
+    result?;
+    finder.add_thread_locals()?;
+    smaps::for_each_mapping(text.as_slice(), |mapping, next| {
+        if result.is_ok() {
+            result = finder.add_mapping(&mapping, next);
+        }
+    });
+    result?;
+    let mut regions = finder.regions;
+    regions.objects.sort();
+    let all = regions.regions.as_mut_slice();
+    all.sort_unstable_by_key(|r| (r.kind, r.start));
+    Ok(regions)
+}
+
+struct Finder<'a> {
+    regions: Regions,
+    index: &'a Index,
+    /// The id of the original process, which is also the id of its main thread.
+    process: i32,
+    /// Path of the file whose first segment has been visited, with a null byte at the end. Empty
+    /// once its symbols have been read.
+    file: MappedVec<u8>,
+    /// Address of its first segment.
+    file_start: usize,
+    /// End of the last segment of a file or of its `.bss`.
+    file_end: usize,
+}
+
+impl Finder<'_> {
+    /// Adds the stacks in a mapping.
+    fn add_stacks(&mut self, mapping: &Mapping<'_>) -> Result<(), NoMemory> {
+        let (start, end) = (mapping.start as usize, mapping.end as usize);
+        for i in 0..self.regions.threads.as_slice().len() {
+            let kind = RegionKind::Stack { thread: i as u16 };
+            let thread = *self.regions.thread(i as u16);
+            let tp = thread.thread_pointer;
+            let is_main = thread.id == self.process;
+            // At the end of a thread's stack are its thread-local memory and its control block,
+            // except for the main thread.
+            let (start, end) = if (start..end).contains(&thread.low) {
+                if let Some(block) = self.index.find(thread.low, usable_bytes) {
+                    // The program has allocated this stack on the heap, as for a coroutine.
+                    (thread.low, block.start + usable_bytes(block.start))
+                } else if (start..end).contains(&tp) {
+                    let locals = self.thread_local_bytes().min(tp - thread.low);
+                    (thread.low, tp - locals)
+                } else {
+                    (thread.low, end)
+                }
+            } else {
+                // The thread runs on another stack, as with coroutines. All of its own stack may be
+                // live.
+                match is_main {
+                    true if mapping.name == "[stack]" => (start, end),
+                    false if (start..end).contains(&tp) => (start, tp - self.thread_local_bytes()),
+                    _ => continue,
+                }
+            };
+            self.regions.regions.push(Region { start, end, kind })?;
+        }
+        Ok(())
+    }
+
+    /// Bytes of thread-local memory below the thread pointer.
+    fn thread_local_bytes(&self) -> usize {
+        let below = self.regions.modules.as_slice().iter().map(|m| -m.offset);
+        below.max().unwrap_or(0).max(0) as usize
+    }
+
+    /// Adds the thread-local memory and the control block of each thread.
+    fn add_thread_locals(&mut self) -> Result<(), NoMemory> {
+        let Regions {
+            regions,
+            threads,
+            modules,
+            ..
+        } = &mut self.regions;
+        for (thread, state) in (0..).zip(threads.as_slice()) {
+            let tp = state.thread_pointer;
+            if tp == 0 {
+                continue;
+            }
+            for (module, tls) in (0..).zip(modules.as_slice()) {
+                let start = tp.wrapping_add_signed(tls.offset);
+                regions.push(Region {
+                    start,
+                    end: start + tls.bytes,
+                    kind: RegionKind::ThreadLocals { thread, module },
+                })?;
+            }
+            // At most to the end of the page in which it starts: the next page may not be mapped.
+            let end = (tp + CONTROL_BLOCK).next_multiple_of(PAGE) - PAGE;
+            regions.push(Region {
+                start: tp,
+                end: end.max(tp),
+                kind: RegionKind::ThreadControlBlock { thread },
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Adds the parts of a mapping that are searched and do not belong to threads.
+    fn add_mapping(
+        &mut self,
+        mapping: &Mapping<'_>,
+        next: Option<&Mapping<'_>>,
+    ) -> Result<(), NoMemory> {
+        if mapping.executable {
+            let range = (mapping.start as usize, mapping.end as usize);
+            self.regions.code.push(range)?;
+        }
+        match mapping.name.starts_with('/') && mapping.private {
+            true => self.add_segment(mapping),
+            false => self.add_memory(mapping, next),
+        }
+    }
+
+    /// Adds a segment of a file, if it contains statics.
+    fn add_segment(&mut self, mapping: &Mapping<'_>) -> Result<(), NoMemory> {
+        let (start, end) = (mapping.start as usize, mapping.end as usize);
+        self.file_end = end;
+        if mapping.offset == 0 {
+            self.file.clear();
+            self.file.extend_from_slice(mapping.name.as_bytes())?;
+            self.file.push(0)?;
+            self.file_start = start;
+        }
+        if !mapping.writable {
+            return Ok(());
+        }
+        if is_c_library(mapping.name) {
+            self.regions.c_library.push((start, end))?;
+        }
+        if let Ok(path) = CStr::from_bytes_with_nul(self.file.as_slice())
+            && path.to_bytes() == mapping.name.as_bytes()
+        {
+            self.regions.objects.add(path, self.file_start)?;
+            self.file.clear();
+        }
+        self.add(start, end, RegionKind::Statics)
+    }
+
+    /// Adds a mapping that is anonymous or shared, if it may contain roots.
+    fn add_memory(
+        &mut self,
+        mapping: &Mapping<'_>,
+        next: Option<&Mapping<'_>>,
+    ) -> Result<(), NoMemory> {
+        let (start, end) = (mapping.start as usize, mapping.end as usize);
+        let is_special = mapping.name.starts_with('[') && mapping.name != "[heap]";
+        if !mapping.readable || mapping.executable || is_special {
+            return Ok(());
+        }
+        if !mapping.private {
+            // A file that is mapped as shared is data for other processes, without pointers into
+            // this one. It could also be truncated while it is read.
+            if mapping.name.starts_with('/') && !mapping.name.starts_with("/dev/zero") {
+                return Ok(());
+            }
+            self.regions.shared.push((start, end))?;
+        }
+        if mapping.no_dump && mapping.no_reserve {
+            // The recorder's own memory.
+            return Ok(());
+        }
+        let is_bss = self.file_end == start
+            && mapping.private
+            && mapping.name.is_empty()
+            && !mapping.no_reserve;
+        if is_bss {
+            self.file_end = end;
+            if let Some((_, library_end)) = self.regions.c_library.as_mut_slice().last_mut()
+                && *library_end == start
+            {
+                *library_end = end;
+            }
+            return self.add(start, end, RegionKind::Statics);
+        }
+        // If the measured heap is the C library's, its memory contains no roots: only blocks, which
+        // are searched when they are reached, and free memory.
+        let is_apart = heap::is_apart_from_c();
+        if mapping.name == "[heap]" || mapping.is_arena(next) {
+            return match is_apart {
+                true => self.add(start, end, RegionKind::CHeap),
+                false => Ok(()),
+            };
+        }
+        // A mapping that contains a block belongs to the measured heap; the rest of it is free
+        // memory. A mapping without a block may be the allocator's own data, which contains few
+        // addresses of blocks.
+        if !is_apart || self.index.has_in(start, end) {
+            return Ok(());
+        }
+        self.add(start, end, RegionKind::Mapped)
+    }
+
+    /// Adds a region without the parts that belong to threads.
+    fn add(&mut self, start: usize, end: usize, kind: RegionKind) -> Result<(), NoMemory> {
+        let mut from = start;
+        while from < end {
+            let regions = self.regions.regions.as_slice().iter();
+            let of_threads = regions.filter(|r| r.kind.is_of_thread());
+            let of_threads = of_threads.map(|r| (r.start, r.end));
+            // The C library reuses the stacks of threads that have ended. They are full of stale
+            // words.
+            let stacks = heap::thread_stacks().map(|b| (b.low, b.high));
+            let next = of_threads
+                .chain(stacks)
+                .filter(|&(low, high)| high > from && low < end && high > low)
+                .min();
+            let (low, high) = next.unwrap_or((end, end));
+            if low > from {
+                self.regions.regions.push(Region {
+                    start: from,
+                    end: low,
+                    kind,
+                })?;
+            }
+            from = high.max(from + 1);
+        }
+        Ok(())
+    }
+}
+
+/// Whether a path is that of the C library.
+fn is_c_library(path: &str) -> bool {
+    let name = path.rsplit('/').next();
+    name.is_some_and(|n| n.starts_with("libc.so") || n.starts_with("libc-"))
+}

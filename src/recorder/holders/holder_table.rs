@@ -1,0 +1,221 @@
+//! Table of the holders that have been found.
+
+use super::backtrace::FRAMES;
+use super::objects::Symbol;
+use super::regions::RegionKind;
+use crate::model::block::StackId;
+use crate::recorder::heap::{MappedVec, NoMemory};
+
+/// Number of a holder, from 1.
+pub(super) type HolderId = u16;
+
+/// Stands for no holder.
+pub(super) const NO_HOLDER: HolderId = 0;
+
+/// Most holders in the table. The last one also stands for all that are found later.
+const MAX_HOLDERS: HolderId = HolderId::MAX - 1;
+
+/// A number that no holder has.
+pub(super) const UNUSED_ID: HolderId = MAX_HOLDERS + 1;
+
+/// What a holder is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// A root: memory outside of the heap.
+    Region(RegionKind),
+    /// The cause of a loss: see [`lost`](super::lost).
+    Lost {
+        /// Blocks in the shortest reference cycle through it; 0 if nothing points to it.
+        cycle: u32,
+    },
+}
+
+/// A holder, and the blocks that it reaches.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Holder {
+    pub(super) source: Source,
+    /// Its address: that of a symbol, of a region without symbols, of a word on a stack, or of a
+    /// lost block.
+    pub(super) at: usize,
+    /// The symbol of a static or thread-local, if there is one.
+    pub(super) symbol: Option<Symbol>,
+    /// Of a word on a stack: program counters of its function and of the callers, innermost first.
+    pub(super) frames: [usize; FRAMES],
+    /// Usable bytes of all blocks that it has reached first.
+    pub(super) reached_bytes: u64,
+    pub(super) reached_blocks: u64,
+    /// Of these, the blocks that no other holder reaches.
+    pub(super) retained_bytes: u64,
+    pub(super) retained_blocks: u64,
+    /// The same for all words that belong to one holder; never 0.
+    key: u64,
+}
+
+impl Holder {
+    /// A symbol at an address in a region, or a region without symbols.
+    pub(super) fn of_region(kind: RegionKind, at: usize) -> Self {
+        Self::new(Source::Region(kind), at, region_key(kind, at))
+    }
+
+    /// The word of a stack at an address. Words of the same frame have the same holder.
+    pub(super) fn of_frame(
+        kind: RegionKind,
+        thread: u16,
+        at: usize,
+        frames: [usize; FRAMES],
+    ) -> Self {
+        let key = region_key(kind, frames[0] ^ usize::from(thread) << 48);
+        Self {
+            frames,
+            ..Self::new(Source::Region(kind), at, key)
+        }
+    }
+
+    pub(super) fn with_symbol(self, symbol: Symbol) -> Self {
+        let symbol = Some(symbol);
+        Self { symbol, ..self }
+    }
+
+    /// A lost block. Two of them are the same holder if they were allocated by the same stack, both
+    /// before or both after set-up, and their reference cycles are equally long.
+    pub(super) fn lost(at: usize, cycle: u32, stack_id: StackId, after_setup: bool) -> Self {
+        let key = u64::from(stack_id) << 24
+            | u64::from(cycle.min(1 << 20)) << 3
+            | u64::from(after_setup) << 2
+            | 2;
+        Self::new(Source::Lost { cycle }, at, key)
+    }
+
+    fn new(source: Source, at: usize, key: u64) -> Self {
+        Self {
+            source,
+            at,
+            symbol: None,
+            frames: [0; FRAMES],
+            reached_bytes: 0,
+            reached_blocks: 0,
+            retained_bytes: 0,
+            retained_blocks: 0,
+            key,
+        }
+    }
+}
+
+fn region_key(kind: RegionKind, place: usize) -> u64 {
+    (place as u64).wrapping_mul(8) + 1 + kind.number()
+}
+
+/// The holders, and a hash table of their keys with open addressing and linear probing.
+pub(super) struct HolderTable {
+    holders: MappedVec<Holder>,
+    /// Key and number of a holder; the key of a free slot is 0.
+    slots: MappedVec<(u64, HolderId)>,
+}
+
+impl HolderTable {
+    pub(super) fn new() -> Result<Self, NoMemory> {
+        let mut slots = MappedVec::new();
+        slots.reset(1 << 12, (0, NO_HOLDER))?;
+        Ok(Self {
+            holders: MappedVec::new(),
+            slots,
+        })
+    }
+
+    /// The holders in the order of their numbers, which start at 1.
+    pub(super) fn as_slice(&self) -> &[Holder] {
+        self.holders.as_slice()
+    }
+
+    /// The holder with this number; `None` for [`NO_HOLDER`].
+    pub(super) fn get_mut(&mut self, id: HolderId) -> Option<&mut Holder> {
+        let index = usize::from(id).checked_sub(1)?;
+        self.holders.as_mut_slice().get_mut(index)
+    }
+
+    pub(super) fn count(&self) -> HolderId {
+        self.holders.as_slice().len() as HolderId
+    }
+
+    /// Bytes of the hash table.
+    pub(super) fn own_bytes(&self) -> usize {
+        size_of_val(self.slots.as_slice())
+    }
+
+    /// The number of a holder, which is added if its key is new.
+    pub(super) fn intern(&mut self, holder: Holder) -> Result<HolderId, NoMemory> {
+        let mask = self.slots.as_slice().len() - 1;
+        let mut i = first_slot(holder.key, mask);
+        loop {
+            match self.slots.as_slice()[i] {
+                (key, id) if key == holder.key => return Ok(id),
+                (0, _) => break,
+                _ => i = (i + 1) & mask,
+            }
+        }
+        let count = self.count();
+        if count >= MAX_HOLDERS {
+            return Ok(MAX_HOLDERS);
+        }
+        self.holders.push(holder)?;
+        let id = count + 1;
+        self.slots.as_mut_slice()[i] = (holder.key, id);
+        if usize::from(count) * 2 > mask {
+            self.grow()?;
+        }
+        Ok(id)
+    }
+
+    fn grow(&mut self) -> Result<(), NoMemory> {
+        let len = self.slots.as_slice().len() * 4;
+        self.slots.reset(len, (0, NO_HOLDER))?;
+        for (id, holder) in (1..).zip(self.holders.as_slice()) {
+            let mut i = first_slot(holder.key, len - 1);
+            while self.slots.as_slice()[i].0 != 0 {
+                i = (i + 1) & (len - 1);
+            }
+            self.slots.as_mut_slice()[i] = (holder.key, id);
+        }
+        Ok(())
+    }
+}
+
+/// The slot at which probing for a key starts.
+fn first_slot(key: u64, mask: usize) -> usize {
+    (key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as usize & mask
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_holder_keeps_its_number_and_the_last_one_stands_for_all_further_ones() {
+        let mut table = HolderTable::new().unwrap();
+        let holder = |i: usize| Holder::of_region(RegionKind::Statics, i * 8);
+        let ids: Vec<HolderId> = (0..70_000)
+            .map(|i| table.intern(holder(i)).unwrap())
+            .collect();
+        assert!((0..65_534).all(|i| usize::from(ids[i]) == i + 1));
+        assert!(ids[65_534..].iter().all(|&id| id == MAX_HOLDERS));
+        assert_eq!(table.count(), MAX_HOLDERS);
+        assert_eq!(table.intern(holder(3)).unwrap(), 4);
+        assert_eq!(table.get_mut(4).unwrap().at, 24);
+        assert!(table.get_mut(NO_HOLDER).is_none() && table.get_mut(UNUSED_ID).is_none());
+    }
+
+    #[test]
+    fn holders_of_different_sources_have_different_keys() {
+        let sources = [
+            Holder::of_region(RegionKind::Statics, 64),
+            Holder::of_region(RegionKind::Mapped, 64),
+            Holder::lost(0, 0, 7, false),
+            Holder::lost(0, 0, 7, true),
+            Holder::lost(0, 2, 7, true),
+            Holder::lost(0, 0, 8, false),
+        ];
+        let mut table = HolderTable::new().unwrap();
+        let ids = sources.map(|h| table.intern(h).unwrap());
+        assert_eq!(ids, [1, 2, 3, 4, 5, 6]);
+    }
+}

@@ -1,0 +1,204 @@
+//! Marks of all blocks, and breadth-first traversal of the pointers between them.
+
+use super::holder_table::{HolderId, NO_HOLDER};
+use super::index::{Block, BlockId, Index, Sizes};
+use super::scan::{Words, for_each_word};
+use crate::recorder::heap::{MappedVec, NoMemory};
+
+/// What the search knows of each block.
+pub(super) struct Marks<'a> {
+    pub(super) index: &'a Index,
+    pub(super) sizes: Sizes,
+    /// For each block, the holder that reached it first.
+    pub(super) holders: MappedVec<HolderId>,
+    /// For each block, the block from which it was reached; itself, if it was reached from a root.
+    pub(super) predecessors: MappedVec<BlockId>,
+    /// Blocks that more than one holder reaches; and lost blocks that have been visited.
+    pub(super) shared: BlockSet,
+    /// Blocks whose pointers have not been followed yet, first in, first out.
+    pub(super) queue: MappedVec<BlockId>,
+    /// Which words are scanned.
+    pub(super) words: Words,
+    /// A block becomes shared when a second holder reaches it, but only if the number of its first
+    /// holder is at least this.
+    pub(super) sharing_from: HolderId,
+    /// Number of words that have been scanned.
+    pub(super) scanned_words: u64,
+}
+
+/// Which blocks a traversal visits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Among {
+    /// Only blocks that have a holder.
+    Held,
+    /// Only blocks that have none.
+    Unreached,
+}
+
+impl<'a> Marks<'a> {
+    pub(super) fn new(index: &'a Index, sizes: Sizes) -> Result<Self, NoMemory> {
+        let count = index.count() as usize;
+        let mut marks = Self {
+            index,
+            sizes,
+            holders: MappedVec::new(),
+            predecessors: MappedVec::new(),
+            shared: BlockSet::new(count)?,
+            queue: MappedVec::new(),
+            words: Words::Aligned,
+            sharing_from: NO_HOLDER,
+            scanned_words: 0,
+        };
+        marks.holders.reset(count, NO_HOLDER)?;
+        marks.predecessors.reset(count, 0)?;
+        Ok(marks)
+    }
+
+    /// Bytes of the marks and of the queue.
+    pub(super) fn own_bytes(&self) -> usize {
+        size_of_val(self.holders.as_slice())
+            + size_of_val(self.predecessors.as_slice())
+            + self.shared.own_bytes()
+            // At most, the queue has an entry for each block.
+            + size_of::<BlockId>() * self.holders.as_slice().len()
+    }
+
+    pub(super) fn blocks(&self) -> impl Iterator<Item = BlockId> + use<> {
+        0..self.index.count()
+    }
+
+    pub(super) fn holder(&self, block: BlockId) -> HolderId {
+        self.holders.as_slice()[block as usize]
+    }
+
+    pub(super) fn is_reached(&self, block: BlockId) -> bool {
+        self.holder(block) != NO_HOLDER
+    }
+
+    /// Marks block `to`: the holder points to it, or block `from`, which the holder has reached.
+    pub(super) fn reach(
+        &mut self,
+        holder: HolderId,
+        from: Option<BlockId>,
+        to: BlockId,
+    ) -> Result<(), NoMemory> {
+        let first = &mut self.holders.as_mut_slice()[to as usize];
+        match *first {
+            NO_HOLDER => {
+                *first = holder;
+                self.predecessors.as_mut_slice()[to as usize] = from.unwrap_or(to);
+                self.queue.push(to)
+            }
+            other if other != holder && other >= self.sharing_from => {
+                self.shared.insert(to);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Marks all blocks that are reachable from the queue, breadth first.
+    pub(super) fn follow(&mut self) -> Result<(), NoMemory> {
+        let mut next = 0;
+        while let Some(&block) = self.queue.as_slice().get(next) {
+            next += 1;
+            let holder = self.holder(block);
+            self.for_each_pointer(block, |marks, to| marks.reach(holder, Some(block), to))?;
+        }
+        Ok(())
+    }
+
+    /// Inserts into `shared` all blocks that are reachable from the queue.
+    pub(super) fn insert_reachable(&mut self, among: Among) -> Result<(), NoMemory> {
+        let mut next = 0;
+        while let Some(&block) = self.queue.as_slice().get(next) {
+            next += 1;
+            self.for_each_pointer(block, |marks, to| {
+                let is_among = marks.is_reached(to) == (among == Among::Held);
+                if !is_among || marks.shared.contains(to) {
+                    return Ok(());
+                }
+                marks.shared.insert(to);
+                marks.queue.push(to)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Makes everything shared that is reachable from a shared block.
+    pub(super) fn spread_shared(&mut self) -> Result<(), NoMemory> {
+        self.queue.clear();
+        for block in self.blocks() {
+            if self.shared.contains(block) {
+                self.queue.push(block)?;
+            }
+        }
+        self.insert_reachable(Among::Held)
+    }
+
+    /// Calls `visit` with each block that a block points to.
+    pub(super) fn for_each_pointer(
+        &mut self,
+        block: BlockId,
+        mut visit: impl FnMut(&mut Self, BlockId) -> Result<(), NoMemory>,
+    ) -> Result<(), NoMemory> {
+        let Block { start, .. } = self.index.get(block);
+        let bytes = (self.sizes.usable)(start);
+        // SAFETY: a live block of the heap is readable up to its usable size, and stays live: the
+        // copy has one thread, this one, and it frees nothing (test:
+        // `the_search_finds_what_a_naive_search_finds`, whose blocks are borrowed during the
+        // search).
+        unsafe { self.scan(start, start + bytes, |marks, _, to| visit(marks, to.id)) }
+    }
+
+    /// Calls `visit` with the address of each word in a range that points to a block, and with the
+    /// block.
+    ///
+    /// # Safety
+    /// The range is mapped and readable, and stays so until the function returns.
+    pub(super) unsafe fn scan(
+        &mut self,
+        start: usize,
+        end: usize,
+        mut visit: impl FnMut(&mut Self, usize, Block) -> Result<(), NoMemory>,
+    ) -> Result<(), NoMemory> {
+        let (index, pointable) = (self.index, self.sizes.pointable);
+        let mut result = Ok(());
+        // SAFETY: the caller ensures that the range is readable until this function returns (test:
+        // `the_search_finds_what_a_naive_search_finds`).
+        unsafe {
+            for_each_word(start, end, self.words, |at, word| {
+                if let (Ok(()), Some(block)) = (result, index.find(word, pointable)) {
+                    result = visit(self, at, block);
+                }
+            });
+        }
+        self.scanned_words += ((end - start) / 8) as u64;
+        result
+    }
+}
+
+/// A set of blocks.
+pub(super) struct BlockSet {
+    bits: MappedVec<u64>,
+}
+
+impl BlockSet {
+    fn new(count: usize) -> Result<Self, NoMemory> {
+        let mut bits = MappedVec::new();
+        bits.reset(count / 64 + 1, 0)?;
+        Ok(Self { bits })
+    }
+
+    pub(super) fn contains(&self, block: BlockId) -> bool {
+        self.bits.as_slice()[block as usize / 64] & 1 << (block % 64) != 0
+    }
+
+    pub(super) fn insert(&mut self, block: BlockId) {
+        self.bits.as_mut_slice()[block as usize / 64] |= 1 << (block % 64);
+    }
+
+    fn own_bytes(&self) -> usize {
+        size_of_val(self.bits.as_slice())
+    }
+}

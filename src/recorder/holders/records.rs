@@ -1,0 +1,142 @@
+//! Writes the result of a search as records of [`crate::model::holders`].
+
+use super::error::SearchError;
+use super::held_blocks::{Count, Counts, Key};
+use super::holder_table::{Holder, HolderId, NO_HOLDER, Source};
+use super::index::{BlockId, usable_bytes};
+use super::objects::Objects;
+use super::path::MAX_BLOCKS;
+use super::regions::{RegionKind, Regions};
+use super::search::Search;
+use crate::model::block::NO_STACK;
+use crate::model::holders::{HolderKind, HolderRecord, Record, RetainingPath};
+use crate::recorder::heap::{self, MappedVec, NoMemory};
+use crate::recorder::journal::JsonLines;
+
+/// A record that borrows its parts, so that it can be written without allocating.
+pub(super) type RecordRef<'a> = Record<&'a str, &'a [u64], &'a [(u32, u64)]>;
+
+/// Writes all holders, in the order of their numbers.
+pub(super) fn write_holders(
+    lines: &mut JsonLines,
+    search: &Search<'_>,
+    regions: &Regions,
+) -> Result<(), SearchError> {
+    for (id, holder) in (1..).zip(search.holders.as_slice()) {
+        write_holder(lines, id, holder, regions)?;
+    }
+    Ok(())
+}
+
+fn write_holder(
+    lines: &mut JsonLines,
+    id: HolderId,
+    holder: &Holder,
+    regions: &Regions,
+) -> Result<(), SearchError> {
+    let thread_id = |thread: u16| Some(regions.thread(thread).id);
+    let (kind, thread, cycle) = match holder.source {
+        Source::Lost { cycle: 0 } => (HolderKind::Lost, None, 0),
+        Source::Lost { cycle } => (HolderKind::Cycle, None, cycle),
+        Source::Region(kind) => match kind {
+            RegionKind::Statics => (HolderKind::Static, None, 0),
+            RegionKind::ThreadLocals { thread, .. } => {
+                (HolderKind::ThreadLocal, thread_id(thread), 0)
+            }
+            RegionKind::Stack { thread } => (HolderKind::Stack, thread_id(thread), 0),
+            RegionKind::ThreadControlBlock { thread } => (HolderKind::Thread, thread_id(thread), 0),
+            RegionKind::CHeap => (HolderKind::CHeap, None, 0),
+            RegionKind::Mapped => (HolderKind::Mapped, None, 0),
+        },
+    };
+    let objects: &Objects = &regions.objects;
+    let frames = holder.frames.map(|pc| pc as u64);
+    let count = frames.iter().take_while(|&&pc| pc != 0).count();
+    let origin = kind.is_lost().then(|| heap::origin(holder.at)).flatten();
+    lines.write(&RecordRef::Holder(HolderRecord {
+        id,
+        kind,
+        symbol: holder.symbol.as_ref().map_or("", |s| objects.name(s)),
+        thread,
+        frames: &frames[..count],
+        stack_id: origin.map(|(stack_id, _)| stack_id),
+        cycle,
+        reached_bytes: holder.reached_bytes,
+        reached_blocks: holder.reached_blocks,
+        retained_bytes: holder.retained_bytes,
+        retained_blocks: holder.retained_blocks,
+    }))?;
+    Ok(())
+}
+
+/// Writes how many blocks of each stack and birth each holder has, and the path to one of them.
+/// Blocks from before the first cycle are left out.
+pub(super) fn write_held_blocks(
+    lines: &mut JsonLines,
+    search: &Search<'_>,
+) -> Result<(), SearchError> {
+    let counts = count_blocks(search)?;
+    let mut with_path = Counts::new()?;
+    let mut path = MappedVec::new();
+    for count in counts.iter() {
+        let (key, birth) = (count.key, count.key.birth());
+        lines.write(&RecordRef::Held((
+            key.stack_id(),
+            birth.cycle,
+            birth.phase,
+            key.holder(),
+            count.blocks,
+        )))?;
+        // One path is enough for blocks that differ only in their birth cycle.
+        let key = key.of_any_cycle();
+        if key.holder() != NO_HOLDER && with_path.add(Count { key, ..*count })? {
+            write_path(lines, search, count, &mut path)?;
+        }
+    }
+    Ok(())
+}
+
+fn count_blocks(search: &Search<'_>) -> Result<Counts, NoMemory> {
+    let mut counts = Counts::new()?;
+    let mut result = Ok(());
+    // Numbers of the index are in the same order.
+    let mut next: BlockId = 0;
+    heap::for_each_block(|at| {
+        let block = next;
+        next += 1;
+        let origin = heap::origin(at).filter(|(_, birth)| birth.cycle > 0);
+        if let (Some((stack_id, birth)), Ok(())) = (origin, result) {
+            let count = Count {
+                key: Key::new(stack_id, birth, search.holder(block)),
+                blocks: 1,
+                example: block,
+            };
+            result = counts.add(count).map(drop);
+        }
+    });
+    result.map(|()| counts)
+}
+
+/// Writes the path to the example of a count; `path` is scratch memory.
+fn write_path(
+    lines: &mut JsonLines,
+    search: &Search<'_>,
+    count: &Count,
+    path: &mut MappedVec<BlockId>,
+) -> Result<(), SearchError> {
+    let total_blocks = search.path(count.example, path)?;
+    let mut blocks = [(NO_STACK, 0); MAX_BLOCKS];
+    for (to, &block) in blocks.iter_mut().zip(path.as_slice()) {
+        let start = search.start(block);
+        let stack_id = heap::origin(start).map_or(NO_STACK, |(stack_id, _)| stack_id);
+        *to = (stack_id, usable_bytes(start) as u64);
+    }
+    lines.write(&RecordRef::Path(RetainingPath {
+        stack_id: count.key.stack_id(),
+        phase: count.key.birth().phase,
+        holder: count.key.holder(),
+        blocks: &blocks[..path.as_slice().len()],
+        total_blocks,
+    }))?;
+    Ok(())
+}

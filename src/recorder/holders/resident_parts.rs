@@ -1,0 +1,105 @@
+//! The parts of a region that have been written. Reading other pages is a waste of time, and
+//! creates them in shared memory.
+
+use super::regions::Region;
+use crate::recorder::pagemap::{CHUNK, Entry, PAGE, Pagemap};
+
+/// Private regions smaller than this are always visited whole.
+const MIN_BYTES: usize = 1 << 20;
+
+/// Calls `visit` with each range of a region that may have been written.
+pub(super) fn for_each(region: &Region, is_shared: bool, mut visit: impl FnMut(usize, usize)) {
+    if region.end - region.start < MIN_BYTES && !is_shared {
+        return visit(region.start, region.end);
+    }
+    let pagemap = if is_shared { None } else { Pagemap::open() };
+    let mut at = region.start / PAGE * PAGE;
+    while at < region.end {
+        let pages = (region.end - at).div_ceil(PAGE).min(CHUNK);
+        // If the kernel does not report the state of a page, the page is visited.
+        let mut in_use = [true; CHUNK];
+        match &pagemap {
+            Some(pagemap) => touched(pagemap, at, &mut in_use[..pages]),
+            None if is_shared => in_core(at, &mut in_use[..pages]),
+            None => {}
+        }
+        for i in (0..pages).filter(|&i| in_use[i]) {
+            let page = at + i * PAGE;
+            visit(page.max(region.start), (page + PAGE).min(region.end));
+        }
+        at += pages * PAGE;
+    }
+}
+
+/// Which pages of shared memory exist: mincore(2).
+fn in_core(at: usize, in_use: &mut [bool]) {
+    let mut states = [0_u8; CHUNK];
+    let start = core::ptr::with_exposed_provenance_mut(at);
+    // SAFETY: the call only writes one byte a page to `states`, which has room for `CHUNK` pages;
+    // `in_use` has at most `CHUNK` elements (test:
+    // `only_written_pages_of_a_large_mapping_are_visited`).
+    let is_known = unsafe { libc::mincore(start, in_use.len() * PAGE, states.as_mut_ptr()) } == 0;
+    if is_known {
+        for (in_use, state) in in_use.iter_mut().zip(states) {
+            *in_use = state & 1 != 0;
+        }
+    }
+}
+
+/// Which pages of private memory were ever written.
+fn touched(pagemap: &Pagemap, at: usize, in_use: &mut [bool]) {
+    let mut entries = [Entry::default(); CHUNK];
+    if pagemap.read(at, &mut entries[..in_use.len()]) == in_use.len() {
+        for (in_use, entry) in in_use.iter_mut().zip(entries) {
+            *in_use = entry.is_touched();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recorder::holders::regions::RegionKind;
+
+    #[test]
+    fn only_written_pages_of_a_large_mapping_are_visited() {
+        const PAGES: usize = 1000;
+        for flags in [libc::MAP_PRIVATE, libc::MAP_SHARED] {
+            // SAFETY: the kernel chooses the address of the new mapping, so that it overlaps no
+            // other.
+            let at = unsafe {
+                libc::mmap(
+                    core::ptr::null_mut(),
+                    PAGES * PAGE,
+                    libc::PROT_READ | libc::PROT_WRITE,
+                    flags | libc::MAP_ANONYMOUS,
+                    -1,
+                    0,
+                )
+            };
+            assert_ne!(at, libc::MAP_FAILED);
+            // SAFETY: the range is the mapping that was just created. Without huge pages, one write
+            // creates one page.
+            unsafe { libc::madvise(at, PAGES * PAGE, libc::MADV_NOHUGEPAGE) };
+            let written = [3, 511, 512, 999];
+            for page in written {
+                // SAFETY: the address is in the mapping, which is writable.
+                unsafe { at.cast::<u8>().add(page * PAGE).write(1) };
+            }
+            let start = at.expose_provenance();
+            let region = Region {
+                start: start + 8,
+                end: start + PAGES * PAGE,
+                kind: RegionKind::Mapped,
+            };
+            let mut visited = Vec::new();
+            for_each(&region, flags == libc::MAP_SHARED, |from, to| {
+                assert_eq!(to - from, PAGE);
+                visited.push((from - start) / PAGE);
+            });
+            assert_eq!(visited, written, "{flags}");
+            // SAFETY: the mapping was created above, and nothing refers to it any more.
+            unsafe { libc::munmap(at, PAGES * PAGE) };
+        }
+    }
+}
