@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::body::{Body, Stopped};
 use super::dump;
 use super::marks::Marks;
-use super::panics::caught;
+use super::panics::catch_panic;
 use super::quiet;
 use super::replies::Replies;
 use super::stacks::Stacks;
@@ -48,7 +48,7 @@ pub(crate) fn run(plan: &Plan, body: &mut dyn Body) -> io::Result<bool> {
         by_cfi: unwinder == heap::Unwinder::Cfi,
         sampled_every: heap::sampled_every(),
     }))?;
-    let ended = caught(|| runner.cycles(body));
+    let ended = catch_panic(|| runner.cycles(body));
     let (early, failure) = match ended {
         Ok(Ok(early)) => (early, None),
         Ok(Err(Stopped::Workload(failure))) => (None, Some(failure)),
