@@ -9,7 +9,7 @@ use super::cycle::{Cycle, CycleResult};
 use super::{Check, MadeBody};
 use crate::base::error::Error;
 use crate::model::run::Phase;
-use crate::recorder::cycle::{Body, Marks, Stopped};
+use crate::recorder::cycle::{CycleBody, CycleError, PhaseTracker};
 
 /// How often a boundary lets other tasks run before it no longer waits for them.
 const TURNS: u32 = 64;
@@ -91,13 +91,13 @@ impl<F> OnRuntime<F> {
     }
 }
 
-impl<R: CycleResult, F: AsyncFnMut(&mut Cycle<'_>) -> R> Body for OnRuntime<F> {
-    fn cycle(&mut self, marks: &mut Marks) -> Result<(), Stopped> {
-        let result = self.runtime.block_on((self.cycle)(&mut Cycle { marks }));
-        result.into_result().map_err(Stopped::Workload)
+impl<R: CycleResult, F: AsyncFnMut(&mut Cycle<'_>) -> R> CycleBody for OnRuntime<F> {
+    fn run_cycle(&mut self, phases: &mut PhaseTracker) -> Result<(), CycleError> {
+        let result = self.runtime.block_on((self.cycle)(&mut Cycle { phases }));
+        result.into_result().map_err(CycleError::Workload)
     }
 
-    fn sync(&mut self) -> Result<(), Stopped> {
+    fn sync(&mut self) -> Result<(), CycleError> {
         let metrics = self.runtime.metrics();
         let own = self.settled_tasks;
         self.runtime.block_on(async {
@@ -116,18 +116,18 @@ impl<R: CycleResult, F: AsyncFnMut(&mut Cycle<'_>) -> R> Body for OnRuntime<F> {
 impl Cycle<'_> {
     /// Runs the part that loads. While it waits, other tasks' allocations count as its own.
     pub async fn load_async<R>(&mut self, load: impl Future<Output = R>) -> R {
-        let before = self.marks.begin_load();
+        let before = self.phases.begin_load();
         let loaded = load.await;
-        self.marks.end_load(before);
-        self.marks.enter(Phase::Cycle);
+        self.phases.end_load(before);
+        self.phases.enter(Phase::Cycle);
         loaded
     }
 
     /// Runs the part that infers. While it waits, other tasks' allocations count as its own.
     pub async fn infer_async<R>(&mut self, infer: impl Future<Output = R>) -> R {
-        self.marks.enter(Phase::Infer);
+        self.phases.enter(Phase::Infer);
         let inferred = infer.await;
-        self.marks.enter(Phase::Cycle);
+        self.phases.enter(Phase::Cycle);
         inferred
     }
 }

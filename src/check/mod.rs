@@ -16,7 +16,7 @@ use crate::measure::{self, Request};
 use crate::model::plan::{Plan, Subject};
 use crate::model::report::Report;
 use crate::model::run::{HeapKind, Strategy};
-use crate::recorder::cycle::{self as cycles, Body, Failure, Strategies, Workload};
+use crate::recorder::cycle::{self as cycles, CycleBody, Failure, Workload, WorkloadBody};
 use crate::recorder::heap;
 use crate::report::terminal;
 
@@ -303,7 +303,7 @@ impl Check {
         closure: &str,
         body: impl FnOnce(&Plan) -> MadeBody<'a>,
     ) -> Result<(Report, PathBuf), Error> {
-        if let Some(plan) = cycles::received()? {
+        if let Some(plan) = cycles::received_plan()? {
             let key = sequence::key("", &self.name);
             return in_child(&key, plan, body);
         }
@@ -369,7 +369,7 @@ impl Check {
 
     fn validate(&self) -> Result<(), Error> {
         if !heap::is_installed() {
-            return Err(cycles::no_heap());
+            return Err(cycles::no_heap_error());
         }
         if !self.heap.is_available() {
             return Err(Error::usage(format!(
@@ -437,7 +437,7 @@ fn in_child<'a>(
 }
 
 /// What a check does in its cycles, or why that cannot be set up.
-type MadeBody<'a> = Result<Box<dyn Body + 'a>, Error>;
+type MadeBody<'a> = Result<Box<dyn CycleBody + 'a>, Error>;
 
 fn strategies(
     make: impl FnOnce() -> Result<Box<dyn Workload>, Failure>,
@@ -445,7 +445,7 @@ fn strategies(
 ) -> MadeBody<'static> {
     let workload =
         make().map_err(|e| Error::usage(format!("the workload cannot be set up: {e}")))?;
-    let strategies = Strategies::new(workload, plan, true)
+    let strategies = WorkloadBody::new(workload, plan, true)
         .map_err(|e| Error::io("make a folder in", &plan.out, e))?;
     Ok(Box::new(strategies))
 }

@@ -121,7 +121,7 @@ pub(crate) fn measure(
         watch,
     };
     let ended = child::measure(&request.start, interrupted, || observer.look())?;
-    for left in [journal::SPILL, SCRATCH] {
+    for left in [journal::PREDICTIONS, SCRATCH] {
         // A killed child leaves them; one that ended has removed them.
         let _ = std::fs::remove_dir_all(folder.join(left));
     }
