@@ -356,7 +356,7 @@ impl Check {
             options: Vec::new(),
             config,
         };
-        match measure::measure(request, &AtomicBool::new(false), |_| {}) {
+        match measure::measure(request, &AtomicBool::new(false), ()) {
             Ok(measured) => measured
                 .write()
                 .check_written()
@@ -496,7 +496,7 @@ fn did_not_begin(test: &str, folder: &Path) -> Error {
     .hint(format!(
         "if that is not the test's name, say it with `.test(\"...\")`; what the child printed is \
          in {}",
-        folder.join(child::OUTPUT).display()
+        folder.join(measure::OUTPUT).display()
     ))
 }
 

@@ -194,7 +194,7 @@ fn measure(entry: &Entry) -> Result<(Outcome, String), Error> {
         options,
         config,
     };
-    let measured = measure::measure(request, &AtomicBool::new(false), |_| {})?;
+    let measured = measure::measure(request, &AtomicBool::new(false), ())?;
     let report = measured.write().check_written()?;
     let outcome = Outcome::of(report.verdict, report.ended.is_complete());
     let page = terminal::render(
