@@ -110,6 +110,18 @@ fn workloads() -> Vec<Entry> {
             let _ = std::panic::catch_unwind(|| panic!("caught"));
             Ok(())
         }),
+        Entry::new("leaks-in-its-panic-hook", "", |_| {
+            std::panic::set_hook(Box::new(|_| {
+                std::mem::forget(vec![1_u8; 64]); // LEAKED BY THE HOOK
+            }));
+            Ok(Box::new(Doing {
+                cycle: 0,
+                what: |_| {
+                    let _ = std::panic::catch_unwind(|| panic!("caught"));
+                    Ok(())
+                },
+            }))
+        }),
         entry("layouts", |_| {
             layouts();
             Ok(())
@@ -251,6 +263,16 @@ fn run(name: &str, more: &[&str]) -> Ran {
     common::run_with(&program, [&[name][..], more].concat())
 }
 
+/// The line of a marker in this file.
+fn marked(marker: &str) -> String {
+    let marker = format!("// {marker}");
+    let line = include_str!("hostile.rs")
+        .lines()
+        .position(|l| l.trim_end().ends_with(&marker))
+        .expect("a marked line");
+    format!("tests/hostile.rs:{}", line + 1)
+}
+
 fn reports_six_boundaries(name: &str, how: How, says: &str) {
     let ran = run(name, &["--heap", "system", "--cycles", "20"]).exits(3);
     let report = ran.report();
@@ -335,6 +357,13 @@ fn trials() -> Vec<Trial> {
                 is_clean("catches-panics");
             },
         ),
+        test("a_leak_in_the_panic_hook_of_the_workload_is_found", || {
+            let ran = run("leaks-in-its-panic-hook", &["--heap", "system"]).exits(1);
+            let report = ran.report();
+            let site = report.growing_call_sites().next().unwrap();
+            assert_eq!(site.bytes_per_cycle, Some(64.0), "{}", ran.out);
+            assert_eq!(site.location(), marked("LEAKED BY THE HOOK"));
+        }),
         test("every_layout_is_served", || {
             is_clean("layouts");
         }),

@@ -185,7 +185,7 @@ fn bad_inputs_are_one_line() {
         (
             "mlp/model.h5",
             &["--format", "bpk"][..],
-            "takes no --format",
+            "does not take --format",
         ),
         (
             "lenet/model.h5",
@@ -227,5 +227,5 @@ fn the_three_habits_are_compared_on_a_file_and_leave_nothing() {
         );
     }
     let slot = ran.file("slot-size1-f32");
-    assert!(slot.join("report.json").exists() && !slot.join("spill").exists());
+    assert!(slot.join("report.json").exists() && !slot.join("predictions").exists());
 }

@@ -234,7 +234,7 @@ fn every_strategy_retains_what_it_should() {
             "swap" => assert!(peak >= live + 4096 - 4096 / 4, "{peak} {live}"),
             _ => assert!(peak < live + 3 * 4096, "{strategy}: {peak} {live}"),
         }
-        assert!(!ran.file("spill").exists(), "{strategy}");
+        assert!(!ran.file("predictions").exists(), "{strategy}");
     }
 }
 
@@ -310,7 +310,10 @@ fn bad_input_is_one_line_exits_with_2_and_leaves_nothing() {
         ),
         (&["planted:lru", "--cycles", "4000000"], "too many"),
         (&["planted:lru", "--horizon", "0"], "--horizon 0"),
-        (&["planted:lru", "--device", "ndarray"], "takes no --device"),
+        (
+            &["planted:lru", "--device", "ndarray"],
+            "does not take --device",
+        ),
         (
             &["planted:lru", "--timeout", "nan"],
             "no time that can be waited",
@@ -573,10 +576,10 @@ fn a_strategy_that_dies_under_a_limit_says_in_which_cycle() {
 fn bad_strategies_are_told_before_anything_runs() {
     for (args, says) in [
         (&["--cycles", "7"][..], "--cycles 7 is too few"),
-        (&["--sizes", "S,M"][..], "takes no --size"),
+        (&["--sizes", "S,M"][..], "does not take --size"),
         (&["--sizes", "XL"][..], "neither S, M or L"),
         (&["--memory-limit", "5T"][..], "none of K, M and G"),
-        (&["--precision"][..], "takes no --precision"),
+        (&["--precision"][..], "does not take --precision"),
     ] {
         let ran = command(&[&["strategies", "planted:lru"], args].concat()).exits(2);
         assert!(ran.error().contains(says), "{args:?}: {}", ran.err);

@@ -1,30 +1,34 @@
-//! Checks whose cycle is asynchronous, on tokio.
+//! Checks whose cycle is an asynchronous closure, on tokio.
 
 use std::any::type_name;
 use std::io;
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
+use super::builder::Check;
+use super::child::MadeBody;
 use super::cycle::{Cycle, CycleResult};
-use super::{Check, MadeBody};
+use super::failure;
 use crate::base::error::Error;
 use crate::model::run::Phase;
-use crate::recorder::cycle::{Body, Marks, Stopped};
+use crate::recorder::cycle::{CycleBody, CycleError, PhaseTracker};
 
-/// How often a boundary lets other tasks run before it no longer waits for them.
-const TURNS: u32 = 64;
+/// How often a boundary yields to other tasks, at most, before it stops waiting for them to end.
+const MAX_YIELDS: u32 = 64;
 
 impl Check {
     /// Runs the check on an asynchronous closure, which is one cycle.
     ///
-    /// The cycles share one runtime of tokio: a current-thread one with everything that tokio's
-    /// enabled features give it. At a boundary the tasks that a cycle left behind may run to their
-    /// end; one that stays is seen by what it holds. The test itself is a plain `#[test]`:
+    /// All cycles run on one current-thread runtime of tokio, with all drivers that tokio's enabled
+    /// features provide. At a boundary, tasks that a cycle has spawned get the time to end. A task that
+    /// does not end shows in the report by the memory that it holds.
+    ///
+    /// The test is a plain `#[test]`, not a `#[tokio::test]`:
     ///
     /// ```no_run
     /// # async fn load() -> Vec<u8> { Vec::new() }
     /// #[test]
-    /// fn reloading_leaves_nothing() {
+    /// fn reloading_does_not_leak() {
     ///     afterdrop::Check::new("reload").run_async(async |cycle| {
     ///         let model = cycle.load_async(load()).await;
     ///         cycle.infer_async(async { assert!(model.is_empty()) }).await;
@@ -34,7 +38,7 @@ impl Check {
     /// ```
     ///
     /// # Panics
-    /// As [`Check::run`]; and if a runtime runs already, as it does under `#[tokio::test]`.
+    /// In the same cases as [`Check::run`], and if it is called on a tokio runtime.
     #[track_caller]
     pub fn run_async<R: CycleResult, F>(self, cycle: F)
     where
@@ -43,11 +47,12 @@ impl Check {
         self.run_async_on(|| Builder::new_current_thread().enable_all().build(), cycle);
     }
 
-    /// Runs the check on an asynchronous closure and a runtime of your own, which is built in the
-    /// measured process, before the first cycle.
+    /// Runs the check on an asynchronous closure and your own runtime.
+    ///
+    /// `runtime` creates the runtime. It is called in the child, before the first cycle.
     ///
     /// # Panics
-    /// As [`Check::run_async`], and if the runtime cannot be built.
+    /// In the same cases as [`Check::run_async`], and if the runtime cannot be created.
     #[track_caller]
     pub fn run_async_on<R: CycleResult, F>(
         self,
@@ -57,77 +62,81 @@ impl Check {
         F: AsyncFnMut(&mut Cycle<'_>) -> R,
     {
         if Handle::try_current().is_ok() {
-            panic!("check `{}` could not be made: {}", self.name, nested());
+            panic!("{}", failure::of_error(&self.name, &nested_runtime()));
         }
-        let body = |_: &_| -> MadeBody<'_> { Ok(Box::new(OnRuntime::new(runtime, cycle)?)) };
+        let body = |_: &_| -> MadeBody<'_> { Ok(Box::new(AsyncBody::new(runtime, cycle)?)) };
         if let Some(message) = self.failure(type_name::<F>(), body) {
             panic!("{message}");
         }
     }
 }
 
-fn nested() -> Error {
-    Error::usage("an asynchronous check brings a runtime of its own, and one runs here already")
-        .hint("make the test a plain `#[test] fn`, without tokio's attribute")
+fn nested_runtime() -> Error {
+    Error::usage("cannot start a tokio runtime on another one")
+        .hint("make the test a plain `#[test] fn` instead of a `#[tokio::test]`")
 }
 
-/// An asynchronous closure that is one cycle, and what runs it.
-struct OnRuntime<F> {
+/// An asynchronous closure as the body of the cycle loop, with the runtime that runs it.
+struct AsyncBody<F> {
     runtime: Runtime,
     cycle: F,
-    /// Tasks alive at the last boundary, which stay for their own reasons.
-    settled_tasks: usize,
+    /// Tasks alive at the last boundary. They are not waited for again.
+    tasks_before: usize,
 }
 
-impl<F> OnRuntime<F> {
+impl<F> AsyncBody<F> {
     fn new(runtime: impl FnOnce() -> io::Result<Runtime>, cycle: F) -> Result<Self, Error> {
         let runtime =
-            runtime().map_err(|e| Error::usage(format!("tokio's runtime cannot start: {e}")))?;
+            runtime().map_err(|e| Error::usage(format!("cannot create the tokio runtime: {e}")))?;
         Ok(Self {
             runtime,
             cycle,
-            settled_tasks: 0,
+            tasks_before: 0,
         })
     }
 }
 
-impl<R: CycleResult, F: AsyncFnMut(&mut Cycle<'_>) -> R> Body for OnRuntime<F> {
-    fn cycle(&mut self, marks: &mut Marks) -> Result<(), Stopped> {
-        let result = self.runtime.block_on((self.cycle)(&mut Cycle { marks }));
-        result.into_result().map_err(Stopped::Workload)
+impl<R: CycleResult, F: AsyncFnMut(&mut Cycle<'_>) -> R> CycleBody for AsyncBody<F> {
+    fn run_cycle(&mut self, phases: &mut PhaseTracker) -> Result<(), CycleError> {
+        let result = self.runtime.block_on((self.cycle)(&mut Cycle { phases }));
+        result.into_result().map_err(CycleError::Workload)
     }
 
-    fn sync(&mut self) -> Result<(), Stopped> {
+    fn sync(&mut self) -> Result<(), CycleError> {
         let metrics = self.runtime.metrics();
-        let own = self.settled_tasks;
+        let tasks_before = self.tasks_before;
         self.runtime.block_on(async {
-            for _ in 0..TURNS {
-                if metrics.num_alive_tasks() <= own {
+            for _ in 0..MAX_YIELDS {
+                if metrics.num_alive_tasks() <= tasks_before {
                     break;
                 }
                 tokio::task::yield_now().await;
             }
         });
-        self.settled_tasks = metrics.num_alive_tasks();
+        self.tasks_before = metrics.num_alive_tasks();
         Ok(())
     }
 }
 
 impl Cycle<'_> {
-    /// Runs the part that loads. While it waits, other tasks' allocations count as its own.
+    /// Awaits a future in the load phase, and returns its output.
+    ///
+    /// Allocations of other tasks that run meanwhile count as part of the load, too.
     pub async fn load_async<R>(&mut self, load: impl Future<Output = R>) -> R {
-        let before = self.marks.begin_load();
+        let live_before = self.phases.begin_load();
         let loaded = load.await;
-        self.marks.end_load(before);
-        self.marks.enter(Phase::Cycle);
+        self.phases.end_load(live_before);
+        self.phases.enter(Phase::Cycle);
         loaded
     }
 
-    /// Runs the part that infers. While it waits, other tasks' allocations count as its own.
+    /// Awaits a future in the infer phase, and returns its output.
+    ///
+    /// Allocations of other tasks that run meanwhile count as part of the inference, too.
     pub async fn infer_async<R>(&mut self, infer: impl Future<Output = R>) -> R {
-        self.marks.enter(Phase::Infer);
+        self.phases.enter(Phase::Infer);
         let inferred = infer.await;
-        self.marks.enter(Phase::Cycle);
+        self.phases.enter(Phase::Cycle);
         inferred
     }
 }

@@ -3,19 +3,19 @@
 use std::fmt::Display;
 
 use crate::model::run::Phase;
-use crate::recorder::cycle::{Body, Marks, Stopped};
+use crate::recorder::cycle::{CycleBody, CycleError, PhaseTracker};
 
 /// One running cycle.
 #[derive(Debug)]
 pub struct Cycle<'a> {
-    pub(super) marks: &'a mut Marks,
+    pub(super) phases: &'a mut PhaseTracker,
 }
 
 impl Cycle<'_> {
     /// Runs the part that loads: what it allocates is reported as from `load`.
     pub fn load<R>(&mut self, load: impl FnOnce() -> R) -> R {
-        let loaded = self.marks.load(load);
-        self.marks.enter(Phase::Cycle);
+        let loaded = self.phases.load(load);
+        self.phases.enter(Phase::Cycle);
         loaded
     }
 
@@ -31,13 +31,13 @@ impl Cycle<'_> {
 
     /// The number of this cycle, from 1.
     pub fn number(&self) -> u32 {
-        self.marks.cycle()
+        self.phases.cycle()
     }
 
     fn within<R>(&mut self, phase: Phase, f: impl FnOnce() -> R) -> R {
-        self.marks.enter(phase);
+        self.phases.enter(phase);
         let result = f();
-        self.marks.enter(Phase::Cycle);
+        self.phases.enter(Phase::Cycle);
         result
     }
 }
@@ -66,10 +66,10 @@ impl<T, E: Display> CycleResult for Result<T, E> {
 /// A closure that is one cycle.
 pub(super) struct Closure<F>(pub(super) F);
 
-impl<R: CycleResult, F: FnMut(&mut Cycle<'_>) -> R> Body for Closure<F> {
-    fn cycle(&mut self, marks: &mut Marks) -> Result<(), Stopped> {
-        let result = (self.0)(&mut Cycle { marks });
-        result.into_result().map_err(Stopped::Workload)
+impl<R: CycleResult, F: FnMut(&mut Cycle<'_>) -> R> CycleBody for Closure<F> {
+    fn run_cycle(&mut self, phases: &mut PhaseTracker) -> Result<(), CycleError> {
+        let result = (self.0)(&mut Cycle { phases });
+        result.into_result().map_err(CycleError::Workload)
     }
 }
 

@@ -13,7 +13,7 @@ use super::{Cli, Outcome, print};
 use crate::analysis::config;
 use crate::analysis::verdict;
 use crate::base::error::Error;
-use crate::check::folder_of;
+use crate::check::output_folder;
 use crate::measure::child;
 use crate::measure::{self, Request};
 use crate::model::plan::{Plan, Subject};
@@ -159,7 +159,7 @@ fn list(workloads: &[&Entry]) -> Result<Outcome, Error> {
 /// Runs one workload and gives its page.
 fn measure(entry: &Entry) -> Result<(Outcome, String), Error> {
     let config = config::load(entry.name())?;
-    let folder = folder_of("workloads", entry.name())?;
+    let folder = output_folder("workloads", entry.name())?;
     let settings = Settings {
         scratch: folder.join(measure::SCRATCH),
         ..Settings::default()
@@ -194,7 +194,7 @@ fn measure(entry: &Entry) -> Result<(Outcome, String), Error> {
         options,
         config,
     };
-    let measured = measure::measure(request, &AtomicBool::new(false), |_| {})?;
+    let measured = measure::measure(request, &AtomicBool::new(false), ())?;
     let report = measured.write().check_written()?;
     let outcome = Outcome::of(report.verdict, report.ended.is_complete());
     let page = terminal::render(

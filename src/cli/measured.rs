@@ -23,7 +23,7 @@ pub(super) fn run(plan: &Plan, workloads: &[Entry]) -> Result<Outcome, Error> {
     cycle::check_heap(plan.heap)?;
     let workload = find(workloads, name)?.make(settings)?;
     let unwritable = |e| Error::io("write the journal in", &plan.out, e);
-    let mut body = cycle::Strategies::new(workload, plan, infer).map_err(unwritable)?;
+    let mut body = cycle::WorkloadBody::new(workload, plan, infer).map_err(unwritable)?;
     let is_complete = cycle::run(plan, &mut body).map_err(unwritable)?;
     Ok(if is_complete {
         Outcome::Clean

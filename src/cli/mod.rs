@@ -13,7 +13,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::base::error::Error;
 use crate::model::report::RunVerdict;
-use crate::recorder::cycle::received;
+use crate::recorder::cycle::received_plan;
 use crate::report::terminal::Screen;
 use crate::workloads::Entry;
 
@@ -130,7 +130,7 @@ pub fn main(workloads: Vec<Entry>) -> ExitCode {
     if let Err(error) = crate::workloads::check_names(&workloads) {
         return exit(Err(error));
     }
-    match received() {
+    match received_plan() {
         Ok(None) => {}
         Ok(Some(plan)) => return exit(measured::run(&plan, &workloads)),
         Err(error) => return exit(Err(error)),

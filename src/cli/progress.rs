@@ -1,12 +1,13 @@
-//! The progress bar: the cycle, the live bytes, and what is still open.
+//! The progress bar: the cycle, the live bytes, and how many verdicts may still change.
 
 use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::measure::Progress;
+use crate::base::units;
+use crate::measure::ShowProgress;
 
-/// Draws on standard error, if that is a terminal.
+/// A progress bar on standard error. It is hidden if that is not a terminal.
 pub(super) struct Bar(ProgressBar);
 
 impl Bar {
@@ -17,7 +18,7 @@ impl Bar {
             ProgressDrawTarget::stderr()
         };
         let bar = ProgressBar::with_draw_target(Some(u64::from(cycles)), target);
-        // The template is a literal; if it were wrong the default bar would do.
+        // The template is a valid literal; without it the bar has its default style.
         if let Ok(style) =
             ProgressStyle::with_template("  cycle {pos} of {len} {bar:20} {wide_msg}")
         {
@@ -25,18 +26,20 @@ impl Bar {
         }
         Self(bar)
     }
+}
 
-    pub(super) fn show(&self, how_far: Progress<'_>) {
+impl ShowProgress for Bar {
+    fn show(&mut self, cycle: u32, live_bytes: u64, unsettled: Option<(usize, &str)>) {
         if self.0.is_hidden() {
             return;
         }
-        let live = crate::base::units::bytes(how_far.live_bytes as f64);
-        let open = match (how_far.open, how_far.why) {
-            (Some(n), Some(why)) => format!("; {n} open: {why}"),
-            _ => String::new(),
+        let live = units::bytes(live_bytes as f64);
+        let unsettled = match unsettled {
+            Some((count, why)) => format!("; {count} unsettled: {why}"),
+            None => String::new(),
         };
-        self.0.set_position(u64::from(how_far.cycle));
-        self.0.set_message(format!("{live} live{open}"));
+        self.0.set_position(u64::from(cycle));
+        self.0.set_message(format!("{live} live{unsettled}"));
     }
 }
 

@@ -182,7 +182,6 @@ fn measure(args: &Args, entry: &Entry) -> Result<Outcome, Error> {
     let mut out = OutDir::create(args.out.as_deref(), entry.name())?;
     let folder = out.absolute()?;
     let interrupted = interrupt_flag()?;
-    let progress = Bar::new(args.cycles().0, args.quiet);
     let run = Run {
         strategy: args.strategy,
         cycles: args.cycles().0,
@@ -192,8 +191,8 @@ fn measure(args: &Args, entry: &Entry) -> Result<Outcome, Error> {
         .what
         .request(&args.form, run, folder, options, config)?;
     request.start.sample_every = args.sample;
-    let measured = measure::measure(request, &interrupted, |how_far| progress.show(how_far))?;
-    drop(progress);
+    let bar = Bar::new(args.cycles().0, args.quiet);
+    let measured = measure::measure(request, &interrupted, bar)?;
     out.keep();
     #[cfg(feature = "formats")]
     let measured = with_paths(args, measured)?;

@@ -169,8 +169,7 @@ pub(super) fn run(args: &Args, workloads: &[Entry]) -> Result<Outcome, Error> {
             .request(&run.form, length, folder, options, config.clone())?;
         request.start.memory_limit = args.memory_limit;
         let bar = Bar::new(args.cycles, false);
-        let measured = measure::measure(request, &interrupted, |how_far| bar.show(how_far));
-        drop(bar);
+        let measured = measure::measure(request, &interrupted, bar);
         out.keep();
         let measured = match measured {
             Ok(measured) => measured,

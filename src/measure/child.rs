@@ -1,4 +1,4 @@
-//! The measured child: the same executable started again, watched until it ends.
+//! Starts the executable of this process again as the measured process, and waits for its end.
 
 use std::ffi::{CStr, OsString};
 use std::fs::File;
@@ -11,64 +11,63 @@ use std::time::{Duration, Instant};
 
 use super::end;
 use super::memory_limit::MemoryLimit;
+use super::run_folder::OUTPUT;
 use crate::base::error::Error;
 use crate::model::end::{Ended, How};
 use crate::model::plan::{ENV_PARENT, ENV_PLAN, Plan};
 use crate::recorder::heap;
 
-/// The file with the output of the child, in the folder of a run.
-pub(crate) const OUTPUT: &str = "output.txt";
+/// Time between two polls of the child and its journal.
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
-/// How often the parent reads the journal.
-const POLL: Duration = Duration::from_millis(2);
-
-/// How to start the child.
+/// How to start the measured process.
 #[derive(Clone, Debug)]
 pub(crate) struct Start {
     pub(crate) program: PathBuf,
     pub(crate) args: Vec<OsString>,
     pub(crate) plan: Plan,
+    /// Time after which the child is killed.
     pub(crate) timeout: Duration,
-    /// Bytes of memory that it may have at most.
+    /// Limit on the memory of the child, in bytes.
     pub(crate) memory_limit: Option<u64>,
-    /// Records one block in this many bytes; `None` to record all.
+    /// Mean number of allocated bytes between two sampled blocks; `None` to record all blocks.
     pub(crate) sample_every: Option<u64>,
 }
 
-/// Starts the child and waits for its end, calling `watch` every few milliseconds. A signal
-/// handler may set `interrupted` to end it early.
+/// Starts the child and waits for its end, and calls `poll` every few milliseconds. The child is
+/// killed once `interrupted` is set, for example by a signal handler.
 ///
 /// # Errors
-/// If the child cannot be started or watched.
-pub(crate) fn measure(
+/// If the child cannot be started or waited for, or `poll` fails.
+pub(super) fn run(
     start: &Start,
     interrupted: &AtomicBool,
-    mut watch: impl FnMut() -> Result<(), Error>,
+    mut poll: impl FnMut() -> Result<(), Error>,
 ) -> Result<Ended, Error> {
     let output = start.plan.out.join(OUTPUT);
     let limit = start.memory_limit.map(MemoryLimit::new);
     let data_limit = limit.as_ref().and_then(MemoryLimit::rlimit_data);
     let mut process = command(start, &output, data_limit)?.spawn().map_err(|e| {
         Error::child(format!(
-            "cannot start the measured child {}: {e}",
+            "cannot start {} as the measured process: {e}",
             start.program.display()
         ))
     })?;
     if let Some(error) = limit.as_ref().and_then(|l| l.apply(process.id()).err()) {
         kill(&mut process);
         return Err(Error::child(format!(
-            "cannot limit the memory of the measured child: {error}"
+            "cannot limit the memory of the measured process: {error}"
         )));
     }
-    let begun = Instant::now();
+    let started = Instant::now();
     loop {
-        if let Err(error) = watch() {
+        if let Err(error) = poll() {
             kill(&mut process);
             return Err(error);
         }
         let status = process
             .try_wait()
-            .map_err(|e| Error::child(format!("cannot wait for the measured child: {e}")))?;
+            .map_err(|e| Error::child(format!("cannot wait for the measured process: {e}")))?;
         if let Some(status) = status {
             return Ok(end::of(status, interrupted.load(Relaxed), &output));
         }
@@ -76,16 +75,16 @@ pub(crate) fn measure(
             kill(&mut process);
             return Ok(Ended::new(How::Interrupted, None));
         }
-        if begun.elapsed() > start.timeout {
+        if started.elapsed() > start.timeout {
             kill(&mut process);
-            let detail = format!("took longer than {} s", start.timeout.as_secs_f32());
+            let detail = format!("exceeded the limit of {} s", start.timeout.as_secs_f32());
             return Ok(Ended::new(How::TimedOut, detail));
         }
-        std::thread::sleep(POLL);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 
-/// The command that starts the child. `data_limit` is for its `RLIMIT_DATA`, in bytes.
+/// The command that starts the child. `data_limit` is its `RLIMIT_DATA` in bytes.
 fn command(start: &Start, output: &Path, data_limit: Option<u64>) -> Result<Command, Error> {
     let plan = &start.plan;
     let unwritable = |e| Error::io("write", output, e);
@@ -97,9 +96,9 @@ fn command(start: &Start, output: &Path, data_limit: Option<u64>) -> Result<Comm
         .env(variable(heap::ENV_HEAP), plan.heap.name())
         .env(ENV_PLAN, serialized(plan)?)
         .env(ENV_PARENT, std::process::id().to_string())
-        // `start` decides, not the environment of this process.
+        // Only `start` decides whether to sample.
         .env_remove(variable(heap::ENV_SAMPLE))
-        // A process group of its own, so that what it starts can be killed with it.
+        // A new process group, so that processes that the child starts can be killed with it.
         .process_group(0)
         .stdin(Stdio::null())
         .stdout(file)
@@ -108,14 +107,15 @@ fn command(start: &Start, output: &Path, data_limit: Option<u64>) -> Result<Comm
         command.env(variable(heap::ENV_SAMPLE), every.to_string());
     }
     let replies = plan.replies;
-    // SAFETY: between fork and exec only `prctl`, `fcntl` and `setrlimit` run, which are bare
-    // system calls (tests/run.rs: `the_child_does_not_outlive_its_parent`).
+    // SAFETY: between fork and exec only async-signal-safe functions may be called. The closure calls
+    // `prctl`, `fcntl` and `setrlimit`, which are plain system calls, and allocates nothing
+    // (tests/run.rs: `the_child_does_not_outlive_its_parent`).
     unsafe {
         command.pre_exec(move || {
-            // A killed parent leaves no child behind.
+            // The child is killed when its parent dies, even by SIGKILL.
             libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
             if let Some(descriptor) = replies {
-                // The child inherits this one: it is not closed on exec.
+                // Without the close-on-exec flag the child inherits it.
                 libc::fcntl(descriptor, libc::F_SETFD, 0);
             }
             if let Some(bytes) = data_limit {
@@ -135,37 +135,36 @@ fn command(start: &Start, output: &Path, data_limit: Option<u64>) -> Result<Comm
 
 fn serialized(plan: &Plan) -> Result<String, Error> {
     serde_json::to_string(plan)
-        .map_err(|e| Error::child(format!("cannot write the plan of the measured child: {e}")))
+        .map_err(|e| Error::child(format!("cannot serialize the plan of the run: {e}")))
 }
 
-/// The name of a variable, which is a literal of this crate.
+/// The name of an environment variable as text. All names are literals in ASCII.
 fn variable(name: &'static CStr) -> &'static str {
     name.to_str().unwrap_or_default()
 }
 
-/// Ends the child and what it has started.
+/// Kills the child and the processes in its group.
 fn kill(process: &mut Process) {
-    // SAFETY: the child leads a group of its own and has not been waited for, so that the number
-    // is still its (tests/check.rs: `a_check_that_hangs_is_ended_with_what_it_started`).
+    // SAFETY: `kill` accesses no memory. The child leads its process group and has not been waited
+    // for, so that the system cannot have given its ID to another process
+    // (tests/check.rs: `a_check_that_hangs_is_ended_with_what_it_started`).
     unsafe { libc::kill(-(process.id() as i32), libc::SIGKILL) };
-    // It may have ended by itself meanwhile; either way it is gone after the wait.
+    // Both may fail if the child has exited by itself.
     let _ = process.kill();
     let _ = process.wait();
 }
 
-/// The executable of this process, to be started again.
+/// The path of this executable, to start it again.
 ///
 /// # Errors
-/// If the system does not tell, or it is gone (deleted while running).
+/// If the path is unknown, or the file was deleted or replaced.
 pub(crate) fn this_program() -> Result<PathBuf, Error> {
     let program = std::env::current_exe().map_err(|e: io::Error| {
-        Error::child(format!(
-            "cannot find this program's file to start it again: {e}"
-        ))
+        Error::child(format!("cannot find the executable of this process: {e}"))
     })?;
     if !program.exists() {
         return Err(Error::child(format!(
-            "cannot start {} again: it was deleted or replaced while running",
+            "cannot start {} as the measured process: the file was deleted or replaced while it ran",
             program.display()
         ))
         .hint("run it again"));

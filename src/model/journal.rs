@@ -18,8 +18,8 @@ pub(crate) const DHAT_FILE: &str = "dhat-heap.json";
 /// The journal's name in the folder of a run.
 pub(crate) const FILE: &str = "journal.jsonl";
 
-/// The folder of spilled predictions, which the parent removes if the child was killed.
-pub(crate) const SPILL: &str = "spill";
+/// The folder of the predictions of the strategy `slot`. The parent removes it if the child was killed.
+pub(crate) const PREDICTIONS: &str = "predictions";
 
 /// Version of the format.
 pub(crate) const VERSION: u32 = 3;

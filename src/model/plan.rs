@@ -1,6 +1,7 @@
-//! What the measured process is to do, and how its parent replies while it waits.
+//! The messages from the parent to the measured process: the plan of the run, and the replies at
+//! interim analyses.
 //!
-//! The plan travels once, as JSON in an environment variable of the child.
+//! The plan is passed once, as JSON in an environment variable of the child.
 
 use std::os::fd::RawFd;
 use std::path::PathBuf;
@@ -14,40 +15,42 @@ use super::settings::Settings;
 /// Environment variable of the measured child: its [`Plan`] as JSON.
 pub(crate) const ENV_PLAN: &str = "AFTERDROP_PLAN";
 
-/// Environment variable of the measured child: the process ID of its parent. Processes that the
-/// child starts inherit [`ENV_PLAN`], but have another parent, so that they do not follow it.
+/// Environment variable of the measured child: the process ID of its parent. A process that the
+/// child starts inherits [`ENV_PLAN`], but has another parent, and so ignores the plan.
 pub(crate) const ENV_PARENT: &str = "AFTERDROP_PARENT";
 
-/// What the measured process is to do.
+/// The run that the measured process performs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Plan {
     pub(crate) subject: Subject,
     pub(crate) heap: HeapKind,
     pub(crate) strategy: Strategy,
-    /// Cycles to run, warm-up included; with `auto`, at most.
+    /// Cycles to run, including the warm-up; an upper limit if `auto` is set.
     pub(crate) cycles: u32,
+    /// Cycles before the baseline.
     pub(crate) warmup: u32,
-    /// `None` if the number of cycles is fixed.
+    /// When to end before the last cycle; `None` if the number of cycles is fixed.
     pub(crate) auto: Option<Auto>,
     /// Whether to search for holders after the last boundary.
     pub(crate) holders: bool,
-    /// The folder that receives the journal and the files of the heap.
+    /// The folder for the journal, and for the files of jemalloc and dhat.
     #[serde(with = "super::settings::path")]
     pub(crate) out: PathBuf,
-    /// The file descriptor from which the child reads its parent's replies.
+    /// The file descriptor on which the child reads the replies of its parent; `None` if the parent
+    /// does not reply.
     pub(crate) replies: Option<RawFd>,
 }
 
-/// When a run whose length is not fixed ends.
+/// When a run ends whose number of cycles is not fixed.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Auto {
-    /// The cycle after which the child waits for its parent for the first time.
+    /// The cycle after which the child waits for the first interim analysis.
     pub(crate) first_analysis: u32,
-    /// No cycle begins after this time.
+    /// Time since the start of the first cycle after which no further cycle begins.
     pub(crate) time: Duration,
 }
 
-/// What runs in the cycles.
+/// What the cycles run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Subject {
@@ -58,12 +61,12 @@ pub(crate) enum Subject {
         /// Whether to run the model, or only load and drop it.
         infer: bool,
     },
-    /// A check of a test, by its key.
+    /// A [`Check`](crate::Check), by its key: its name, made unique within its test.
     Check { key: String },
 }
 
 impl Subject {
-    /// Its name in the journal and in the report.
+    /// The name of the workload or check in the journal and in the report.
     pub(crate) fn name(&self) -> &str {
         match self {
             Self::Workload { name, .. } => name,
@@ -72,22 +75,22 @@ impl Subject {
     }
 }
 
-/// The parent's reply to a child that waits after a boundary.
+/// Reply to the waiting child: continue, stop, or search for holders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reply {
-    /// Go on, and wait again after this cycle.
+    /// Continue, and wait again after the cycle `next_analysis`.
     Continue { next_analysis: u32 },
     /// Run no further cycle.
     Stop,
-    /// Search for holders now, then wait again.
+    /// Search for holders, then wait again.
     Search,
 }
 
 impl Reply {
-    /// Bytes of a reply on the pipe.
+    /// Size of an encoded reply in bytes.
     pub(crate) const SIZE: usize = 5;
 
-    /// A tag, then a cycle in little-endian order.
+    /// Encodes the reply: a tag, then the cycle in little-endian order.
     pub(crate) fn to_bytes(self) -> [u8; Self::SIZE] {
         let (tag, cycle) = match self {
             Self::Continue { next_analysis } => (b'+', next_analysis),
@@ -98,7 +101,7 @@ impl Reply {
         [tag, a, b, c, d]
     }
 
-    /// The reverse of [`Reply::to_bytes`]; `None` for an unknown tag.
+    /// Decodes a reply; `None` if the tag is unknown.
     pub(crate) fn from_bytes([tag, a, b, c, d]: [u8; Self::SIZE]) -> Option<Self> {
         match tag {
             b'+' => Some(Self::Continue {
@@ -118,7 +121,7 @@ mod tests {
     use std::os::unix::ffi::OsStrExt;
 
     #[test]
-    fn a_reply_survives_the_pipe() {
+    fn a_decoded_reply_equals_the_encoded_one() {
         let next_analysis = 0x0102_0304;
         for reply in [
             Reply::Continue { next_analysis },
@@ -131,15 +134,15 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_survives_the_environment_whatever_its_paths_are() {
-        let odd = PathBuf::from(OsStr::from_bytes(b"/tmp/\xff\xfe \"x\""));
+    fn a_parsed_plan_equals_the_written_one_even_if_its_paths_are_not_utf_8() {
+        let not_utf8 = PathBuf::from(OsStr::from_bytes(b"/tmp/\xff\xfe \"x\""));
         let plan = Plan {
             subject: Subject::Workload {
                 name: "burn:mlp".into(),
                 settings: Settings {
-                    model: Some(odd.clone()),
-                    inputs: vec![odd.clone(), "b.npy".into()],
-                    scratch: odd.clone(),
+                    model: Some(not_utf8.clone()),
+                    inputs: vec![not_utf8.clone(), "b.npy".into()],
+                    scratch: not_utf8.clone(),
                     ..Settings::default()
                 },
                 infer: true,
@@ -153,7 +156,7 @@ mod tests {
                 time: Duration::MAX,
             }),
             holders: true,
-            out: odd,
+            out: not_utf8,
             replies: Some(7),
         };
         let text = serde_json::to_string(&plan).unwrap();

@@ -1,4 +1,4 @@
-//! What a workload is told on the command line.
+//! The options of the command line that workloads read.
 
 use std::path::PathBuf;
 
@@ -6,43 +6,52 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::error::Error;
 
-/// What a workload is told on the command line.
+/// The options of the command line that a workload may read; `None` or empty if an option was not
+/// given.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
-    /// `--device`, if it was given.
+    /// `--device`: the device of a Burn model.
     pub device: Option<String>,
-    /// `--format`, if it was given.
+    /// `--format`: the file format that a Burn model is loaded from.
     pub format: Option<String>,
-    /// `--model`, if it was given: a file to load in place of the shipped one.
+    /// `--model`: a file to load instead of the shipped one.
     #[serde(with = "optional_path")]
     pub model: Option<PathBuf>,
-    /// `--size`, if it was given: how many times as wide as the shipped model.
+    /// `--size`: the width of a Burn model, as a multiple of the shipped one.
     pub size: Option<u32>,
-    /// `--precision`, if it was given: in what the weights are stored.
+    /// `--precision`: the data type in which the weights are stored.
     pub precision: Option<String>,
-    /// `--input`, as often as it was given: what a Keras model is run on.
+    /// `--input`: files with the inputs of a Keras model, one for each option given.
     #[serde(with = "paths")]
     pub inputs: Vec<PathBuf>,
-    /// `--expect`, if it was given: what it must predict.
+    /// `--expect`: a file with the expected predictions of a Keras model.
     #[serde(with = "optional_path")]
     pub expect: Option<PathBuf>,
-    /// `--batch`, if it was given: the size of a batch that is made.
+    /// `--batch`: the size of a generated batch.
     pub batch: Option<u32>,
-    /// A folder for what the workload unpacks; it is removed after the run.
+    /// A folder for temporary files of the workload. It is removed after the run.
     #[serde(with = "path")]
     pub scratch: PathBuf,
 }
 
 impl Settings {
-    /// Refuses the first of these options that was given.
+    /// Checks that none of these options was given.
+    ///
+    /// # Errors
+    /// If one was given: a usage error with its name.
     pub(crate) fn refuse(&self, options: &[(&str, bool)]) -> Result<(), Error> {
         match options.iter().find(|(_, given)| *given) {
-            Some((option, _)) => Err(Error::usage(format!("this workload takes no {option}"))),
+            Some((option, _)) => Err(Error::usage(format!(
+                "this workload does not take {option}"
+            ))),
             None => Ok(()),
         }
     }
 
-    /// Refuses what only Keras files have.
+    /// Checks that no option was given that only Keras files have.
+    ///
+    /// # Errors
+    /// If one was given: a usage error with its name.
     pub(crate) fn refuse_data(&self) -> Result<(), Error> {
         self.refuse(&[
             ("--input", !self.inputs.is_empty()),
@@ -52,7 +61,7 @@ impl Settings {
     }
 }
 
-/// Serializes a path without loss: a path need not be UTF-8.
+/// Serializes a path as a sequence of bytes, because a path need not be UTF-8.
 pub(crate) mod path {
     use super::*;
     use serde::{Deserializer, Serializer};
@@ -68,7 +77,7 @@ pub(crate) mod path {
     }
 }
 
-/// The same for a path that may be missing.
+/// [`path`](mod@path) for an `Option`.
 mod optional_path {
     use super::*;
     use serde::{Deserializer, Serializer};
@@ -89,7 +98,7 @@ mod optional_path {
     }
 }
 
-/// The same for a list of paths.
+/// [`path`](mod@path) for a list.
 mod paths {
     use super::*;
     use serde::{Deserializer, Serializer};

@@ -1,23 +1,24 @@
-//! The measured process: load, infer and drop in cycles, with a boundary after each.
+//! The cycle loop of the measured process: load, infer and drop again and again, with a census at
+//! the boundary after each cycle.
 
-mod body;
-mod dump;
-mod installed;
-mod marks;
+mod allocator_stats;
+mod cycle_body;
+mod heap_check;
+mod idle;
 mod panics;
+mod phase_tracker;
 mod plan;
-mod quiet;
-mod replies;
+mod prediction_files;
+mod reply_pipe;
 mod runner;
-mod spill;
-mod stacks;
-mod strategies;
+mod stack_writer;
 mod workload;
+mod workload_body;
 
-pub(crate) use body::{Body, Stopped};
-pub(crate) use installed::{check_heap, no_heap};
-pub(crate) use marks::Marks;
-pub(crate) use plan::received;
+pub(crate) use cycle_body::{CycleBody, CycleError};
+pub(crate) use heap_check::{check_heap, no_heap_error};
+pub(crate) use phase_tracker::PhaseTracker;
+pub(crate) use plan::received_plan;
 pub(crate) use runner::run;
-pub(crate) use strategies::Strategies;
 pub use workload::{Failure, Model, Prediction, Workload};
+pub(crate) use workload_body::WorkloadBody;

@@ -1,13 +1,13 @@
-//! The plan that the parent handed to this process.
+//! Reads the plan that the parent has passed to this process.
 
 use crate::base::error::Error;
 use crate::model::plan::{ENV_PARENT, ENV_PLAN, Plan};
 
-/// The plan of this process; `None` if it is not a measured child.
+/// The plan in the environment of this process; `None` if this is not a measured process.
 ///
 /// # Errors
-/// If there is a plan that cannot be read.
-pub(crate) fn received() -> Result<Option<Plan>, Error> {
+/// If the plan cannot be parsed.
+pub(crate) fn received_plan() -> Result<Option<Plan>, Error> {
     let parent = std::env::var(ENV_PARENT).ok();
     if parent.and_then(|id| id.parse().ok()) != Some(std::os::unix::process::parent_id()) {
         return Ok(None);
@@ -16,7 +16,9 @@ pub(crate) fn received() -> Result<Option<Plan>, Error> {
         return Ok(None);
     };
     serde_json::from_str(&text).map(Some).map_err(|e| {
-        Error::usage(format!("cannot read the plan in {ENV_PLAN}: {e}"))
-            .hint("afterdrop sets it for the process that it measures: unset it")
+        Error::usage(format!(
+            "cannot parse the environment variable {ENV_PLAN}: {e}"
+        ))
+        .hint("unset it: only afterdrop sets it, for the process that it measures")
     })
 }

@@ -1,22 +1,24 @@
-//! The loop of the measured process. After each cycle comes a boundary, which is in the journal
+//! The cycle loop. At the boundary after each cycle it takes a census and writes it to the journal
 //! before the next cycle begins.
 
 use std::io;
 use std::time::Instant;
 
-use super::body::{Body, Stopped};
-use super::dump;
-use super::marks::Marks;
-use super::panics::caught;
-use super::quiet;
-use super::replies::Replies;
-use super::stacks::Stacks;
+use super::allocator_stats;
+use super::cycle_body::{CycleBody, CycleError};
+use super::idle;
+use super::panics::catch_panic;
+use super::phase_tracker::PhaseTracker;
+use super::reply_pipe::ReplyPipe;
+use super::stack_writer::StackWriter;
 use crate::model::end::Early;
 use crate::model::journal::{
     self, Boundary, CHeap, Counts, End, Memory, Purge, Record, Searched, Start, Threads, Waiting,
 };
 use crate::model::plan::{Plan, Reply};
-use crate::model::run::{HeapKind, Phase};
+#[cfg(feature = "dhat")]
+use crate::model::run::HeapKind;
+use crate::model::run::Phase;
 use crate::recorder::census::Census;
 use crate::recorder::heap::{self, MappedVec, OwnCost, Totals};
 use crate::recorder::holders::{self, RunningSearch};
@@ -24,12 +26,12 @@ use crate::recorder::journal::Writer;
 use crate::recorder::proc;
 use crate::recorder::smaps;
 
-/// Runs the cycles of a plan and writes the journal. Returns whether the workload ran to its end;
-/// why it did not is in the journal's end record.
+/// Runs the cycles of a plan and writes the journal. Returns `false` if the workload failed or
+/// panicked; the end record of the journal has the message.
 ///
 /// # Errors
-/// If the journal cannot be written, so that nothing can be reported.
-pub(crate) fn run(plan: &Plan, body: &mut dyn Body) -> io::Result<bool> {
+/// If the journal cannot be written.
+pub(crate) fn run(plan: &Plan, body: &mut dyn CycleBody) -> io::Result<bool> {
     let writer = Writer::create(&plan.out.join(journal::FILE))?;
     let unwinder = {
         let _paused = heap::pause();
@@ -48,16 +50,16 @@ pub(crate) fn run(plan: &Plan, body: &mut dyn Body) -> io::Result<bool> {
         by_cfi: unwinder == heap::Unwinder::Cfi,
         sampled_every: heap::sampled_every(),
     }))?;
-    let ended = caught(|| runner.cycles(body));
+    let ended = catch_panic(|| runner.cycles(body));
     let (early, failure) = match ended {
         Ok(Ok(early)) => (early, None),
-        Ok(Err(Stopped::Workload(failure))) => (None, Some(failure)),
-        Ok(Err(Stopped::Journal(error))) => return Err(error),
+        Ok(Err(CycleError::Workload(failure))) => (None, Some(failure)),
+        Ok(Err(CycleError::Io(error))) => return Err(error),
         Err(panic) => (None, Some(panic)),
     };
-    let failure = failure.map(|what| runner.marks.place(&what));
-    // The last census is taken: what is dropped from here on belongs to no cycle.
-    runner.marks.begin(0);
+    let failure = failure.map(|message| runner.phases.locate(&message));
+    // What is allocated after the last census belongs to no cycle.
+    runner.phases.begin(0);
     runner.journal.write(&Record::End(End {
         failure: failure.as_deref(),
         early,
@@ -68,20 +70,22 @@ pub(crate) fn run(plan: &Plan, body: &mut dyn Body) -> io::Result<bool> {
 struct Runner<'a> {
     plan: &'a Plan,
     journal: Writer,
-    marks: Marks,
+    phases: PhaseTracker,
     census: Census,
-    stacks: Stacks,
-    /// Text of the /proc files.
+    stacks: StackWriter,
+    /// Buffer for the text of `/proc/self/smaps`.
     text: MappedVec<u8>,
-    /// At the boundary before.
-    before: Totals,
-    /// Before the first cycle.
+    /// Totals at the end of the last boundary.
+    totals_before: Totals,
+    /// The cost of the recorder before the first cycle.
     cost_before: OwnCost,
-    /// Threads at the boundary before.
+    /// Threads of the process at the last boundary.
     threads: u64,
+    /// Duration of the last cycle, without its boundary.
     cycle_nanos: u64,
     /// The last cycle after which holders were searched for; 0 before the first search.
     searched_at: u32,
+    /// The part of the run that dhat's profile covers: from the baseline to the last boundary.
     #[cfg(feature = "dhat")]
     window: Option<heap::dhat::Window>,
 }
@@ -91,11 +95,11 @@ impl<'a> Runner<'a> {
         Self {
             plan,
             journal,
-            marks: Marks::new(),
+            phases: PhaseTracker::new(),
             census: Census::new(),
-            stacks: Stacks::new(),
+            stacks: StackWriter::new(),
             text: MappedVec::new(),
-            before: heap::totals(),
+            totals_before: heap::totals(),
             cost_before: heap::own_cost(),
             threads: proc::threads(),
             cycle_nanos: 0,
@@ -105,43 +109,44 @@ impl<'a> Runner<'a> {
         }
     }
 
-    /// Runs the cycles. Returns why it ended before the last one, if it did.
-    fn cycles(&mut self, body: &mut dyn Body) -> Result<Option<Early>, Stopped> {
-        let mut replies = Replies::open(self.plan.replies);
+    /// Runs the cycles. Returns why the loop ended before the last cycle; `None` if it did not.
+    fn cycles(&mut self, body: &mut dyn CycleBody) -> Result<Option<Early>, CycleError> {
+        let mut replies = ReplyPipe::open(self.plan.replies);
         let mut next_analysis = self.plan.auto.map(|auto| auto.first_analysis);
         let mut early = None;
         let begun = Instant::now();
         if self.plan.warmup == 0 {
             self.baseline()?;
         }
-        self.threads = quiet::wait_for_start();
-        // The first read touches pages that would otherwise count as growth of the first cycle.
+        self.threads = idle::wait_before_first_cycle();
+        // The first read touches pages, which would be counted as growth in the first cycle.
         self.memory();
-        self.before = heap::totals();
+        self.totals_before = heap::totals();
         heap::restart_peak();
         for cycle in 1..=self.plan.cycles {
-            self.marks.begin(cycle);
+            self.phases.begin(cycle);
             let start = Instant::now();
-            body.cycle(&mut self.marks)?;
+            body.run_cycle(&mut self.phases)?;
             self.cycle_nanos = start.elapsed().as_nanos() as u64;
-            self.marks.enter(Phase::Outside);
+            self.phases.enter(Phase::Outside);
             body.sync()?;
             self.boundary()?;
             if cycle == self.plan.warmup {
                 self.baseline()?;
             }
-            let mut stops = false;
+            let mut is_settled = false;
             if next_analysis == Some(cycle) {
                 next_analysis = self.wait_for_analysis(&mut replies)?;
-                stops = next_analysis.is_none();
+                is_settled = next_analysis.is_none();
             }
             let is_last = cycle == self.plan.cycles;
-            let is_late = self
-                .plan
-                .auto
-                .is_some_and(|auto| begun.elapsed() >= auto.time);
-            if !is_last && (stops || is_late) {
-                early = Some(if stops { Early::Settled } else { Early::Time });
+            let auto = self.plan.auto;
+            let is_out_of_time = auto.is_some_and(|auto| begun.elapsed() >= auto.time);
+            if !is_last && (is_settled || is_out_of_time) {
+                early = Some(match is_settled {
+                    true => Early::Settled,
+                    false => Early::Time,
+                });
                 break;
             }
         }
@@ -149,10 +154,10 @@ impl<'a> Runner<'a> {
         Ok(early)
     }
 
-    /// Takes the census and writes the boundary. Nothing here allocates from the heap.
+    /// Takes the census and writes the boundary. Nothing that the recorder counts is allocated here.
     fn boundary(&mut self) -> io::Result<()> {
-        let quiet = quiet::wait(self.threads);
-        self.threads = quiet.threads;
+        let idle = idle::wait(self.threads);
+        self.threads = idle.threads;
         let totals = heap::totals();
         let peak_bytes = heap::peak_bytes().max(totals.live_bytes);
         self.census.take()?;
@@ -160,23 +165,23 @@ impl<'a> Runner<'a> {
         let cost = heap::own_cost();
         let (setup_bytes, setup_blocks) = self.census.setup();
         let counts = Counts {
-            cycle: self.marks.cycle(),
+            cycle: self.phases.cycle(),
             live_bytes: totals.live_bytes,
             live_blocks: totals.live_blocks,
             peak_bytes,
-            loaded_bytes: self.marks.loaded_bytes(),
-            load_peak_bytes: self.marks.load_peak_bytes(),
-            allocations: totals.allocations - self.before.allocations,
-            allocated_bytes: totals.allocated_bytes - self.before.allocated_bytes,
+            loaded_bytes: self.phases.loaded_bytes(),
+            load_peak_bytes: self.phases.load_peak_bytes(),
+            allocations: totals.allocations - self.totals_before.allocations,
+            allocated_bytes: totals.allocated_bytes - self.totals_before.allocated_bytes,
             setup_bytes,
             setup_blocks,
-            jemalloc: dump::jemalloc_bytes(),
+            jemalloc: allocator_stats::jemalloc_bytes(),
             memory: self.memory(),
-            // Read right after the figures of the single mappings, with which it is compared.
+            // Read directly after the figures of the single mappings, whose sum it is compared with.
             resident_bytes: proc::resident_bytes(),
             peak_resident_bytes: proc::peak_resident_bytes(),
             threads: self.threads,
-            quiet: quiet.reached,
+            quiet: idle.reached,
             cycle_nanos: self.cycle_nanos,
             hook_nanos: cost.hook_nanos - self.cost_before.hook_nanos,
             timed_calls: cost.timed_calls - self.cost_before.timed_calls,
@@ -189,11 +194,13 @@ impl<'a> Runner<'a> {
             counts,
             census: self.census.changes(),
         }))?;
-        self.before = heap::totals();
+        self.totals_before = heap::totals();
         heap::restart_peak();
         Ok(())
     }
 
+    /// What the kernel and the C library report about this process; `None` if `/proc/self/smaps` cannot
+    /// be read.
     fn memory(&mut self) -> Option<Memory> {
         let c_heap = heap::c_heap::read().map(|c| CHeap {
             system: c.system,
@@ -225,10 +232,10 @@ impl<'a> Runner<'a> {
             .write(&Record::Threads(Threads { at_end, threads }))
     }
 
-    /// Runs at the boundary after the warm-up. Blocks that are born later are judged.
+    /// Writes what is needed once after the warm-up. Only blocks that are allocated later are judged.
     fn baseline(&mut self) -> io::Result<()> {
         self.write_threads(false)?;
-        dump::statistics(self.plan, "baseline")?;
+        allocator_stats::write_dump(self.plan, "baseline")?;
         #[cfg(feature = "dhat")]
         if self.plan.heap == HeapKind::Dhat {
             let path = self.plan.out.join(journal::DHAT_FILE);
@@ -237,14 +244,14 @@ impl<'a> Runner<'a> {
         Ok(())
     }
 
-    /// Runs after the last boundary.
+    /// Writes what is needed once after the last boundary.
     fn finish(&mut self) -> io::Result<()> {
         self.write_threads(true)?;
-        dump::statistics(self.plan, "end")?;
+        allocator_stats::write_dump(self.plan, "end")?;
         #[cfg(feature = "dhat")]
         if self.window.is_some() {
             self.write_witness()?;
-            // Dropping the window writes dhat's file.
+            // Dropping the window writes the profile of dhat.
             self.window = None;
         }
         let search = self.search_for_holders();
@@ -252,13 +259,13 @@ impl<'a> Runner<'a> {
         self.wait_for_holders(search)
     }
 
-    /// Waits while the parent judges the run so far, and searches for holders if it asks for that.
-    /// Returns the cycle after which to wait again; `None` if no further cycle is needed.
-    fn wait_for_analysis(&mut self, replies: &mut Replies) -> io::Result<Option<u32>> {
+    /// Waits for the interim analysis of the parent, and searches for holders if the parent asks for
+    /// it. Returns the cycle after which to wait again; `None` if no further cycle is needed.
+    fn wait_for_analysis(&mut self, replies: &mut ReplyPipe) -> io::Result<Option<u32>> {
         loop {
-            let cycle = self.marks.cycle();
+            let cycle = self.phases.cycle();
             self.journal.write(&Record::Waiting(Waiting { cycle }))?;
-            match replies.next() {
+            match replies.receive() {
                 Reply::Continue { next_analysis } => return Ok(Some(next_analysis)),
                 Reply::Stop => return Ok(None),
                 Reply::Search => {
@@ -269,15 +276,16 @@ impl<'a> Runner<'a> {
         }
     }
 
-    /// Starts the search for holders. `None` if the plan has none, nothing survives, or it was made at
-    /// this boundary already.
+    /// Starts the holder search; `None` if the plan does not want it, nothing survives, or it was done
+    /// at this boundary before.
     fn search_for_holders(&mut self) -> Option<Result<RunningSearch, String>> {
         let wanted = self.plan.holders
             && self.census.has_survivors()
-            && self.searched_at != self.marks.cycle();
+            && self.searched_at != self.phases.cycle();
         wanted.then(|| holders::start_search(&self.plan.out))
     }
 
+    /// Waits until the holder search is done, and writes its result to the journal.
     fn wait_for_holders(
         &mut self,
         search: Option<Result<RunningSearch, String>>,
@@ -291,7 +299,7 @@ impl<'a> Runner<'a> {
             pause_nanos = search.pause().as_nanos() as u64;
             search.wait()
         });
-        self.searched_at = self.marks.cycle();
+        self.searched_at = self.phases.cycle();
         self.journal.write(&Record::Searched(Searched {
             cycle: self.searched_at,
             failure: failure.as_ref().err().map(String::as_str),
@@ -299,11 +307,11 @@ impl<'a> Runner<'a> {
         }))
     }
 
-    /// Has the allocator return its free pages to the system, which tells what it keeps from what
-    /// leaks.
+    /// Returns free memory to the system, and writes the resident memory before and after. The
+    /// difference is memory that the allocator had kept for reuse.
     fn try_to_purge(&mut self) -> io::Result<()> {
         let before = proc::resident_bytes();
-        dump::purge();
+        allocator_stats::purge();
         if let (Some(before), Some(after)) = (before, proc::resident_bytes()) {
             self.journal
                 .write(&Record::Purge(Purge { before, after }))?;
@@ -311,7 +319,7 @@ impl<'a> Runner<'a> {
         Ok(())
     }
 
-    /// Writes what dhat should report at the end of its window, by stack.
+    /// Writes the live bytes and blocks by stack that dhat should report at the end of its window.
     #[cfg(feature = "dhat")]
     fn write_witness(&mut self) -> io::Result<()> {
         let _paused = heap::pause();

@@ -1,4 +1,4 @@
-//! Predictions written to disk in place of kept, as `.npy`; removed at the end.
+//! Predictions as NumPy files on disk, for [`Strategy::Slot`](crate::Strategy::Slot).
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -6,13 +6,17 @@ use std::path::{Path, PathBuf};
 
 use super::workload::Prediction;
 
-/// A folder of predictions that goes when it is dropped, also after a failure.
-pub(super) struct Spill {
+/// A folder with one file for each prediction. It is removed on drop.
+pub(super) struct PredictionFiles {
     folder: PathBuf,
     written: u32,
 }
 
-impl Spill {
+impl PredictionFiles {
+    /// Creates the folder.
+    ///
+    /// # Errors
+    /// If it cannot be created.
     pub(super) fn create(folder: &Path) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         Ok(Self {
@@ -21,6 +25,10 @@ impl Spill {
         })
     }
 
+    /// Writes one prediction to a file of its own.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
     pub(super) fn write(&mut self, prediction: &Prediction) -> io::Result<()> {
         self.written += 1;
         let path = self
@@ -32,19 +40,20 @@ impl Spill {
     }
 }
 
-impl Drop for Spill {
+impl Drop for PredictionFiles {
     fn drop(&mut self) {
-        // Nothing can be done about a folder that does not go, and nothing depends on it.
+        // If this fails, the parent removes the folder after the run.
         let _ = fs::remove_dir_all(&self.folder);
     }
 }
 
-/// One row of `f32` in NumPy's format (NEP 1, version 1.0): magic, header padded to 64 bytes,
-/// little-endian values.
+/// Writes a one-dimensional array of `f32` in NumPy's format (NEP 1, version 1.0): a magic string, a
+/// header that ends at a multiple of 64 bytes, and the values in little-endian order.
 fn write_npy(to: &mut impl Write, values: &[f32]) -> io::Result<()> {
     let shape = values.len();
     let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({shape},), }}");
-    // 10 bytes of magic, version and length come before, a newline ends the header.
+    // The magic string, the version and the header's length take 10 bytes; a newline ends the
+    // header.
     let padded = (10 + header.len() + 1).next_multiple_of(64) - 10;
     to.write_all(b"\x93NUMPY\x01\x00")?;
     to.write_all(&(padded as u16).to_le_bytes())?;
@@ -73,12 +82,13 @@ mod tests {
     }
 
     #[test]
-    fn the_folder_goes_with_the_spill() {
-        let folder = std::env::temp_dir().join(format!("afterdrop-spill-{}", std::process::id()));
-        let mut spill = Spill::create(&folder).unwrap();
-        spill.write(&vec![1.0; 10]).unwrap();
+    fn the_folder_is_removed_on_drop() {
+        let name = format!("afterdrop-predictions-{}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        let mut files = PredictionFiles::create(&folder).unwrap();
+        files.write(&vec![1.0; 10]).unwrap();
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
-        drop(spill);
+        drop(files);
         assert!(!folder.exists());
     }
 }

@@ -1,5 +1,5 @@
-//! What the allocator beneath says of itself: counters at a boundary, and dumps at the baseline and
-//! at the end.
+//! Statistics of the backing allocator: counters at each boundary, and full dumps at the baseline
+//! and at the end. Also returns its free memory to the system.
 
 use std::io::{self, Write};
 
@@ -9,20 +9,24 @@ use crate::model::plan::Plan;
 use crate::model::run::HeapKind;
 use crate::recorder::heap;
 
-/// jemalloc's own statistics, as JSON and as text, in the folder of the run.
-pub(super) fn statistics(plan: &Plan, when: &str) -> io::Result<()> {
+/// Writes the statistics of jemalloc to the folder of the run, as JSON and as text. Does nothing for
+/// another backing allocator. `when` becomes a part of the file names.
+///
+/// # Errors
+/// If a file cannot be written.
+pub(super) fn write_dump(plan: &Plan, when: &str) -> io::Result<()> {
     if plan.heap != HeapKind::Jemalloc {
         return Ok(());
     }
     let _paused = heap::pause();
-    for (ending, json) in [("json", true), ("txt", false)] {
-        let name = format!("jemalloc-stats-{when}.{ending}");
+    for (extension, json) in [("json", true), ("txt", false)] {
+        let name = format!("jemalloc-stats-{when}.{extension}");
         write_atomically(&plan.out.join(name), |to| print_statistics(to, json))?;
     }
     Ok(())
 }
 
-/// jemalloc's counters; `None` where it is not what is beneath.
+/// The counters of jemalloc; `None` if it is not the backing allocator.
 #[cfg(feature = "jemalloc")]
 pub(super) fn jemalloc_bytes() -> Option<JemallocBytes> {
     if heap::backend() != Some(heap::Backend::Jemalloc) {
@@ -43,7 +47,7 @@ pub(super) fn jemalloc_bytes() -> Option<JemallocBytes> {
     None
 }
 
-/// Asks the allocators to give back to the system what they keep for reuse.
+/// Returns the free memory of the backing allocator and of the C heap to the system.
 pub(super) fn purge() {
     #[cfg(feature = "jemalloc")]
     if heap::backend() == Some(heap::Backend::Jemalloc) {

@@ -1,4 +1,4 @@
-//! The stacks in the journal: each is written once, before the first boundary that refers to it.
+//! Writes the stacks to the journal, each once and before the first boundary that refers to it.
 
 use std::io;
 
@@ -8,19 +8,19 @@ use crate::recorder::heap::{self, MappedVec};
 use crate::recorder::journal::Writer;
 use crate::recorder::proc;
 
-/// What the journal already has.
-pub(super) struct Stacks {
-    /// Bit set of stacks, by number.
+/// Writes stacks and the code mappings that their frames are in.
+pub(super) struct StackWriter {
+    /// Bit set of the stacks that the journal has, by stack ID.
     written: MappedVec<u64>,
-    /// Addresses of the code mappings, from and to.
+    /// Start and end addresses of the code mappings that the journal has.
     code: MappedVec<(u64, u64)>,
-    /// Return addresses of the stack that is written.
+    /// Buffer for the return addresses of one stack.
     frames: MappedVec<usize>,
-    /// Text of `/proc/self/maps`.
+    /// Buffer for the text of `/proc/self/maps`.
     text: MappedVec<u8>,
 }
 
-impl Stacks {
+impl StackWriter {
     pub(super) const fn new() -> Self {
         Self {
             written: MappedVec::new(),
@@ -30,20 +30,20 @@ impl Stacks {
         }
     }
 
-    /// Writes a stack, and the code mappings that it leads into, unless the journal has them.
+    /// Writes a stack, and the code mappings that its frames are in, unless the journal has them.
     ///
     /// # Errors
-    /// If the journal cannot be written, or there is no memory.
+    /// If the journal cannot be written, or no memory can be mapped.
     pub(super) fn write(&mut self, id: StackId, journal: &mut Writer) -> io::Result<()> {
-        if id == NO_STACK || !self.is_new(id)? {
+        if id == NO_STACK || !self.mark_written(id)? {
             return Ok(());
         }
         let cut = heap::stack_frames(id, &mut self.frames);
-        let is_known = |&address: &usize| {
+        let is_in_written_code = |&address: &usize| {
             let mut code = self.code.as_slice().iter();
             code.any(|&(start, end)| (start..end).contains(&(address as u64)))
         };
-        if !self.frames.as_slice().iter().all(is_known) {
+        if !self.frames.as_slice().iter().all(is_in_written_code) {
             self.write_new_code(journal)?;
         }
         journal.write(&Record::Stack(Stack {
@@ -53,8 +53,8 @@ impl Stacks {
         }))
     }
 
-    /// Marks a stack as written. Returns whether it was not.
-    fn is_new(&mut self, id: StackId) -> io::Result<bool> {
+    /// Marks a stack as written. Returns `true` if it was not marked before.
+    fn mark_written(&mut self, id: StackId) -> io::Result<bool> {
         let (word, bit) = (id as usize / 64, 1_u64 << (id % 64));
         while self.written.as_slice().len() <= word {
             self.written.push(0)?;
@@ -65,7 +65,8 @@ impl Stacks {
         Ok(is_new)
     }
 
-    /// Code may have been mapped since, by `dlopen`.
+    /// Writes the code mappings that the journal does not have yet. `dlopen` adds some while the
+    /// process runs.
     fn write_new_code(&mut self, journal: &mut Writer) -> io::Result<()> {
         let code = &mut self.code;
         let mut result = Ok(());
