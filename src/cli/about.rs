@@ -1,10 +1,10 @@
 //! `afterdrop completions`, `man` and `schema`: what packagers and other tools want of the command.
 
-use clap::CommandFactory;
 use clap::builder::PossibleValuesParser;
 use clap_complete::Shell;
 
-use super::{Cli, Outcome, print};
+use super::outcome::Outcome;
+use super::output::print;
 use crate::base::error::Error;
 use crate::model::run::{HeapKind, Strategy};
 use crate::workloads::Entry;
@@ -16,9 +16,12 @@ pub(super) struct Completions {
     shell: Shell,
 }
 
-pub(super) fn completions(args: &Completions, workloads: &[Entry]) -> Result<Outcome, Error> {
+pub(super) fn completions(
+    args: &Completions,
+    mut command: clap::Command,
+    workloads: &[Entry],
+) -> Result<Outcome, Error> {
     let mut script = Vec::new();
-    let mut command = Cli::command();
     let names: Vec<String> = workloads.iter().map(|w| w.name().to_owned()).collect();
     // Only here: a workload may be a file as well, and what is wrong is said in words of our own.
     for takes_one in ["run", "strategies"] {
@@ -62,8 +65,7 @@ pub(super) struct Man {
     command: Option<String>,
 }
 
-pub(super) fn man(args: &Man) -> Result<Outcome, Error> {
-    let mut command = Cli::command();
+pub(super) fn man(args: &Man, mut command: clap::Command) -> Result<Outcome, Error> {
     // So that each subcommand knows its whole name.
     command.build();
     let chosen = match &args.command {

@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
+use super::input::report_file;
+use super::outcome::Outcome;
+use super::output::screen;
 use super::reports::{Paths, To};
-use super::{Outcome, screen};
 use crate::base::error::Error;
 use crate::model::report::{Report, RunVerdict};
 use crate::report::compare::{self, Became};
@@ -45,10 +47,7 @@ pub(super) struct Args {
 const SHOWN: [&str; 5] = ["terminal", "markdown", "html", "flame", "json"];
 
 pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
-    let files = [
-        super::report_file(&args.before)?,
-        super::report_file(&args.after)?,
-    ];
+    let files = [report_file(&args.before)?, report_file(&args.after)?];
     let [before, after] = files
         .each_ref()
         .map(|file| args.paths.apply(Report::read(file)?));

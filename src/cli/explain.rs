@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::{Outcome, print, report_file, screen};
+use super::input::report_file;
+use super::outcome::Outcome;
+use super::output::{print, screen};
 use crate::base::error::Error;
 use crate::model::process::Part;
 use crate::model::report::{CallSite, Report};

@@ -7,9 +7,10 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser};
+use clap::{Command, Parser};
 
-use super::{Cli, Outcome, print};
+use super::outcome::Outcome;
+use super::output::{print, usage_message};
 use crate::analysis::config;
 use crate::analysis::verdict;
 use crate::base::error::Error;
@@ -78,7 +79,7 @@ struct Args {
 
 /// The arguments without what cargo adds, and whether they are those of a test or bench target:
 /// cargo builds such targets into a folder `deps`, and gives them no subcommand.
-pub(super) fn arguments() -> (Vec<OsString>, bool) {
+pub(super) fn arguments(command: &Command) -> (Vec<OsString>, bool) {
     let program = std::env::current_exe().unwrap_or_default();
     let folder = program.parent().and_then(Path::file_name);
     let is_target = folder == Some(OsStr::new("deps"));
@@ -88,8 +89,8 @@ pub(super) fn arguments() -> (Vec<OsString>, bool) {
         let asks = ["help", "--help", "-h", "--version", "-V"];
         // `cargo test run` has no workload: it filters tests by the word.
         let is_subcommand = || {
-            Cli::command().find_subcommand(first).is_some()
-                && !matches!(Cli::try_parse_from(&args), Err(e) if e.kind() == ErrorKind::MissingRequiredArgument)
+            command.find_subcommand(first).is_some()
+                && !matches!(command.clone().try_get_matches_from(&args), Err(e) if e.kind() == ErrorKind::MissingRequiredArgument)
         };
         asks.contains(&first) || is_subcommand()
     });
@@ -98,7 +99,7 @@ pub(super) fn arguments() -> (Vec<OsString>, bool) {
 
 /// Runs the workloads that are asked for, each in a child, with the defaults of `run`.
 pub(super) fn run(args: &[OsString], workloads: &[Entry]) -> Result<Outcome, Error> {
-    let args = Args::try_parse_from(args).map_err(|e| Error::usage(super::one_line(&e)))?;
+    let args = Args::try_parse_from(args).map_err(|e| Error::usage(usage_message(&e)))?;
     let chosen: Vec<&Entry> = workloads.iter().filter(|w| args.chooses(w)).collect();
     if args.list {
         return list(&chosen);

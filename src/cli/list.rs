@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::Outcome;
+use super::outcome::Outcome;
+use super::output::print;
 use crate::base::error::Error;
 use crate::workloads::{Entry, Truth};
 
@@ -36,7 +37,7 @@ pub(super) fn run(args: &Args, workloads: &[Entry]) -> Result<Outcome, Error> {
     } else {
         table(&rows)
     };
-    super::print(&text)?;
+    print(&text)?;
     Ok(Outcome::Clean)
 }
 

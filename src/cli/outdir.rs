@@ -1,4 +1,4 @@
-//! The folder of a run: made anew, never one that holds something.
+//! The output folder of a run.
 
 use std::fs;
 use std::io;
@@ -6,41 +6,44 @@ use std::path::{Path, PathBuf};
 
 use crate::base::error::Error;
 
-/// Where runs go that were given no folder.
+/// The folder for runs without `--out`.
 const RUNS: &str = "reports/runs";
 
-/// A folder made for this run. It is removed again unless [`OutDir::keep`] was called, so that a
-/// run that comes to nothing leaves nothing behind.
+/// A folder that was new or empty when the run began. On drop its files are removed, unless
+/// [`OutDir::keep`] was called, so that a run without a result leaves no files.
 #[derive(Debug)]
 pub(super) struct OutDir {
     path: PathBuf,
-    made: bool,
+    /// Whether the folder was created for this run.
+    created: bool,
     kept: bool,
 }
 
 impl OutDir {
-    /// Makes `wanted`, or the next free one under `reports/runs`.
+    /// Creates the folder `wanted`, or a numbered one in `reports/runs`.
     ///
     /// # Errors
-    /// If it cannot be made or written to, or holds something already.
+    /// If it cannot be created or written, or is not empty.
     pub(super) fn create(wanted: Option<&Path>, workload: &str) -> Result<Self, Error> {
         match wanted {
             Some(path) => Self::at(path),
-            None => Self::next(workload),
+            None => Self::numbered(workload),
         }
     }
 
     fn at(path: &Path) -> Result<Self, Error> {
-        let error = |e| Error::io("make the folder", path, e).hint("name another with --out");
+        let error =
+            |e| Error::io("create the folder", path, e).hint("name another folder with --out");
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(error)?;
         }
-        let made = match fs::create_dir(path) {
+        let created = match fs::create_dir(path) {
             Ok(()) => true,
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
                 let mut entries = fs::read_dir(path).map_err(error)?;
                 if entries.next().is_some() {
-                    let message = format!("{} is not empty, and is left as it is", path.display());
+                    let message =
+                        format!("cannot use the folder {}: it is not empty", path.display());
                     return Err(Error::usage(message).hint("name another folder with --out"));
                 }
                 false
@@ -49,7 +52,7 @@ impl OutDir {
         };
         let dir = Self {
             path: path.into(),
-            made,
+            created,
             kept: false,
         };
         let probe = path.join("probe.part");
@@ -58,21 +61,22 @@ impl OutDir {
         Ok(dir)
     }
 
-    fn next(workload: &str) -> Result<Self, Error> {
+    /// Creates the folder with the workload's name and the first free number.
+    fn numbered(workload: &str) -> Result<Self, Error> {
         let name: String = workload
             .chars()
             .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
             .collect();
         let runs = Path::new(RUNS);
-        let error = |e| Error::io("make a folder under", runs, e).hint("name one with --out");
+        let error = |e| Error::io("create a folder in", runs, e).hint("name a folder with --out");
         fs::create_dir_all(runs).map_err(error)?;
-        for n in 1.. {
+        for n in 1_u32.. {
             let path = runs.join(format!("{name}-{n:03}"));
             match fs::create_dir(&path) {
                 Ok(()) => {
                     return Ok(Self {
                         path,
-                        made: true,
+                        created: true,
                         kept: false,
                     });
                 }
@@ -80,24 +84,27 @@ impl OutDir {
                 Err(e) => return Err(error(e)),
             }
         }
-        Err(Error::usage(format!("{RUNS} is full")))
+        Err(Error::usage(format!(
+            "cannot create a folder in {RUNS}: all numbers are used"
+        )))
     }
 
-    /// The folder from the root, for a child that may run elsewhere.
+    /// The absolute path, for a child that may change its current folder.
     pub(super) fn absolute(&self) -> Result<PathBuf, Error> {
-        std::path::absolute(&self.path).map_err(|e| Error::io("find the folder", &self.path, e))
+        std::path::absolute(&self.path)
+            .map_err(|e| Error::io("find the absolute path of", &self.path, e))
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The run has something to show: the folder stays.
+    /// Keeps the folder after the run.
     pub(super) fn keep(&mut self) {
         self.kept = true;
     }
 
-    /// Names of the files in it, sorted.
+    /// The names of the files in it, sorted.
     pub(super) fn files(&self) -> Vec<String> {
         let entries = fs::read_dir(&self.path).into_iter().flatten().flatten();
         let mut names: Vec<String> = entries
@@ -113,8 +120,8 @@ impl Drop for OutDir {
         if self.kept {
             return;
         }
-        // It was empty when the run began, so that everything in it is the run's.
-        if self.made {
+        // Everything in it is from this run, because it was empty before.
+        if self.created {
             let _ = fs::remove_dir_all(&self.path);
         } else {
             for name in self.files() {

@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use super::input::report_file;
+use super::outcome::Outcome;
+use super::output::{print, screen};
 use super::reports::{Formats, Paths, To, is_same_file};
-use super::{Outcome, print, screen};
 use crate::base::error::Error;
 use crate::model::report::Report;
 use crate::report::formats::{self, Format};
@@ -33,7 +35,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
     if is_comparison(&args.report) {
         return of_strategies(args, &formats);
     }
-    let file = super::report_file(&args.report)?;
+    let file = report_file(&args.report)?;
     let report = args.paths.apply(Report::read(&file)?)?;
     match formats[..] {
         [Format::Terminal] if args.to.output.is_none() => {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::PossibleValuesParser;
 
+use super::output::print_bytes;
 use crate::base::error::Error;
 use crate::base::files::write_bytes;
 use crate::model::report::Report;
@@ -200,5 +201,5 @@ fn to_stdout(bytes: &[u8]) -> Result<(), Error> {
                 .hint("write it to a file with -o"),
         );
     }
-    super::print_bytes(bytes)
+    print_bytes(bytes)
 }

@@ -1,67 +1,73 @@
-//! `afterdrop run`: measure a workload in a child, and report.
+//! `afterdrop run`: measures a workload in a child process, and shows the report.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::input::find_workload;
+use super::measure_args::{MeasureArgs, Schedule, Variant, seconds};
+use super::outcome::Outcome;
 use super::outdir::OutDir;
+use super::output::{print, screen};
 use super::progress::Bar;
-use super::what::{self, Form, Run, What};
-use super::{Outcome, find, interrupt_flag, print, screen};
+use super::signals::interrupt_flag;
 use crate::analysis::config;
 use crate::analysis::verdict;
 use crate::base::error::Error;
-use crate::measure;
-use crate::measure::memory_limit;
+use crate::measure::memory_limit::parse_bytes;
+use crate::measure::{self, Measured};
 use crate::model::report::Report;
 use crate::model::run::{HeapKind, Strategy};
+use crate::model::sampling::DEFAULT_EVERY;
 use crate::report::terminal;
 use crate::workloads::Entry;
 
-/// Run a workload's load / infer / drop cycles and name what they leave behind
+/// Run a workload in load / infer / drop cycles, and report what it retains
+///
+/// The workload runs in a child process. The report names each call site whose blocks outlive their
+/// cycle, with a verdict, the bytes per cycle and what keeps the blocks reachable.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    what: What,
+    measure: MeasureArgs,
 
     #[command(flatten)]
-    form: Form,
+    variant: Variant,
 
-    /// Cycles to run; `auto` goes on until every call site is settled
+    /// Number of cycles, including the warm-up; `auto` ends the run when every verdict is settled
     #[arg(long, value_name = "N|auto", default_value_t)]
     cycles: Cycles,
 
-    /// Cycles that `--cycles auto` runs at most [default: warm-up + 3 horizons]
+    /// Maximum number of cycles with --cycles auto [default: the warm-up plus three horizons]
     #[arg(long, value_name = "N")]
     max_cycles: Option<u32>,
 
-    /// Seconds after which `--cycles auto` begins no further cycle
+    /// Seconds after which --cycles auto begins no further cycle
     #[arg(long, value_name = "SECONDS", default_value_t = 300.0)]
     max_time: f64,
 
-    /// How cycles handle the model: fresh, session, slot, swap or keep
+    /// How each cycle handles the model: fresh, session, slot, swap or keep
     #[arg(long, default_value = "fresh")]
     strategy: Strategy,
 
-    /// Record one block in so many bytes (512KiB, if no number is given), for next to nothing, and
-    /// estimate the rest; needs --heap jemalloc
+    /// Record only a sample of the blocks, one in BYTES allocated bytes on average, and estimate the
+    /// rest. Much faster than recording every block. Needs --heap jemalloc [default BYTES: 512KiB]
     #[arg(
         long,
         value_name = "BYTES",
         num_args = 0..=1,
         require_equals = true,
-        default_missing_value = crate::model::sampling::DEFAULT_EVERY,
-        value_parser = every
+        default_missing_value = DEFAULT_EVERY,
+        value_parser = parse_sample_interval
     )]
     sample: Option<u64>,
 
-    /// Folder for the report and what the heap gives; must be new or empty [default: the next
-    /// free one under reports/runs]
+    /// Output folder, which must be new or empty [default: the next free one in reports/runs]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 
-    /// Formats to write besides report.json, such as html,flame: see `afterdrop report --help`
+    /// Formats to write besides report.json, such as html,flame; see `afterdrop report --help`
     #[cfg(feature = "formats")]
     #[arg(
         long,
@@ -80,31 +86,56 @@ pub(super) struct Args {
     #[arg(long, conflicts_with = "quiet")]
     json: bool,
 
-    /// Print the verdict only
+    /// Print only the line with the verdict
     #[arg(long, short)]
     quiet: bool,
 }
 
 pub(super) fn run(args: &Args, workloads: &[Entry]) -> Result<Outcome, Error> {
-    let entry = find(workloads, &args.what.workload)?;
-    measure(args, &entry)
+    let entry = find_workload(workloads, &args.measure.workload)?;
+    args.validate()?;
+    // Errors in the settings are found before a folder or a process is created.
+    let options = entry.check(&args.measure.settings_for_checks(&args.variant))?;
+    let config = config::load(entry.name())?;
+    let mut out = OutDir::create(args.out.as_deref(), entry.name())?;
+    let folder = out.absolute()?;
+    let interrupted = interrupt_flag()?;
+    let schedule = Schedule {
+        strategy: args.strategy,
+        cycles: args.max_cycles().0,
+        max_time: args.max_time(),
+    };
+    let bar = Bar::new(schedule.cycles, args.quiet);
+    let mut request = args
+        .measure
+        .request(&args.variant, schedule, folder, options, config)?;
+    request.start.sample_every = args.sample;
+    let measured = measure::measure(request, &interrupted, bar)?;
+    out.keep();
+    let measured = with_paths(args, measured)?.write();
+    let written = write_formats(args, &measured, &out);
+    // The report is shown even if a file could not be written.
+    show(args, &measured.report, &out)?;
+    written?;
+    let report = measured.check_written()?;
+    Ok(Outcome::of(report.verdict, report.ended.is_complete()))
 }
 
-/// Bytes of which one is drawn.
-fn every(text: &str) -> Result<u64, String> {
-    // Beyond this the weight of a block of one byte is no number of blocks.
-    const MOST: u64 = 1 << 30;
-    match memory_limit::parse_bytes(text)? {
-        0 => Err("one in 0 bytes is none: leave --sample out to record every block".into()),
-        bytes if bytes > MOST => Err("one in more than 1G finds nothing".into()),
+/// The value of `--sample`: the mean number of bytes between two recorded blocks.
+fn parse_sample_interval(text: &str) -> Result<u64, String> {
+    // With a larger interval one sampled block of one byte stands for more than a billion blocks.
+    const MAX: u64 = 1 << 30;
+    match parse_bytes(text)? {
+        0 => Err("must be at least 1; leave --sample out to record every block".into()),
+        bytes if bytes > MAX => Err("must be at most 1G".into()),
         bytes => Ok(bytes),
     }
 }
 
-/// How many cycles a run has.
+/// The value of `--cycles`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Cycles {
-    /// As many as it takes.
+    /// Until every verdict is settled.
     #[default]
     Auto,
     Fixed(u32),
@@ -119,7 +150,7 @@ impl FromStr for Cycles {
             number => number
                 .parse()
                 .map(Self::Fixed)
-                .map_err(|_| "neither a number of cycles nor `auto`".into()),
+                .map_err(|_| "must be a positive integer or `auto`".into()),
         }
     }
 }
@@ -134,107 +165,81 @@ impl fmt::Display for Cycles {
 }
 
 impl Args {
-    /// Cycles to run, at most, and the option that says so.
-    fn cycles(&self) -> (u32, &'static str) {
+    /// The number of cycles, which is an upper limit with `--cycles auto`, and what has set it.
+    fn max_cycles(&self) -> (u32, &'static str) {
         match (self.cycles, self.max_cycles) {
             (Cycles::Fixed(number), _) => (number, "--cycles"),
             (Cycles::Auto, Some(number)) => (number, "--max-cycles"),
             (Cycles::Auto, None) => {
-                let most = verdict::most_cycles(self.what.horizon);
-                (self.what.warmup.saturating_add(most), "--horizon")
+                let most = verdict::most_cycles(self.measure.horizon);
+                let cycles = self.measure.warmup.saturating_add(most);
+                (cycles, "the number of cycles that --horizon needs")
             }
         }
     }
 
-    /// The longest time of a run whose number of cycles is not fixed.
+    /// The time after which no further cycle begins; `None` if the number of cycles is fixed.
     fn max_time(&self) -> Option<Duration> {
         (self.cycles == Cycles::Auto)
             .then(|| Duration::try_from_secs_f64(self.max_time).unwrap_or(Duration::MAX))
     }
 
-    /// What can be known to be wrong before anything is made or started.
+    /// Checks the arguments that need no workload.
     fn validate(&self) -> Result<(), Error> {
-        if let (Cycles::Fixed(_), Some(_)) = (self.cycles, self.max_cycles) {
-            return Err(Error::usage(
-                "--max-cycles goes with --cycles auto: a fixed number is run as it is",
-            ));
+        if let (Cycles::Fixed(number), Some(_)) = (self.cycles, self.max_cycles) {
+            return Err(
+                Error::usage(format!("cannot use --max-cycles with --cycles {number}"))
+                    .hint("it is the limit of --cycles auto: leave one of the two out"),
+            );
         }
-        self.what.validate()?;
-        if self.sample.is_some() && self.what.heap != HeapKind::Jemalloc {
+        self.measure.validate()?;
+        if self.sample.is_some() && self.measure.heap != HeapKind::Jemalloc {
             return Err(Error::usage(format!(
-                "--sample goes with --heap jemalloc, whose own counters stand beside the estimates, \
-                 not with {}",
-                self.what.heap
-            )));
+                "cannot use --sample with --heap {}: the estimates are compared with the counters \
+                 of jemalloc",
+                self.measure.heap
+            ))
+            .hint("use --heap jemalloc, or leave --sample out"));
         }
-        let (cycles, option) = self.cycles();
-        self.what.validate_cycles(option, cycles)?;
-        what::seconds("--max-time", self.max_time).map(drop)
+        let (cycles, option) = self.max_cycles();
+        self.measure.validate_cycles(option, cycles)?;
+        seconds("--max-time", self.max_time).map(drop)
     }
 }
 
-/// The parent: starts the child, and shows the report of what it wrote.
-fn measure(args: &Args, entry: &Entry) -> Result<Outcome, Error> {
-    args.validate()?;
-    // What cannot work is said before anything is made or started.
-    let options = entry.check(&args.what.settings_of_parent(&args.form))?;
-    let config = config::load(entry.name())?;
-    let mut out = OutDir::create(args.out.as_deref(), entry.name())?;
-    let folder = out.absolute()?;
-    let interrupted = interrupt_flag()?;
-    let run = Run {
-        strategy: args.strategy,
-        cycles: args.cycles().0,
-        max_time: args.max_time(),
-    };
-    let mut request = args
-        .what
-        .request(&args.form, run, folder, options, config)?;
-    request.start.sample_every = args.sample;
-    let bar = Bar::new(args.cycles().0, args.quiet);
-    let measured = measure::measure(request, &interrupted, bar)?;
-    out.keep();
-    #[cfg(feature = "formats")]
-    let measured = with_paths(args, measured)?;
-    let measured = measured.write();
-    #[cfg(feature = "formats")]
-    let written = write_formats(args, &measured, out.path());
-    // The result is shown, whatever could not be written.
-    show(args, &measured.report, &out)?;
-    #[cfg(feature = "formats")]
-    written?;
-    let report = measured.check_written()?;
-    Ok(Outcome::of(report.verdict, report.ended.is_complete()))
-}
-
-/// The run with the paths of its report as the options want them.
+/// The run with the paths of its report replaced as the options say.
 #[cfg(feature = "formats")]
-fn with_paths(args: &Args, mut measured: measure::Measured) -> Result<measure::Measured, Error> {
+fn with_paths(args: &Args, mut measured: Measured) -> Result<Measured, Error> {
     measured.report = args.paths.apply(measured.report)?;
     Ok(measured)
 }
 
-/// Writes the formats that were asked for, unless the disk has no room for the report itself.
+#[cfg(not(feature = "formats"))]
+fn with_paths(_args: &Args, measured: Measured) -> Result<Measured, Error> {
+    Ok(measured)
+}
+
+/// Writes the formats of `--report`. If the report itself could not be written, it writes none.
 #[cfg(feature = "formats")]
-fn write_formats(
-    args: &Args,
-    measured: &measure::Measured,
-    folder: &std::path::Path,
-) -> Result<(), Error> {
+fn write_formats(args: &Args, measured: &Measured, out: &OutDir) -> Result<(), Error> {
     if measured.unwritten.is_some() {
         return Ok(());
     }
     let formats = super::reports::of_names(&args.report)?;
-    super::reports::write_all(&measured.report, &formats, folder)
+    super::reports::write_all(&measured.report, &formats, out.path())
+}
+
+#[cfg(not(feature = "formats"))]
+fn write_formats(_args: &Args, _measured: &Measured, _out: &OutDir) -> Result<(), Error> {
+    Ok(())
 }
 
 fn show(args: &Args, report: &Report, out: &OutDir) -> Result<(), Error> {
     if args.json {
         return print(&(report.to_json() + "\n"));
     }
-    let screen = screen();
     let written = format!("{}/ {}", out.path().display(), out.files().join(" "));
-    let text = terminal::render(report, &written, screen);
+    let text = terminal::render(report, &written, screen());
     if args.quiet {
         let first = text.lines().next().unwrap_or_default();
         return print(&format!("{first}\n"));
