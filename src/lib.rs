@@ -146,6 +146,7 @@ mod measure;
 mod model;
 mod recorder;
 pub mod report;
+#[cfg(feature = "cli")]
 pub mod workloads;
 
 pub use report::Report;

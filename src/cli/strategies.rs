@@ -222,7 +222,7 @@ impl Runs<'_> {
         let facts = match args.precision && run.strategy == Strategy::Fresh {
             true => self
                 .entry
-                .facts(&args.measure.settings_for_checks(&run.variant))
+                .model_file(&args.measure.settings_for_checks(&run.variant))
                 .transpose()?,
             false => None,
         };

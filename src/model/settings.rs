@@ -42,7 +42,7 @@ impl Settings {
     pub(crate) fn refuse(&self, options: &[(&str, bool)]) -> Result<(), Error> {
         match options.iter().find(|(_, given)| *given) {
             Some((option, _)) => Err(Error::usage(format!(
-                "this workload does not take {option}"
+                "this workload takes no {option}"
             ))),
             None => Ok(()),
         }
@@ -57,6 +57,21 @@ impl Settings {
             ("--input", !self.inputs.is_empty()),
             ("--expect", self.expect.is_some()),
             ("--batch", self.batch.is_some()),
+        ])
+    }
+
+    /// Checks that no option was given.
+    ///
+    /// # Errors
+    /// If one was given: a usage error with its name.
+    pub(crate) fn refuse_all(&self) -> Result<(), Error> {
+        self.refuse_data()?;
+        self.refuse(&[
+            ("--device", self.device.is_some()),
+            ("--format", self.format.is_some()),
+            ("--model", self.model.is_some()),
+            ("--size or --sizes", self.size.is_some()),
+            ("--precision", self.precision.is_some()),
         ])
     }
 }

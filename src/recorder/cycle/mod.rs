@@ -2,6 +2,8 @@
 //! the boundary after each cycle.
 
 mod allocator_stats;
+#[cfg(feature = "cli")]
+mod closure;
 mod cycle_body;
 mod heap_check;
 mod idle;
@@ -15,6 +17,8 @@ mod stack_writer;
 mod workload;
 mod workload_body;
 
+#[cfg(feature = "cli")]
+pub(crate) use closure::Closure;
 pub(crate) use cycle_body::{CycleBody, CycleError};
 pub(crate) use heap_check::{check_heap, no_heap_error};
 pub(crate) use phase_tracker::PhaseTracker;
