@@ -60,10 +60,10 @@ fn the_message_of_a_leak_has_its_line_bytes_and_phase() {
         format!("check `leaky`: leaks 4.10 kB per cycle, at {place}")
     );
     assert!(
-        message.contains("4,096 B and 1 blocks a cycle"),
+        message.contains("4,096 B and 1 block per cycle"),
         "{message}"
     );
-    assert!(message.contains("from load"), "{message}");
+    assert!(message.contains("phase load"), "{message}");
     assert!(message.contains("past the horizon"), "{message}");
     assert!(
         !message.contains('\u{1b}'),

@@ -8,7 +8,7 @@ use clap::{ColorChoice, CommandFactory, Parser, Subcommand};
 use self::outcome::{BAD_INPUT, Outcome};
 use self::output::{print_error, set_color, usage_message};
 use crate::base::error::Error;
-use crate::base::units::one_line;
+use crate::base::text::one_line;
 use crate::recorder::cycle::received_plan;
 use crate::workloads::{Entry, check_names};
 

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use clap::ColorChoice;
 
 use crate::base::error::Error;
-use crate::base::units::one_line;
+use crate::base::text::one_line;
 use crate::report::terminal::Screen;
 
 /// Prints to standard output. A closed pipe, as behind `| head`, is no error.

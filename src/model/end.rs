@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 /// How a measured run ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
+#[non_exhaustive]
 pub struct Ended {
     /// Whether all cycles were run, or why not.
     pub how: How,
@@ -16,6 +17,7 @@ pub struct Ended {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum How {
     /// All cycles were run, or the run ended early as intended (see [`Early`]).
     Completed,
@@ -64,6 +66,7 @@ impl std::fmt::Display for Ended {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Early {
     /// The verdicts of all call sites were settled.
     Settled,

@@ -9,6 +9,7 @@ pub(crate) const FILE: &str = "holders.jsonl";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum HolderKind {
     /// A static of the program or of a shared object.
     Static,

@@ -13,6 +13,7 @@ use crate::base::names::pick;
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 #[repr(u8)]
+#[non_exhaustive]
 pub enum Phase {
     /// Outside of the cycles: set-up, or another thread at a boundary.
     Outside = 0,
@@ -63,6 +64,7 @@ impl fmt::Display for Phase {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Strategy {
     /// Each cycle loads a model, runs inference, and drops the model. Nothing should be retained.
     #[default]
@@ -120,6 +122,7 @@ impl FromStr for Strategy {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum HeapKind {
     /// jemalloc, with prefixed symbols; needs the feature `jemalloc`.
     #[cfg_attr(feature = "jemalloc", default)]

@@ -41,9 +41,7 @@ impl Settings {
     /// If one was given: a usage error with its name.
     pub(crate) fn refuse(&self, options: &[(&str, bool)]) -> Result<(), Error> {
         match options.iter().find(|(_, given)| *given) {
-            Some((option, _)) => Err(Error::usage(format!(
-                "this workload takes no {option}"
-            ))),
+            Some((option, _)) => Err(Error::usage(format!("this workload takes no {option}"))),
             None => Ok(()),
         }
     }
