@@ -226,7 +226,7 @@ fn is_level(series: &Series, terms: Terms) -> bool {
     let (blocks, bytes) = (&series.blocks[half..], &series.bytes[half..]);
     2 * blocks.len() as u32 >= terms.horizon
         && blocks.windows(2).all(|w| w[0] == w[1])
-        && statistics::rise_by_chance(bytes) > CALM
+        && statistics::mann_kendall(bytes) > CALM
 }
 
 /// The worst growth that any of these rises alone allow to be called.

@@ -160,7 +160,7 @@ impl Rises {
     /// Whether the level rises by more than chance alone would have it, to the end.
     pub(super) fn may_go_on(&self, significance: f64) -> bool {
         let m = self.level.len();
-        let chance = |of: &[u64]| statistics::rise_by_chance(of);
+        let chance = |of: &[u64]| statistics::mann_kendall(of);
         if m >= 2 * FEWEST_RISES {
             let all_rise = chance(&self.level) < significance / 10.0;
             let half_rises = chance(&self.level[m / 2..]) < significance;
@@ -379,7 +379,7 @@ impl Rises {
             let from = from.max(self.first());
             let later = self.at.iter().filter(|&&k| k > from).map(|&k| k - from);
             let later: Vec<u32> = later.collect();
-            statistics::slows_by_chance(&later, self.certain.saturating_sub(from))
+            statistics::falling_rate(&later, self.certain.saturating_sub(from))
         };
         let all = since(0);
         let lately = since(self.certain.saturating_sub(2 * self.terms.horizon));
@@ -402,7 +402,7 @@ impl Rises {
         } else {
             &self.level[..]
         };
-        statistics::rise_by_chance(half)
+        statistics::mann_kendall(half)
     }
 
     /// Growth per cycle since the first rise.
@@ -652,7 +652,7 @@ pub(super) fn is_swept(before: u64, level: &[u64], since: u32) -> bool {
 /// Whether there is reason to doubt that a count stays as it is.
 pub(super) fn is_rising(counts: &[u32]) -> bool {
     let counts: Vec<u64> = counts.iter().map(|&c| u64::from(c)).collect();
-    statistics::rise_by_chance(&counts) < DOUBT
+    statistics::mann_kendall(&counts) < DOUBT
 }
 
 impl Judgement {
