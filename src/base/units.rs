@@ -13,7 +13,20 @@ pub(crate) fn exact(number: u64) -> String {
     grouped
 }
 
-/// Bytes to three significant digits, with a decimal unit: `812 B`, `4.10 kB`, `1.82 MB`.
+/// A number with its noun, which is in the plural unless the number is 1: `1 block`, `2 blocks`,
+/// `3 entries`.
+pub(crate) fn counted(number: impl Into<u64>, noun: &str) -> String {
+    let number = number.into();
+    let digits = exact(number);
+    let stem = noun.strip_suffix('y');
+    match stem.filter(|stem| !stem.ends_with(['a', 'e', 'i', 'o', 'u'])) {
+        _ if number == 1 => format!("{digits} {noun}"),
+        Some(stem) => format!("{digits} {stem}ies"),
+        None => format!("{digits} {noun}s"),
+    }
+}
+
+/// Bytes with a decimal unit and three digits: `812 B`, `4.10 kB`, `1.82 MB`.
 pub(crate) fn bytes(number: f64) -> String {
     const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
     let sign = if number < 0.0 { "-" } else { "" };
@@ -66,7 +79,16 @@ mod tests {
     }
 
     #[test]
-    fn bytes_have_three_significant_digits() {
+    fn nouns_agree_with_their_numbers() {
+        assert_eq!(counted(1_u32, "block"), "1 block");
+        assert_eq!(counted(0_u32, "block"), "0 blocks");
+        assert_eq!(counted(1_200_u32, "more cycle"), "1,200 more cycles");
+        assert_eq!(counted(2_u32, "entry"), "2 entries");
+        assert_eq!(counted(2_u32, "key"), "2 keys");
+    }
+
+    #[test]
+    fn bytes_keep_three_digits() {
         assert_eq!(bytes(0.0), "0 B");
         assert_eq!(bytes(0.5), "0.50 B");
         assert_eq!(bytes(812.0), "812 B");

@@ -162,7 +162,7 @@ fn measure(name: &str, options: Vec<String>) -> Result<(Outcome, String), Error>
                 },
                 heap: HeapKind::default(),
                 strategy: Strategy::default(),
-                cycles: warmup.saturating_add(verdict::most_cycles(horizon)),
+                cycles: warmup.saturating_add(verdict::max_cycles(horizon)),
                 warmup,
                 auto: Some(measure::auto(warmup, horizon, TIMEOUT)),
                 holders: true,

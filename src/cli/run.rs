@@ -171,7 +171,7 @@ impl Args {
             (Cycles::Fixed(number), _) => (number, "--cycles"),
             (Cycles::Auto, Some(number)) => (number, "--max-cycles"),
             (Cycles::Auto, None) => {
-                let most = verdict::most_cycles(self.measure.horizon);
+                let most = verdict::max_cycles(self.measure.horizon);
                 let cycles = self.measure.warmup.saturating_add(most);
                 (cycles, "the number of cycles that --horizon needs")
             }

@@ -4,7 +4,7 @@ use std::io::{PipeWriter, Write};
 use std::path::{Path, PathBuf};
 
 use super::progress::ShowProgress;
-use crate::analysis::found::Found;
+use crate::analysis::holder_search::SearchResults;
 use crate::analysis::journal::{Journal, Reader};
 use crate::analysis::verdict::{self, Judgement};
 use crate::analysis::{self, Folding, process};
@@ -21,7 +21,7 @@ pub(super) struct Observer<P> {
     reader: Reader,
     folding: Folding,
     /// The last cycle after which holders were searched for before the end of the run, and the result.
-    search: Option<(u32, Result<Found, String>)>,
+    search: Option<(u32, Result<SearchResults, String>)>,
     horizon: u32,
     folder: PathBuf,
     replies: PipeWriter,
@@ -59,7 +59,7 @@ impl<P: ShowProgress> Observer<P> {
     /// # Errors
     /// If the journal cannot be read.
     pub(super) fn poll(&mut self) -> Result<(), Error> {
-        let Some(journal) = self.reader.look()? else {
+        let Some(journal) = self.reader.poll()? else {
             return Ok(());
         };
         let Some(last) = journal.boundaries.last().map(|b| b.counts) else {
@@ -132,11 +132,11 @@ impl<P: ShowProgress> Observer<P> {
     /// The judgements on the parts of the process, without those that would prolong the run in vain:
     /// after the horizon, the ones that the remaining cycles cannot settle.
     fn parts_to_wait_for(&self, journal: &Journal, cycle: u32) -> Vec<Judgement> {
-        let terms = analysis::terms(journal, self.horizon);
+        let terms = analysis::criteria(journal, self.horizon);
         let remaining = journal.start.cycles.saturating_sub(cycle);
         let judged = process::judge(journal, terms).into_iter();
         judged
-            .map(|(.., judgement)| judgement)
+            .map(|part| part.judgement)
             .filter(|j| {
                 let e = &j.evidence;
                 let can_settle = e.more_cycles.is_none_or(|more| more <= remaining);
@@ -151,7 +151,7 @@ pub(super) struct Observed {
     pub(super) journal: Journal,
     pub(super) folding: Folding,
     /// The result of the last holder search; `None` if there was none.
-    pub(super) found: Option<Result<Found, String>>,
+    pub(super) found: Option<Result<SearchResults, String>>,
 }
 
 /// Whether the last holder search was after this cycle.
@@ -160,11 +160,11 @@ fn is_searched(journal: &Journal, cycle: u32) -> bool {
 }
 
 /// Reads and removes the result of the last holder search; `None` if there was none.
-fn take_found(journal: &Journal, folder: &Path) -> Option<Result<Found, String>> {
+fn take_found(journal: &Journal, folder: &Path) -> Option<Result<SearchResults, String>> {
     let searched = journal.searched.as_ref()?;
     let found = match &searched.failure {
         Some(failure) => Err(failure.clone()),
-        None => Found::read(folder),
+        None => SearchResults::read(folder),
     };
     // The report has all of its content, and the next search creates it again.
     let _ = std::fs::remove_file(folder.join(holders::FILE));

@@ -11,7 +11,7 @@ use super::progress::ShowProgress;
 use super::request::Request;
 use super::run_folder;
 use crate::analysis::journal::Journal;
-use crate::analysis::{self, Circumstances, jemalloc_change, witness};
+use crate::analysis::{self, RunContext, jemalloc_change, witness};
 use crate::base::error::Error;
 use crate::base::files;
 use crate::model::end::{Ended, How};
@@ -46,12 +46,12 @@ pub(crate) fn measure(
         Ok(witness) => (witness, None),
         Err(error) => (None, Some(error)),
     };
-    let with = Circumstances {
+    let with = RunContext {
         ended,
         horizon: request.horizon,
         options: request.options,
         witness,
-        found: observed.found,
+        holder_search: observed.found,
         all_holders: request.all_holders,
         config: request.config,
     };
@@ -96,6 +96,6 @@ fn dhat_witness(journal: &Journal, folder: &Path) -> Result<Option<Witness>, Err
         return Ok(None);
     }
     let witness = witness::compare(journal, &path)?;
-    witness::tidy(&path)?;
+    witness::remove_hook_frames(&path)?;
     Ok(witness)
 }
