@@ -233,7 +233,7 @@ impl Facts<'_> {
                 counted(done.missed_threads, "thread")
             ));
         }
-        (!done.saw_c_code).then(|| {
+        (!done.searched_c_memory).then(|| {
             "memory of C code was not searched, nor memory that was mapped directly, because the \
              system's allocator uses both: blocks that seem lost may be held there; --heap jemalloc \
              tells"

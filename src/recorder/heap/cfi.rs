@@ -2,7 +2,7 @@
 //!
 //! Every function's unwind rows are in `.eh_frame`, which is part of the program in memory, with a
 //! sorted index in `.eh_frame_hdr` (Linux Standard Base Core, "Exception frames"; DWARF 5, 6.4).
-//! RunningSearch a row up costs about a microsecond, so the rule for each return address is kept in a
+//! Looking a row up costs about a microsecond, so the rule for each return address is kept in a
 //! table of our own: after the first time a frame costs one probe. Only the two registers that
 //! Rust's and C's functions define their frame by are followed, the stack pointer and `rbp`; a
 //! frame that needs another ends the walk.
