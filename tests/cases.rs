@@ -40,9 +40,9 @@ mod nested {
 
 /// With one test thread libtest runs the tests on the main thread, which has no test's name.
 #[rstest]
-fn tests_on_the_main_thread_are_found(
-    #[values("each_case_is_measured_separately", "test_with_the_helper")] tests: &str,
-) {
+#[case::of_a_case("each_case_is_measured_separately")]
+#[case::with_a_helper("test_with_the_helper")]
+fn tests_on_the_main_thread_are_found(#[case] tests: &str) {
     let output = Command::new(std::env::current_exe().unwrap())
         .args([tests, "--test-threads=1"])
         .output()
