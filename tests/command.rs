@@ -1,25 +1,29 @@
-//! A command of one's own, as a test target of a user's crate (`harness = false`). With `COMMAND`
-//! in the environment this is such a target; without, it starts itself so, and looks.
+//! A command with workloads of its own, as the test target of a user's crate (`harness = false`).
+//! With `COMMAND` in its environment this executable is such a target. Without, it runs the tests,
+//! which start it with `COMMAND`.
 
-use std::process::{Command, ExitCode, Output};
+mod common;
+
+use std::process::{Command, ExitCode};
 
 use afterdrop::workloads::{Entry, Settings};
 use afterdrop::{Error, Failure, Model, Prediction, Workload};
-use libtest_mimic::{Arguments, Trial};
+use common::{Folder, Ran, finish, trials};
+use libtest_mimic::Arguments;
 
 #[global_allocator]
 static HEAP: afterdrop::Heap = afterdrop::Heap::new();
 
-/// Loads so many bytes, and leaks so many of them.
-struct Mine {
-    leaked: usize,
+/// Leaks this many bytes in each load.
+struct Leaking {
+    bytes: usize,
 }
 
 struct Weights(Vec<f32>);
 
-impl Workload for Mine {
+impl Workload for Leaking {
     fn load(&mut self) -> Result<Box<dyn Model>, Failure> {
-        std::mem::forget(Vec::<u8>::with_capacity(self.leaked));
+        std::mem::forget(Vec::<u8>::with_capacity(self.bytes));
         Ok(Box::new(Weights(vec![1.0; 256])))
     }
 }
@@ -30,113 +34,117 @@ impl Model for Weights {
     }
 }
 
-fn mine(leaked: usize) -> impl Fn(&Settings) -> Result<Box<dyn Workload>, Error> {
-    move |_| Ok(Box::new(Mine { leaked }))
+/// Fails in the first load.
+struct Failing;
+
+impl Workload for Failing {
+    fn load(&mut self) -> Result<Box<dyn Model>, Failure> {
+        Err("no such model".into())
+    }
+}
+
+fn leaking(bytes: usize) -> impl Fn(&Settings) -> Result<Box<dyn Workload>, Error> {
+    move |_| Ok(Box::new(Leaking { bytes }))
 }
 
 fn command() -> ExitCode {
     afterdrop::main(vec![
-        Entry::new("tidy", "gives everything back", mine(0)),
-        Entry::new("leaky", "leaks 64 bytes a load", mine(64)),
+        Entry::new("tidy", "frees everything", leaking(0)),
+        Entry::new("leaky", "leaks 64 bytes a load", leaking(64)),
+        Entry::new("failing", "cannot load", |_| Ok(Box::new(Failing))),
     ])
 }
 
-fn run(args: &[&str]) -> (Output, String) {
+/// Runs this executable as a command.
+fn run(args: &[&str]) -> Ran {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    let output = command.args(args).env("COMMAND", "1").output().unwrap();
-    let text = [&*output.stdout, &output.stderr].concat();
-    (output, String::from_utf8(text).unwrap())
+    command.args(args).env("COMMAND", "1");
+    finish(command, Folder::new())
 }
 
 #[track_caller]
-fn expect(args: &[&str], code: i32, says: &[&str]) {
-    let (output, text) = run(args);
-    assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
-    for said in says {
-        assert!(
-            text.contains(said),
-            "{args:?} does not say {said:?}: {text}"
-        );
+fn prints(args: &[&str], code: i32, expected: &[&str]) {
+    let ran = run(args).exits(code);
+    let text = ran.out + &ran.err;
+    for part in expected {
+        assert!(text.contains(part), "{args:?} lacks {part:?}: {text}");
     }
 }
 
-fn every_workload_is_a_test() {
-    let says = [
-        "running 2 workloads",
-        "test tidy ... ok",
-        "test leaky ... FAILED",
-        "leaky leaks 64 B per cycle",
+fn each_workload_is_a_test() {
+    let expected = [
+        "running 3 tests",
+        "test tidy    ... ok",
+        "test leaky   ... FAILED",
+        "test failing ... FAILED",
+        "---- leaky ----\nLEAK        leaky leaks 64 B per cycle",
         "tests/command.rs:",
-        "test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out",
+        "---- failing ----\nafterdrop: ",
+        "cycle 1, load: no such model",
+        "test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out",
     ];
-    expect(&[], 1, &says);
-    expect(&["--bench"], 1, &says);
+    prints(&[], 1, &expected);
+    prints(&["--bench"], 1, &expected);
+    prints(&["--test-threads", "3"], 1, &expected);
 }
 
-fn tests_are_filtered_as_libtest_filters_them() {
-    let one = "1 passed; 0 failed; 0 ignored; 0 measured; 1 filtered out";
-    expect(&["tidy", "--exact", "--nocapture"], 0, &[one]);
-    expect(&["tid"], 0, &[one]);
-    expect(&["--skip", "leak"], 0, &[one]);
-    expect(&["tid", "--exact"], 0, &["0 passed; 0 failed"]);
-    expect(&["--ignored"], 0, &["0 passed; 0 failed"]);
+fn the_exit_code_is_that_of_the_worst_outcome() {
+    prints(&["tidy"], 0, &["test result: ok. 1 passed; 0 failed"]);
+    prints(&["tidy", "failing"], 3, &["1 passed; 1 failed"]);
+    prints(&["failing", "leaky"], 1, &["0 passed; 2 failed"]);
+}
+
+fn tests_are_selected_as_libtest_selects_them() {
+    let one = "1 passed; 0 failed; 0 ignored; 0 measured; 2 filtered out";
+    let none = "0 passed; 0 failed; 0 ignored; 0 measured; 3 filtered out";
+    prints(&["tidy", "--exact", "--nocapture"], 0, &[one]);
+    prints(&["tid"], 0, &[one]);
+    prints(&["--skip", "leak", "--skip", "fail"], 0, &[one]);
+    prints(&["tid", "--exact"], 0, &[none]);
+    prints(&["--ignored"], 0, &[none]);
+    prints(&["tid", "absent"], 0, &[one]);
+    prints(&["tidy", "leak", "--exact"], 0, &[one]);
+    prints(&["tidy", "leaky", "--skip", "leak"], 0, &[one]);
+    prints(&["absent", "missing"], 0, &[none]);
 }
 
 fn tests_are_listed_as_nextest_asks_for_them() {
-    let (_, listed) = run(&["--list", "--format", "terse"]);
-    assert_eq!(listed, "tidy: test\nleaky: test\n");
-    let (_, ignored) = run(&["--list", "--format", "terse", "--ignored"]);
-    assert_eq!(ignored, "");
+    let listed = run(&["--list", "--format", "terse"]).exits(0);
+    assert_eq!(listed.out, "tidy: test\nleaky: test\nfailing: test\n");
+    let ignored = run(&["--list", "--format", "terse", "--ignored"]).exits(0);
+    assert_eq!(ignored.out, "");
+    let selected = run(&["--list", "leaky", "tidy"]).exits(0);
+    assert_eq!(selected.out, "tidy: test\nleaky: test\n");
 }
 
 fn a_subcommand_makes_it_the_command() {
-    expect(&["list"], 0, &["leaky  leaks 64 bytes a load"]);
-    expect(
-        &["run", "nothing", "--bench"],
-        2,
-        &["no workload `nothing`"],
-    );
-    expect(&["--help"], 0, &["<COMMAND>"]);
-    let out = std::env::temp_dir().join(format!("afterdrop-command-{}", std::process::id()));
-    let folder = out.to_str().unwrap();
-    let args = ["run", "leaky", "--cycles", "20", "--out", folder, "--bench"];
-    expect(&args, 1, &["LEAK", "64 B"]);
-    std::fs::remove_dir_all(out).unwrap();
+    prints(&["list"], 0, &["leaky    leaks 64 bytes a load"]);
+    prints(&["run", "absent", "--bench"], 2, &["no workload `absent`"]);
+    prints(&["--help"], 0, &["<COMMAND>"]);
+    let out = Folder::new();
+    let folder = out.join("out").display().to_string();
+    let args = [
+        "run", "leaky", "--cycles", "20", "--out", &folder, "--bench",
+    ];
+    prints(&args, 1, &["LEAK", "64 B"]);
 }
 
 fn an_unknown_argument_is_one_line() {
-    let (output, text) = run(&["--wrong"]);
-    assert_eq!(output.status.code(), Some(2));
-    assert_eq!(text.lines().count(), 1, "{text}");
+    let ran = run(&["--wrong"]).exits(2);
+    assert!(ran.error().contains("--wrong"), "{}", ran.err);
 }
 
 fn main() -> ExitCode {
     if std::env::var_os("COMMAND").is_some() {
         return command();
     }
-    let tests: [(&str, fn()); 5] = [
-        ("every_workload_is_a_test", every_workload_is_a_test),
-        (
-            "tests_are_filtered_as_libtest_filters_them",
-            tests_are_filtered_as_libtest_filters_them,
-        ),
-        (
-            "tests_are_listed_as_nextest_asks_for_them",
-            tests_are_listed_as_nextest_asks_for_them,
-        ),
-        (
-            "a_subcommand_makes_it_the_command",
-            a_subcommand_makes_it_the_command,
-        ),
-        (
-            "an_unknown_argument_is_one_line",
-            an_unknown_argument_is_one_line,
-        ),
+    let trials = trials![
+        each_workload_is_a_test
+        the_exit_code_is_that_of_the_worst_outcome
+        tests_are_selected_as_libtest_selects_them
+        tests_are_listed_as_nextest_asks_for_them
+        a_subcommand_makes_it_the_command
+        an_unknown_argument_is_one_line
     ];
-    let trials = tests.map(|(name, test)| {
-        Trial::test(name, move || {
-            std::panic::catch_unwind(test).map_err(|_| "the test panicked".into())
-        })
-    });
-    libtest_mimic::run(&Arguments::from_args(), trials.into()).exit_code()
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

@@ -1,15 +1,17 @@
-//! The command as the test or bench target of a user's crate (`harness = false`): each workload is
-//! a test, under `cargo test`, `cargo bench` and `cargo nextest` alike.
+//! The command as a test or bench target of a user's crate (`harness = false`): each workload is a
+//! test, under `cargo test`, `cargo bench` and `cargo nextest`.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
+use libtest_mimic::{Arguments, Failed, Trial};
 
-use super::{Cli, Outcome, print};
+use super::{Cli, Outcome};
 use crate::analysis::config;
 use crate::base::error::Error;
 use crate::check::folder_of;
@@ -22,49 +24,20 @@ use crate::workloads::{Entry, Settings};
 /// Longest run of one workload.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
-/// libtest's arguments, as far as they make a difference here.
+/// libtest's arguments: those that libtest-mimic knows, and the rest, most of which have no effect
+/// here.
 #[derive(Debug, Parser)]
-#[command(name = "afterdrop", disable_help_flag = true)]
+#[command(disable_help_flag = true)]
 struct Args {
-    /// Run only workloads whose names contain one of these
-    filters: Vec<String>,
+    #[command(flatten)]
+    libtest: Arguments,
 
-    /// Filters are whole names
-    #[arg(long)]
-    exact: bool,
+    /// libtest takes any number of filters, libtest-mimic takes one
+    more_filters: Vec<String>,
 
-    /// Leave out workloads whose names contain this
+    /// Another spelling of `--nocapture`
     #[arg(long)]
-    skip: Vec<String>,
-
-    /// List the workloads as libtest lists tests
-    #[arg(long)]
-    list: bool,
-
-    /// Run ignored tests only: there are none
-    #[arg(long)]
-    ignored: bool,
-
-    #[arg(long, short)]
-    quiet: bool,
-    #[arg(long)]
-    include_ignored: bool,
-    #[arg(long, alias = "no-capture")]
-    nocapture: bool,
-    #[arg(long)]
-    show_output: bool,
-    #[arg(long)]
-    test: bool,
-    #[arg(long)]
-    format: Option<String>,
-    #[arg(long)]
-    color: Option<String>,
-    #[arg(long)]
-    test_threads: Option<String>,
-    #[arg(short = 'Z')]
-    unstable: Vec<String>,
-    #[arg(long)]
-    logfile: Option<String>,
+    no_capture: bool,
     #[arg(long)]
     shuffle: bool,
     #[arg(long)]
@@ -73,99 +46,106 @@ struct Args {
     report_time: bool,
 }
 
-/// The arguments without what cargo adds, and whether they are those of a test or bench target:
-/// cargo builds such targets into a folder `deps`, and gives them no subcommand.
+impl Args {
+    /// The arguments for libtest-mimic to run these trials.
+    fn for_trials(self, trials: &[Trial]) -> Arguments {
+        let mut args = self.libtest;
+        // One at a time, unless parallel runs are asked for: the report states how long each took.
+        args.test_threads = args.test_threads.or(Some(1));
+        if self.more_filters.is_empty() {
+            return args;
+        }
+        let with_filter = |filter| Arguments {
+            filter: Some(filter),
+            ..args.clone()
+        };
+        let filters = args.filter.clone().into_iter().chain(self.more_filters);
+        let by_filter: Vec<Arguments> = filters.map(with_filter).collect();
+        // In place of several filters: skip, by its whole name, each trial that no filter selects.
+        let unwanted = trials
+            .iter()
+            .filter(|trial| by_filter.iter().all(|args| args.is_filtered_out(trial)));
+        args.skip = unwanted.map(|trial| trial.name().to_owned()).collect();
+        args.exact = true;
+        args.filter = None;
+        args
+    }
+}
+
+/// The arguments without those that cargo adds, and whether they are for the test harness.
+///
+/// cargo builds test and bench targets into a folder named `deps`. They are the command only if the
+/// first argument is a subcommand.
 pub(super) fn arguments() -> (Vec<OsString>, bool) {
     let program = std::env::current_exe().unwrap_or_default();
     let folder = program.parent().and_then(Path::file_name);
     let is_target = folder == Some(OsStr::new("deps"));
     let all = std::env::args_os();
     let args: Vec<OsString> = all.filter(|a| !is_target || a != "--bench").collect();
-    let for_the_command = args.get(1).and_then(|a| a.to_str()).is_some_and(|first| {
-        let asks = ["help", "--help", "-h", "--version", "-V"];
-        // `cargo test run` has no workload: it filters tests by the word.
+    let is_for_the_command = args.get(1).and_then(|a| a.to_str()).is_some_and(|first| {
+        let general = ["help", "--help", "-h", "--version", "-V"];
+        // `cargo test run` names no workload: `run` is a filter.
         let is_subcommand = || {
             Cli::command().find_subcommand(first).is_some()
                 && !matches!(Cli::try_parse_from(&args), Err(e) if e.kind() == ErrorKind::MissingRequiredArgument)
         };
-        asks.contains(&first) || is_subcommand()
+        general.contains(&first) || is_subcommand()
     });
-    (args, is_target && !for_the_command)
+    (args, is_target && !is_for_the_command)
 }
 
-/// Runs the workloads that are asked for, each in a child, with the defaults of `run`.
+/// Runs the selected workloads, each in a child process, with the defaults of `run`. The outcome is
+/// the worst of theirs.
 pub(super) fn run(args: &[OsString], workloads: &[Entry]) -> Result<Outcome, Error> {
     let args = Args::try_parse_from(args).map_err(|e| Error::usage(super::one_line(&e)))?;
-    let chosen: Vec<&Entry> = workloads.iter().filter(|w| args.chooses(w)).collect();
-    if args.list {
-        return list(&chosen);
-    }
-    print(&format!("\nrunning {} workloads\n", chosen.len()))?;
-    let mut outcomes = Vec::new();
-    let mut pages = String::new();
-    for entry in &chosen {
-        print(&format!("test {} ... ", entry.name()))?;
-        let (outcome, said, page) = match measure(entry) {
-            Ok((outcome, page)) if outcome == Outcome::Clean => (outcome, "ok", page),
-            Ok((outcome, page)) => (outcome, "FAILED", page),
-            Err(error) => (
-                Outcome::RunFailed,
-                "FAILED",
-                format!("afterdrop: {error}\n"),
-            ),
-        };
-        print(&format!("{said}\n"))?;
-        if outcome != Outcome::Clean {
-            pages += &format!("\n---- {} ----\n{page}", entry.name());
-        }
-        outcomes.push(outcome);
-    }
-    let passed = outcomes.iter().filter(|&&o| o == Outcome::Clean).count();
-    let failed = outcomes.len() - passed;
-    print(&format!(
-        "{pages}\ntest result: {}. {passed} passed; {failed} failed; 0 ignored; 0 measured; {} \
-         filtered out\n\n",
-        if failed == 0 { "ok" } else { "FAILED" },
-        workloads.len() - chosen.len()
-    ))?;
-    let by_weight = [Outcome::GrowthFound, Outcome::RunFailed, Outcome::Undecided];
-    let worst = by_weight.into_iter().find(|o| outcomes.contains(o));
-    Ok(worst.unwrap_or(Outcome::Clean))
+    let (sender, outcomes) = channel();
+    let trials: Vec<Trial> = workloads
+        .iter()
+        .map(|entry| trial(entry, sender.clone()))
+        .collect();
+    let args = args.for_trials(&trials);
+    let conclusion = libtest_mimic::run(&args, trials);
+    let outcomes: Vec<Outcome> = outcomes.try_iter().collect();
+    let by_severity = [Outcome::GrowthFound, Outcome::RunFailed, Outcome::Undecided];
+    let worst = by_severity.into_iter().find(|o| outcomes.contains(o));
+    Ok(match worst {
+        Some(outcome) => outcome,
+        // A trial that panicked has sent no outcome.
+        None if conclusion.has_failed() => Outcome::RunFailed,
+        None => Outcome::Clean,
+    })
 }
 
-impl Args {
-    fn chooses(&self, entry: &Entry) -> bool {
-        let named = |filter: &String| {
-            if self.exact {
-                entry.name() == filter
-            } else {
-                entry.name().contains(filter)
-            }
-        };
-        let wanted = self.filters.is_empty() || self.filters.iter().any(named);
-        wanted && !self.ignored && !self.skip.iter().any(named)
-    }
-}
-
-fn list(workloads: &[&Entry]) -> Result<Outcome, Error> {
-    let lines = workloads.iter().map(|w| format!("{}: test\n", w.name()));
-    print(&lines.collect::<String>())?;
-    Ok(Outcome::Clean)
-}
-
-/// Runs one workload and gives its page.
-fn measure(entry: &Entry) -> Result<(Outcome, String), Error> {
-    let settings = Settings {
+/// A workload as a test. It fails, with the report as its message, unless the workload is clean.
+fn trial(entry: &Entry, outcomes: Sender<Outcome>) -> Trial {
+    let name = entry.name().to_owned();
+    // The entry's own functions may not leave this thread, and the trial may run on another.
+    let options = entry.check(&Settings {
         scratch: std::env::temp_dir(),
         ..Settings::default()
-    };
-    let options = entry.check(&settings)?;
-    let config = config::load(entry.name())?;
-    let folder = folder_of("workloads", entry.name())?;
+    });
+    Trial::test(name.clone(), move || {
+        let (outcome, message) = match options.and_then(|options| measure(&name, options)) {
+            Ok(measured) => measured,
+            Err(error) => (Outcome::RunFailed, format!("afterdrop: {error}")),
+        };
+        // The receiver lives until all trials have run.
+        let _ = outcomes.send(outcome);
+        match outcome {
+            Outcome::Clean => Ok(()),
+            _ => Err(Failed::from(message.trim_end())),
+        }
+    })
+}
+
+/// Measures one workload; returns its outcome and the report as text.
+fn measure(name: &str, options: Vec<String>) -> Result<(Outcome, String), Error> {
+    let config = config::load(name)?;
+    let folder = folder_of("workloads", name)?;
     let request = Request {
         start: child::Start {
             program: child::this_program()?,
-            args: vec!["run".into(), entry.name().into()],
+            args: vec!["run".into(), name.into()],
             heap: HeapKind::default(),
             out: folder.clone(),
             timeout: TIMEOUT,

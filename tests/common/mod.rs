@@ -1,14 +1,20 @@
-//! What the tests from outside share: running the command in a folder of its own.
-#![allow(dead_code)] // each test binary uses its part
+//! Helpers that the integration tests share.
+#![allow(dead_code, unused_imports, unused_macros)] // each test binary uses a part
 
 use std::ffi::OsStr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 use afterdrop::Report;
+use libtest_mimic::Trial;
 
-/// A folder that goes when it is dropped.
+/// Longest wait for a condition. It is only reached if the test fails.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A temporary folder, removed when this is dropped.
 pub struct Folder(PathBuf);
 
 impl Folder {
@@ -24,7 +30,7 @@ impl Folder {
         &self.0
     }
 
-    /// A path in it at which nothing is yet.
+    /// The path of a file in it.
     pub fn join(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
@@ -36,20 +42,22 @@ impl Drop for Folder {
     }
 }
 
-/// What a command came to.
+/// A finished command: its exit code, what it printed, and the folder that it ran with.
 pub struct Ran {
     pub code: Option<i32>,
     pub out: String,
     pub err: String,
-    /// The folder that it was given with `--out`, and the one around it.
+    /// The temporary folder of the command; `out` in it was given with `--out`.
     pub folder: Folder,
 }
 
 impl Ran {
+    /// The folder given with `--out`.
     pub fn dir(&self) -> PathBuf {
         self.folder.join("out")
     }
 
+    /// A file in the folder given with `--out`.
     pub fn file(&self, name: &str) -> PathBuf {
         self.dir().join(name)
     }
@@ -59,19 +67,20 @@ impl Ran {
             .unwrap_or_else(|e| panic!("{e}\n--- out\n{}\n--- err\n{}", self.out, self.err))
     }
 
-    /// What it printed on standard output, with all white space folded.
+    /// Standard output with each run of white space replaced by one space.
     pub fn words(&self) -> String {
-        self.out.split_whitespace().collect::<Vec<_>>().join(" ")
+        words(&self.out)
     }
 
-    /// The one line that it printed on standard error.
+    /// Standard error, which must be one line.
     pub fn error(&self) -> &str {
         let line = self.err.trim_end();
-        assert_eq!(line.lines().count(), 1, "more than one line: {line}");
+        assert_eq!(line.lines().count(), 1, "expected one line: {line}");
         line
     }
 
-    /// Fails, with what was printed, unless the exit code is `code`.
+    /// Fails, with what was printed, unless this is the exit code.
+    #[track_caller]
     pub fn exits(self, code: i32) -> Self {
         assert_eq!(
             self.code,
@@ -82,6 +91,16 @@ impl Ran {
         );
         self
     }
+}
+
+/// The `afterdrop` executable, where cargo has built it for the test.
+pub fn afterdrop() -> &'static Path {
+    Path::new(option_env!("CARGO_BIN_EXE_afterdrop").expect("the test needs the binary"))
+}
+
+/// `afterdrop run <args> --out <a new folder>`.
+pub fn run<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Ran {
+    run_with(afterdrop(), args)
 }
 
 /// `program run <args> --out <a new folder>`.
@@ -96,7 +115,15 @@ pub fn run_with<A: AsRef<OsStr>>(program: &Path, args: impl IntoIterator<Item = 
     finish(command, folder)
 }
 
-/// Runs it without a terminal.
+/// `afterdrop <args>`, started in a new folder.
+pub fn command<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Ran {
+    let folder = Folder::new();
+    let mut command = Command::new(afterdrop());
+    command.args(args).current_dir(folder.path());
+    finish(command, folder)
+}
+
+/// Runs a command without a terminal.
 pub fn finish(mut command: Command, folder: Folder) -> Ran {
     let Output {
         status,
@@ -110,3 +137,78 @@ pub fn finish(mut command: Command, folder: Folder) -> Ran {
         folder,
     }
 }
+
+/// A text with each run of white space replaced by one space.
+pub fn words(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The message that a check fails with.
+pub fn message(check: impl FnOnce()) -> String {
+    let payload = catch_unwind(AssertUnwindSafe(check)).expect_err("the check should fail");
+    *payload.downcast::<String>().expect("a message")
+}
+
+/// A temporary path that is the same in a test and in the measured process of its check.
+pub fn shared_path(name: &str) -> PathBuf {
+    let test = match std::env::var_os("AFTERDROP_CHECK") {
+        Some(_) => std::os::unix::process::parent_id(),
+        None => std::process::id(),
+    };
+    std::env::temp_dir().join(format!("afterdrop-test-{test}-{name}"))
+}
+
+/// `file:line` of the one line in a source file that ends in the comment `// marker`.
+pub fn marked(file: &str, text: &str, marker: &str) -> String {
+    let marker = format!("// {marker}");
+    let mut lines = (1..)
+        .zip(text.lines())
+        .filter(|(_, line)| line.trim_end().ends_with(&marker));
+    let (line, _) = lines.next().expect("a marked line");
+    assert_eq!(lines.next(), None, "{marker} marks more than one line");
+    format!("{file}:{line}")
+}
+
+/// Waits until a condition holds.
+#[track_caller]
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let since = Instant::now();
+    while !holds() {
+        assert!(since.elapsed() < PATIENCE, "still waiting: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Runs something with longer and longer time-outs until it got as far as the test needs.
+///
+/// How long a process takes to start depends on the machine, so that no time-out is both short and
+/// always sufficient.
+pub fn with_timeout<R>(mut run: impl FnMut(Duration) -> R, is_enough: impl Fn(&R) -> bool) -> R {
+    let mut timeout = Duration::from_millis(500);
+    loop {
+        let result = run(timeout);
+        if is_enough(&result) || timeout > PATIENCE {
+            return result;
+        }
+        timeout *= 2;
+    }
+}
+
+/// Whether a process runs. A zombie, which has ended and was not yet waited for, does not.
+pub fn is_running(pid: &str) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z"))
+}
+
+/// A test of libtest-mimic. It fails if it panics.
+pub fn trial(name: impl Into<String>, test: impl FnOnce() + Send + 'static) -> Trial {
+    Trial::test(name, || {
+        test();
+        Ok(())
+    })
+}
+
+/// The tests of libtest-mimic that run these functions, under their names.
+macro_rules! trials {
+    ($($name:ident)*) => { vec![$($crate::common::trial(stringify!($name), $name)),*] };
+}
+pub(crate) use trials;
