@@ -118,6 +118,7 @@ mod measure;
 mod model;
 mod recorder;
 pub mod report;
+#[cfg(feature = "cli")]
 pub mod workloads;
 
 pub use report::Report;

@@ -1,100 +1,79 @@
-//! Who holds what is left: every planted case that states its holder, and what a user is told of it.
+//! Runs each planted case that states its holder, and compares the report with it. Then: what a user
+//! reads about holders.
 
 mod common;
 
-use std::path::Path;
+use std::process::ExitCode;
 
 use afterdrop::Verdict;
 use afterdrop::report::{CallSite, Kind, Report, Rule};
-use afterdrop::workloads::{Entry, HolderTruth, all};
-use common::{Ran, run_with};
+use afterdrop::workloads::{Entry, Truth, all};
+use common::{command, run, trial, trials};
+use libtest_mimic::{Arguments, Trial};
 
-fn run(args: &[&str]) -> Ran {
-    run_with(Path::new(env!("CARGO_BIN_EXE_afterdrop")), args)
-}
-
-/// The call site at the line that the case marks.
-fn marked<'r>(report: &'r Report, entry: &Entry) -> &'r CallSite {
-    let truth = entry.truth().unwrap();
-    let is_marked =
+/// The call site at the planted line.
+fn planted<'r>(report: &'r Report, truth: &Truth) -> Option<&'r CallSite> {
+    let is_planted =
         |s: &&CallSite| s.file.as_deref() == Some(&truth.file) && s.line == Some(truth.line);
-    let site = report.call_sites.iter().find(is_marked);
-    site.unwrap_or_else(|| panic!("{}: nothing at {}:{}", entry.name(), truth.file, truth.line))
+    report.call_sites.iter().find(is_planted)
 }
 
-fn check(entry: &Entry, truth: &HolderTruth, heap: &str) {
-    let name = entry.name();
-    let cycles = entry.truth().unwrap().cycles.to_string();
-    let ran = run(&[name, "--heap", heap, "--cycles", &cycles]);
+fn check(name: &str, case: &Truth, heap: &str) {
+    let truth = case.holder.as_ref().expect("a stated holder");
+    let ran = run([name, "--heap", heap, "--cycles", &case.cycles.to_string()]);
     let report = ran.report();
+    let out = &ran.out;
     let search = report.holder_search.as_ref().unwrap();
-    assert_eq!(search.failure, None, "{name}");
-    assert_eq!(search.missed_threads, 0, "{name}");
-    let site = marked(&report, entry);
+    assert_eq!(search.failure, None, "{out}");
+    assert_eq!(search.missed_threads, 0, "{out}");
+    let site = planted(&report, case);
+    let site = site.unwrap_or_else(|| panic!("no call site at {}:{}\n{out}", case.file, case.line));
     let holder = site.holder.as_ref();
-    let holder = holder.unwrap_or_else(|| panic!("{name}: {:?}\n{}", site.holder_unknown, ran.out));
-    assert_eq!(holder.kind, truth.kind, "{name}\n{}", ran.out);
-    assert_eq!(
-        holder.cycle_blocks, truth.cycle_blocks,
-        "{name}\n{}",
-        ran.out
-    );
-    assert!(holder.share > 0.5, "{name}: {}", holder.share);
+    let holder = holder.unwrap_or_else(|| panic!("{:?}\n{out}", site.holder_unknown));
+    assert_eq!(holder.kind, truth.kind, "{out}");
+    assert_eq!(holder.cycle_blocks, truth.cycle_blocks, "{out}");
+    assert!(holder.share > 0.5, "{}", holder.share);
     if !truth.name.is_empty() {
         let found = holder.name.as_deref().unwrap_or_default();
-        assert!(found.contains(&truth.name), "{name}: {found}");
+        assert!(found.contains(&truth.name), "{found}");
     }
     if truth.line.is_some() {
-        assert_eq!(holder.line, truth.line, "{name}\n{}", ran.out);
-        assert_eq!(
-            holder.file.as_ref(),
-            Some(&entry.truth().unwrap().file),
-            "{name}"
-        );
+        assert_eq!(holder.line, truth.line, "{out}");
+        assert_eq!(holder.file.as_ref(), Some(&case.file));
     }
-    // The way ends at the call site's own block.
+    // The retaining path ends at a block of the call site itself.
     let last = holder.path.last().unwrap();
-    assert_eq!(
-        (&last.file, last.line),
-        (&site.file, site.line),
-        "{name}\n{}",
-        ran.out
-    );
+    assert_eq!((&last.file, last.line), (&site.file, site.line), "{out}");
     if holder.kind == Kind::Static {
         let root = report.roots.iter().find(|r| r.name == holder.name);
         let part = holder.share * site.retained_bytes as f64;
-        assert!(root.unwrap().reached_bytes as f64 >= 0.9 * part, "{name}");
+        assert!(root.unwrap().reached_bytes as f64 >= 0.9 * part, "{out}");
     }
 }
 
-/// All cases that state their holder.
-fn stated() -> Vec<Entry> {
-    let stated = |e: &Entry| e.truth().is_some_and(|t| t.holder.is_some());
-    all().into_iter().filter(stated).collect()
+/// The tests of a case: one for each heap with which its holder is found.
+fn tests_of(entry: &Entry) -> Vec<Trial> {
+    let name = entry.name();
+    let Some((truth, holder)) = entry.truth().and_then(|t| Some((t, t.holder.as_ref()?))) else {
+        return Vec::new();
+    };
+    // The system's allocator does not list the blocks of C code, so that they are not searched.
+    let with_system = name.starts_with("held:") && holder.kind != Kind::CHeap;
+    let heaps = [("jemalloc", true), ("system", with_system)];
+    let heaps = heaps.into_iter().filter(|&(_, is_found)| is_found);
+    heaps
+        .map(|(heap, _)| {
+            let (name, truth) = (name.to_owned(), truth.clone());
+            let path = name.replace(':', "::");
+            trial(format!("{path}::has_its_holder_under_{heap}"), move || {
+                check(&name, &truth, heap)
+            })
+        })
+        .collect()
 }
 
-#[test]
-fn every_stated_holder_is_found_under_jemalloc() {
-    let entries = stated();
-    assert!(entries.len() >= 40, "{}", entries.len());
-    for entry in &entries {
-        check(
-            entry,
-            entry.truth().unwrap().holder.as_ref().unwrap(),
-            "jemalloc",
-        );
-    }
-}
-
-#[test]
-fn and_under_the_system_allocator_but_for_what_c_code_holds() {
-    for entry in &stated() {
-        let truth = entry.truth().unwrap().holder.as_ref().unwrap();
-        if truth.kind != Kind::CHeap && entry.name().starts_with("held:") {
-            check(entry, truth, "system");
-        }
-    }
-    let ran = run(&["held:c_memory", "--heap", "system", "--cycles", "83"]);
+fn without_jemalloc_the_report_says_that_c_memory_was_not_searched() {
+    let ran = run(["held:c_memory", "--heap", "system", "--cycles", "83"]);
     assert!(
         ran.words().contains("memory of C code was not searched"),
         "{}",
@@ -102,9 +81,8 @@ fn and_under_the_system_allocator_but_for_what_c_code_holds() {
     );
 }
 
-#[test]
-fn a_user_reads_who_holds_it_and_the_way_there() {
-    let ran = run(&["held:lazy_hash_map", "--cycles", "83"]).exits(1);
+fn a_user_reads_the_holder_and_the_retaining_path() {
+    let ran = run(["held:lazy_hash_map", "--cycles", "83"]).exits(1);
     let words = ran.words();
     assert!(words.contains("held by static …"), "{}", ran.out);
     let held = "::held::lazy_hash_map::MODELS fixtures/holders/lazy_hash_map.rs:20";
@@ -119,47 +97,43 @@ fn a_user_reads_who_holds_it_and_the_way_there() {
         !ran.file("holders.jsonl").exists(),
         "all of it is in the report"
     );
-    let explained = std::process::Command::new(env!("CARGO_BIN_EXE_afterdrop"))
-        .arg("explain")
-        .arg(ran.file("report.json"))
-        .output()
-        .unwrap();
-    let explained = String::from_utf8(explained.stdout).unwrap();
-    for says in ["who holds it", "└ HashMap of", "what holders alone keep"] {
-        assert!(explained.contains(says), "{says}: {explained}");
+    let explained = command(["explain".as_ref(), ran.file("report.json").as_os_str()]).exits(0);
+    for part in ["who holds it", "└ HashMap of", "what holders alone keep"] {
+        assert!(explained.out.contains(part), "{part}: {}", explained.out);
     }
-    let ran = run(&["planted:forget", "--cycles", "83"]).exits(1);
+}
+
+fn a_user_reads_that_nothing_points_at_lost_blocks() {
+    let ran = run(["planted:forget", "--cycles", "83"]).exits(1);
     assert!(
         ran.words().contains("nothing points at it (mem::forget,"),
         "{}",
         ran.out
     );
-    let ran = run(&["held:rc_cycle_of_fifty", "--cycles", "83"]).exits(1);
+    let ran = run(["held:rc_cycle_of_fifty", "--cycles", "83"]).exits(1);
     let cycle = "50 blocks that only point at each other (a reference cycle)";
     assert!(ran.words().contains(cycle), "{}", ran.out);
 }
 
-#[test]
-fn what_is_lost_is_a_leak_without_waiting_for_the_horizon() {
-    let lost = run(&["planted:forget", "--cycles", "14"]).exits(1).report();
+fn lost_blocks_are_a_leak_before_the_horizon() {
+    let lost = run(["planted:forget", "--cycles", "14"]).exits(1).report();
     let site = &lost.call_sites[0];
     assert_eq!(
         (site.verdict, site.evidence.rule),
         (Verdict::Leak, Rule::Lost)
     );
-    // The same run of what a static holds cannot tell yet.
-    let held = run(&["held:static_mutex", "--cycles", "14"])
+    // Blocks that a static holds, in a run of the same length, could still be a cache.
+    let held = run(["held:static_mutex", "--cycles", "14"])
         .exits(1)
         .report();
     assert_eq!(held.call_sites[0].verdict, Verdict::Growing);
-    let unseen = run(&["planted:forget", "--cycles", "14", "--no-holders"]).exits(1);
+    let unseen = run(["planted:forget", "--cycles", "14", "--no-holders"]).exits(1);
     assert_eq!(unseen.report().call_sites[0].verdict, Verdict::Growing);
     assert!(unseen.report().holder_search.is_none());
 }
 
-#[test]
 fn where_holders_cannot_be_found_the_report_says_why() {
-    let ran = run(&["planted:registry", "--heap", "dhat", "--cycles", "20"]).exits(1);
+    let ran = run(["planted:registry", "--heap", "dhat", "--cycles", "20"]).exits(1);
     let report = ran.report();
     let search = report.holder_search.unwrap();
     assert!(
@@ -168,10 +142,24 @@ fn where_holders_cannot_be_found_the_report_says_why() {
         ran.out
     );
     assert!(ran.words().contains("holders are not known"), "{}", ran.out);
-    let ran = run(&["planted:registry", "--sample=1KiB", "--cycles", "83"]).exits(1);
+    let ran = run(["planted:registry", "--sample=1KiB", "--cycles", "83"]).exits(1);
     assert!(
         ran.words().contains("without --sample holders are found"),
         "{}",
         ran.out
     );
+}
+
+fn main() -> ExitCode {
+    let mut trials = trials![
+        without_jemalloc_the_report_says_that_c_memory_was_not_searched
+        a_user_reads_the_holder_and_the_retaining_path
+        a_user_reads_that_nothing_points_at_lost_blocks
+        lost_blocks_are_a_leak_before_the_horizon
+        where_holders_cannot_be_found_the_report_says_why
+    ];
+    let of_cases: Vec<Trial> = all().iter().flat_map(tests_of).collect();
+    assert!(of_cases.len() >= 40, "{} cases", of_cases.len());
+    trials.extend(of_cases);
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

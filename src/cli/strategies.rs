@@ -152,7 +152,7 @@ pub(super) fn run(args: &Args, workloads: &[Entry]) -> Result<Outcome, Error> {
     for run in &planned {
         let facts = match args.precision && run.strategy == Strategy::Fresh {
             true => entry
-                .facts(&args.what.settings_of_parent(&run.form))
+                .model_file(&args.what.settings_of_parent(&run.form))
                 .transpose()?,
             false => None,
         };

@@ -11,8 +11,8 @@ use super::{Report, RunVerdict};
 use crate::base::error::Error;
 use crate::base::units::one_line;
 use crate::base::units::{bytes, exact, rate};
+pub use crate::model::model_file::ModelFile;
 use crate::model::run::Strategy;
-use crate::workloads::Facts;
 
 /// The schema of [`Comparison`] that this version writes.
 pub const SCHEMA: &str = "afterdrop-strategies/1";
@@ -72,13 +72,18 @@ pub struct Row {
     /// The same at the most while it loads.
     pub load_peak_bytes: u64,
     /// What is known of the model's file.
-    pub model: Option<Facts>,
+    pub model: Option<ModelFile>,
 }
 
 impl Row {
     /// The row of a run.
     #[cfg_attr(not(feature = "cli"), allow(dead_code))]
-    pub(crate) fn of(report: &Report, size: u32, precision: &str, model: Option<Facts>) -> Self {
+    pub(crate) fn of(
+        report: &Report,
+        size: u32,
+        precision: &str,
+        model: Option<ModelFile>,
+    ) -> Self {
         let boundaries = &report.boundaries;
         let of = |value: fn(&super::Boundary) -> f64| report.median(value).unwrap_or(0.0);
         let complete = report.ended.is_complete();
@@ -419,7 +424,7 @@ mod tests {
         for (precision, error) in [("f32", 0.0), ("f16", 0.000_42)] {
             rows.push(Row {
                 precision: precision.into(),
-                model: Some(Facts {
+                model: Some(ModelFile {
                     file_bytes: 4_200,
                     error,
                 }),

@@ -1,10 +1,7 @@
 //! The planted cases of `fixtures/holders/`: leaks whose holder is known.
 
-use super::Entry;
-use super::planted::{Case, Held, Planted, entry};
-use crate::model::holders::Kind;
-use crate::model::run::Phase;
-use crate::model::verdict::Verdict;
+use super::case::Planted;
+use super::entry::Entry;
 
 #[path = "../../fixtures/holders/arc_cycle.rs"]
 mod arc_cycle;
@@ -45,52 +42,54 @@ mod tagged_pointer;
 #[path = "../../fixtures/holders/weak_only.rs"]
 mod weak_only;
 
-macro_rules! case {
-    ($name:ident) => {
-        (
-            stringify!($name),
-            &$name::CASE,
-            include_str!(concat!("../../fixtures/holders/", stringify!($name), ".rs")),
-        )
+macro_rules! cases {
+    ($($name:ident)*) => {
+        &[$(Planted {
+            name: stringify!($name),
+            case: &$name::CASE,
+            text: include_str!(concat!("../../fixtures/holders/", stringify!($name), ".rs")),
+        }),*]
     };
 }
 
-const CASES: &[Planted] = &[
-    case!(static_mutex),
-    case!(once_lock),
-    case!(lazy_hash_map),
-    case!(main_thread_local),
-    case!(libc_static),
-    case!(running_local),
-    case!(channel_queue),
-    case!(detached_thread),
-    case!(leaked_into_static),
-    case!(rc_cycle_of_fifty),
-    case!(arc_cycle),
-    case!(arc_cycle_of_fifty),
-    case!(cycle_in_static),
-    case!(weak_only),
-    case!(lost_parent),
-    case!(only_in_register),
-    case!(tagged_pointer),
-    case!(inside_pointer),
-    case!(c_memory),
+/// All cases, by the kind of their holder.
+const CASES: &[Planted] = cases![
+    static_mutex
+    once_lock
+    lazy_hash_map
+    main_thread_local
+    libc_static
+    running_local
+    channel_queue
+    detached_thread
+    leaked_into_static
+    rc_cycle_of_fifty
+    arc_cycle
+    arc_cycle_of_fifty
+    cycle_in_static
+    weak_only
+    lost_parent
+    only_in_register
+    tagged_pointer
+    inside_pointer
+    c_memory
 ];
 
 pub(super) fn entries() -> Vec<Entry> {
-    let entries = CASES.iter().map(|case| entry("held", "holders", case));
+    let entries = CASES.iter().map(|case| case.entry("held", "holders"));
     entries.collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::workloads::case::{Held, MARKER, marked_line};
 
     #[test]
     fn every_case_marks_its_line_and_states_its_holder() {
-        for (name, case, text) in CASES {
-            assert!(text.contains("// PLANTED"), "{name}");
-            assert_ne!(case.held, Held::Untold, "{name}");
+        for Planted { name, case, text } in CASES {
+            assert!(marked_line(text, MARKER).is_some(), "{name}");
+            assert_ne!(case.held, Held::Unstated, "{name}");
         }
     }
 

@@ -1,84 +1,7 @@
-//! The planted cases of `fixtures/leaks/`: small programs whose truth is known to the byte.
-//!
-//! Each case is one file, with its truth beside the fault. The line is found by its marker, so
-//! that it cannot go stale.
+//! The planted cases of `fixtures/leaks/`: leaks, caches and churn with a known result.
 
-use super::{Entry, HolderTruth, Truth};
-use crate::model::holders::Kind;
-use crate::model::process::Grows;
-use crate::model::run::Phase;
-use crate::model::verdict::Verdict;
-use crate::recorder::cycle::{Failure, Model, Prediction, Workload};
-
-/// The comment that marks the line to be blamed.
-const MARKER: &str = "// PLANTED";
-/// The comment that marks where the holder is declared, or was allocated.
-const HOLDER: &str = "// HOLDER";
-
-/// Who holds what a case leaves behind.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Held {
-    /// It is not stated.
-    Untold,
-    /// A holder of this kind, whose name ends like this; at the line of the marker, if there is one.
-    By(Kind, &'static str),
-    /// Nothing points at it.
-    Lost,
-    /// So many blocks that only point at each other.
-    Cycle(u32),
-}
-
-/// One planted case: what its file states.
-pub(crate) struct Case {
-    /// What it is, in a line.
-    pub(crate) about: &'static str,
-    /// The verdict on the marked line, or on what grows in the process.
-    pub(crate) verdict: Verdict,
-    /// The phase of the marked allocation.
-    pub(crate) phase: Phase,
-    /// Bytes and blocks that a cycle leaves at the marked line, on average; or by how much a cycle
-    /// lets grow what grows in the process.
-    pub(crate) bytes_per_cycle: f64,
-    pub(crate) blocks_per_cycle: f64,
-    /// So little of it can be seen in a run that the rates are only near.
-    pub(crate) roughly: bool,
-    /// What grows besides, where the ledger does not see it; the marked line is then not reported.
-    pub(crate) grows: Grows,
-    /// Who holds what is left at the marked line.
-    pub(crate) held: Held,
-    /// The horizon that is right for it, and cycles enough for the verdict.
-    pub(crate) horizon: u32,
-    pub(crate) cycles: u32,
-    /// It shows itself only after a run that ends by itself has ended.
-    pub(crate) shows_late: bool,
-    /// Bytes that the model has besides its weights.
-    pub(crate) ballast: usize,
-    /// What happens in each phase besides the ordinary work; the cycle counts from 1.
-    pub(crate) load: fn(cycle: u64),
-    pub(crate) infer: fn(cycle: u64),
-    pub(crate) drop: fn(cycle: u64),
-}
-
-impl Case {
-    /// A case that does nothing: what a file does not state.
-    pub(crate) const DEFAULT: Self = Self {
-        about: "",
-        verdict: Verdict::WarmUp,
-        phase: Phase::Outside,
-        bytes_per_cycle: 0.0,
-        blocks_per_cycle: 0.0,
-        roughly: false,
-        grows: Grows::None,
-        held: Held::Untold,
-        horizon: crate::model::verdict::DEFAULT_HORIZON,
-        cycles: 83,
-        shows_late: false,
-        ballast: 0,
-        load: |_| {},
-        infer: |_| {},
-        drop: |_| {},
-    };
-}
+use super::case::Planted;
+use super::entry::Entry;
 
 #[path = "../../fixtures/leaks/arc_to_itself.rs"]
 mod arc_to_itself;
@@ -170,179 +93,90 @@ mod sweep_hundredth;
 mod thread_leak;
 #[path = "../../fixtures/leaks/thread_scratch.rs"]
 mod thread_scratch;
-#[path = "../../fixtures/leaks/two_at_one_site.rs"]
-mod two_at_one_site;
+#[path = "../../fixtures/leaks/two_at_one_line.rs"]
+mod two_at_one_line;
 #[path = "../../fixtures/leaks/vec_bounded.rs"]
 mod vec_bounded;
 #[path = "../../fixtures/leaks/vec_doubling.rs"]
 mod vec_doubling;
 
-/// Name, what the file states, and its text.
-pub(super) type Planted = (&'static str, &'static Case, &'static str);
-
-macro_rules! case {
-    ($name:ident) => {
-        (
-            stringify!($name),
-            &$name::CASE,
-            include_str!(concat!("../../fixtures/leaks/", stringify!($name), ".rs")),
-        )
+macro_rules! cases {
+    ($($name:ident)*) => {
+        &[$(Planted {
+            name: stringify!($name),
+            case: &$name::CASE,
+            text: include_str!(concat!("../../fixtures/leaks/", stringify!($name), ".rs")),
+        }),*]
     };
 }
 
 /// All cases, leaks first.
-const CASES: &[Planted] = &[
-    case!(registry),
-    case!(forget),
-    case!(rc_cycle),
-    case!(arc_to_itself),
-    case!(box_leak),
-    case!(prediction_log),
-    case!(thread_scratch),
-    case!(interner),
-    case!(error_path),
-    case!(every_third),
-    case!(realloc_growth),
-    case!(rayon_worker),
-    case!(metrics_closure),
-    case!(drop_hook),
-    case!(every_tenth),
-    case!(drip_under_churn),
-    case!(starts_late),
-    case!(two_at_one_site),
-    case!(fifty_stacks),
-    case!(hidden_by_shrinking),
-    case!(vec_doubling),
-    case!(c_malloc),
-    case!(mmap_leak),
-    case!(shared_map),
-    case!(program_break),
-    case!(thread_leak),
-    case!(descriptor_leak),
-    case!(lru),
-    case!(lazy_cache),
-    case!(replaced_buffer),
-    case!(one_time),
-    case!(sweep),
-    case!(cache_of_forty),
-    case!(burst_lru),
-    case!(random_keys),
-    case!(results_lru),
-    case!(vec_bounded),
-    case!(hash_map),
-    case!(stops),
-    case!(lazy_pool),
-    case!(connection_pool),
-    case!(sweep_hundredth),
-    case!(sawtooth),
-    case!(backlog),
-    case!(late_frees),
-    case!(random_noise),
-    case!(fragmentation),
-    case!(hungry),
+const CASES: &[Planted] = cases![
+    registry
+    forget
+    rc_cycle
+    arc_to_itself
+    box_leak
+    prediction_log
+    thread_scratch
+    interner
+    error_path
+    every_third
+    realloc_growth
+    rayon_worker
+    metrics_closure
+    drop_hook
+    every_tenth
+    drip_under_churn
+    starts_late
+    two_at_one_line
+    fifty_stacks
+    hidden_by_shrinking
+    vec_doubling
+    c_malloc
+    mmap_leak
+    shared_map
+    program_break
+    thread_leak
+    descriptor_leak
+    lru
+    lazy_cache
+    replaced_buffer
+    one_time
+    sweep
+    cache_of_forty
+    burst_lru
+    random_keys
+    results_lru
+    vec_bounded
+    hash_map
+    stops
+    lazy_pool
+    connection_pool
+    sweep_hundredth
+    sawtooth
+    backlog
+    late_frees
+    random_noise
+    fragmentation
+    hungry
 ];
 
 pub(super) fn entries() -> Vec<Entry> {
-    let entries = CASES.iter().map(|case| entry("planted", "leaks", case));
+    let entries = CASES.iter().map(|case| case.entry("planted", "leaks"));
     entries.collect()
-}
-
-/// The entry of a case of a family, whose files are in a folder of the fixtures.
-pub(super) fn entry(family: &str, folder: &str, &(name, case, text): &Planted) -> Entry {
-    let mut entry = Entry::new(format!("{family}:{name}"), case.about, move |_| {
-        Ok(Box::new(Running { case, cycle: 0 }))
-    });
-    let (kind, holder, cycle) = match case.held {
-        Held::Untold => (None, "", None),
-        Held::By(kind, name) => (Some(kind), name, None),
-        Held::Lost => (Some(Kind::Lost), "", None),
-        Held::Cycle(blocks) => (Some(Kind::Cycle), "", Some(blocks)),
-    };
-    entry.truth = Some(Truth {
-        verdict: case.verdict,
-        file: format!("fixtures/{folder}/{name}.rs"),
-        line: marked_line(text, MARKER),
-        holder: kind.map(|kind| HolderTruth {
-            kind,
-            name: holder.into(),
-            line: Some(marked_line(text, HOLDER)).filter(|&line| line > 0),
-            cycle_blocks: cycle,
-        }),
-        phase: case.phase,
-        bytes_per_cycle: case.bytes_per_cycle,
-        blocks_per_cycle: case.blocks_per_cycle,
-        roughly: case.roughly,
-        grows: case.grows,
-        horizon: case.horizon,
-        cycles: case.cycles,
-        shows_late: case.shows_late,
-    });
-    entry
-}
-
-/// The line of a marker, from 1; 0 if there is none or more than one.
-pub(super) fn marked_line(text: &str, marker: &str) -> u32 {
-    let mut marked = (1..)
-        .zip(text.lines())
-        .filter(|(_, line)| line.trim_end().ends_with(marker));
-    match (marked.next(), marked.next()) {
-        (Some((line, _)), None) => line,
-        _ => 0,
-    }
-}
-
-struct Running {
-    case: &'static Case,
-    cycle: u64,
-}
-
-/// The ordinary part of every case: a small model that is loaded, used and dropped properly.
-struct Weights {
-    values: Vec<f32>,
-    _ballast: Vec<u8>,
-    case: &'static Case,
-    cycle: u64,
-}
-
-impl Workload for Running {
-    fn load(&mut self) -> Result<Box<dyn Model>, Failure> {
-        self.cycle += 1;
-        (self.case.load)(self.cycle);
-        Ok(Box::new(Weights {
-            values: (0..1024_u16).map(f32::from).collect(),
-            _ballast: vec![1; self.case.ballast],
-            case: self.case,
-            cycle: self.cycle,
-        }))
-    }
-}
-
-impl Model for Weights {
-    fn infer(&mut self) -> Result<Prediction, Failure> {
-        (self.case.infer)(self.cycle);
-        Ok(vec![self.values.iter().sum()])
-    }
-}
-
-impl Drop for Weights {
-    fn drop(&mut self) {
-        (self.case.drop)(self.cycle);
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::workloads::case::{MARKER, Verdict, marked_line};
 
     #[test]
-    fn every_case_marks_one_line_and_says_what_it_is() {
-        for (name, case, text) in CASES {
-            let marks = usize::from(marked_line(text, MARKER) != 0);
-            assert_eq!(
-                marks,
-                usize::from(case.verdict != Verdict::WarmUp || text.contains(MARKER)),
-                "{name}"
-            );
+    fn every_case_marks_its_line_and_describes_itself() {
+        for Planted { name, case, text } in CASES {
+            let has_line = case.verdict != Verdict::WarmUp || text.contains(MARKER);
+            assert_eq!(marked_line(text, MARKER).is_some(), has_line, "{name}");
             assert!(!case.about.is_empty(), "{name}");
             let leaks = case.verdict.is_growth();
             assert_eq!(case.bytes_per_cycle > 0.0, leaks, "{name}");
@@ -356,7 +190,7 @@ mod tests {
             .unwrap()
             .map(|f| f.unwrap().file_name().to_string_lossy().replace(".rs", ""))
             .collect();
-        let mut names: Vec<&str> = CASES.iter().map(|c| c.0).collect();
+        let mut names: Vec<&str> = CASES.iter().map(|c| c.name).collect();
         files.sort_unstable();
         names.sort_unstable();
         assert_eq!(files, names);

@@ -82,11 +82,11 @@ fn check(path: &Path, settings: &Settings) -> Result<Vec<String>, Error> {
         ("--size or --sizes", settings.size.is_some()),
         ("--precision", settings.precision.is_some()),
     ])?;
-    let place = super::models::place(settings)?;
+    let place = super::models::device::device(settings)?;
     let workload = KerasFile::new(path, settings)?;
     let ran = workload.open()?.infer();
     ran.map_err(|error| container::wrong(path, error.to_string()))?;
-    let mut options = vec![format!("device={}", place.name())];
+    let mut options = vec![format!("device={}", place.name)];
     options.push(format!("batch={}", workload.batch()));
     Ok(options)
 }
@@ -189,7 +189,7 @@ impl KerasFile {
         };
         Ok(Self {
             path: path.into(),
-            device: super::models::place(settings)?.device(),
+            device: super::models::device::device(settings)?.create(),
             inputs,
             expected,
             elements,

@@ -1,4 +1,4 @@
-//! A convolutional network on 28x28 images of one channel.
+//! A convolutional network for 28x28 images with one channel.
 
 use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
@@ -7,12 +7,12 @@ use burn::nn::{Linear, LinearConfig, PaddingConfig2d};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::{CLASSES, Shipped};
+use super::shipped::{CLASSES, Shipped};
 
 const SIDE: usize = 28;
 const CHANNELS: [usize; 2] = [8, 16];
 
-/// Two times convolution, ReLU and pooling; then a linear layer.
+/// Convolution, ReLU and pooling, twice; then a linear layer.
 #[derive(Module, Debug)]
 pub(crate) struct Cnn {
     conv1: Conv2d,

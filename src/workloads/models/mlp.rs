@@ -5,7 +5,7 @@ use burn::nn::{Linear, LinearConfig};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::{CLASSES, Shipped};
+use super::shipped::{CLASSES, Shipped};
 
 const INPUT: usize = 28 * 28;
 const HIDDEN: usize = 256;

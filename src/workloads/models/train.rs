@@ -1,5 +1,5 @@
-//! The generator of `fixtures/burn`: trains each model for some steps on seeded data, and saves
-//! the weights in both formats with a batch of input and the output for it.
+//! The generator of `fixtures/burn`: trains each model for some steps on seeded data, and saves its
+//! weights in both formats, a batch of input, and the output for it.
 
 use std::fs;
 use std::path::Path;
@@ -9,15 +9,20 @@ use ::burn::optim::{AdamConfig, GradientsParams};
 use ::burn::store::{BurnpackStore, ModuleSnapshot, SafetensorsStore};
 use ::burn::tensor::{Int, Tensor, TensorData};
 
-use super::transformer::VOCABULARY;
-use super::{BATCH, CLASSES, Cnn, Mlp, Shipped, Transformer, ndarray};
+use super::cnn::Cnn;
+use super::device::ndarray;
+use super::format::Format;
+use super::mlp::Mlp;
+use super::shipped::{BATCH, CLASSES, Shipped};
+use super::transformer::{Transformer, VOCABULARY};
+use super::variant::Variant;
 use crate::base::error::Error;
 use crate::base::random::Random;
 
 const STEPS: usize = 150;
 const TRAINING_BATCH: usize = 32;
 
-/// Makes all fixtures in `folder`; returns a line about each model.
+/// Creates all fixtures in `folder`; returns one line about each model.
 pub(crate) fn make_all(folder: &Path) -> Result<Vec<String>, Error> {
     Ok(vec![
         make::<Mlp>(folder, image)?,
@@ -26,7 +31,7 @@ pub(crate) fn make_all(folder: &Path) -> Result<Vec<String>, Error> {
     ])
 }
 
-/// A bright square whose place tells the class, under noise.
+/// A bright square on noise. Its position is given by the class.
 fn image(class: usize, random: &mut Random) -> Vec<f32> {
     let (row, column) = (2 + 14 * (class / 5), 1 + 5 * (class % 5));
     let inside =
@@ -36,7 +41,7 @@ fn image(class: usize, random: &mut Random) -> Vec<f32> {
         .collect()
 }
 
-/// Random tokens, of which a third are the class's own.
+/// Random tokens; on average one in three is the token of the class.
 fn sequence(class: usize, random: &mut Random) -> Vec<f32> {
     (0..32)
         .map(|_| match random.index(3) {
@@ -46,8 +51,10 @@ fn sequence(class: usize, random: &mut Random) -> Vec<f32> {
         .collect()
 }
 
+/// Draws an item of a class.
 type Draw = fn(usize, &mut Random) -> Vec<f32>;
 
+/// Draws a batch of random classes: the flattened items, and their classes.
 fn batch(size: usize, draw: Draw, random: &mut Random) -> (Vec<f32>, Vec<i64>) {
     let mut input = Vec::new();
     let mut classes = Vec::new();
@@ -59,6 +66,7 @@ fn batch(size: usize, draw: Draw, random: &mut Random) -> (Vec<f32>, Vec<i64>) {
     (input, classes)
 }
 
+/// Trains a model and saves its fixtures.
 fn make<M: Shipped>(folder: &Path, draw: Draw) -> Result<String, Error> {
     let device = ndarray().autodiff();
     device.seed(42);
@@ -86,20 +94,16 @@ fn make<M: Shipped>(folder: &Path, draw: Draw) -> Result<String, Error> {
     model
         .save_into(&mut SafetensorsStore::from_file(path("safetensors")).overwrite(true))
         .map_err(|e| wrong(e.to_string()))?;
-    // The output of what was saved, not of what is in memory.
-    let saved: M = super::load(
-        &path("bpk"),
-        super::Variant::SHIPPED,
-        super::Format::Burnpack,
-        &plain,
-    )
-    .map_err(wrong)?;
+    // Infer with the saved file, so that the expected output is that of the file.
+    let saved: M = Variant::SHIPPED
+        .load(&path("bpk"), Format::Burnpack, &plain)
+        .map_err(wrong)?;
     let output: Vec<f32> = saved
         .logits(&input, &plain)
         .into_data()
         .try_to_vec::<f32>()
         .map_err(|e| wrong(format!("{e:?}")))?;
-    let right = output
+    let correct = output
         .chunks(CLASSES)
         .zip(&classes)
         .filter(|(logits, class)| {
@@ -110,7 +114,7 @@ fn make<M: Shipped>(folder: &Path, draw: Draw) -> Result<String, Error> {
     save(&path("input.f32"), &input)?;
     save(&path("expected.f32"), &output)?;
     Ok(format!(
-        "burn:{}: loss {last:.3} after {STEPS} steps, {right} of {BATCH} right",
+        "burn:{}: loss {last:.3} after {STEPS} steps, {correct} of {BATCH} correct",
         M::NAME
     ))
 }

@@ -7,9 +7,9 @@ use burn::nn::transformer::{
 use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use super::{CLASSES, Shipped};
+use super::shipped::{CLASSES, Shipped};
 
-/// Tokens of a sequence.
+/// Tokens in a sequence.
 const LENGTH: usize = 32;
 /// Distinct tokens.
 pub(crate) const VOCABULARY: usize = 64;
@@ -42,7 +42,7 @@ impl Shipped for Transformer {
 
     fn init(device: &Device, width: usize) -> Self {
         let width = WIDTH * width;
-        // No dropout: the same input must give the same output also where gradients are kept.
+        // No dropout: on an autodiff device it would make the output random.
         let encoder = TransformerEncoderConfig::new(width, 4 * width, 4, 2).with_dropout(0.0);
         Self {
             embedding: EmbeddingConfig::new(VOCABULARY, width).init(device),
@@ -53,7 +53,7 @@ impl Shipped for Transformer {
 
     fn logits(&self, input: &[f32], device: &Device) -> Tensor<2> {
         let batch = input.len() / LENGTH;
-        // Token numbers are small and whole, and so exact in `f32`.
+        // Token numbers are small integers, which `f32` represents exactly.
         let tokens: Vec<i64> = input.iter().map(|&t| t as i64).collect();
         let data = TensorData::new(tokens, [batch, LENGTH]);
         self.forward(Tensor::from_data(data, device))

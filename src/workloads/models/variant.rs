@@ -1,7 +1,6 @@
-//! A shipped model in another size or precision: made at set-up, saved, and known by its output.
+//! A shipped model in another size or precision, and how it is saved and loaded.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ::burn::module::{ModuleMapper, Param};
 use ::burn::store::{BurnpackStore, FloatCastAdapter, ModuleSnapshot, SafetensorsStore};
@@ -10,20 +9,21 @@ use ::burn::tensor::quantization::{
 };
 use ::burn::tensor::{DType, Device, Tensor};
 
-use super::{Fixture, Format, Shipped, floats, ndarray, output};
+use super::format::Format;
+use super::shipped::Shipped;
 use crate::base::error::Error;
-use crate::workloads::Settings;
+use crate::workloads::settings::Settings;
 
-/// Largest width, in multiples of the shipped one.
-const WIDEST: u32 = 64;
+/// Largest width, as a multiple of the shipped one.
+const MAX_WIDTH: u32 = 64;
 
-/// In what the weights are stored.
+/// The number format in which the weights are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Precision {
     F32,
     F16,
     Bf16,
-    /// Matrices as symmetric 8-bit integers with a scale each; the rest as `f32`.
+    /// Matrices as symmetric 8-bit integers, with one scale per matrix; the rest as `f32`.
     Int8,
 }
 
@@ -39,7 +39,7 @@ impl Precision {
         }
     }
 
-    /// The type of stored floats, where it is not that of the model.
+    /// The type of the stored floats, if it differs from the type in the loaded model.
     fn stored(self) -> Option<DType> {
         match self {
             Self::F32 | Self::Int8 => None,
@@ -49,30 +49,30 @@ impl Precision {
     }
 }
 
-/// Which form of a shipped model is run.
+/// Size and precision of a shipped model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Variant {
-    /// In multiples of the shipped width.
+    /// As a multiple of the shipped width.
     pub(super) width: usize,
     pub(super) precision: Precision,
 }
 
 impl Variant {
-    /// As it is shipped.
+    /// The model as it is shipped.
     pub(crate) const SHIPPED: Self = Self {
         width: 1,
         precision: Precision::F32,
     };
 
-    /// What the settings ask for.
+    /// The variant that the settings select.
     ///
     /// # Errors
-    /// If there is no such size or precision, or it cannot be had together with the rest.
+    /// If there is no such size or precision, or if it cannot be combined with the other settings.
     pub(super) fn of(settings: &Settings, format: Format) -> Result<Self, Error> {
         let width = settings.size.unwrap_or(1);
-        if !(1..=WIDEST).contains(&width) {
+        if !(1..=MAX_WIDTH).contains(&width) {
             return Err(Error::usage(format!(
-                "--size {width} is out of range: from 1 to {WIDEST} times the shipped width"
+                "--size {width} is out of range: it must be from 1 to {MAX_WIDTH}"
             )));
         }
         let precision = match &settings.precision {
@@ -87,17 +87,20 @@ impl Variant {
         };
         if variant != Self::SHIPPED && settings.model.is_some() {
             return Err(Error::usage(
-                "--size and --precision are of the shipped model: they do not go with --model",
+                "--size and --precision apply to the shipped model and cannot be combined with \
+                 --model",
             ));
         }
         if precision == Precision::Int8 && format == Format::Safetensors {
-            return Err(Error::usage("safetensors holds no quantized weights")
-                .hint("leave --format out, or take another precision"));
+            return Err(
+                Error::usage("the safetensors format cannot store quantized weights")
+                    .hint("use --format bpk, or another --precision"),
+            );
         }
         Ok(variant)
     }
 
-    /// The settings that count, as `name=value`.
+    /// The settings that differ from the shipped model, as `name=value`.
     pub(super) fn options(self) -> Vec<String> {
         let mut options = Vec::new();
         if self.width != 1 {
@@ -109,7 +112,7 @@ impl Variant {
         options
     }
 
-    /// A model of this form with weights that do not matter yet.
+    /// Creates a model of this variant, into which weights are then loaded.
     pub(super) fn init<M: Shipped>(self, device: &Device) -> M {
         let model = M::init(device, self.width);
         match self.precision {
@@ -118,7 +121,7 @@ impl Variant {
         }
     }
 
-    /// Reads a model of this form.
+    /// Loads a model of this variant.
     pub(super) fn load<M: Shipped>(
         self,
         path: &Path,
@@ -149,7 +152,13 @@ impl Variant {
         Ok(model)
     }
 
-    fn save<M: Shipped>(self, model: M, path: &Path, format: Format) -> Result<(), String> {
+    /// Saves a model with `f32` weights as this variant.
+    pub(super) fn save<M: Shipped>(
+        self,
+        model: M,
+        path: &Path,
+        format: Format,
+    ) -> Result<(), String> {
         let model = match self.precision {
             Precision::Int8 => model.map(&mut Quantize),
             _ => model,
@@ -174,7 +183,7 @@ impl Variant {
     }
 }
 
-/// Quantizes the matrices of a model.
+/// Quantizes the matrices of a model, and leaves its other parameters.
 struct Quantize;
 
 impl ModuleMapper for Quantize {
@@ -190,56 +199,4 @@ impl ModuleMapper for Quantize {
             tensor.quantize(&scheme, compute_q_params(&scheme, range))
         })
     }
-}
-
-/// A variant's file, and what is known of it.
-pub(super) struct Prepared {
-    pub(super) path: PathBuf,
-    /// The output that a model loaded from the file must give.
-    pub(super) expected: Vec<f32>,
-    /// Bytes of the file.
-    pub(super) file_bytes: u64,
-    /// Largest difference of an output to that of the same weights in `f32`.
-    pub(super) error: f64,
-}
-
-/// Makes the model of a variant, and saves it in a folder, which is made.
-///
-/// Of the shipped size it has the shipped weights; of another, weights from a fixed seed.
-pub(super) fn prepare<M: Shipped>(
-    variant: Variant,
-    fixture: &Fixture,
-    format: Format,
-    folder: &Path,
-) -> Result<Prepared, Error> {
-    let device = ndarray();
-    let path = folder.join(format!("{}.{}", M::NAME, format.name()));
-    let cannot = |what: String| Error::usage(format!("cannot make burn:{}: {what}", M::NAME));
-    fs::create_dir_all(folder).map_err(|e| Error::io("make the folder", folder, e))?;
-    let model = if variant.width == 1 {
-        let shipped = folder.join(format!("{}.bpk.shipped", M::NAME));
-        fs::write(&shipped, fixture.burnpack)
-            .map_err(|e| Error::io("unpack the model to", &shipped, e))?;
-        Variant::SHIPPED
-            .load::<M>(&shipped, Format::Burnpack, &device)
-            .map_err(cannot)?
-    } else {
-        device.seed(42);
-        M::init(&device, variant.width)
-    };
-    let input = floats(fixture.input);
-    let exact = output(&model, &input, &device).map_err(cannot)?;
-    variant.save(model, &path, format).map_err(cannot)?;
-    let metadata = fs::metadata(&path).map_err(|e| Error::io("read the model", &path, e))?;
-    let loaded: M = variant.load(&path, format, &device).map_err(cannot)?;
-    let expected = output(&loaded, &input, &device).map_err(cannot)?;
-    let differences = exact.iter().zip(&expected);
-    Ok(Prepared {
-        error: differences
-            .map(|(a, b)| f64::from((a - b).abs()))
-            .fold(0.0, f64::max),
-        path,
-        expected,
-        file_bytes: metadata.len(),
-    })
 }
