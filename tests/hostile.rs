@@ -1,21 +1,24 @@
-//! Workloads that behave as badly as real ones may: they panic, abort, are killed, fork, and use
-//! the allocator in every way that it allows. This executable is its own `afterdrop` command.
+//! Workloads that misbehave: they fail, panic, abort, hang, are killed, or fork, and they use the
+//! allocator in every way that its contract allows.
+//!
+//! This executable is its own `afterdrop` command.
 
 mod common;
 
 use std::alloc::{GlobalAlloc, Layout, alloc, alloc_zeroed, dealloc, realloc};
 use std::cell::RefCell;
-use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use afterdrop::Failure;
 use afterdrop::report::{How, RunVerdict};
 use afterdrop::workloads::Entry;
-use afterdrop::{Failure, Model, Prediction, Workload};
-use common::Ran;
-use libtest_mimic::{Arguments, Trial};
+use common::{Folder, Ran, is_running, trials, wait_until, with_timeout};
+use libtest_mimic::Arguments;
 
-/// Counts nothing and allows nothing that an allocator need not: it aborts if the ledger comes
-/// back to it while it is inside a call.
+/// The system's allocator, which aborts the process if it is called while it runs: the heap must not
+/// allocate inside of a call.
 struct Strict;
 
 thread_local! {
@@ -31,15 +34,16 @@ fn once<R>(f: impl FnOnce() -> R) -> R {
     result
 }
 
-// SAFETY: every call goes to the system's allocator unchanged.
+// SAFETY: each call goes to the system's allocator with the same arguments, and its result is
+// returned unchanged. No call unwinds: a nested one aborts.
 unsafe impl GlobalAlloc for Strict {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: passed on.
+        // SAFETY: the caller's `layout` has a size that is not zero, as `System::alloc` requires.
         once(|| unsafe { std::alloc::System.alloc(layout) })
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: passed on.
+        // SAFETY: `at` is a block of this allocator, so of `System`, and was allocated with `layout`.
         once(|| unsafe { std::alloc::System.dealloc(at, layout) })
     }
 }
@@ -47,31 +51,15 @@ unsafe impl GlobalAlloc for Strict {
 #[global_allocator]
 static HEAP: afterdrop::Heap<Strict> = afterdrop::Heap::over(Strict);
 
-/// A workload made of what a cycle does; the cycle counts from 1.
-struct Doing {
-    cycle: u32,
-    what: fn(u32) -> Result<(), Failure>,
-}
-
-struct Nothing;
-
-impl Workload for Doing {
-    fn load(&mut self) -> Result<Box<dyn Model>, Failure> {
-        self.cycle += 1;
-        (self.what)(self.cycle)?;
-        Ok(Box::new(Nothing))
-    }
-}
-
-impl Model for Nothing {
-    fn infer(&mut self) -> Result<Prediction, Failure> {
-        Ok(vec![1.0])
-    }
-}
-
 fn workloads() -> Vec<Entry> {
+    // The first cycle is 1.
     let entry = |name, what: fn(u32) -> Result<(), Failure>| {
-        Entry::new(name, "", move |_| Ok(Box::new(Doing { cycle: 0, what })))
+        let mut cycle = 0;
+        Entry::from_fn(name, "", move || {
+            cycle += 1;
+            what(cycle)?;
+            Ok(|| Ok(vec![1.0]))
+        })
     };
     vec![
         entry("fails", |cycle| match cycle {
@@ -92,11 +80,14 @@ fn workloads() -> Vec<Entry> {
         }),
         entry("is-killed", |cycle| {
             if cycle == 7 {
-                let me = std::process::id().to_string();
-                std::process::Command::new("kill")
-                    .args(["-KILL", &me])
-                    .status()?;
-                std::thread::sleep(std::time::Duration::from_secs(60));
+                // SAFETY: `raise` has no preconditions.
+                unsafe { libc::raise(libc::SIGKILL) };
+            }
+            Ok(())
+        }),
+        entry("hangs", |cycle| {
+            while cycle == 7 {
+                std::thread::park();
             }
             Ok(())
         }),
@@ -131,13 +122,13 @@ fn workloads() -> Vec<Entry> {
     ]
 }
 
-/// Every kind of call on every kind of layout, with the contents checked.
+/// Calls each function of the allocator with small and large layouts, and checks the contents.
 fn layouts() {
     for size in [1, 7, 8, 16, 100, 4096, 5000, 1 << 20] {
         for align in [1, 2, 8, 16, 64, 4096, 1 << 16] {
             let layout = Layout::from_size_align(size, align).unwrap();
-            // SAFETY: the layout is not of size zero, each block is freed once with the layout
-            // that it has at that moment, and is only touched inside.
+            // SAFETY: no layout has size zero, each block is freed once, with the layout that it has
+            // then, and all accesses are inside of it.
             unsafe {
                 let at = alloc(layout);
                 assert!(!at.is_null() && at.addr().is_multiple_of(align));
@@ -150,7 +141,7 @@ fn layouts() {
                         .all(|&b| b == 7)
                 );
                 let big = Layout::from_size_align(size * 3, align).unwrap();
-                // Growth by nothing, then a shrink.
+                // To the same size, then to a smaller one.
                 let same = realloc(grown, big, size * 3);
                 let small = realloc(same, big, size.div_ceil(2));
                 let rest = std::slice::from_raw_parts(small, size.div_ceil(2));
@@ -171,12 +162,12 @@ fn layouts() {
     }
 }
 
-/// Allocates where threads start and end, and hands blocks from one to another.
+/// Allocates while threads start and end, and frees blocks in another thread.
 fn threads(cycle: u32) {
     struct Last(Vec<u8>);
     impl Drop for Last {
         fn drop(&mut self) {
-            // In a TLS destructor: the last thing that a thread does.
+            // The destructor of a thread-local is the last code that a thread runs.
             let more = vec![1_u8; self.0.len()];
             std::hint::black_box(more);
         }
@@ -198,24 +189,25 @@ fn threads(cycle: u32) {
         })
         .collect();
     for thread in threads {
-        // Freed by another thread than the one that allocated.
+        // Frees here what the thread has allocated.
         drop(thread.join().unwrap());
     }
 }
 
-/// A forked copy allocates, frees what it inherited, and exits.
+/// A forked child allocates, frees a block of its parent, and exits.
 fn fork() -> Result<(), Failure> {
     let inherited = vec![3_u8; 1000];
-    // Another thread keeps the locks busy while the copy is made.
-    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let seen = std::sync::Arc::clone(&stop);
+    // Another thread allocates during the fork, so that it may hold a lock of the allocator.
+    let stop = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&stop);
     let busy = std::thread::spawn(move || {
-        while !seen.load(std::sync::atomic::Ordering::Relaxed) {
+        while !seen.load(Relaxed) {
             std::hint::black_box(vec![1_u8; 64]);
         }
     });
-    // SAFETY: the copy only allocates, frees and exits, which the C library allows after a fork
-    // of a threaded process for its own allocator.
+    // SAFETY: the child only allocates, frees and exits. After a fork of a process with threads that
+    // is allowed, because the C library makes its own allocator usable in the child. `status` is a
+    // local variable.
     let status = unsafe {
         let pid = libc::fork();
         if pid == 0 {
@@ -227,16 +219,16 @@ fn fork() -> Result<(), Failure> {
         libc::waitpid(pid, &mut status, 0);
         status
     };
-    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    stop.store(true, Relaxed);
     busy.join().unwrap();
     if status == 0 {
         Ok(())
     } else {
-        Err(format!("the forked copy ended with {status}").into())
+        Err(format!("the forked child ended with status {status}").into())
     }
 }
 
-/// Leaks at the bottom of a stack deeper than what is kept.
+/// Leaks at the end of a stack that has more frames than the recorder keeps.
 #[inline(never)]
 fn deep(cycle: u32, depth: u32) -> u32 {
     if depth == 0 {
@@ -246,16 +238,25 @@ fn deep(cycle: u32, depth: u32) -> u32 {
     std::hint::black_box(deep(cycle, depth - 1)) + 1
 }
 
-fn run(name: &str, more: &[&str]) -> Ran {
-    let program: PathBuf = std::env::current_exe().unwrap();
-    common::run_with(&program, [&[name][..], more].concat())
+/// `run <name> <args>` in this executable.
+fn run(name: &str, args: &[&str]) -> Ran {
+    let program = std::env::current_exe().unwrap();
+    common::run_with(&program, [&[name][..], args].concat())
 }
 
-fn reports_six_boundaries(name: &str, how: How, says: &str) {
-    let ran = run(name, &["--heap", "system", "--cycles", "20"]).exits(3);
+/// The workload ends the run in cycle 7.
+fn ends_in_cycle_7(name: &str, how: How, says: &str) {
+    let ran = run(name, &["--heap", "system", "--cycles", "20"]);
+    ended_in_cycle_7(ran, how, says);
+}
+
+fn ended_in_cycle_7(ran: Ran, how: How, says: &str) {
+    let ran = ran.exits(3);
     let report = ran.report();
     assert_eq!(report.ended.how, how, "{}", ran.out);
     assert_eq!(report.cycles_run(), 6, "{}", ran.out);
+    assert!(ran.out.starts_with("FAILED "), "{}", ran.out);
+    assert_eq!(report.verdict, RunVerdict::Undecided, "{}", ran.out);
     assert!(ran.words().contains(says), "{}", ran.out);
     assert!(
         ran.words().contains("6 of 20 boundaries were reached"),
@@ -268,7 +269,7 @@ fn is_clean(name: &str) -> Ran {
     is_clean_with(name, &["--heap", "system", "--cycles", "20"])
 }
 
-/// The same where every other block is recorded, or so.
+/// The same with about every other block sampled.
 fn is_clean_sampled(name: &str) {
     if cfg!(feature = "jemalloc") {
         is_clean_with(name, &["--sample=64", "--cycles", "20"]);
@@ -289,96 +290,123 @@ fn is_clean_with(name: &str, args: &[&str]) -> Ran {
     ran
 }
 
-fn trials() -> Vec<Trial> {
-    let test = |name: &str, f: fn()| {
-        Trial::test(name, move || {
-            f();
-            Ok(())
-        })
+fn a_failing_load_is_reported_with_its_cycle() {
+    ends_in_cycle_7(
+        "fails",
+        How::Failed,
+        "cycle 7, load: the model file is gone",
+    );
+}
+
+fn a_panic_is_reported_with_its_message_and_its_line() {
+    ends_in_cycle_7("panics", How::Failed, "weights do not fit");
+    ends_in_cycle_7("panics", How::Failed, "tests/hostile.rs");
+}
+
+fn an_abort_is_reported_with_the_last_line_of_standard_error() {
+    ends_in_cycle_7("aborts", How::Killed, "by SIGABRT (out of luck)");
+}
+
+fn a_killed_child_is_reported_with_the_signal() {
+    ends_in_cycle_7("is-killed", How::Killed, "by SIGKILL");
+}
+
+fn an_exit_before_the_last_cycle_is_a_failure() {
+    ends_in_cycle_7("exits", How::Failed, "exited before all cycles ran");
+}
+
+fn a_run_that_takes_too_long_is_ended_and_still_reported() {
+    let run = |timeout: std::time::Duration| {
+        let seconds = timeout.as_secs_f64().to_string();
+        let args = ["--heap", "system", "--cycles", "20", "--timeout", &seconds];
+        run("hangs", &args)
     };
-    vec![
-        test("a_failing_load_is_reported_with_its_cycle", || {
-            reports_six_boundaries(
-                "fails",
-                How::Failed,
-                "cycle 7, load: the model file is gone",
-            );
-        }),
-        test("a_panic_is_reported_with_its_message_and_place", || {
-            reports_six_boundaries("panics", How::Failed, "weights do not fit");
-            reports_six_boundaries("panics", How::Failed, "tests/hostile.rs");
-        }),
-        test("an_abort_is_reported_with_the_last_words", || {
-            reports_six_boundaries("aborts", How::Killed, "by SIGABRT (out of luck)");
-        }),
-        test("a_killed_child_leaves_six_boundaries", || {
-            reports_six_boundaries("is-killed", How::Killed, "by SIGKILL");
-        }),
-        test("an_early_exit_is_not_taken_for_the_end", || {
-            reports_six_boundaries("exits", How::Failed, "exited before all cycles ran");
-        }),
-        test(
-            "a_run_that_never_began_is_one_line_and_leaves_nothing",
-            || {
-                let ran = run("fails-at-once", &["--heap", "system"]).exits(3);
-                assert!(
-                    ran.error().contains("cycle 1, load: no such model"),
-                    "{}",
-                    ran.err
-                );
-                assert!(!ran.dir().exists());
-            },
-        ),
-        test(
-            "a_panic_that_the_workload_catches_is_its_own_affair",
-            || {
-                is_clean("catches-panics");
-            },
-        ),
-        test("every_layout_is_served", || {
-            is_clean("layouts");
-        }),
-        test("threads_may_allocate_to_their_last_breath", || {
-            is_clean("threads");
-        }),
-        test("a_forked_copy_neither_hangs_nor_records", || {
-            is_clean("forks");
-        }),
-        test(
-            "layouts_threads_and_forks_where_not_all_is_recorded",
-            || {
-                is_clean_sampled("layouts");
-                is_clean_sampled("threads");
-                is_clean_sampled("forks");
-            },
-        ),
-        test("what_a_workload_prints_is_kept_apart", || {
-            let ran = is_clean("prints");
-            let output = std::fs::read_to_string(ran.file("output.txt")).unwrap();
-            assert!(output.ends_with("cycle 20\n"), "{output}");
-            assert!(!ran.out.contains("cycle 20\n"), "{}", ran.out);
-        }),
-        test("a_stack_deeper_than_what_is_kept_is_cut_and_said", || {
-            let ran = run("deep", &["--heap", "system"]).exits(1);
-            let report = ran.report();
-            let site = report.growing_call_sites().next().unwrap();
-            assert_eq!(site.bytes_per_cycle, Some(77.0), "{}", ran.out);
-            assert!(site.stack_cut && site.stack.len() >= 64, "{}", ran.out);
-            assert!(site.function.contains("deep"), "{}", site.function);
-            assert_eq!(report.attribution.cut_stacks, 1);
-        }),
-        test("a_heap_that_the_build_does_not_have_is_refused", || {
-            if cfg!(feature = "dhat") {
-                return;
-            }
-            let ran = run("is-measured", &["--heap", "dhat"]).exits(2);
-            assert!(
-                ran.error().contains("without the feature `dhat`"),
-                "{}",
-                ran.err
-            );
-        }),
-    ]
+    let ran = with_timeout(run, |ran| ran.words().contains("6 of 20 boundaries"));
+    ended_in_cycle_7(ran, How::TimedOut, "hangs timed out");
+}
+
+fn the_child_does_not_outlive_its_parent() {
+    let folder = Folder::new();
+    let mut parent = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "run", "hangs", "--heap", "system", "--cycles", "20", "--out",
+        ])
+        .arg(folder.join("out"))
+        .spawn()
+        .unwrap();
+    // The first record of the journal names the child.
+    let journal = folder.join("out").join("journal.jsonl");
+    let mut child = None;
+    wait_until("the child starts", || {
+        let text = std::fs::read_to_string(&journal).unwrap_or_default();
+        let start = text.split_once('\n').map(|(line, _)| line.to_owned());
+        let start = start.and_then(|l| serde_json::from_str::<serde_json::Value>(&l).ok());
+        child = start.and_then(|s| s["start"]["pid"].as_u64());
+        child.is_some()
+    });
+    let child = child.unwrap().to_string();
+    assert!(is_running(&child));
+    parent.kill().unwrap();
+    parent.wait().unwrap();
+    wait_until("the child ends", || !is_running(&child));
+}
+
+fn a_run_that_fails_in_its_first_load_is_one_line_and_writes_nothing() {
+    let ran = run("fails-at-once", &["--heap", "system"]).exits(3);
+    assert!(
+        ran.error().contains("cycle 1, load: no such model"),
+        "{}",
+        ran.err
+    );
+    assert!(!ran.dir().exists());
+}
+
+fn a_panic_that_the_workload_catches_does_not_end_the_run() {
+    is_clean("catches-panics");
+}
+
+fn all_layouts_are_served() {
+    is_clean("layouts");
+    is_clean_sampled("layouts");
+}
+
+fn threads_may_allocate_until_they_end() {
+    is_clean("threads");
+    is_clean_sampled("threads");
+}
+
+fn a_forked_child_neither_blocks_nor_records() {
+    is_clean("forks");
+    is_clean_sampled("forks");
+}
+
+fn the_output_of_a_workload_is_kept_in_a_file() {
+    let ran = is_clean("prints");
+    let output = std::fs::read_to_string(ran.file("output.txt")).unwrap();
+    assert!(output.ends_with("cycle 20\n"), "{output}");
+    assert!(!ran.out.contains("cycle 20\n"), "{}", ran.out);
+}
+
+fn a_stack_with_too_many_frames_is_cut_and_reported_as_cut() {
+    let ran = run("deep", &["--heap", "system"]).exits(1);
+    let report = ran.report();
+    let site = report.growing_call_sites().next().unwrap();
+    assert_eq!(site.bytes_per_cycle, Some(77.0), "{}", ran.out);
+    assert!(site.stack_cut && site.stack.len() >= 64, "{}", ran.out);
+    assert!(site.function.contains("deep"), "{}", site.function);
+    assert_eq!(report.attribution.cut_stacks, 1);
+}
+
+fn a_heap_that_the_build_does_not_have_is_refused() {
+    if cfg!(feature = "dhat") {
+        return;
+    }
+    let ran = run("is-measured", &["--heap", "dhat"]).exits(2);
+    assert!(
+        ran.error().contains("without the feature `dhat`"),
+        "{}",
+        ran.err
+    );
 }
 
 fn main() -> ExitCode {
@@ -388,5 +416,22 @@ fn main() -> ExitCode {
     {
         return afterdrop::main(workloads());
     }
-    libtest_mimic::run(&Arguments::from_args(), trials()).exit_code()
+    let trials = trials![
+        a_failing_load_is_reported_with_its_cycle
+        a_panic_is_reported_with_its_message_and_its_line
+        an_abort_is_reported_with_the_last_line_of_standard_error
+        a_killed_child_is_reported_with_the_signal
+        an_exit_before_the_last_cycle_is_a_failure
+        a_run_that_takes_too_long_is_ended_and_still_reported
+        the_child_does_not_outlive_its_parent
+        a_run_that_fails_in_its_first_load_is_one_line_and_writes_nothing
+        a_panic_that_the_workload_catches_does_not_end_the_run
+        all_layouts_are_served
+        threads_may_allocate_until_they_end
+        a_forked_child_neither_blocks_nor_records
+        the_output_of_a_workload_is_kept_in_a_file
+        a_stack_with_too_many_frames_is_cut_and_reported_as_cut
+        a_heap_that_the_build_does_not_have_is_refused
+    ];
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

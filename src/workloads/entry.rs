@@ -6,7 +6,7 @@ use super::settings::Settings;
 use super::truth::Truth;
 use crate::base::error::Error;
 use crate::model::model_file::ModelFile;
-use crate::recorder::cycle::Workload;
+use crate::recorder::cycle::{Closure, Failure, Prediction, Workload};
 
 /// Checks settings before the run; returns those that have an effect, as `name=value`.
 pub(super) type Check = Box<dyn Fn(&Settings) -> Result<Vec<String>, Error>>;
@@ -18,6 +18,22 @@ pub(super) type DescribeFile = Box<dyn Fn(&Settings) -> Result<ModelFile, Error>
 type Make = Box<dyn Fn(&Settings) -> Result<Box<dyn Workload>, Error>>;
 
 /// A workload that the command runs by name.
+///
+/// # Example: a workload from a closure
+/// ```no_run
+/// use afterdrop::workloads::Entry;
+///
+/// #[global_allocator]
+/// static HEAP: afterdrop::Heap = afterdrop::Heap::new();
+///
+/// fn main() -> std::process::ExitCode {
+///     let sum = Entry::from_fn("sum", "a vector of weights and their sum", || {
+///         let weights = vec![0.5_f32; 1000];
+///         Ok(move || Ok(vec![weights.iter().sum()]))
+///     });
+///     afterdrop::main(vec![sum])
+/// }
+/// ```
 pub struct Entry {
     name: String,
     about: String,
@@ -55,6 +71,44 @@ impl Entry {
             describe_file: None,
             make: Box::new(make),
         }
+    }
+
+    /// Creates an entry from a closure that loads the model.
+    ///
+    /// `load` runs in each cycle, and what it returns is the model: a closure that infers. When a
+    /// cycle drops the model, it drops that closure with everything that it has captured. What
+    /// `load` itself captures lives for the whole run.
+    ///
+    /// A workload that must wait for a device at the end of a cycle implements [`Workload`] instead.
+    ///
+    /// # Example: a cache that keeps every prediction
+    /// ```
+    /// use std::sync::Mutex;
+    ///
+    /// use afterdrop::workloads::Entry;
+    ///
+    /// static CACHE: Mutex<Vec<f32>> = Mutex::new(Vec::new());
+    ///
+    /// let entry = Entry::from_fn("cached", "caches its predictions", || {
+    ///     let weight: f32 = "0.5".parse()?;
+    ///     Ok(move || {
+    ///         let mut cache = CACHE.lock().map_err(|e| e.to_string())?;
+    ///         cache.push(2.0 * weight);
+    ///         Ok(cache.clone())
+    ///     })
+    /// });
+    /// assert_eq!(entry.name(), "cached");
+    /// ```
+    pub fn from_fn<M>(
+        name: impl Into<String>,
+        about: impl Into<String>,
+        load: impl FnMut() -> Result<M, Failure> + 'static,
+    ) -> Self
+    where
+        M: FnMut() -> Result<Prediction, Failure> + 'static,
+    {
+        let closure = Closure::new(load);
+        Self::new(name, about, move |_| Ok(Box::new(closure.clone())))
     }
 
     /// The name that selects it.

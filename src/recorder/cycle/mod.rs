@@ -1,5 +1,7 @@
 //! The measured process: load, infer and drop in cycles, with a boundary after each.
 
+#[cfg(feature = "cli")]
+mod closure;
 mod control;
 mod dump;
 mod marks;
@@ -9,6 +11,8 @@ mod spill;
 mod strategies;
 mod workload;
 
+#[cfg(feature = "cli")]
+pub(crate) use closure::Closure;
 pub(crate) use control::{ENV_CONTROL, GO_ON, SEARCH, STOP};
 pub(crate) use marks::Marks;
 pub(crate) use runner::{

@@ -1,17 +1,23 @@
-//! What a workload is.
+//! The traits of a measured workload and its model.
 
-/// Why a workload could not load or infer. It ends the run, and the report says so.
+/// Why a workload could not load or infer. It ends the run, and the report shows it.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// The output of one inference, flattened; what the `slot` strategy writes to disk.
+/// The output of one inference, flattened. [`Strategy::Slot`](crate::Strategy::Slot) writes it to
+/// disk.
 pub type Prediction = Vec<f32>;
 
-/// Something with load, infer and drop, which the measured process runs in cycles.
+/// Loads a model again and again: the load phase of each cycle.
 ///
-/// The workload itself lives for the whole run: what it holds is set-up, not a cycle's. It should
-/// keep nothing of a cycle, because that is what is measured.
+/// A cycle loads the model, lets it infer, and drops it. The measured process does this many times
+/// and counts what each cycle leaves behind.
 ///
-/// # Example: a model that is forgotten in place of dropped
+/// The workload itself lives for the whole run. What it allocates before the first cycle counts as
+/// set-up. What it keeps of a cycle counts as retained by that cycle.
+///
+/// A command can also take a closure that loads: see `Entry::from_fn` in the module `workloads`.
+///
+/// # Example: a buffer that is forgotten instead of dropped
 /// ```
 /// use afterdrop::{Failure, Model, Prediction, Workload};
 ///
@@ -33,32 +39,32 @@ pub type Prediction = Vec<f32>;
 /// # assert_eq!(Forgetful.load().unwrap().infer().unwrap(), [256.0]);
 /// ```
 pub trait Workload {
-    /// Loads the model anew, from where it is stored.
+    /// Loads the model from where it is stored.
     ///
     /// # Errors
-    /// Whatever keeps it from being loaded.
+    /// If the model cannot be loaded. The error ends the run.
     fn load(&mut self) -> Result<Box<dyn Model>, Failure>;
 
-    /// Waits until work that was queued elsewhere (a device, a pool) is done. Called before each
-    /// boundary.
+    /// Waits until queued work is done, on a device or in a thread pool. Called at the end of each
+    /// cycle, before the census.
     ///
     /// # Errors
-    /// What the device reports.
+    /// If the work failed. The error ends the run.
     fn sync(&mut self) -> Result<(), Failure> {
         Ok(())
     }
 
-    /// Gives back what is kept for reuse. Called at the end of each session of
-    /// [`Strategy::Session`](crate::Strategy::Session), after the model was dropped.
+    /// Frees memory that is kept for reuse, such as the memory pool of a device. Called at the end
+    /// of each cycle of [`Strategy::Session`](crate::Strategy::Session), after the model was
+    /// dropped.
     fn cleanup(&mut self) {}
 }
 
-/// A loaded model. Dropping it is the third phase of a cycle.
+/// A loaded model. Dropping it is the drop phase of a cycle.
 pub trait Model {
-    /// Runs the model once, on the same input each time.
+    /// Runs the model once, on the same input in each cycle: the infer phase.
     ///
     /// # Errors
-    /// Whatever keeps it from running, a wrong output included: a workload that knows its
-    /// expected output should compare.
+    /// If the model cannot run, or if its output is not the expected one. The error ends the run.
     fn infer(&mut self) -> Result<Prediction, Failure>;
 }
