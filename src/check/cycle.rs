@@ -1,35 +1,41 @@
-//! What a check's closure is handed, and what it may return.
+//! The argument of a check's closure, and what the closure may return.
 
 use std::fmt::Display;
 
 use crate::model::run::Phase;
 use crate::recorder::cycle::{Body, Marks, Stopped};
 
-/// One running cycle.
+/// The running cycle of a [`Check`](crate::Check).
+///
+/// Its methods mark the phases of the cycle. The report says in which phase each block was
+/// allocated. A block that is allocated outside of the marked phases belongs to the phase `cycle`.
 #[derive(Debug)]
 pub struct Cycle<'a> {
     pub(super) marks: &'a mut Marks,
 }
 
 impl Cycle<'_> {
-    /// Runs the part that loads: what it allocates is reported as from `load`.
+    /// Runs a function in the load phase, and returns what it returns.
     pub fn load<R>(&mut self, load: impl FnOnce() -> R) -> R {
         let loaded = self.marks.load(load);
         self.marks.enter(Phase::Cycle);
         loaded
     }
 
-    /// Runs the part that infers.
+    /// Runs a function in the infer phase, and returns what it returns.
     pub fn infer<R>(&mut self, infer: impl FnOnce() -> R) -> R {
         self.within(Phase::Infer, infer)
     }
 
-    /// Runs the part that drops, where that is worth telling apart.
+    /// Runs a function in the drop phase, and returns what it returns.
+    ///
+    /// A value that the closure drops at its end is dropped in the phase `cycle`. Allocations of its
+    /// destructor belong to the drop phase only if it is dropped in here.
     pub fn drop<R>(&mut self, drop: impl FnOnce() -> R) -> R {
         self.within(Phase::Drop, drop)
     }
 
-    /// The number of this cycle, from 1.
+    /// The number of this cycle. The first is 1.
     pub fn number(&self) -> u32 {
         self.marks.cycle()
     }
@@ -42,12 +48,25 @@ impl Cycle<'_> {
     }
 }
 
-/// What a cycle's closure may return: nothing, or a `Result` whose error can be shown.
+/// What the closure of a check may return: `()`, a `Result` whose error implements `Display`, or the
+/// type of a closure that never returns, such as `|_| panic!()`.
+///
+/// Such a closure compiles in each edition. In edition 2021 its type falls back to `()`:
+///
+/// ```edition2021,no_run
+/// afterdrop::Check::new("panics").run(|_| panic!("not implemented"));
+/// ```
+///
+/// In edition 2024 its type falls back to `!`:
+///
+/// ```edition2024,no_run
+/// afterdrop::Check::new("panics").run(|_| panic!("not implemented"));
+/// ```
 pub trait CycleResult {
-    /// What there is to say.
+    /// The result of the cycle.
     ///
     /// # Errors
-    /// If the cycle failed: the error, as it shows itself with all its causes (`{:#}`).
+    /// If the cycle failed: the error with its causes, as `{:#}` formats it.
     fn into_result(self) -> Result<(), String>;
 }
 
@@ -63,7 +82,28 @@ impl<T, E: Display> CycleResult for Result<T, E> {
     }
 }
 
-/// A closure that is one cycle.
+/// The type `!`, which has no name in stable Rust: the output of a function pointer that never
+/// returns.
+type Never = <fn() -> ! as Returns>::Output;
+
+/// A function pointer, and what it returns. It is public because `impl CycleResult for Never` shows it,
+/// and cannot be named outside of this module.
+pub trait Returns {
+    /// The returned type.
+    type Output;
+}
+
+impl<R> Returns for fn() -> R {
+    type Output = R;
+}
+
+impl CycleResult for Never {
+    fn into_result(self) -> Result<(), String> {
+        self
+    }
+}
+
+/// A closure that runs one cycle.
 pub(super) struct Closure<F>(pub(super) F);
 
 impl<R: CycleResult, F: FnMut(&mut Cycle<'_>) -> R> Body for Closure<F> {
@@ -78,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn results_of_any_error_end_a_cycle() {
+    fn each_error_that_can_be_displayed_ends_a_cycle() {
         assert!(().into_result().is_ok());
         assert!(Ok::<i32, std::fmt::Error>(1).into_result().is_ok());
         let text = Err::<(), &str>("no").into_result();
