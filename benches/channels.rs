@@ -1,7 +1,7 @@
-//! What channels-last data costs on Burn, which wants channels second: two convolutions with a ReLU
-//! between them, on images that are kept either way.
+//! The cost of channels-last images on Burn, whose convolutions need channels first: two convolutions
+//! with a ReLU between them, on images in either order.
 //!
-//! `cargo bench --bench channels` prints milliseconds, the lowest of several rounds, and their ratio.
+//! `cargo bench --bench channels` prints the minimum of several rounds in milliseconds, and the ratio.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -11,7 +11,10 @@ use burn::tensor::{Device, Distribution, Tensor, activation, module};
 
 const ROUNDS: usize = 15;
 
-#[expect(deprecated, reason = "the device that models are served with today")]
+#[expect(
+    deprecated,
+    reason = "Burn will replace ndarray by flex, but ndarray is what most programs use today"
+)]
 fn device() -> Device {
     Device::ndarray()
 }
@@ -26,7 +29,8 @@ fn conv(x: Tensor<4>, kernel: &Tensor<4>) -> Tensor<4> {
     module::conv2d(x, kernel.clone(), None, options)
 }
 
-fn lowest(mut work: impl FnMut()) -> f64 {
+/// The shortest of several rounds, in milliseconds.
+fn minimum(mut work: impl FnMut()) -> f64 {
     let mut best = f64::INFINITY;
     for _ in 0..ROUNDS {
         let start = Instant::now();
@@ -42,26 +46,26 @@ fn main() {
         |shape: [usize; 4]| Tensor::<4>::random(shape, Distribution::Uniform(-1.0, 1.0), &device);
     println!(
         "{:>18} {:>14} {:>13} {:>6}",
-        "images", "second, ms", "last, ms", "ratio"
+        "images", "first, ms", "last, ms", "ratio"
     );
     for (batch, side, channels) in [(8, 28, 8), (8, 28, 32), (8, 56, 32), (1, 112, 64)] {
         let kernel = random([channels, channels, 3, 3]);
-        let second = random([batch, channels, side, side]);
+        let first = random([batch, channels, side, side]);
         let last = random([batch, side, side, channels]);
-        let by_second = lowest(|| {
-            let x = activation::relu(conv(second.clone(), &kernel));
+        let by_first = minimum(|| {
+            let x = activation::relu(conv(first.clone(), &kernel));
             black_box(conv(x, &kernel).sum().into_scalar::<f32>());
         });
-        let by_last = lowest(|| {
-            // As a Keras layer does it: permuted before and after each.
+        let by_last = minimum(|| {
+            // As in a Keras layer: permuted before and after each convolution.
             let once = |x: Tensor<4>| conv(x.permute([0, 3, 1, 2]), &kernel).permute([0, 2, 3, 1]);
             let x = activation::relu(once(last.clone()));
             black_box(once(x).sum().into_scalar::<f32>());
         });
         let images = format!("{batch}x{side}x{side}x{channels}");
         println!(
-            "{images:>18} {by_second:>14.2} {by_last:>13.2} {:>6.2}",
-            by_last / by_second
+            "{images:>18} {by_first:>14.2} {by_last:>13.2} {:>6.2}",
+            by_last / by_first
         );
     }
 }

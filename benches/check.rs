@@ -1,7 +1,7 @@
-//! What a check costs over the test that it stands in: 20 empty cycles, in a debug build.
+//! The time that a check adds to its test: a check of 20 empty cycles, in a debug build.
 //!
 //! `cargo bench --profile dev --no-default-features --bench check` prints the milliseconds from
-//! `Check::new` to the end of `run`, the lowest, the median and the highest of several processes.
+//! `Check::new` to the end of `run`: the minimum, the median and the maximum of several processes.
 
 use std::process::Command;
 use std::time::Instant;
@@ -12,7 +12,7 @@ static HEAP: afterdrop::Heap = afterdrop::Heap::new();
 const PROCESSES: usize = 25;
 const CYCLES: u32 = 20;
 
-/// Times one check, as a test's process would run it.
+/// Times one check in this process, as in the process of a test.
 fn check() {
     let start = Instant::now();
     let check = afterdrop::Check::new("empty").cycles(CYCLES).test("check");
@@ -28,7 +28,7 @@ fn main() {
     let once = || -> f64 {
         let mut command = Command::new(&program);
         let output = command.env("CHECK_ONCE", "1").output();
-        let output = output.expect("the program starts again");
+        let output = output.expect("the program starts");
         assert!(output.status.success(), "{output:?}");
         let text = String::from_utf8_lossy(&output.stdout);
         text.trim().parse().expect("milliseconds")
@@ -41,8 +41,8 @@ fn main() {
         "release"
     };
     println!(
-        "a check of {CYCLES} empty cycles, {build} build: {:.0} ms (lowest of {PROCESSES}), {:.0} ms \
-         (median), {:.0} ms (highest)",
+        "a check of {CYCLES} empty cycles, {build} build, {PROCESSES} processes: minimum {:.0} ms, \
+         median {:.0} ms, maximum {:.0} ms",
         times[0],
         times[PROCESSES / 2],
         times[PROCESSES - 1]

@@ -1,5 +1,5 @@
-//! A model server: `POST /predict` runs the model, `POST /reload` reads its file again and swaps
-//! the new model in, while requests that have the old one finish on it.
+//! A model server. `POST /predict` runs the model. `POST /reload` loads its file again and replaces
+//! the model; requests that run on the old model finish on it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use metrics::Metrics;
 use model::Loaded;
 pub use model::PIXELS;
 
-/// What the server holds: the model that serves now, and the gauges.
+/// The state of the server: the current model and the gauges.
 pub struct Server {
     path: PathBuf,
     model: ArcSwap<Loaded>,
@@ -57,14 +57,14 @@ impl Server {
         }))
     }
 
-    /// Reads the file again and swaps the new model in.
+    /// Loads the file again and replaces the model.
     fn reload(&self) -> Result<u64, String> {
         let model = Arc::new(Loaded::open(&self.path)?);
         let version = self.version.fetch_add(1, Relaxed) + 1;
         let shown = Arc::clone(&model);
         let parameters = move || shown.parameters() as f64;
         if cfg!(feature = "leaky") {
-            // A gauge for each version: nobody takes the old ones away, and each holds its model.
+            // One gauge for each version. Old gauges are never removed, and each owns its model.
             let name = format!("model_parameters{{version=\"{version}\"}}");
             self.metrics.gauge(name, parameters);
         } else {
@@ -89,7 +89,7 @@ async fn predict(
     Json(image): Json<Image>,
 ) -> Result<Json<Classes>, Refusal> {
     if image.pixels.len() != PIXELS {
-        let wrong = format!("{} pixels, {PIXELS} are needed", image.pixels.len());
+        let wrong = format!("expected {PIXELS} pixels, got {}", image.pixels.len());
         return Err((StatusCode::UNPROCESSABLE_ENTITY, wrong));
     }
     let probabilities = server.model.load_full().predict(image.pixels);
@@ -97,7 +97,7 @@ async fn predict(
 }
 
 async fn reload(State(server): State<Arc<Server>>) -> Result<Json<Reloaded>, Refusal> {
-    // Reading a file would block the other requests of this thread.
+    // Reading a file on this thread would block its other requests.
     let reloaded = tokio::task::spawn_blocking(move || server.reload()).await;
     let reloaded = reloaded.unwrap_or_else(|panicked| Err(panicked.to_string()));
     match reloaded {

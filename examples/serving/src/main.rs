@@ -1,4 +1,4 @@
-//! `serving MODEL [ADDRESS]`: serves a burnpack file over HTTP.
+//! `serving MODEL [ADDRESS]`: serves the model in a burnpack file over HTTP.
 
 use std::process::ExitCode;
 
@@ -27,7 +27,7 @@ async fn serve(path: String, address: &str) -> Result<(), String> {
         .await
         .map_err(|e| format!("cannot listen at {address}: {e}"))?;
     let stopped = async {
-        // Without the signal it is served until it is killed.
+        // If the signal cannot be awaited, the server runs until it is killed.
         let _ = tokio::signal::ctrl_c().await;
     };
     axum::serve(listener, serving::app(server))

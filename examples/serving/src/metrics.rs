@@ -1,4 +1,4 @@
-//! Gauges: numbers that are asked for when somebody looks.
+//! Gauges: values that are read when the metrics are requested.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -13,13 +13,13 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Sets the gauge of this name, in place of an earlier one.
+    /// Sets the gauge with this name, and drops an earlier one.
     pub fn gauge(&self, name: String, value: impl Fn() -> f64 + Send + 'static) {
         let mut gauges = self.gauges.lock().unwrap_or_else(PoisonError::into_inner);
         gauges.insert(name, Box::new(value));
     }
 
-    /// All gauges as Prometheus reads them.
+    /// All gauges in the Prometheus text format.
     pub fn text(&self) -> String {
         let gauges = self.gauges.lock().unwrap_or_else(PoisonError::into_inner);
         let mut text = String::new();

@@ -1,4 +1,4 @@
-//! The model that is served: a multilayer perceptron over 28 x 28 pixels, on Burn.
+//! The served model: a multilayer perceptron for images of 28 x 28 pixels, on Burn.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use burn::store::{BurnpackStore, ModuleSnapshot};
 use burn::tensor::activation::{relu, softmax};
 use burn::tensor::{Device, Tensor, TensorData};
 
-/// Values of an image.
+/// Pixels of an image.
 pub const PIXELS: usize = 28 * 28;
 const HIDDEN: usize = 256;
 const CLASSES: usize = 10;
@@ -20,7 +20,7 @@ pub struct Mlp {
     output: Linear,
 }
 
-/// A model as it was loaded, with the device it lives on.
+/// A loaded model and its device.
 #[derive(Debug)]
 pub struct Loaded {
     model: Mlp,
@@ -49,13 +49,16 @@ impl Loaded {
         classes.into_data().try_to_vec().unwrap_or_default()
     }
 
-    /// Parameters of the model.
+    /// The number of parameters.
     pub fn parameters(&self) -> usize {
         self.model.num_params()
     }
 }
 
-#[expect(deprecated, reason = "what people serve with today")]
+#[expect(
+    deprecated,
+    reason = "Burn will replace ndarray by flex, but ndarray is what most programs use today"
+)]
 fn device() -> Device {
     Device::ndarray()
 }

@@ -1,4 +1,4 @@
-//! Does a hot reload give the old model back? Asked of the server as its clients meet it.
+//! Checks, through the routes of the server, that a hot reload frees the old model.
 
 use afterdrop::Check;
 use axum::Router;
@@ -14,7 +14,7 @@ static HEAP: afterdrop::Heap = afterdrop::Heap::new();
 
 fn server() -> Router {
     let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/burn/mlp.bpk");
-    app(Server::open(model).expect("the shipped model loads"))
+    app(Server::open(model).expect("the model in fixtures loads"))
 }
 
 async fn post(app: &Router, path: &str, body: &Value) -> (StatusCode, Value) {
@@ -30,7 +30,7 @@ async fn post(app: &Router, path: &str, body: &Value) -> (StatusCode, Value) {
 }
 
 #[test]
-fn a_hot_reload_gives_the_old_model_back() {
+fn a_hot_reload_frees_the_old_model() {
     let app = server();
     let image = json!({ "pixels": vec![0.5_f32; PIXELS] });
     let check = Check::new("hot reload").cycles(20);
@@ -47,7 +47,7 @@ fn a_hot_reload_gives_the_old_model_back() {
 }
 
 #[test]
-fn a_refused_request_leaves_nothing() {
+fn a_refused_request_retains_nothing() {
     let app = server();
     let image = json!({ "pixels": [1.0, 2.0] });
     let check = Check::new("refused").cycles(20);
