@@ -1,40 +1,35 @@
 //! Asynchronous leak assertions, on tokio.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+mod common;
+
 use std::sync::Mutex;
 use std::time::Duration;
 
 use afterdrop::Check;
+use common::message;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
 #[global_allocator]
 static HEAP: afterdrop::Heap = afterdrop::Heap::new();
 
-/// The message that a check fails with.
-fn message(check: impl FnOnce()) -> String {
-    let payload = catch_unwind(AssertUnwindSafe(check)).expect_err("the check should fail");
-    *payload.downcast::<String>().expect("a message")
+/// `file:line` of the line that allocates in [`load`].
+fn loaded() -> String {
+    common::marked(
+        "tests/asynchronous.rs",
+        include_str!("asynchronous.rs"),
+        "LOADED",
+    )
 }
 
-/// `tests/asynchronous.rs` with the line that ends in a marker.
-fn marked(marker: &str) -> String {
-    let marker = format!("// {marker}");
-    let line = include_str!("asynchronous.rs")
-        .lines()
-        .position(|l| l.trim_end().ends_with(&marker))
-        .expect("a marked line");
-    format!("tests/asynchronous.rs:{}", line + 1)
-}
-
-/// A model that takes its time.
+/// Loads a model after a short wait.
 async fn load(bytes: usize) -> Vec<u8> {
     tokio::time::sleep(Duration::from_micros(10)).await;
     vec![1; bytes] // LOADED
 }
 
 #[test]
-fn what_is_dropped_passes_and_may_borrow() {
+fn a_cycle_that_frees_everything_passes_and_may_borrow() {
     let bytes = 4096;
     Check::new("tidy").cycles(20).run_async(async |cycle| {
         let model = cycle.load_async(load(bytes)).await;
@@ -44,7 +39,7 @@ fn what_is_dropped_passes_and_may_borrow() {
 }
 
 #[test]
-fn a_leak_fails_with_its_line_and_its_phase() {
+fn the_message_of_a_leak_has_its_line_and_phase() {
     let message = message(|| {
         Check::new("leaky").run_async(async |cycle| {
             let model = cycle.load_async(load(4096)).await;
@@ -52,7 +47,7 @@ fn a_leak_fails_with_its_line_and_its_phase() {
         });
     });
     let first = message.lines().next().unwrap();
-    let place = marked("LOADED");
+    let place = loaded();
     assert_eq!(
         first,
         format!("check `leaky`: leaks 4.10 kB per cycle, at {place}")
@@ -73,7 +68,7 @@ fn a_task_that_ends_after_the_cycle_is_waited_for() {
 }
 
 #[test]
-fn a_task_that_never_ends_is_found_by_what_it_holds() {
+fn the_memory_of_a_task_that_never_ends_is_a_leak() {
     static KEPT: Mutex<Vec<oneshot::Sender<()>>> = Mutex::new(Vec::new());
     let message = message(|| {
         Check::new("stuck").cycles(20).run_async(async |cycle| {
@@ -88,13 +83,13 @@ fn a_task_that_never_ends_is_found_by_what_it_holds() {
     });
     let first = message.lines().next().unwrap();
     assert!(
-        first.starts_with("check `stuck`: leaks 10") && first.contains(&marked("LOADED")),
+        first.starts_with("check `stuck`: leaks 10") && first.contains(&loaded()),
         "{message}"
     );
 }
 
 #[test]
-fn a_runtime_of_several_threads_may_be_brought() {
+fn the_test_may_provide_a_runtime_with_several_threads() {
     let runtime = || {
         Builder::new_multi_thread()
             .worker_threads(2)
@@ -111,7 +106,7 @@ fn a_runtime_of_several_threads_may_be_brought() {
 }
 
 #[test]
-fn an_error_and_a_panic_fail_with_their_own_words() {
+fn an_error_fails_with_its_message() {
     let error = message(|| {
         Check::new("error").cycles(20).run_async(async |cycle| {
             if cycle.number() == 5 {
@@ -124,6 +119,10 @@ fn an_error_and_a_panic_fail_with_their_own_words() {
         error.contains("cycle 5: invalid digit found in string"),
         "{error}"
     );
+}
+
+#[test]
+fn a_panic_fails_with_its_message() {
     let panic = message(|| {
         Check::new("panic").cycles(20).run_async(async |_| {
             assert!(std::hint::black_box(1) == 2, "shapes differ");
@@ -133,7 +132,7 @@ fn an_error_and_a_panic_fail_with_their_own_words() {
 }
 
 #[test]
-fn a_runtime_that_runs_already_is_an_error_with_what_to_do() {
+fn a_check_inside_a_runtime_is_an_error_with_a_hint() {
     let runtime = Builder::new_current_thread().build().unwrap();
     let message = message(|| {
         runtime.block_on(async {

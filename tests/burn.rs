@@ -1,16 +1,11 @@
-//! Real models: Burn's own leak is found, with its call sites, and what is clean is called clean.
+//! The Burn models: inference is clean, and the leak in Burn's autodiff is found with its call sites.
 
 mod common;
 
-use std::path::Path;
-
 use afterdrop::Phase;
 use afterdrop::report::{CallSite, Report, RunVerdict};
-use common::{Folder, Ran, finish, run_with};
-
-fn run(args: &[&str]) -> Ran {
-    run_with(Path::new(env!("CARGO_BIN_EXE_afterdrop")), args)
-}
+use common::{Folder, command, run};
+use rstest::rstest;
 
 fn has_frame(site: &CallSite, file: &str) -> bool {
     let files = site.stack.iter().filter_map(|f| f.file.as_deref());
@@ -24,20 +19,20 @@ fn leaks_from<'a>(report: &'a Report, file: &str) -> Vec<&'a CallSite> {
         .collect()
 }
 
-#[test]
-fn inference_on_ndarray_is_clean() {
-    for workload in ["burn:mlp", "burn:cnn", "burn:transformer"] {
-        let ran = run(&[workload, "--cycles", "24"]).exits(0);
-        let report = ran.report();
-        assert_eq!(report.verdict, RunVerdict::Clean, "{}", ran.out);
-        assert_eq!(report.options, ["device=ndarray", "format=bpk"]);
-        assert!(
-            report.boundaries.iter().all(|b| b.loaded_bytes > 10_000),
-            "{}",
-            ran.out
-        );
-        assert!(!ran.file("scratch").exists());
-    }
+#[rstest]
+fn inference_on_ndarray_is_clean(
+    #[values("burn:mlp", "burn:cnn", "burn:transformer")] workload: &str,
+) {
+    let ran = run([workload, "--cycles", "24"]).exits(0);
+    let report = ran.report();
+    assert_eq!(report.verdict, RunVerdict::Clean, "{}", ran.out);
+    assert_eq!(report.options, ["device=ndarray", "format=bpk"]);
+    assert!(
+        report.boundaries.iter().all(|b| b.loaded_bytes > 10_000),
+        "{}",
+        ran.out
+    );
+    assert!(!ran.file("scratch").exists());
 }
 
 #[test]
@@ -50,8 +45,8 @@ fn loading_from_safetensors_is_clean() {
 }
 
 #[test]
-fn serving_on_an_autodiff_device_leaks_in_burn_autodiff_and_in_the_model() {
-    // A `backward` every so often would free the graphs: only the horizon tells.
+fn inference_on_an_autodiff_device_leaks_in_burn_autodiff_and_in_the_model() {
+    // A call of `backward` would free the graphs, so that growth is a leak only past the horizon.
     let ran = run(&["burn:cnn", "--device", "autodiff", "--horizon", "20"]).exits(1);
     let report = ran.report();
     assert_eq!(report.verdict, RunVerdict::Leak, "{}", ran.out);
@@ -89,7 +84,7 @@ fn loading_alone_leaks_on_an_autodiff_device() {
 }
 
 #[test]
-fn dhat_names_the_same_lines_as_jemalloc() {
+fn dhat_reports_the_same_lines_as_jemalloc() {
     let lines = |heap: &str| {
         let args = [
             "burn:mlp",
@@ -113,77 +108,93 @@ fn dhat_names_the_same_lines_as_jemalloc() {
     assert_eq!(lines("jemalloc"), lines("dhat"));
 }
 
-#[test]
-fn a_model_file_that_cannot_be_read_is_named() {
+/// Runs `burn:mlp` with a file that cannot be loaded.
+fn is_refused(file: &str, says: &str) {
+    let ran = run(["burn:mlp", "--model", file]).exits(2);
+    assert!(ran.error().contains(says), "{}", ran.err);
+    assert!(ran.error().contains(file), "{}", ran.err);
+    assert!(!ran.dir().exists());
+}
+
+#[rstest]
+#[case::truncated("truncated.bpk", shipped()[..shipped().len() / 2].to_vec(), "is not a bpk file of burn:mlp")]
+#[case::of_another_kind("foreign.bpk", b"not a model".to_vec(), "is not a bpk file of burn:mlp")]
+#[case::empty(
+    "empty.safetensors",
+    Vec::new(),
+    "is not a safetensors file of burn:mlp"
+)]
+fn a_file_without_a_model_is_refused(
+    #[case] name: &str,
+    #[case] bytes: Vec<u8>,
+    #[case] says: &str,
+) {
     let folder = Folder::new();
-    let shipped = std::fs::read("fixtures/burn/mlp.bpk").unwrap();
-    let write = |name: &str, bytes: &[u8]| {
-        let path = folder.join(name);
-        std::fs::write(&path, bytes).unwrap();
-        path.to_string_lossy().into_owned()
-    };
-    let truncated = write("truncated.bpk", &shipped[..shipped.len() / 2]);
-    let foreign = write("foreign.bpk", b"this is no model");
-    let empty = write("empty.safetensors", b"");
-    let missing = folder.join("missing.bpk").to_string_lossy().into_owned();
-    // Named as it is: no ending is guessed, though another file would answer to it.
-    let bare = write("bare", b"this is no model");
-    std::fs::copy("fixtures/burn/mlp.bpk", folder.join("bare.bpk")).unwrap();
-    let pipe = folder.join("pipe.bpk").to_string_lossy().into_owned();
-    let made = std::process::Command::new("mkfifo")
-        .arg(&pipe)
-        .status()
-        .unwrap();
-    assert!(made.success());
-    for (file, says) in [
-        (missing.as_str(), "cannot read the model"),
-        (&truncated, "is no bpk file of burn:mlp"),
-        (&foreign, "is no bpk file of burn:mlp"),
-        (&empty, "is no safetensors file of burn:mlp"),
-        (&bare, "is no bpk file of burn:mlp"),
-        (&pipe, "is not a regular file"),
-        ("/dev/zero", "is not a regular file"),
-        ("fixtures/burn/cnn.bpk", "is no bpk file of burn:mlp"),
-    ] {
-        let ran = run(&["burn:mlp", "--model", file]).exits(2);
-        assert!(ran.error().contains(says), "{}", ran.err);
-        assert!(ran.error().contains(file), "{}", ran.err);
-        assert!(!ran.dir().exists());
-    }
+    let path = folder.join(name);
+    std::fs::write(&path, bytes).unwrap();
+    is_refused(&path.to_string_lossy(), says);
+}
+
+fn shipped() -> Vec<u8> {
+    std::fs::read("fixtures/burn/mlp.bpk").unwrap()
+}
+
+#[rstest]
+#[case::a_device("/dev/zero", "is not a regular file")]
+#[case::another_model("fixtures/burn/cnn.bpk", "is not a bpk file of burn:mlp")]
+#[case::missing("nowhere/missing.bpk", "cannot read the model")]
+fn a_path_without_the_model_is_refused(#[case] file: &str, #[case] says: &str) {
+    is_refused(file, says);
 }
 
 #[test]
-fn another_file_of_the_same_model_can_be_named_but_not_its_output() {
-    // The right file under another name runs.
+fn no_extension_is_added_to_the_name_of_a_model_file() {
+    let folder = Folder::new();
+    let bare = folder.join("bare");
+    std::fs::write(&bare, b"not a model").unwrap();
+    std::fs::copy("fixtures/burn/mlp.bpk", folder.join("bare.bpk")).unwrap();
+    is_refused(&bare.to_string_lossy(), "is not a bpk file of burn:mlp");
+}
+
+#[test]
+fn a_pipe_is_refused_as_a_model_file() {
+    let folder = Folder::new();
+    let pipe = folder.join("pipe.bpk").to_string_lossy().into_owned();
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    is_refused(&pipe, "is not a regular file");
+}
+
+/// Runs `burn:mlp` with another file.
+fn run_file(path: &std::path::Path) -> common::Ran {
+    run([
+        "burn:mlp",
+        "--model",
+        &path.to_string_lossy(),
+        "--cycles",
+        "12",
+    ])
+}
+
+#[test]
+fn a_copy_of_the_shipped_file_is_loaded() {
     let folder = Folder::new();
     let copy = folder.join("copy.safetensors");
     std::fs::copy("fixtures/burn/mlp.safetensors", &copy).unwrap();
-    let ran = run(&[
-        "burn:mlp",
-        "--model",
-        &copy.to_string_lossy(),
-        "--cycles",
-        "12",
-    ])
-    .exits(0);
-    assert_eq!(
-        ran.report().options,
-        ["device=ndarray", "format=safetensors"]
-    );
-    // Weights of another training give another output, which no cycle lets pass.
-    let mut bytes = std::fs::read(&copy).unwrap();
+    let report = run_file(&copy).exits(0).report();
+    assert_eq!(report.options, ["device=ndarray", "format=safetensors"]);
+}
+
+#[test]
+fn a_file_with_other_weights_fails_in_the_first_inference() {
+    let folder = Folder::new();
+    let path = folder.join("other.safetensors");
+    let mut bytes = std::fs::read("fixtures/burn/mlp.safetensors").unwrap();
     for value in bytes.chunks_exact_mut(4).rev().take(100_000) {
         value[3] ^= 0x80;
     }
-    std::fs::write(&copy, bytes).unwrap();
-    let ran = run(&[
-        "burn:mlp",
-        "--model",
-        &copy.to_string_lossy(),
-        "--cycles",
-        "12",
-    ])
-    .exits(3);
+    std::fs::write(&path, bytes).unwrap();
+    let ran = run_file(&path).exits(3);
     assert!(
         ran.error().contains("cycle 1, infer: the output is wrong"),
         "{}",
@@ -192,7 +203,7 @@ fn another_file_of_the_same_model_can_be_named_but_not_its_output() {
 }
 
 #[test]
-fn a_device_that_does_not_exist_is_named() {
+fn an_unknown_device_is_refused_with_a_hint() {
     let ran = run(&["burn:mlp", "--device", "ndaray"]).exits(2);
     assert!(
         ran.error().contains("did you mean `ndarray`"),
@@ -205,22 +216,15 @@ fn a_device_that_does_not_exist_is_named() {
     }
 }
 
+#[cfg(feature = "flex")]
 #[test]
-fn the_flex_device_keeps_its_slab_and_is_clean() {
-    if !cfg!(feature = "flex") {
-        return;
-    }
+fn the_flex_device_keeps_its_memory_pool_and_is_clean() {
     let ran = run(&["burn:mlp", "--device", "flex", "--cycles", "24"]).exits(0);
     assert_eq!(ran.report().verdict, RunVerdict::Clean, "{}", ran.out);
 }
 
 #[test]
 fn the_command_runs_outside_the_repository() {
-    let folder = Folder::new();
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_afterdrop"));
-    command
-        .args(["run", "burn:mlp", "--cycles", "12", "--out", "out"])
-        .current_dir(folder.path());
-    let ran = finish(command, folder).exits(0);
+    let ran = command(["run", "burn:mlp", "--cycles", "12", "--out", "out"]).exits(0);
     assert_eq!(ran.report().cycles_run(), 12);
 }

@@ -1,9 +1,12 @@
-//! Leak assertions under a harness that is not libtest: it does not name its threads after tests.
+//! Leak assertions under a harness that does not name its threads after tests, as libtest does.
 
-use std::panic::catch_unwind;
+mod common;
+
+use std::process::ExitCode;
 
 use afterdrop::Check;
-use libtest_mimic::{Arguments, Trial};
+use common::trial;
+use libtest_mimic::Arguments;
 
 #[global_allocator]
 static HEAP: afterdrop::Heap = afterdrop::Heap::new();
@@ -16,17 +19,18 @@ fn tidy() {
     drop(vec![1_u8; 100]);
 }
 
-/// The check says which test it is in.
+/// The check names its test.
 fn a_named_test_is_found() {
     check("named").test("a_named_test_is_found").run(|_| tidy());
 }
 
-/// It need not, where the test is called as its function is.
-fn a_test_called_as_its_function_is_found() {
+/// The test has the name of its function.
+fn a_test_named_after_its_function_is_found() {
     check("same name").run(|_| tidy());
 }
 
-/// Else the error says what to do, unless the process was asked for this test alone, as nextest does.
+/// The test has another name than its function. The check finds it only if the process runs this
+/// test alone, as under nextest.
 fn another() {
     let report = check("lost").run_report(|_| tidy());
     let is_alone = std::env::args().any(|arg| arg == "--exact");
@@ -39,19 +43,14 @@ fn another() {
     );
 }
 
-fn main() {
-    let trial = |name: &str, test: fn()| {
-        Trial::test(name, move || {
-            catch_unwind(test).map_err(|_| "the test panicked".into())
-        })
-    };
+fn main() -> ExitCode {
     let trials = vec![
         trial("a_named_test_is_found", a_named_test_is_found),
         trial(
-            "a_test_called_as_its_function_is_found",
-            a_test_called_as_its_function_is_found,
+            "a_test_named_after_its_function_is_found",
+            a_test_named_after_its_function_is_found,
         ),
-        trial("an_unknown_test_is_an_error_with_what_to_do", another),
+        trial("a_test_that_is_not_found_is_an_error_with_a_hint", another),
     ];
-    libtest_mimic::run(&Arguments::from_args(), trials).exit();
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

@@ -1,12 +1,12 @@
-//! Keras files from outside: each fixture predicts what Keras predicted, and each damaged or
-//! unsupported one is refused in one line that names the place.
+//! The command on Keras files: each fixture predicts what Keras predicted, and each damaged or
+//! unsupported file is refused in one line that names the part of the file.
 
 mod common;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use common::{Folder, Ran, finish, run_with};
+use common::{Ran, command};
+use rstest::rstest;
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -16,11 +16,10 @@ fn fixture(name: &str) -> PathBuf {
 
 fn run(model: &str, args: &[&str]) -> Ran {
     let model = fixture(model);
-    let args = [&[model.to_str().unwrap()], args].concat();
-    run_with(Path::new(env!("CARGO_BIN_EXE_afterdrop")), args)
+    common::run([&[model.to_str().unwrap()], args].concat())
 }
 
-/// The fixture's own input and what Keras predicted for it.
+/// The arguments for the fixture's input and for what Keras predicted for it.
 fn data(folder: &str) -> Vec<String> {
     let file = |name: &str| fixture(folder).join(name).to_str().unwrap().to_owned();
     let mut args = vec!["--input".into(), file("input.npy")];
@@ -31,53 +30,35 @@ fn data(folder: &str) -> Vec<String> {
     args
 }
 
-#[test]
-fn every_model_predicts_what_keras_predicted() {
-    for folder in [
-        "mlp",
-        "lenet",
-        "resblock",
-        "lstm",
-        "gru_bidir",
-        "transformer",
-    ] {
-        let args = data(folder);
-        let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        for file in ["model.h5", "model.keras"] {
-            let ran = run(&format!("{folder}/{file}"), &args).exits(0);
-            let report = ran.report();
-            assert!(report.cycles_run() <= 12, "{folder}: {}", report.summary);
-            assert!(
-                report.boundaries.iter().all(|b| b.loaded_bytes > 10_000),
-                "{folder}"
-            );
-        }
-    }
+#[rstest]
+fn each_model_predicts_what_keras_predicted(
+    #[values("mlp", "lenet", "resblock", "lstm", "gru_bidir", "transformer")] folder: &str,
+    #[values("model.h5", "model.keras")] file: &str,
+) {
+    let args = data(folder);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let report = run(&format!("{folder}/{file}"), &args).exits(0).report();
+    assert!(report.cycles_run() <= 12, "{}", report.summary);
+    assert!(report.boundaries.iter().all(|b| b.loaded_bytes > 10_000));
 }
 
-#[test]
-fn every_layer_predicts_what_keras_predicted() {
-    let mut models = 0;
-    let variants = std::fs::read_dir(fixture("variants")).unwrap();
-    for folder in variants.map(|f| f.unwrap().path()) {
-        let mut args = Vec::new();
-        let inputs = (0..).map(|i| folder.join(format!("input_{i}.npy")));
-        for input in inputs.take_while(|path| path.exists()) {
-            args.extend(["--input".into(), input.to_str().unwrap().to_owned()]);
-        }
-        let expected = folder.join("expected.npy");
-        args.extend(["--expect".into(), expected.to_str().unwrap().to_owned()]);
-        let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        for file in ["model.h5", "model.keras"] {
-            let path = folder.join(file);
-            // Keras cannot write a mask of a Functional model to a legacy file.
-            if path.exists() {
-                run(path.to_str().unwrap(), &args).exits(0);
-                models += 1;
-            }
-        }
+#[rstest]
+fn each_layer_predicts_what_keras_predicted(
+    // Keras cannot write a mask of a Functional model to a legacy file: one folder has no `.h5`.
+    #[files("fixtures/keras/variants/*/model.h5")]
+    #[files("fixtures/keras/variants/*/model.keras")]
+    model: PathBuf,
+) {
+    let folder = model.parent().unwrap();
+    let mut args = Vec::new();
+    let inputs = (0..).map(|i| folder.join(format!("input_{i}.npy")));
+    for input in inputs.take_while(|path| path.exists()) {
+        args.extend(["--input".into(), input.to_str().unwrap().to_owned()]);
     }
-    assert!(models >= 36, "{models}");
+    let expected = folder.join("expected.npy");
+    args.extend(["--expect".into(), expected.to_str().unwrap().to_owned()]);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    run(model.to_str().unwrap(), &args).exits(0);
 }
 
 #[test]
@@ -94,129 +75,103 @@ fn a_wrong_prediction_is_found() {
     );
 }
 
-#[test]
-fn a_model_runs_on_an_input_that_is_made_for_it() {
-    for model in [
-        "lenet/model.keras",
-        "transformer/model.h5",
-        "h5extra/mlp_gzip.h5",
-    ] {
-        let ran = run(model, &["--batch", "3"]).exits(0);
-        let report = ran.report();
-        assert!(
-            report.options.contains(&"batch=3".into()),
-            "{:?}",
-            report.options
-        );
-    }
+#[rstest]
+fn a_model_runs_on_a_generated_input(
+    #[values("lenet/model.keras", "transformer/model.h5", "h5extra/mlp_gzip.h5")] model: &str,
+) {
+    let report = run(model, &["--batch", "3"]).exits(0).report();
+    assert!(
+        report.options.contains(&"batch=3".into()),
+        "{:?}",
+        report.options
+    );
+}
+
+#[rstest]
+#[case::empty("damaged/empty.h5", "is empty")]
+#[case::of_another_kind("damaged/not_hdf5.h5", "neither an HDF5 file nor a .keras archive")]
+#[case::cut_off_in_the_header("damaged/truncated_100.h5", "is cut off: it has 100 bytes of 119720")]
+#[case::cut_off_in_the_middle(
+    "damaged/truncated_half.h5",
+    "is cut off: it has 59860 bytes of 119720"
+)]
+#[case::an_archive_cut_off("damaged/truncated.keras", "the zip archive is damaged")]
+#[case::without_a_configuration(
+    "damaged/no_config.keras",
+    "the member `config.json` cannot be read"
+)]
+#[case::without_weights(
+    "damaged/no_weights.keras",
+    "the member `model.weights.h5` cannot be read"
+)]
+#[case::a_weight_of_a_wrong_shape(
+    "damaged/wrong_shape.keras",
+    "layer `dense`: the weight `kernel` has the shape [64, 160], and the configuration says \
+     [any, 150]"
+)]
+#[case::an_unsupported_layer("unsupported/lambda.h5", "layer `lambda` is of the class `Lambda`")]
+#[case::an_unsupported_layer_in_an_archive(
+    "unsupported/lambda.keras",
+    "supported are: Activation, Add"
+)]
+#[case::a_custom_layer("unsupported/custom.keras", "layer `scale` is of the class `Scale`")]
+#[case::missing("nowhere.h5", "No such file")]
+fn a_damaged_file_is_refused(#[case] file: &str, #[case] says: &str) {
+    let ran = run(file, &[]).exits(2);
+    assert!(ran.error().contains(says), "{}", ran.err);
+    assert!(!ran.dir().exists());
 }
 
 #[test]
-fn damaged_files_are_refused_with_their_place() {
-    for (file, says) in [
-        ("damaged/empty.h5", "is empty"),
-        (
-            "damaged/not_hdf5.h5",
-            "neither an HDF5 file nor a .keras archive",
-        ),
-        (
-            "damaged/truncated_100.h5",
-            "is cut off: it has 100 bytes of 119720",
-        ),
-        (
-            "damaged/truncated_half.h5",
-            "is cut off: it has 59860 bytes of 119720",
-        ),
-        ("damaged/truncated.keras", "the zip archive is damaged"),
-        (
-            "damaged/no_config.keras",
-            "the member `config.json` cannot be read",
-        ),
-        (
-            "damaged/no_weights.keras",
-            "the member `model.weights.h5` cannot be read",
-        ),
-        (
-            "damaged/wrong_shape.keras",
-            "layer `dense`: the weight `kernel` has the shape [64, 160], and the configuration \
-             says [any, 150]",
-        ),
-        (
-            "unsupported/lambda.h5",
-            "layer `lambda` is of the class `Lambda`",
-        ),
-        ("unsupported/lambda.keras", "supported are: Activation, Add"),
-        (
-            "unsupported/custom.keras",
-            "layer `scale` is of the class `Scale`",
-        ),
-        ("nowhere.h5", "No such file"),
-    ] {
-        let ran = run(file, &[]).exits(2);
-        let error = ran.error();
-        assert!(error.contains(says), "{file}: {error}");
-        assert!(!ran.dir().exists(), "{file}: nothing was made");
-    }
-}
-
-#[test]
-fn weights_that_are_no_numbers_load_and_predict_none() {
+fn a_model_with_a_weight_that_is_not_a_number_runs() {
     run("damaged/nan_weight.keras", &[]).exits(0);
 }
 
-#[test]
-fn bad_inputs_are_one_line() {
-    let text = fixture("README.md");
-    let text = text.to_str().unwrap();
-    let input = fixture("mlp/input.npy");
-    let input = input.to_str().unwrap();
-    for (model, args, says) in [
-        ("mlp/model.h5", &["--input", text][..], "is no .npy file"),
-        (
-            "mlp/model.h5",
-            &["--input", "nowhere.npy"][..],
-            "nowhere.npy",
-        ),
-        (
-            "mlp/model.h5",
-            &["--batch", "0"][..],
-            "--batch 0 is out of range",
-        ),
-        (
-            "mlp/model.h5",
-            &["--format", "bpk"][..],
-            "takes no --format",
-        ),
-        (
-            "lenet/model.h5",
-            &["--input", input][..],
-            "its input has the shape",
-        ),
-        (
-            "mlp/model.h5",
-            &["--expect", input][..],
-            "--expect needs --input",
-        ),
-        (
-            "transformer/model.h5",
-            &["--input", input][..],
-            "takes 2 inputs",
-        ),
-    ] {
-        let ran = run(model, args).exits(2);
-        assert!(ran.error().contains(says), "{args:?}: {}", ran.err);
-    }
+#[rstest]
+#[case::a_text_file("mlp/model.h5", &["--input", "README.md"], "is no .npy file")]
+#[case::a_missing_file("mlp/model.h5", &["--input", "nowhere.npy"], "nowhere.npy")]
+#[case::an_empty_batch("mlp/model.h5", &["--batch", "0"], "--batch 0 is out of range")]
+#[case::an_option_without_effect("mlp/model.h5", &["--format", "bpk"], "takes no --format")]
+#[case::an_input_of_another_shape(
+    "lenet/model.h5",
+    &["--input", "mlp/input.npy"],
+    "its input has the shape"
+)]
+#[case::an_output_without_an_input(
+    "mlp/model.h5",
+    &["--expect", "mlp/input.npy"],
+    "--expect needs --input"
+)]
+#[case::one_input_of_two(
+    "transformer/model.h5",
+    &["--input", "mlp/input.npy"],
+    "takes 2 inputs"
+)]
+fn wrong_options_are_refused(#[case] model: &str, #[case] args: &[&str], #[case] says: &str) {
+    let in_fixtures = |arg: &str| match arg.contains('.') {
+        true => fixture(arg).to_str().unwrap().to_owned(),
+        false => arg.to_owned(),
+    };
+    let args: Vec<String> = args.iter().map(|arg| in_fixtures(arg)).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let ran = run(model, &args).exits(2);
+    assert!(ran.error().contains(says), "{}", ran.err);
 }
 
 #[test]
-fn the_three_habits_are_compared_on_a_file_and_leave_nothing() {
-    let folder = Folder::new();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_afterdrop"));
-    command.args(["strategies", fixture("lenet/model.h5").to_str().unwrap()]);
-    command
-        .args(["--cycles", "20", "--json", "--out"])
-        .arg(folder.join("out"));
-    let ran = finish(command, folder).exits(0);
+fn the_strategies_are_compared_on_a_file_and_leave_no_predictions() {
+    let model = fixture("lenet/model.h5");
+    let model = model.to_str().unwrap();
+    let ran = command([
+        "strategies",
+        model,
+        "--cycles",
+        "20",
+        "--json",
+        "--out",
+        "out",
+    ]);
+    let ran = ran.exits(0);
     let json: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
     for row in json["rows"].as_array().unwrap() {
         let keeps = row["strategy"] == "keep";

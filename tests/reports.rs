@@ -1,4 +1,4 @@
-//! Stored reports in other formats, and two of them compared, from outside.
+//! The commands `report` and `compare`, and the ones that print documentation.
 
 mod common;
 
@@ -8,21 +8,11 @@ use std::process::Command;
 
 use afterdrop::Report;
 use afterdrop::report::formats::Format;
-use common::{Folder, Ran, finish, run_with};
-
-fn run(args: &[&str]) -> Ran {
-    run_with(Path::new(env!("CARGO_BIN_EXE_afterdrop")), args)
-}
-
-/// Another subcommand.
-fn afterdrop(args: &[&str]) -> Ran {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_afterdrop"));
-    command.args(args);
-    finish(command, Folder::new())
-}
+use common::{Folder, afterdrop, command, finish, run};
+use rstest::rstest;
 
 #[test]
-fn a_run_writes_the_formats_that_it_is_asked_for() {
+fn a_run_writes_the_requested_formats() {
     let ran = run(&["planted:registry", "--report", "html,csv,pprof"]).exits(1);
     for format in [
         Format::Html,
@@ -42,11 +32,11 @@ fn a_run_writes_the_formats_that_it_is_asked_for() {
 }
 
 #[test]
-fn any_format_is_made_of_a_stored_report() {
+fn a_stored_report_is_shown_in_each_format() {
     let ran = run(&["planted:registry"]).exits(1);
     let dir = ran.dir().display().to_string();
     let first = |args: &[&str]| {
-        let shown = afterdrop(args).exits(0);
+        let shown = command(args).exits(0);
         shown.out.lines().next().unwrap_or_default().to_owned()
     };
     assert!(first(&["report", &dir]).starts_with("LEAK        planted:registry leaks 4.10 kB"));
@@ -54,7 +44,7 @@ fn any_format_is_made_of_a_stored_report() {
     assert!(first(&["report", &dir, "--as", "csv-call-sites"]).starts_with("call_site,verdict,"));
     let all = ran.folder.join("all");
     let all = all.display().to_string();
-    afterdrop(&["report", &dir, "--as", "all", "-o", &all]).exits(0);
+    command(&["report", &dir, "--as", "all", "-o", &all]).exits(0);
     for format in Format::ALL {
         let length = fs::metadata(Path::new(&all).join(format.file()))
             .unwrap()
@@ -66,7 +56,7 @@ fn any_format_is_made_of_a_stored_report() {
 }
 
 #[test]
-fn a_pipe_is_written_to_and_what_is_read_is_not_written_over() {
+fn the_output_may_be_a_pipe_a_folder_or_a_link_but_not_the_input() {
     let ran = run(&["planted:registry"]).exits(1);
     let report = ran.file("report.json").display().to_string();
     let pipe = ran.folder.join("pipe");
@@ -85,26 +75,29 @@ fn a_pipe_is_written_to_and_what_is_read_is_not_written_over() {
             .spawn()
             .unwrap();
         let args = ["report", &report, "--as", "markdown", "-o", &pipe_text];
-        afterdrop(&[&args[..], force].concat()).exits(0);
+        command(&[&args[..], force].concat()).exits(0);
         let read = reader.wait_with_output().unwrap().stdout;
-        assert!(read.starts_with(b"### afterdrop"), "nothing took its place");
+        assert!(
+            read.starts_with(b"### afterdrop"),
+            "the pipe was replaced by a file"
+        );
         let args = ["report", &report, "--as", "html", "-o", &report];
-        let refused = afterdrop(&[&args[..], force].concat()).exits(2);
+        let refused = command(&[&args[..], force].concat()).exits(2);
         assert!(refused.error().contains("made of"), "{}", refused.err);
     }
     let dir = ran.folder.path().display().to_string();
-    afterdrop(&["report", &report, "--as", "html", "-o", &dir]).exits(0);
+    command(&["report", &report, "--as", "html", "-o", &dir]).exits(0);
     assert!(ran.folder.join("report.html").is_file());
-    let refused = afterdrop(&["report", &report, "--as", "csv", "-o", "x.csv"]).exits(2);
+    let refused = command(&["report", &report, "--as", "csv", "-o", "x.csv"]).exits(2);
     assert!(refused.error().contains("need a folder"), "{}", refused.err);
     let link = ran.folder.join("link.html");
     std::os::unix::fs::symlink("report.html", &link).unwrap();
     let link_text = link.display().to_string();
-    afterdrop(&[
+    command(&[
         "report", &report, "--as", "markdown", "-o", &link_text, "--force",
     ])
     .exits(0);
-    assert!(link.is_symlink(), "a link stays one");
+    assert!(link.is_symlink(), "the link was replaced by a file");
     assert!(
         fs::read_to_string(ran.folder.join("report.html"))
             .unwrap()
@@ -113,27 +106,27 @@ fn a_pipe_is_written_to_and_what_is_read_is_not_written_over() {
 }
 
 #[test]
-fn nothing_is_written_over_unless_it_is_asked_for() {
+fn a_file_is_overwritten_only_with_force() {
     let ran = run(&["planted:registry"]).exits(1);
     let dir = ran.dir().display().to_string();
     let to = ran.folder.join("mine.html");
     fs::write(&to, "mine").unwrap();
     let to_text = to.display().to_string();
-    let refused = afterdrop(&["report", &dir, "--as", "html", "-o", &to_text]).exits(2);
+    let refused = command(&["report", &dir, "--as", "html", "-o", &to_text]).exits(2);
     assert!(refused.error().contains("--force"), "{}", refused.err);
     assert_eq!(fs::read_to_string(&to).unwrap(), "mine");
-    afterdrop(&["report", &dir, "--as", "html", "-o", &to_text, "--force"]).exits(0);
+    command(&["report", &dir, "--as", "html", "-o", &to_text, "--force"]).exits(0);
     assert!(
         fs::read_to_string(&to)
             .unwrap()
             .starts_with("<!DOCTYPE html>")
     );
-    let refused = afterdrop(&["report", &dir, "--as", "html,sarif"]).exits(2);
+    let refused = command(&["report", &dir, "--as", "html,sarif"]).exits(2);
     assert!(refused.error().contains("-o DIR"), "{}", refused.err);
     let before = fs::read(ran.file("report.json")).unwrap();
-    afterdrop(&["report", &dir, "--as", "all", "-o", &dir]).exits(0);
+    command(&["report", &dir, "--as", "all", "-o", &dir]).exits(0);
     assert!(fs::read(ran.file("report.json")).unwrap() == before);
-    let refused = afterdrop(&["report", &dir, "--as", "html,sarif", "-o", &dir]).exits(2);
+    let refused = command(&["report", &dir, "--as", "html,sarif", "-o", &dir]).exits(2);
     assert!(
         refused.error().contains("is left as it is"),
         "{}",
@@ -142,12 +135,12 @@ fn nothing_is_written_over_unless_it_is_asked_for() {
 }
 
 #[test]
-fn paths_are_shown_as_they_are_wanted() {
+fn paths_are_shown_with_another_prefix() {
     let ran = run(&["planted:registry", "--remap", "fixtures/leaks=src/serving"]).exits(1);
     let site = ran.report().call_sites[0].clone();
     assert_eq!(site.location(), "src/serving/registry.rs:25");
     let dir = ran.dir().display().to_string();
-    let shown = afterdrop(&[
+    let shown = command(&[
         "report",
         &dir,
         "--as",
@@ -157,17 +150,16 @@ fn paths_are_shown_as_they_are_wanted() {
     ])
     .exits(0);
     assert!(shown.out.contains(",x/registry.rs,25,"), "{}", shown.out);
-    let refused = afterdrop(&["report", &dir, "--remap", "src"]).exits(2);
+    let refused = command(&["report", &dir, "--remap", "src"]).exits(2);
     assert!(refused.error().contains("FROM=TO"), "{}", refused.err);
 }
 
 #[test]
-fn no_report_has_the_home_folder() {
+fn no_report_contains_the_path_of_the_home_folder() {
     let folder = Folder::new();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_afterdrop"));
-    let program = Path::new(env!("CARGO_BIN_EXE_afterdrop"));
-    // As if the program had been built below it.
-    let home = program.ancestors().nth(2).unwrap();
+    let mut command = Command::new(afterdrop());
+    // A folder above that of the program, as if it had been built in the home folder.
+    let home = afterdrop().ancestors().nth(2).unwrap();
     command
         .args(["run", "planted:registry", "--report", "all", "--out"])
         .arg(folder.join("out"))
@@ -180,18 +172,18 @@ fn no_report_has_the_home_folder() {
 }
 
 #[test]
-fn what_is_new_fails_a_comparison_and_what_is_fixed_does_not() {
+fn a_new_leak_fails_a_comparison_and_a_fixed_one_does_not() {
     let (clean, leak) = (
         run(&["planted:lru"]).exits(0),
         run(&["planted:registry"]).exits(1),
     );
-    // As if it had been cured.
+    // As if the leak had been fixed: a clean report under the same name.
     let path = clean.file("report.json");
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, text.replace("planted:lru", "planted:registry")).unwrap();
     let dirs = [&clean, &leak].map(|ran| ran.dir().display().to_string());
     let [clean, leak] = dirs.each_ref().map(String::as_str);
-    let compare = |args: &[&str]| afterdrop(&[&["compare"], args].concat());
+    let compare = |args: &[&str]| command(&[&["compare"], args].concat());
     let new = compare(&[clean, leak, "--fail-on-new"]).exits(1);
     assert!(
         new.words().contains("clean -> leak; 1 new, 0 fixed"),
@@ -240,21 +232,16 @@ fn what_is_new_fails_a_comparison_and_what_is_fixed_does_not() {
 }
 
 #[test]
-fn the_schema_the_manual_and_completions_are_printed() {
-    let schema = afterdrop(&["schema"]).exits(0);
+fn the_schema_the_manual_and_the_completions_are_printed() {
+    let schema = command(&["schema"]).exits(0);
     let schema: serde_json::Value = serde_json::from_str(&schema.out).unwrap();
     assert_eq!(schema["type"], "object");
-    assert!(afterdrop(&["man"]).exits(0).out.contains(".TH"));
-    assert!(afterdrop(&["man", "run"]).exits(0).out.contains("sample"));
-    assert!(
-        afterdrop(&["man", "rum"])
-            .exits(2)
-            .error()
-            .contains("`run`")
-    );
+    assert!(command(&["man"]).exits(0).out.contains(".TH"));
+    assert!(command(&["man", "run"]).exits(0).out.contains("sample"));
+    assert!(command(&["man", "rum"]).exits(2).error().contains("`run`"));
     for shell in ["bash", "zsh", "fish"] {
         assert!(
-            afterdrop(&["completions", shell])
+            command(&["completions", shell])
                 .exits(0)
                 .out
                 .contains("strategies")
@@ -263,32 +250,26 @@ fn the_schema_the_manual_and_completions_are_printed() {
 }
 
 #[test]
-fn colours_are_used_when_they_are_wanted() {
+fn colours_are_used_only_if_requested() {
     let ran = run(&["planted:lru", "--color", "always"]).exits(0);
     assert!(ran.out.contains("\u{1b}[1m"), "{}", ran.out);
     let ran = run(&["planted:lru", "--color=never"]).exits(0);
     assert!(!ran.out.contains('\u{1b}'));
     let dir = ran.dir().display().to_string();
-    let shown = afterdrop(&["--color", "always", "report", &dir]).exits(0);
+    let shown = command(&["--color", "always", "report", &dir]).exits(0);
     assert!(shown.out.contains('\u{1b}'));
 }
 
-#[test]
-fn a_report_that_is_none_is_refused() {
+#[rstest]
+#[case::no_schema("{}", "no schema")]
+#[case::another_schema("{\"schema\": \"afterdrop/9\"}", "run it again with this version")]
+#[case::a_missing_field("{\"schema\": \"afterdrop/2\"}", "missing field")]
+#[case::cut_off("{\"schema\"", "not JSON")]
+#[case::another_document("[1]", "not a report")]
+fn a_file_that_is_not_a_report_is_refused(#[case] text: &str, #[case] says: &str) {
     let folder = Folder::new();
     let path = folder.join("report.json");
-    for (text, says) in [
-        ("{}", "no schema"),
-        (
-            "{\"schema\": \"afterdrop/9\"}",
-            "run it again with this version",
-        ),
-        ("{\"schema\": \"afterdrop/2\"}", "missing field"),
-        ("{\"schema\"", "not JSON"),
-        ("[1]", "not a report"),
-    ] {
-        fs::write(&path, text).unwrap();
-        let refused = afterdrop(&["report", &path.display().to_string()]).exits(2);
-        assert!(refused.error().contains(says), "{}", refused.err);
-    }
+    fs::write(&path, text).unwrap();
+    let refused = command(["report", &path.display().to_string()]).exits(2);
+    assert!(refused.error().contains(says), "{}", refused.err);
 }

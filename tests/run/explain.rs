@@ -1,0 +1,80 @@
+//! `explain`: how the verdicts of a stored report were reached.
+
+use crate::common::{command, run};
+
+#[test]
+fn a_stored_report_is_explained() {
+    let ran = run(&["planted:forget", "--no-holders"]).exits(1);
+    let explain = |which: &[&str]| {
+        let report = ran.file("report.json");
+        let args = [&["explain", report.to_str().unwrap()], which].concat();
+        command(&args)
+    };
+    let whole = explain(&[]).exits(0);
+    for says in [
+        "call site 1: leak",
+        "fixtures/leaks/forget.rs:",
+        "growth (Theil-Sen): 1,000 B a cycle",
+        "68 times: a generation that outlives all that died came to stay, in the cycles 1-68",
+        "64 cycles from the first to the last that was confirmed; the horizon is 64",
+        "rises went on for longer than the horizon",
+        "what would have changed it",
+    ] {
+        assert!(whole.words().contains(says), "{says}: {}", whole.out);
+    }
+    assert_eq!(explain(&["1"]).exits(0).out, whole.out);
+    assert_eq!(explain(&["forget::"]).exits(0).out, whole.out);
+    assert!(
+        explain(&["99"])
+            .exits(2)
+            .error()
+            .contains("no call site `99`")
+    );
+    let threads = explain(&["threads"]).exits(0);
+    assert!(
+        threads
+            .words()
+            .contains("process, growth in threads: churn it does not rise")
+    );
+    let missing = command(&["explain", "nowhere.json"]).exits(2);
+    assert!(missing.error().contains("nowhere.json"));
+}
+
+#[test]
+fn growth_of_the_process_is_explained_like_that_of_a_call_site() {
+    let ran = run(&["planted:mmap_leak"]).exits(1);
+    assert!(
+        ran.out
+            .starts_with("LEAK        planted:mmap_leak: growth in mapped memory")
+    );
+    let report = ran.file("report.json");
+    let whole = command(&["explain", report.to_str().unwrap()]).exits(0);
+    for says in [
+        "process, growth in mapped memory: leak",
+        "growth (Theil-Sen): 65,536 B a cycle",
+        "rises went on for longer than the horizon",
+    ] {
+        assert!(whole.words().contains(says), "{says}: {}", whole.out);
+    }
+}
+
+#[test]
+fn a_folder_of_several_runs_names_them() {
+    let ran = command(&[
+        "strategies",
+        "planted:lru",
+        "--cycles",
+        "12",
+        "--out",
+        "out",
+    ]);
+    let folder = ran.dir();
+    let asked = command(&["explain", folder.to_str().unwrap()]).exits(2);
+    assert!(
+        asked.error().contains("out/fresh-size1-f32"),
+        "{}",
+        asked.err
+    );
+    let one = folder.join("fresh-size1-f32");
+    command(&["explain", one.to_str().unwrap()]).exits(0);
+}
