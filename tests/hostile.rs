@@ -365,7 +365,7 @@ fn a_panic_that_the_workload_catches_does_not_end_the_run() {
     is_clean("catches-panics");
 }
 
-fn all_layouts_are_served() {
+fn every_layout_is_served() {
     is_clean("layouts");
     is_clean_sampled("layouts");
 }
@@ -426,7 +426,7 @@ fn main() -> ExitCode {
         the_child_does_not_outlive_its_parent
         a_run_that_fails_in_its_first_load_is_one_line_and_writes_nothing
         a_panic_that_the_workload_catches_does_not_end_the_run
-        all_layouts_are_served
+        every_layout_is_served
         threads_may_allocate_until_they_end
         a_forked_child_neither_blocks_nor_records
         the_output_of_a_workload_is_kept_in_a_file

@@ -84,7 +84,7 @@ pub(crate) fn measure(
     let limit = start.memory_limit.map(MemoryLimit::of);
     let data_limit = limit.as_ref().and_then(MemoryLimit::data);
     // SAFETY: between fork and exec only `prctl`, `fcntl` and `setrlimit` run, bare system calls
-    // (tests/run.rs: `the_child_does_not_outlive_its_parent`).
+    // (tests/hostile.rs: `the_child_does_not_outlive_its_parent`).
     unsafe {
         command.pre_exec(move || {
             // So that a killed parent leaves no child behind.
@@ -156,7 +156,8 @@ pub(crate) fn sample_variable() -> &'static str {
 /// Ends the child and what it has started.
 fn kill(process: &mut Process) {
     // SAFETY: the child leads a group of its own and has not been waited for, so that the number
-    // is still its (tests/check.rs: `a_check_that_hangs_is_ended_with_what_it_started`).
+    // is still its (tests/check/ends.rs:
+    // `the_processes_that_a_check_has_started_are_ended_with_it`).
     unsafe { libc::kill(-(process.id() as i32), libc::SIGKILL) };
     // It may have ended by itself meanwhile; either way it is gone after the wait.
     let _ = process.kill();
