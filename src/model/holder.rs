@@ -1,4 +1,4 @@
-//! What holds the survivors, as the report has it.
+//! Holders in the report: what keeps survivors reachable.
 
 use serde::{Deserialize, Serialize};
 
@@ -26,7 +26,7 @@ pub struct Holder {
     pub of_blocks: u64,
     /// `blocks` divided by `of_blocks`, from 0 to 1.
     pub share: f64,
-    /// Generations of which it holds a block.
+    /// Generations with a block that it holds.
     pub generations: u32,
     /// Lost blocks of the call site, if this holder is of another kind.
     #[serde(default)]

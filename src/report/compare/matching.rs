@@ -94,7 +94,7 @@ impl Coverage {
         }
     }
 
-    /// Whether the run would have shown such growth at `site`, its own call site at that place.
+    /// Whether the run would have shown such growth. `site` is its matching call site, if it has one.
     fn would_show(self, growth: &Growth, site: Option<&CallSite>) -> bool {
         let undecided = site.filter(|s| s.verdict == Verdict::Undecided);
         let may_grow_by = undecided
@@ -113,7 +113,7 @@ struct Growth {
 fn growth(site: &CallSite, run: Coverage) -> Option<Growth> {
     let rate = site.bytes_per_cycle.filter(|_| site.verdict.is_growth())?;
     let (low, high) = site.bytes_per_cycle_interval.unwrap_or((rate, rate));
-    // One estimate in twenty lies outside of its interval: with many call sites that is some of them.
+    // One in twenty estimates is outside of its 95 % interval. With many call sites some will be.
     let wider = if run.missed_below > 0.0 { 2.0 } else { 1.0 };
     Some(Growth {
         rate,

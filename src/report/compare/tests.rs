@@ -36,7 +36,7 @@ fn code_that_moved_is_the_same_call_site() {
 }
 
 #[test]
-fn new_and_fixed_call_sites_are_told_apart() {
+fn new_and_fixed_call_sites_are_distinguished() {
     let leaks = run("a", 42, 100.0);
     let mut clean = run("a", 42, 0.0);
     clean.call_sites.clear();

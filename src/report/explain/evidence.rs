@@ -69,7 +69,7 @@ fn rises(e: &Evidence) -> String {
 fn chance(e: &Evidence) -> String {
     let when = match e.analyses {
         0 => "the run's length was fixed in advance".to_owned(),
-        n => format!("interim analysis {n}, of which all together have a level of 0.01"),
+        n => format!("interim analysis {n}; the level of all of them together is 0.01"),
     };
     format!(
         "{:.1e} for a series without trend to rise as much (Mann-Kendall); below {:.1e} is \

@@ -111,7 +111,7 @@ fn stacks(canvas: &mut Canvas, site: &CallSite) {
         canvas.end_line();
         let head = format!("stack {}: {}{rest}", i + 1, bytes(retained as f64));
         canvas.line(&head, PLAIN);
-        let frames = &relevant(frames)[..];
+        let frames = relevant(frames);
         let shown = &frames[..frames.len().min(FRAMES)];
         for (frame, name) in shown.iter().zip(short_of_stack(shown)) {
             canvas.pad_to(2);

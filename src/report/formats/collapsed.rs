@@ -13,7 +13,7 @@ pub(super) fn render(report: &Report) -> String {
         .collect()
 }
 
-/// The line of a stack, whose labels are given from the innermost.
+/// The line of a stack. Its labels are given innermost first.
 pub(super) fn line(labels: Vec<String>, bytes: u64) -> String {
     format!("{} {bytes}\n", folded(labels))
 }

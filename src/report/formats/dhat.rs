@@ -51,7 +51,7 @@ pub(super) fn render(report: &Report) -> Vec<u8> {
 /// A frame as dhat writes it, without the address: `function (file:line)`.
 fn name(frame: &Frame) -> String {
     match frame.location() {
-        place if place.is_empty() => frame.function.clone(),
-        place => format!("{} ({place})", frame.function),
+        unknown if unknown.is_empty() => frame.function.clone(),
+        location => format!("{} ({location})", frame.function),
     }
 }

@@ -13,7 +13,7 @@ use crate::report::example;
 /// Markup, separators of fields, and escape sequences, which a name must not smuggle in.
 const HOSTILE: &str = "<script>alert(1)</script>;--|`a`\"b'&amp;\u{1b}[2J\r\n=1]]>*_[x](y)\\";
 
-/// A report with a profile, whose worst call site has this function.
+/// A report with a profile. Its worst call site has this function.
 pub(super) fn with_profile(function: &str) -> Report {
     let mut report = example::report();
     let frame = |function: &str, file: Option<&str>| Frame {

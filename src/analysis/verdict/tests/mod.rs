@@ -25,4 +25,3 @@ fn verdict(n: u32, blocks: impl IntoIterator<Item = Block>) -> Verdict {
 
 /// The default number of cycles after the warm-up.
 const DEFAULT_N: u32 = DEFAULT_HORIZON + DEFAULT_MARGIN;
-mod dump;

@@ -165,7 +165,7 @@ fn stacks(site: &CallSite) -> Markup {
                 summary {
                     (count(u64::from(site.stacks.saturating_sub(1)), "more stack")) " of this call site"
                     @if site.stacks as usize > site.other_stacks.len() + 1 {
-                        ", of which the " (site.other_stacks.len()) " largest are shown"
+                        "; the " (site.other_stacks.len()) " largest are shown"
                     }
                 }
                 @for other in &site.other_stacks {
