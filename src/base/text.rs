@@ -1,21 +1,22 @@
-//! Text on a terminal.
+//! Text for people: wrapping, shortening, plurals, and characters that are safe to print.
 
-/// Names come from executables and files: nothing in them may move the cursor, or turn the direction of
-/// what follows (CVE-2021-42574).
+/// The text with every character that could move the cursor or reorder what follows replaced by
+/// U+FFFD. Names come from executables and files, and may hold any character (CVE-2021-42574).
 pub(crate) fn printable(text: &str) -> String {
     let clean = |c| if is_hidden(c) { '\u{fffd}' } else { c };
     text.chars().map(clean).collect()
 }
 
-/// Whether a character is not seen, and changes how others are.
+/// Whether a character is invisible and changes how others are shown: a control character, or a
+/// bidirectional override.
 pub(crate) fn is_hidden(c: char) -> bool {
-    let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}'
+    let reorders = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}'
         | '\u{2066}'..='\u{2069}');
-    c.is_control() || turns
+    c.is_control() || reorders
 }
 
-/// Columns of a line, escape sequences not counted.
-pub(crate) fn visible(line: &str) -> usize {
+/// Columns that a line takes on a terminal, escape sequences not counted.
+pub(crate) fn columns(line: &str) -> usize {
     let mut columns = 0;
     let mut in_escape = false;
     for c in line.chars() {
@@ -27,4 +28,127 @@ pub(crate) fn visible(line: &str) -> usize {
         }
     }
     columns
+}
+
+/// The text on one line, with runs of white space folded into single spaces.
+pub(crate) fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Pieces of text, such as words, in lines of at most `width` columns, with a space between two. A
+/// piece that is wider gets a line of its own. There is always at least one line.
+pub(crate) fn wrap<'a>(pieces: impl IntoIterator<Item = &'a str>, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut used = 0;
+    for piece in pieces {
+        let length = piece.chars().count();
+        if used > 0 && used + 1 + length > width {
+            lines.push(String::new());
+            used = 0;
+        }
+        if let Some(line) = lines.last_mut() {
+            if used > 0 {
+                line.push(' ');
+                used += 1;
+            }
+            line.push_str(piece);
+            used += length;
+        }
+    }
+    lines
+}
+
+/// The text in at most `width` columns: its end, after an ellipsis.
+pub(crate) fn tail(text: &str, width: usize) -> String {
+    let length = text.chars().count();
+    if length <= width {
+        return text.into();
+    }
+    if width == 0 {
+        return String::new();
+    }
+    let end: String = text.chars().skip(length + 1 - width).collect();
+    format!("\u{2026}{end}")
+}
+
+/// A path in at most `width` columns: its last components, or the end of the last one.
+pub(crate) fn tail_of_path(path: &str, width: usize) -> String {
+    if path.chars().count() <= width {
+        return path.into();
+    }
+    let fits = |rest: &&str| rest.chars().count() < width;
+    let rest = path
+        .match_indices('/')
+        .map(|(at, _)| &path[at..])
+        .find(fits);
+    rest.map_or_else(|| tail(path, width), |rest| format!("\u{2026}{rest}"))
+}
+
+/// A number of things: `1 block`, `2 blocks`, `3 boundaries`.
+pub(crate) fn count(number: u64, noun: &str) -> String {
+    let number_shown = super::units::exact(number);
+    format!("{number_shown} {}", plural(number, noun))
+}
+
+/// The noun as it stands behind a number: `block` behind 1, else `blocks`.
+pub(crate) fn plural(number: u64, noun: &str) -> String {
+    let before_y = noun.strip_suffix('y').and_then(|s| s.chars().last());
+    match before_y {
+        _ if number == 1 => noun.to_owned(),
+        Some(c) if !"aeiou".contains(c) => format!("{}ies", &noun[..noun.len() - 1]),
+        _ => format!("{noun}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_do_not_reach_the_terminal() {
+        assert_eq!(printable("a\u{1b}[2Jb"), "a\u{fffd}[2Jb");
+        assert_eq!(printable("a\u{202e}b"), "a\u{fffd}b");
+    }
+
+    #[test]
+    fn escape_sequences_take_no_columns() {
+        assert_eq!(columns("\u{1b}[1;31mleak\u{1b}[0m x"), 6);
+    }
+
+    #[test]
+    fn lines_are_wrapped_between_pieces() {
+        let words = |text: &'static str, width| wrap(text.split_whitespace(), width);
+        assert_eq!(words("", 5), [""]);
+        assert_eq!(words("one two  three", 7), ["one two", "three"]);
+        assert_eq!(
+            words("a longer-than-that b", 6),
+            ["a", "longer-than-that", "b"]
+        );
+        assert_eq!(wrap(["a b", "c", "d e"], 5), ["a b c", "d e"]);
+    }
+
+    #[test]
+    fn a_long_text_keeps_its_end() {
+        assert_eq!(tail("abcdef", 6), "abcdef");
+        assert_eq!(tail("abcdef", 4), "…def");
+        assert_eq!(tail("abcdef", 0), "");
+    }
+
+    #[test]
+    fn a_long_path_is_cut_between_components() {
+        let path = "ndarray-0.17.2/src/impl_methods.rs:240";
+        assert_eq!(tail_of_path(path, 38), path);
+        assert_eq!(tail_of_path(path, 37), "…/src/impl_methods.rs:240");
+        assert_eq!(tail_of_path(path, 22), "…/impl_methods.rs:240");
+        assert_eq!(tail_of_path(path, 8), "….rs:240");
+    }
+
+    #[test]
+    fn one_has_no_plural() {
+        assert_eq!(count(1, "block"), "1 block");
+        assert_eq!(count(0, "block"), "0 blocks");
+        assert_eq!(count(1_200, "call site"), "1,200 call sites");
+        assert_eq!(count(2, "boundary"), "2 boundaries");
+        assert_eq!(count(2, "day"), "2 days");
+    }
 }

@@ -1,6 +1,6 @@
-//! Numbers as a person reads them; the exact one is never lost.
+//! Numbers as people read them.
 
-/// `4,096 B`: every digit, grouped.
+/// Every digit, in groups of three: `4,096`.
 pub(crate) fn exact(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
@@ -13,7 +13,7 @@ pub(crate) fn exact(number: u64) -> String {
     grouped
 }
 
-/// Bytes with a decimal unit and three digits: `812 B`, `4.10 kB`, `1.82 MB`.
+/// Bytes to three significant digits, with a decimal unit: `812 B`, `4.10 kB`, `1.82 MB`.
 pub(crate) fn bytes(number: f64) -> String {
     const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
     let sign = if number < 0.0 { "-" } else { "" };
@@ -36,14 +36,9 @@ pub(crate) fn bytes(number: f64) -> String {
     format!("{sign}{shown} {}", UNITS[unit])
 }
 
-/// A text of several lines as one.
-pub(crate) fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-/// A rate without needless digits: `1`, `0.33`, `1,200`.
+/// A rate to two decimals, or without any where it is whole or large: `1`, `0.33`, `1,200`.
 pub(crate) fn rate(number: f64) -> String {
-    // Beyond it not every whole number is one, and digits say nothing.
+    // An `f64` of this size does not hold every whole number.
     if number.abs() >= 1e15 {
         return format!("{number:.2e}");
     }
@@ -63,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn digits_are_grouped_by_three() {
+    fn digits_are_grouped_in_threes() {
         assert_eq!(exact(0), "0");
         assert_eq!(exact(999), "999");
         assert_eq!(exact(1_000), "1,000");
@@ -71,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_keep_three_digits() {
+    fn bytes_have_three_significant_digits() {
         assert_eq!(bytes(0.0), "0 B");
         assert_eq!(bytes(0.5), "0.50 B");
         assert_eq!(bytes(812.0), "812 B");
@@ -81,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_is_short() {
+    fn a_rate_has_no_needless_digits() {
         assert_eq!(rate(4096.0), "4,096");
         assert_eq!(rate(1.0 / 3.0), "0.33");
         assert_eq!(rate(1234.4), "1,234");

@@ -172,7 +172,7 @@ fn exit(result: Result<Outcome, Error>) -> ExitCode {
     match result {
         Ok(outcome) => ExitCode::from(outcome.code()),
         Err(error) => {
-            complain(&crate::base::units::one_line(&error.to_string()));
+            complain(&crate::base::text::one_line(&error.to_string()));
             let failed = Outcome::RunFailed.code();
             ExitCode::from(if error.is_child() { failed } else { BAD_INPUT })
         }
@@ -183,7 +183,7 @@ fn exit(result: Result<Outcome, Error>) -> ExitCode {
 fn one_line(error: &clap::Error) -> String {
     let text = error.render().to_string();
     let said = text.split("\n\n").next().unwrap_or_default();
-    crate::base::units::one_line(said.trim().trim_start_matches("error: "))
+    crate::base::text::one_line(said.trim().trim_start_matches("error: "))
 }
 
 /// Prints to standard output. A reader that went away (`| head`) is no error.

@@ -355,7 +355,7 @@ fn warnings(before: &Report, after: &Report) -> Vec<String> {
         if !report.ended.is_complete() {
             warnings.push(format!(
                 "the {which} run {}",
-                crate::base::units::one_line(&report.ended.to_string())
+                crate::base::text::one_line(&report.ended.to_string())
             ));
         } else if report.verdict == super::RunVerdict::Undecided {
             warnings.push(format!("the {which} run is undecided: {}", report.summary));

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::terminal::Screen;
 use super::{Report, RunVerdict};
 use crate::base::error::Error;
-use crate::base::units::one_line;
+use crate::base::text::one_line;
 use crate::base::units::{bytes, exact, rate};
 use crate::model::run::Strategy;
 use crate::workloads::Facts;

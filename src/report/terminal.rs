@@ -6,8 +6,8 @@ use std::fmt::Write;
 use anstyle::{AnsiColor, Style};
 
 use super::{CallSite, Holder, Kind, PathBlock, Report, Root, RunVerdict};
-use crate::base::text::{printable, visible};
-use crate::base::units::{bytes, exact, one_line, rate};
+use crate::base::text::{columns, one_line, printable};
+use crate::base::units::{bytes, exact, rate};
 use crate::model::frame::{Frame, Owner, location_of, relevant};
 use crate::model::process::Grows;
 use crate::model::verdict::Verdict;
@@ -364,7 +364,7 @@ impl Page {
     /// A function and its place on one line: the place whole, the function shortened.
     fn frame(&mut self, function: &str, location: &str, style: Style) {
         let line_start = self.text.rfind('\n').map_or(0, |i| i + 1);
-        let used = visible(&self.text[line_start..]);
+        let used = columns(&self.text[line_start..]);
         let room = self.screen.width.saturating_sub(used + 2);
         let location = shortened(location, room.saturating_sub(LEAST_NAME));
         let room = room.saturating_sub(location.chars().count());
@@ -781,7 +781,7 @@ pub(super) mod tests {
         assert!(coloured.contains("\u{1b}[1m"));
         let lines = coloured.lines().zip(plain.lines());
         for (coloured, plain) in lines {
-            assert_eq!(visible(coloured), plain.chars().count(), "{plain}");
+            assert_eq!(columns(coloured), plain.chars().count(), "{plain}");
         }
     }
 
@@ -799,6 +799,6 @@ pub(super) mod tests {
 
     #[test]
     fn escapes_take_no_columns() {
-        assert_eq!(visible("\u{1b}[1;31mleak\u{1b}[0m x"), 6);
+        assert_eq!(columns("\u{1b}[1;31mleak\u{1b}[0m x"), 6);
     }
 }
