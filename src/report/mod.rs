@@ -28,6 +28,7 @@ pub mod explain;
 #[cfg(feature = "formats")]
 pub mod formats;
 mod json;
+mod names;
 mod paths;
 pub mod strategies;
 pub mod terminal;
