@@ -57,7 +57,7 @@ fn a_leak_fails_with_its_line_and_its_phase() {
         first,
         format!("check `leaky`: leaks 4.10 kB per cycle, at {place}")
     );
-    assert!(message.contains("from load"), "{message}");
+    assert!(message.contains("phase load"), "{message}");
 }
 
 #[test]

@@ -68,10 +68,10 @@ fn a_leak_fails_with_its_line_its_bytes_and_its_phase() {
         format!("check `leaky`: leaks 4.10 kB per cycle, at {place}")
     );
     assert!(
-        message.contains("4,096 B and 1 blocks a cycle"),
+        message.contains("4,096 B and 1 block per cycle"),
         "{message}"
     );
-    assert!(message.contains("from load"), "{message}");
+    assert!(message.contains("phase load"), "{message}");
     assert!(message.contains("past the horizon"), "{message}");
     assert!(!message.contains('\u{1b}'), "no colours in a panic");
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 /// How a measured run ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
+#[non_exhaustive]
 pub struct Ended {
     /// Whether all cycles ran, and if not, what kind of end it was.
     pub how: How,
@@ -16,6 +17,7 @@ pub struct Ended {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum How {
     /// All cycles ran.
     Completed,
@@ -64,6 +66,7 @@ impl std::fmt::Display for Ended {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Early {
     /// Every call site was settled.
     Settled,

@@ -1,196 +1,106 @@
-//! Who holds what is left, as the report has it.
+//! Holders in the report: what keeps survivors reachable.
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::frame::location_of;
-use crate::model::holders::Kind;
+use super::holders::Kind;
 
-/// Who keeps a call site's blocks alive.
+/// What keeps a call site's blocks reachable, or how they are lost.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
+#[non_exhaustive]
 pub struct Holder {
     /// What it is.
     pub kind: Kind,
-    /// The static or thread-local, the function of the frame, or of what is lost the function that
-    /// allocated the block that is the cause; `None` if it has no name.
+    /// Name of the static or thread-local, or the function whose local variable it is. For lost blocks
+    /// the function that allocated the block that nothing points at. `None` if there is no name.
     pub name: Option<String>,
-    /// Where that is declared, or was running, or allocated.
+    /// File in which that is declared, running, or was allocated.
     pub file: Option<String>,
-    /// The line in it.
+    /// Line in `file`.
     pub line: Option<u32>,
-    /// Name of the thread, of what belongs to one.
+    /// Name of the thread that it belongs to, if it belongs to one.
     pub thread: Option<String>,
     /// Blocks of the call site that it holds.
     pub blocks: u64,
-    /// Blocks of the call site that were searched for.
+    /// Blocks of the call site whose holder was searched for.
     pub of_blocks: u64,
-    /// `blocks` of `of_blocks`, from 0 to 1.
+    /// `blocks` divided by `of_blocks`, from 0 to 1.
     pub share: f64,
-    /// Birth cycles of which it holds a block.
+    /// Generations with a block that it holds.
     pub generations: u32,
-    /// Blocks of the call site that are lost, where the holder is another.
+    /// Lost blocks of the call site, if this holder is of another kind.
     #[serde(default)]
     pub lost_blocks: u64,
-    /// Whether all that could hold a block was searched: every thread, and memory of C code.
+    /// Whether the search covered all memory that could hold a block: every thread, and memory of C
+    /// code.
     #[serde(default)]
     pub searched_all: bool,
-    /// Blocks of the cycle, where it is one.
+    /// Blocks in the reference cycle, if it is one.
     pub cycle_blocks: Option<u32>,
-    /// The shortest way to one of them: the block that the holder points at first, the call site's own last.
-    /// Of a cycle, its blocks.
+    /// The retaining path to one of the blocks, the shortest one: first the block that the holder
+    /// points at, last the call site's own. For a reference cycle its blocks.
     pub path: Vec<PathBlock>,
-    /// Blocks of the whole way, of which the middle may be left out.
+    /// Blocks on the whole path. `path` may leave out those in the middle.
     pub path_blocks: u32,
 }
 
-/// A block on the way.
+/// A block on a retaining path.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
+#[non_exhaustive]
 pub struct PathBlock {
-    /// What it is, as far as the allocation tells: `Arc`, `Vec`, `HashMap` and so on.
+    /// Its type, as far as the allocation shows it: `Arc`, `Vec`, `HashMap` and so on.
     pub what: Option<String>,
-    /// The blame frame of its allocation.
+    /// Function of the blame frame of its allocation.
     pub function: String,
-    /// Its file.
+    /// File of the blame frame.
     pub file: Option<String>,
-    /// Its line.
+    /// Line of the blame frame.
     pub line: Option<u32>,
-    /// Bytes that the allocator has for it.
+    /// Size in bytes, as the allocator rounded it.
     pub bytes: u64,
 }
 
-/// A static, a thread or a cause, and what would be freed if it were cleared.
+/// A holder, and how much memory would be freed without it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
+#[non_exhaustive]
 pub struct Root {
     /// What it is.
     pub kind: Kind,
-    /// As in [`Holder`].
+    /// Its name, as [`Holder::name`].
     pub name: Option<String>,
-    /// As in [`Holder`].
+    /// Its file, as [`Holder::file`].
     pub file: Option<String>,
-    /// As in [`Holder`].
+    /// Its line, as [`Holder::line`].
     pub line: Option<u32>,
-    /// As in [`Holder`].
+    /// Its thread, as [`Holder::thread`].
     pub thread: Option<String>,
-    /// Bytes that it alone keeps alive, as the allocator has them.
+    /// Bytes that are reachable from it alone, as the allocator rounded them: its retained size.
     pub retained_bytes: u64,
-    /// Blocks that it alone keeps alive.
+    /// Blocks that are reachable from it alone.
     pub retained_blocks: u64,
-    /// Bytes that it reaches, of which others may reach some.
+    /// Bytes that are reachable from it, and maybe from other holders too.
     pub reached_bytes: u64,
-    /// Blocks that it reaches.
+    /// Blocks that are reachable from it, and maybe from other holders too.
     pub reached_blocks: u64,
 }
 
-impl Kind {
-    /// The words before its name.
-    pub(crate) const fn words(self) -> &'static str {
-        match self {
-            Self::Static => "static",
-            Self::ThreadLocal => "thread-local",
-            Self::Stack => "a local of",
-            Self::Thread => "a thread's own record",
-            Self::CHeap => "memory of C code",
-            Self::Mapped => "memory mapped by hand",
-            Self::Workload => "the workload itself, which the run keeps to its end",
-            Self::Lost => "a block at which nothing points",
-            Self::Cycle => "a reference cycle",
-        }
-    }
-}
-
-impl Holder {
-    /// Who it is, in words: what it is, with a space before a name, and the name.
-    pub(crate) fn who(&self) -> (String, &str) {
-        match (self.kind, &self.name) {
-            (Kind::Stack, None) => ("a running function".to_owned(), ""),
-            (Kind::Static, None) => ("a static without a symbol".to_owned(), ""),
-            (Kind::ThreadLocal, None) => ("a thread-local without a symbol".to_owned(), ""),
-            (kind, Some(name)) if !kind.is_lost() => (format!("{} ", kind.words()), name),
-            (kind, _) => (kind.words().to_owned(), ""),
-        }
-    }
-
-    /// Who it is, in a sentence without an end.
-    #[cfg_attr(not(feature = "formats"), allow(dead_code))]
-    pub(crate) fn sentence(&self) -> String {
-        if self.kind.is_lost() {
-            return self.lost().trim_end_matches(':').to_owned();
-        }
-        let (kind, name) = self.who();
-        let place = match location_of(self.file.as_deref(), self.line) {
-            none if none.is_empty() => none,
-            place => format!(" ({place})"),
-        };
-        let thread = self.thread.as_ref();
-        let thread = thread.map_or_else(String::new, |t| format!(" in thread `{t}`"));
-        format!("held{} by {kind}{name}{place}{thread}", self.part())
-    }
-
-    /// Whether a block of the call site is itself the cause: nothing is between.
-    pub(crate) fn is_cause(&self) -> bool {
-        self.kind.is_lost() && self.path_blocks <= 1
-    }
-
-    /// How many of the call site's blocks, where it is not all.
-    pub(crate) fn part(&self) -> String {
-        let all = format!("{} of {}", self.blocks, self.of_blocks);
-        match (self.blocks == self.of_blocks, self.lost_blocks) {
-            (true, _) => String::new(),
-            (false, 0) => format!(" ({all})"),
-            (false, lost) => format!(" ({all}; {lost} are lost)"),
-        }
-    }
-
-    /// The sentence of what is lost: who is to be asked about it.
-    pub(crate) fn lost(&self) -> String {
-        let part = self.part();
-        if !self.searched_all {
-            return format!(
-                "nothing that was searched points at it{part}, and not all was (see the note below)"
-            );
-        }
-        match (self.kind, self.cycle_blocks.unwrap_or(0)) {
-            (Kind::Cycle, 1) => format!(
-                "lost{part}: the block points at itself (an `Arc` or `Rc` of it, inside it), and \
-                 nothing else does"
-            ),
-            (Kind::Cycle, n) => {
-                format!("lost{part}: {n} blocks that only point at each other (a reference cycle)")
-            }
-            _ if self.is_cause() => format!(
-                "lost{part}: nothing points at it (mem::forget, Box::leak without a keeper, into_raw \
-                 never taken back)"
-            ),
-            _ => format!(
-                "lost{part}, together with the block that holds it, at which nothing points:"
-            ),
-        }
-    }
-}
-
-impl PathBlock {
-    /// What it is, as far as it is known: `Arc`, or `block`.
-    pub(crate) fn kind(&self) -> &str {
-        self.what.as_deref().unwrap_or("block")
-    }
-}
-
-/// How holders were looked for.
+/// How the holder search went.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
+#[non_exhaustive]
 pub struct HolderSearch {
-    /// Why there are none; `None` if they were found.
+    /// Why it failed; `None` if it succeeded.
     pub failure: Option<String>,
-    /// Seconds for which the measured process was held up.
+    /// Seconds for which the measured process was paused.
     pub pause_seconds: f64,
-    /// Seconds that the search took in the copy.
+    /// Seconds that the search took, in the frozen copy of the process.
     pub seconds: f64,
-    /// Bytes that were searched.
+    /// Bytes searched for pointers.
     pub searched_bytes: u64,
-    /// Bytes of the search's own memory.
+    /// Bytes of memory that the search itself took.
     pub own_bytes: u64,
-    /// Threads whose stacks and registers were not seen.
+    /// Threads whose stacks and registers could not be read.
     pub missed_threads: u32,
 }

@@ -9,6 +9,7 @@ pub(crate) const FILE: &str = "holders.jsonl";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Kind {
     /// A static of the program or of a shared object.
     Static,
@@ -32,7 +33,7 @@ pub enum Kind {
 
 impl Kind {
     /// How a report's JSON names it.
-    #[cfg_attr(not(feature = "formats"), allow(dead_code))]
+    #[cfg(feature = "formats")]
     pub(crate) const fn key(self) -> &'static str {
         match self {
             Self::Static => "static",

@@ -58,6 +58,7 @@ pub(crate) struct Stack<A> {
 /// jemalloc's own counters at a boundary, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
+#[non_exhaustive]
 pub struct JemallocBytes {
     /// `stats.allocated`: what the program holds, rounded up to size classes.
     pub allocated: u64,

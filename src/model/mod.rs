@@ -7,6 +7,7 @@ pub(crate) mod holder;
 pub(crate) mod holders;
 pub(crate) mod journal;
 pub(crate) mod layout;
+pub(crate) mod model_file;
 pub(crate) mod process;
 pub(crate) mod profile;
 pub(crate) mod report;

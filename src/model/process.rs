@@ -1,53 +1,38 @@
-//! What is known of the process besides the blocks that the recorder has.
+//! What is known of the process besides the blocks in the ledger.
 
-use crate::base::units::bytes;
-use crate::model::verdict::Evidence;
-use crate::model::verdict::Verdict;
 use serde::{Deserialize, Serialize};
 
-/// What grows in the process besides the blocks that the ledger has.
+use super::verdict::{Evidence, Verdict};
+
+/// What grows in the process besides the blocks in the ledger.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
+#[non_exhaustive]
 pub struct Process {
-    /// What it is; `none` if nothing does.
+    /// The part that decides the verdict; `none` if no part grows.
     pub grows: Grows,
-    /// The worst of the verdicts on the parts, if any grows. What is restless but shows no steady
-    /// growth is a warning, and no reason to doubt the run: C code and the kernel have habits of
-    /// their own.
+    /// The worst verdict on a part that counts. A part that fluctuates without steady growth gives a
+    /// warning and leaves the run's verdict as it is: C code and the kernel allocate on their own.
     pub verdict: Verdict,
-    /// That in a sentence, with what to do.
+    /// What grows and what to do about it, in a sentence.
     pub sentence: String,
     /// The parts that were judged.
     pub parts: Vec<Part>,
-    /// Resident memory that the allocator gave back when it was asked to, after the last boundary;
+    /// Resident memory that the allocator returned when it was asked to, after the last boundary;
     /// `None` if it was not asked.
     pub purged_bytes: Option<u64>,
-    /// Names of the threads that came after the baseline and were still there at the end.
+    /// Names of the threads that were started after the baseline and still ran at the end.
     pub new_threads: Vec<String>,
 }
 
 impl Process {
-    /// What cannot be told yet, in a sentence for each part but the one that decides.
+    /// A sentence for each part that is undecided, without the part that decides.
     pub(crate) fn doubts(&self) -> impl Iterator<Item = String> {
         let open = self
             .parts
             .iter()
             .filter(|p| p.verdict == Verdict::Undecided && p.what != self.grows);
-        open.map(|p| {
-            format!(
-                "it cannot be told yet whether there is {}: {}",
-                p.what.name(),
-                p.reason
-            )
-        })
-    }
-
-    /// The word for it in reports: a process that keeps pages is no cache.
-    pub(crate) fn verdict_word(&self) -> &'static str {
-        match self.grows {
-            Grows::AllocatorKeepsPages => "kept",
-            _ => self.verdict.name(),
-        }
+        open.map(|p| format!("undecided whether there is {}: {}", p.what.name(), p.reason))
     }
 }
 
@@ -55,26 +40,27 @@ impl Process {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Grows {
-    /// None of them.
+    /// No part grows.
     None,
-    /// Pages that the allocator keeps: no leak.
+    /// Free pages that the allocator keeps for reuse, which are no leak.
     AllocatorKeepsPages,
-    /// Blocks of C code.
+    /// Blocks that C code allocated.
     CHeap,
-    /// Memory that was mapped by hand.
+    /// Memory that was mapped with `mmap`, not by an allocator.
     MappedMemory,
-    /// Resident memory of which nothing else is known: pages of old mappings, the program break,
-    /// stacks that grow deeper.
+    /// Resident memory that no other part explains: pages of old mappings that were touched for the
+    /// first time, the program break, stacks that grew.
     ResidentMemory,
     /// Threads.
     Threads,
-    /// Open files, sockets and the like.
+    /// Open files, sockets and other descriptors.
     FileDescriptors,
 }
 
 impl Grows {
-    /// The words for it in reports.
+    /// Its name in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -87,14 +73,14 @@ impl Grows {
         }
     }
 
-    /// Whether its level is in bytes; else it is a number.
-    #[cfg_attr(not(feature = "formats"), allow(dead_code))]
+    /// Whether its size is in bytes; else it is a number of things.
+    #[cfg(feature = "formats")]
     pub(crate) const fn is_in_bytes(self) -> bool {
         !matches!(self, Self::Threads | Self::FileDescriptors)
     }
 
-    /// How a report's JSON and a command line name it.
-    #[cfg_attr(not(feature = "cli"), allow(dead_code))]
+    /// Its name in JSON and on the command line.
+    #[cfg(any(feature = "cli", feature = "formats"))]
     pub(crate) const fn key(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -108,70 +94,58 @@ impl Grows {
     }
 }
 
-/// A part of the process, judged as a call site is.
+/// A part of the process, judged like a call site.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
+#[non_exhaustive]
 pub struct Part {
-    /// What it is.
+    /// Which part it is.
     pub what: Grows,
-    /// The verdict on its level.
+    /// The verdict on its series.
     pub verdict: Verdict,
-    /// Why.
+    /// The reason for the verdict, in words.
     pub reason: String,
-    /// The figures behind it.
+    /// The figures behind the verdict.
     pub evidence: Evidence,
-    /// Growth per cycle, in bytes, or in threads or descriptors; `None` if it cannot be told.
+    /// Growth per cycle, in bytes, threads or descriptors; `None` if it is not known.
     pub per_cycle: Option<f64>,
-    /// Its level at each boundary after the baseline, in the same unit.
+    /// Its size at each boundary after the baseline, in the same unit.
     pub series: Vec<u64>,
 }
 
-impl Part {
-    /// Its growth in words, with what grows: `growth in the C heap, 5.01 kB a cycle`.
-    #[cfg_attr(not(feature = "formats"), allow(dead_code))]
-    pub(crate) fn amount(&self) -> String {
-        match self.per_cycle {
-            Some(rate) if self.what.is_in_bytes() => {
-                format!("{}, {} a cycle", self.what.name(), bytes(rate))
-            }
-            Some(rate) => format!("{}, {rate:.2} a cycle", self.what.name()),
-            None => self.what.name().to_owned(),
-        }
-    }
-}
-
-/// Resident memory of the process at a boundary, in bytes, by what it is for.
+/// Resident memory of the process at a boundary by use, in bytes.
 ///
-/// The parts add up to `resident_bytes` but for `unexplained_bytes`.
+/// The parts and `unexplained_bytes` add up to `resident_bytes`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
+#[non_exhaustive]
 pub struct Balance {
     /// `VmRSS` of `/proc/self/status`.
     pub resident_bytes: u64,
-    /// Live blocks, as many bytes as were asked for.
+    /// Live blocks, in bytes as requested.
     pub live_bytes: u64,
-    /// Rounding of live blocks to size classes, and free slots beside them in pages that are in
-    /// use, threads' caches included.
+    /// Rounding of live blocks to size classes, and free slots on pages that are in use, those in
+    /// thread caches included.
     pub slack_bytes: u64,
     /// Pages without a live block that the allocator keeps for reuse.
     pub kept_bytes: u64,
-    /// The allocator's own bookkeeping.
+    /// The allocator's own data.
     pub metadata_bytes: u64,
-    /// What the allocator counts beyond what is resident: pages that were never touched. They were
-    /// taken off the metadata, then off what is kept, the slack and the live blocks.
+    /// What the allocator counts and is not resident, because its pages were never touched. It is
+    /// already subtracted from the metadata, then from what is kept, the slack and the live blocks.
     pub untouched_bytes: u64,
-    /// The tool's own mappings.
+    /// Memory that afterdrop mapped for itself.
     pub ledger_bytes: u64,
-    /// C code's blocks and what its allocator keeps. Under dhat, dhat's own blocks are among them.
+    /// Blocks of C code, and what its allocator keeps. Under dhat its own blocks are part of it.
     pub c_heap_bytes: u64,
-    /// Threads' stacks.
+    /// Stacks of threads.
     pub stack_bytes: u64,
-    /// The executable's code and data.
+    /// Code and data of the executable.
     pub program_bytes: u64,
-    /// Other mapped files: libraries, shared memory.
+    /// Other mapped files: libraries and shared memory.
     pub file_bytes: u64,
-    /// Anonymous memory that no allocator has: mapped by hand, or by the loader.
+    /// Anonymous memory of no allocator: mapped with `mmap`, or by the loader.
     pub mapped_bytes: u64,
-    /// What the kernel says of the whole, less what it says of the single mappings.
+    /// `resident_bytes` less the resident memory of all mappings.
     pub unexplained_bytes: i64,
 }

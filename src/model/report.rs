@@ -1,26 +1,18 @@
-//! The finished report, as `report.json` has it.
+//! The finished report, as `report.json` holds it.
 
-use crate::model::end::Ended;
-use crate::model::frame::{Frame, relevant};
-use crate::model::holder::Holder;
-use crate::model::holder::HolderSearch;
-use crate::model::holder::Root;
-use crate::model::journal::JemallocBytes;
-use crate::model::process::Balance;
-use crate::model::process::Process;
-use crate::model::profile::Bin;
-use crate::model::profile::Excerpt;
-use crate::model::profile::Generation;
-use crate::model::profile::Profile;
-use crate::model::run::HeapKind;
-use crate::model::run::Phase;
-use crate::model::run::Strategy;
-use crate::model::sampling::Sampling;
-use crate::model::verdict::Evidence;
-use crate::model::verdict::Verdict;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+use super::end::Ended;
+use super::frame::{Frame, relevant};
+use super::holder::{Holder, HolderSearch, Root};
+use super::journal::JemallocBytes;
+use super::process::{Balance, Process};
+use super::profile::{Bin, Excerpt, Generation, Profile};
+use super::run::{HeapKind, Phase, Strategy};
+use super::sampling::Sampling;
+use super::verdict::{Evidence, Verdict};
 
 /// The schema of [`Report`] that this version writes.
 pub const SCHEMA: &str = "afterdrop/2";
@@ -28,84 +20,116 @@ pub const SCHEMA: &str = "afterdrop/2";
 /// The report's name in the folder of a run.
 pub(crate) const FILE: &str = "report.json";
 
-/// All that a run found out: what `report.json` holds.
+/// What a run found: the contents of `report.json`.
 ///
-/// Bytes are bytes asked for, without the allocator's rounding, unless a field says otherwise. A
+/// Bytes are bytes as requested, without the allocator's rounding, unless a field says otherwise. A
 /// value that is not known is `null`, never 0.
+///
+/// A report [displays](fmt::Display) as the terminal shows it:
+///
+/// ```no_run
+/// use std::path::Path;
+///
+/// let report = afterdrop::Report::read(Path::new("reports/runs/burn-cnn-001/report.json"))?;
+/// println!("{report}");
+/// # Ok::<(), afterdrop::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
+#[non_exhaustive]
 pub struct Report {
     /// Always [`SCHEMA`].
     #[cfg_attr(feature = "formats", schemars(extend("const" = SCHEMA)))]
     pub schema: String,
     /// Version of afterdrop that wrote it.
     pub version: String,
-    /// The workload's name, as `afterdrop list` has it.
+    /// The workload's name, as `afterdrop list` shows it.
     pub workload: String,
-    /// What the workload was told besides, such as `device=ndarray`.
+    /// The workload's settings, such as `device=ndarray`.
     pub options: Vec<String>,
-    /// Allocator beneath the ledger.
+    /// The allocator that served the blocks.
     pub heap: HeapKind,
     /// How cycles handled the model.
     pub strategy: Strategy,
-    /// Cycles that were asked for; with `auto`, at most. Those that ran have a boundary.
+    /// Cycles requested; at most, if `auto`. A cycle that ran has an entry in `boundaries`.
     pub cycles: u32,
-    /// The run was to end once every call site is settled.
+    /// Whether the run was to end as soon as every call site was settled.
     pub auto: bool,
-    /// The first cycles, which were set aside.
+    /// Cycles at the start that are not judged. The baseline is the boundary of the last of them.
     pub warmup: u32,
-    /// Cycles after the warm-up beyond which steady growth is called a leak.
+    /// Cycles after the warm-up beyond which steady growth is a leak.
     pub horizon: u32,
     /// How the measured process ended.
     pub ended: Ended,
-    /// The worst of the call sites' verdicts.
+    /// The worst verdict on a call site or a part of the process.
     pub verdict: RunVerdict,
     /// The verdict in a sentence.
     pub summary: String,
-    /// Growth of all leaking and growing call sites together, 0 if there are none; `None` if it cannot
-    /// be told yet.
+    /// Growth of all leaking and growing call sites together, 0 if there are none; `None` if it is
+    /// not known yet.
     pub bytes_per_cycle: Option<f64>,
     /// Call sites with survivors, the worst first.
     pub call_sites: Vec<CallSite>,
-    /// One entry a cycle that ran.
+    /// The process at the end of each cycle that ran.
     pub boundaries: Vec<Boundary>,
-    /// What grows in the process besides these call sites.
+    /// What grows in the process besides the call sites.
     pub process: Process,
-    /// Statics, threads and causes of what is lost, and what would be freed if they were cleared; the
-    /// most first. Empty where holders were not looked for.
+    /// Holders, and how much memory each of them alone keeps alive; the most first. Empty if there was
+    /// no holder search.
     #[serde(default)]
     pub roots: Vec<Root>,
-    /// How holders were looked for; `None` if they were not.
+    /// How the holder search went; `None` if there was none.
     #[serde(default)]
     pub holder_search: Option<HolderSearch>,
-    /// What it means that only one block in so many bytes was recorded; `None` if all were.
+    /// How blocks were sampled; `None` if all of them were recorded.
     #[serde(default)]
     pub sampling: Option<Sampling>,
-    /// What adds up and what does not.
+    /// Where the live bytes belong, and what could not be attributed.
     pub attribution: Attribution,
     /// What the measurement itself cost.
     pub cost: Cost,
-    /// dhat's own count beside the ledger's; `None` unless the heap was dhat.
+    /// dhat's counts compared with the ledger's; `None` unless the heap was dhat.
     pub witness: Option<Witness>,
     /// What is live at the last boundary, by backtrace and birth cycle.
     #[serde(default)]
     pub profile: Profile,
-    /// jemalloc's size classes that hold something, the smallest first. Empty unless the heap was
-    /// jemalloc.
+    /// jemalloc's size classes in use, the smallest first. Empty unless the heap was jemalloc.
     #[serde(default)]
     pub bins: Vec<Bin>,
-    /// What a reader should know before believing the rest, each with what to do.
+    /// What limits the trust in this report. Each says what to do about it.
     pub warnings: Vec<String>,
 }
 
-/// The verdict on a run: the worst of its call sites'.
+impl Report {
+    /// Call sites that leak or grow.
+    pub fn growing_call_sites(&self) -> impl Iterator<Item = &CallSite> {
+        self.call_sites.iter().filter(|s| s.verdict.is_growth())
+    }
+
+    /// Cycles that reached their boundary.
+    pub fn cycles_run(&self) -> u32 {
+        self.boundaries.len() as u32
+    }
+
+    /// The median of a figure over the cycles after the warm-up; `None` if there are none.
+    #[cfg(any(feature = "cli", feature = "formats"))]
+    pub(crate) fn median(&self, value: fn(&Boundary) -> f64) -> Option<f64> {
+        let after = self.boundaries.iter().filter(|b| b.cycle > self.warmup);
+        let mut values: Vec<f64> = after.map(value).collect();
+        values.sort_by(f64::total_cmp);
+        values.get(values.len() / 2).copied()
+    }
+}
+
+/// The verdict on a run: the worst of its call sites' verdicts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum RunVerdict {
-    /// No call site grows.
+    /// Nothing grows.
     Clean,
-    /// At least one call site cannot be told yet, and none grows.
+    /// Nothing is known to grow, and at least one call site is undecided.
     Undecided,
     /// At least one call site grew to the end of a run that was too short to call it a leak.
     Growing,
@@ -127,7 +151,7 @@ impl RunVerdict {
         }
     }
 
-    /// The word for it in reports.
+    /// Its name in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Clean => "clean",
@@ -144,179 +168,78 @@ impl fmt::Display for RunVerdict {
     }
 }
 
-/// Where survivors were allocated: all stacks with one blame frame, in one phase.
+/// A call site: all stacks with the same blame frame, in one phase.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
+#[non_exhaustive]
 pub struct CallSite {
-    /// What its censuses prove.
+    /// The verdict on its series of censuses.
     pub verdict: Verdict,
-    /// Why, in words.
+    /// The reason for the verdict, in words.
     pub reason: String,
-    /// The blame frame: the one that a person would go and edit. `(not attributed)` for blocks
-    /// without a readable stack.
+    /// Function of the blame frame: the frame that a person would go and edit. `(not attributed)` for
+    /// blocks without a readable stack.
     pub function: String,
-    /// The blame frame's file.
+    /// File of the blame frame.
     pub file: Option<String>,
-    /// The blame frame's line.
+    /// Line of the blame frame.
     pub line: Option<u32>,
-    /// Phase of the allocation.
+    /// Phase in which the blocks were allocated.
     pub phase: Phase,
-    /// Growth per cycle (Theil-Sen), 0 if it was shown not to grow; `None` if it cannot be told.
+    /// Growth per cycle (Theil-Sen slope), 0 if it was shown not to grow; `None` if it is not known.
     pub bytes_per_cycle: Option<f64>,
-    /// 95 % interval of the growth, in bytes per cycle.
+    /// 95 % confidence interval of `bytes_per_cycle`.
     pub bytes_per_cycle_interval: Option<(f64, f64)>,
-    /// The same in blocks.
+    /// Growth per cycle in blocks, as `bytes_per_cycle`.
     pub blocks_per_cycle: Option<f64>,
-    /// Live bytes at the last boundary, warm-up included.
+    /// Live bytes at the last boundary, those of the warm-up included.
     pub retained_bytes: u64,
-    /// 95 % interval of `retained_bytes`, if they are estimated; see [`Report::sampling`].
+    /// 95 % confidence interval of `retained_bytes`, if blocks were sampled; see
+    /// [`Report::sampling`].
     #[serde(default)]
     pub retained_bytes_interval: Option<(u64, u64)>,
-    /// Live blocks at the last boundary, warm-up included.
+    /// Live blocks at the last boundary, those of the warm-up included.
     pub retained_blocks: u64,
-    /// Birth cycles that have a survivor at the last boundary.
+    /// Generations with a survivor at the last boundary.
     pub generations: u32,
     /// Live bytes born after the baseline, at each boundary after it.
     pub series: Vec<u64>,
-    /// What became of each birth cycle's survivors, warm-up included. Of the worst call sites: of others, and
-    /// where there are too many changes to tell, it is empty.
+    /// How the bytes of each generation changed, those of the warm-up included. Only for the worst
+    /// call sites; empty for the others, and where there are too many changes.
     #[serde(default)]
     pub lives: Vec<Generation>,
-    /// The source around the blame frame, of the worst call sites, where it could be read.
+    /// The source around the blame frame. Only for the worst call sites, and where the file could be
+    /// read.
     #[serde(default)]
     pub source: Option<Excerpt>,
     /// The figures behind the verdict.
     pub evidence: Evidence,
-    /// Distinct backtraces that are counted here.
+    /// Number of stacks that belong to it.
     pub stacks: u32,
-    /// The backtrace that retains the most, innermost frame first, inlined frames included. Of the worst
-    /// call sites: of all of them [`Report::profile`] has those that matter.
+    /// The stack that retains the most, innermost frame first, with inlined frames. Only for the worst
+    /// call sites; [`Report::profile`] has the relevant frames of all of them.
     pub stack: Vec<Frame>,
-    /// That backtrace had more frames than were kept.
+    /// Whether `stack` had more frames than were recorded.
     pub stack_cut: bool,
-    /// Those that retain the most after it, as far as they are told apart by frames that matter.
+    /// The stacks that retain the most after `stack`. Stacks with the same relevant frames are one.
     pub other_stacks: Vec<OtherStack>,
-    /// Who keeps its blocks alive; `None` if it was not looked for, or cannot be told.
+    /// What keeps its blocks alive; `None` if there was no holder search, or if it is not known.
     #[serde(default)]
     pub holder: Option<Holder>,
-    /// Why there is no holder, if it was looked for.
+    /// Why the holder search found none for it.
     #[serde(default)]
     pub holder_unknown: Option<String>,
-    /// Why its growth is allowed, if a check allows it.
+    /// Why its growth is allowed, if it is.
     #[serde(default)]
     pub allowed: Option<String>,
-    /// The same for the same bug in other builds: made of functions and files along the blame
-    /// path, without addresses and lines.
+    /// Hash of the functions and files along the stack, without addresses and lines: the same bug has
+    /// the same fingerprint in other builds.
     pub fingerprint: String,
 }
 
-/// A backtrace through the same blame frame.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
-pub struct OtherStack {
-    /// Live bytes at the last boundary, warm-up included.
-    pub retained_bytes: u64,
-    /// Its frames, innermost first, without those of the allocator and of the tool.
-    pub frames: Vec<Frame>,
-}
-
-/// The process at the end of a cycle.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
-pub struct Boundary {
-    /// The cycle that just ended, from 1.
-    pub cycle: u32,
-    /// Live bytes in the ledger.
-    pub live_bytes: u64,
-    /// Live blocks in the ledger.
-    pub live_blocks: u64,
-    /// Highest live bytes during the cycle, exact to 4 KiB for each running thread.
-    pub peak_bytes: u64,
-    /// Resident memory of the process, the tool's own included.
-    pub resident_bytes: Option<u64>,
-    /// The highest that resident memory ever was, within cycles too.
-    pub peak_resident_bytes: Option<u64>,
-    /// Blocks allocated in the cycle.
-    pub allocations: u64,
-    /// Bytes allocated in the cycle.
-    pub allocated_bytes: u64,
-    /// Live bytes that the cycle's load added.
-    pub loaded_bytes: u64,
-    /// By how much live bytes were higher at the most while it was loading, exact to 4 KiB.
-    pub load_peak_bytes: u64,
-    /// Threads of the process.
-    pub threads: u64,
-    /// Whether the heap came to rest before the boundary was taken.
-    pub quiet: bool,
-    /// Seconds of load, infer and drop.
-    pub seconds: f64,
-    /// jemalloc's own counters; `None` unless the heap was jemalloc.
-    #[serde(flatten)]
-    pub jemalloc: Option<JemallocBytes>,
-    /// Resident memory, accounted for; `None` where the kernel did not tell.
-    pub balance: Option<Balance>,
-}
-
-/// What adds up: the ledger's live bytes, by where they belong, and what could not be attributed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
-pub struct Attribution {
-    /// Live bytes at the last boundary, all of them.
-    pub live_bytes: u64,
-    /// Of these, born before the first cycle: set-up of the process and of the workload.
-    pub setup_bytes: u64,
-    /// Of these, counted under a call site.
-    pub call_site_bytes: u64,
-    /// Of these, without a readable stack. Part of `site_bytes`.
-    pub unattributed_bytes: u64,
-    /// Call sites whose stack was cut at the outer end.
-    pub cut_stacks: u32,
-    /// jemalloc's `allocated` less the ledger's live bytes: rounding to size classes, and blocks
-    /// in other threads' caches. `None` unless the heap was jemalloc.
-    pub allocator_difference: Option<i64>,
-    /// Calls that were not recorded because their thread was inside a hook.
-    pub unseen_calls: u64,
-    /// Frees of blocks that the ledger did not have.
-    pub unknown_frees: u64,
-    /// Blocks or stacks that found no room in the ledger.
-    pub refused: u64,
-}
-
-/// What the measurement itself cost.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
-pub struct Cost {
-    /// Seconds inside the hooks, the allocator's own time included: one call in 255 is timed.
-    /// `None` if too few were to tell.
-    pub hook_seconds: Option<f64>,
-    /// Seconds of load, infer and drop, all cycles together.
-    pub cycle_seconds: f64,
-    /// Bytes of the tool's own mappings at the end.
-    pub ledger_bytes: u64,
-}
-
-/// dhat's profile compared with the ledger, call site by call site: what is live at the end of the window.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
-pub struct Witness {
-    /// Whether every call site has the same bytes and blocks in both.
-    pub agrees: bool,
-    /// Stacks compared.
-    pub stacks: u32,
-    /// Live bytes that the ledger has.
-    pub ledger_bytes: u64,
-    /// Live bytes that dhat has.
-    pub dhat_bytes: u64,
-    /// Live blocks that the ledger has.
-    pub ledger_blocks: u64,
-    /// Live blocks that dhat has.
-    pub dhat_blocks: u64,
-    /// Call sites that differ, in words.
-    pub differences: Vec<String>,
-}
-
 impl CallSite {
-    /// The frames that matter of the backtrace that retains the most, innermost first.
+    /// The relevant frames of the stack that retains the most, innermost first: without those of the
+    /// allocator, the standard library and afterdrop.
     pub fn frames(&self) -> std::slice::Iter<'_, Frame> {
         relevant(&self.stack).iter()
     }
@@ -326,12 +249,123 @@ impl CallSite {
         (&frame.function, &frame.file, frame.line) == (&self.function, &self.file, self.line)
     }
 
-    /// The blame frame as `file:line`, as far as it is known.
+    /// The blame frame as `file:line`, as far as it is known; else `(unknown location)`.
     pub fn location(&self) -> String {
         match (&self.file, self.line) {
             (Some(file), Some(line)) => format!("{file}:{line}"),
             (Some(file), None) => file.clone(),
-            _ => "(unknown place)".into(),
+            _ => "(unknown location)".into(),
         }
     }
+}
+
+/// A further stack of a call site.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct OtherStack {
+    /// Live bytes at the last boundary, those of the warm-up included.
+    pub retained_bytes: u64,
+    /// Its relevant frames, innermost first.
+    pub frames: Vec<Frame>,
+}
+
+/// The process at the end of a cycle.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct Boundary {
+    /// The cycle that just ended, from 1.
+    pub cycle: u32,
+    /// Live bytes in the ledger.
+    pub live_bytes: u64,
+    /// Live blocks in the ledger.
+    pub live_blocks: u64,
+    /// Highest live bytes during the cycle, to within 4 KiB for each running thread.
+    pub peak_bytes: u64,
+    /// Resident memory of the process, afterdrop's own included.
+    pub resident_bytes: Option<u64>,
+    /// Highest resident memory since the process started, within cycles too.
+    pub peak_resident_bytes: Option<u64>,
+    /// Blocks allocated in the cycle.
+    pub allocations: u64,
+    /// Bytes allocated in the cycle.
+    pub allocated_bytes: u64,
+    /// Live bytes that loading the model added.
+    pub loaded_bytes: u64,
+    /// Highest live bytes while the model was loaded, less those before; to within 4 KiB.
+    pub load_peak_bytes: u64,
+    /// Threads of the process.
+    pub threads: u64,
+    /// Whether other threads had stopped allocating when the census was taken.
+    pub quiet: bool,
+    /// Seconds of load, infer and drop.
+    pub seconds: f64,
+    /// jemalloc's own counters; `None` unless the heap was jemalloc.
+    #[serde(flatten)]
+    pub jemalloc: Option<JemallocBytes>,
+    /// Resident memory by use; `None` where the kernel does not report its mappings.
+    pub balance: Option<Balance>,
+}
+
+/// The ledger's live bytes by where they belong, and what could not be attributed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct Attribution {
+    /// Live bytes at the last boundary. `setup_bytes` and `call_site_bytes` add up to it.
+    pub live_bytes: u64,
+    /// Live bytes that were allocated before the first cycle, while the process and the workload
+    /// were set up.
+    pub setup_bytes: u64,
+    /// Live bytes of all call sites.
+    pub call_site_bytes: u64,
+    /// Live bytes without a readable stack. Part of `call_site_bytes`.
+    pub unattributed_bytes: u64,
+    /// Call sites with a stack that had more frames than were recorded.
+    pub cut_stacks: u32,
+    /// jemalloc's `allocated` less the ledger's live bytes: rounding to size classes, and blocks
+    /// in thread caches. `None` unless the heap was jemalloc.
+    pub allocator_difference: Option<i64>,
+    /// Calls that were not recorded because their thread was inside a hook.
+    pub unseen_calls: u64,
+    /// Frees of blocks that were not in the ledger.
+    pub unknown_frees: u64,
+    /// Blocks and stacks for which the ledger had no room.
+    pub refused: u64,
+}
+
+/// What the measurement itself cost.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct Cost {
+    /// Seconds in the hooks, the allocator's own time included, estimated from one call in 255.
+    /// `None` if too few calls were timed.
+    pub hook_seconds: Option<f64>,
+    /// Seconds of load, infer and drop in all cycles.
+    pub cycle_seconds: f64,
+    /// Bytes that afterdrop mapped for itself, at the end.
+    pub ledger_bytes: u64,
+}
+
+/// dhat's profile compared with the ledger, stack by stack.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct Witness {
+    /// Whether every stack has the same bytes and blocks in both.
+    pub agrees: bool,
+    /// Stacks compared.
+    pub stacks: u32,
+    /// Live bytes in the ledger.
+    pub ledger_bytes: u64,
+    /// Live bytes in dhat's profile.
+    pub dhat_bytes: u64,
+    /// Live blocks in the ledger.
+    pub ledger_blocks: u64,
+    /// Live blocks in dhat's profile.
+    pub dhat_blocks: u64,
+    /// Stacks that differ, in words.
+    pub differences: Vec<String>,
 }

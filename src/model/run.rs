@@ -13,6 +13,7 @@ use crate::base::names::pick;
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 #[repr(u8)]
+#[non_exhaustive]
 pub enum Phase {
     /// Not in a cycle: set-up, or another thread's work at a boundary.
     Outside = 0,
@@ -63,6 +64,7 @@ impl fmt::Display for Phase {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Strategy {
     /// Load, infer, drop at the end of the cycle. Nothing should be retained.
     #[default]
@@ -120,6 +122,7 @@ impl FromStr for Strategy {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum HeapKind {
     /// jemalloc, prefixed; needs the feature `jemalloc`.
     #[cfg_attr(feature = "jemalloc", default)]

@@ -1,21 +1,22 @@
-//! What it means that not every block was recorded.
+//! How blocks were sampled, where not all were recorded.
 
 use serde::{Deserialize, Serialize};
 
-/// jemalloc's own default, `lg_prof_sample:19`.
+/// The default of `--sample`, which is jemalloc's own, `lg_prof_sample:19`.
 #[cfg(feature = "cli")]
 pub(crate) const DEFAULT_EVERY: &str = "512KiB";
 
-/// What it means that not every block was recorded.
+/// How blocks were sampled. With sampling all bytes and blocks of a report are unbiased estimates.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
+#[non_exhaustive]
 pub struct Sampling {
-    /// Of so many allocated bytes one was drawn, and the block that it lay in recorded. All bytes and
-    /// blocks of the report are estimates, which are right in the mean.
+    /// Mean distance of two samples, in allocated bytes. The block that a sample falls into is
+    /// recorded.
     pub every_bytes: u64,
-    /// Interval of the live bytes at the last boundary, which holds the truth in 95 % or more of runs.
+    /// Confidence interval of the live bytes at the last boundary, at 95 % or more.
     pub live_bytes_interval: (u64, u64),
-    /// Bytes per cycle of a leak of which no block is drawn in one of twenty runs; of a smaller one
-    /// none is more often.
+    /// Size of a leak, in bytes per cycle, that is missed in 5 % of runs because none of its blocks
+    /// is sampled. A smaller leak is missed more often.
     pub missed_below: f64,
 }

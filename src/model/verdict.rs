@@ -1,48 +1,49 @@
-//! The words of the verdict, and the figures behind it.
+//! Verdicts, and the figures behind them.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Default horizon, in cycles after the warm-up.
+/// The default horizon, in cycles after the warm-up.
 pub(crate) const DEFAULT_HORIZON: u32 = 64;
 
-/// Default warm-up, in cycles.
+/// The default warm-up, in cycles.
 pub(crate) const DEFAULT_WARMUP: u32 = 3;
 
-/// Cycles beyond the horizon that the default run adds, so that a leak every third cycle, or one
-/// under churn, is still called.
+/// Cycles that a default run goes on beyond the horizon, so that a leak in every third cycle, or one
+/// hidden by churn, is still found.
 pub(crate) const DEFAULT_MARGIN: u32 = 16;
 
-/// Fewest cycles after the warm-up about which anything can be said: five rising values are the
-/// fewest that chance alone gives in less than 1 % of all cases (1 in 120 orders).
+/// The fewest cycles after the warm-up that allow a verdict. Five values in rising order are the
+/// fewest with a probability below 1 % by chance: 1 in 120.
 pub(crate) const FEWEST_CYCLES: u32 = 5;
 
-/// Cycles of a run that was given no number, for a warm-up and a horizon.
+/// Cycles of a run for which no number was given.
 pub(crate) fn default_cycles(warmup: u32, horizon: u32) -> u32 {
     warmup
         .saturating_add(horizon)
         .saturating_add(DEFAULT_MARGIN)
 }
 
-/// What a call site's series of censuses proves.
+/// The verdict on a call site's series of censuses.
 ///
-/// The order is that of severity: a run's verdict is the worst of its call sites'.
+/// Verdicts are ordered by severity: that on a run is the worst of its call sites'.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Verdict {
-    /// Born in the warm-up cycles only.
+    /// All survivors were allocated in the warm-up cycles.
     WarmUp,
-    /// Survivors are always young: each generation dies when a later one comes, or in sweeps.
+    /// No generation lives long: each dies when a later one comes, or in a sweep.
     Churn,
-    /// It grew, then stopped; or every new entry replaces an old one.
+    /// It grew and then stopped, or each new entry replaces an old one.
     Cache,
-    /// The numbers allow two of these. The reason says what would settle it.
+    /// The figures allow more than one verdict. The reason says how many more cycles would decide.
     Undecided,
-    /// It grew to the end, but the run ended before the horizon.
+    /// It grew to the end of the run, which ended before the horizon.
     Growing,
-    /// It grew beyond the horizon, or by whole models.
+    /// It grew beyond the horizon, or retained whole models, or lost its blocks.
     Leak,
 }
 
@@ -57,7 +58,7 @@ impl Verdict {
         Self::Leak,
     ];
 
-    /// The word for it in reports.
+    /// Its name in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::WarmUp => "warm-up",
@@ -69,7 +70,7 @@ impl Verdict {
         }
     }
 
-    /// Whether memory grows for all that is known: a check fails on it.
+    /// Whether it is growth, on which a check fails.
     pub const fn is_growth(self) -> bool {
         matches!(self, Self::Growing | Self::Leak)
     }
@@ -81,79 +82,82 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// The rule that decided.
+/// The rule that decided a verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Rule {
-    /// Rises went on for longer than the horizon: a leak.
+    /// The span of the rises exceeds the horizon: a leak.
     Horizon,
-    /// A generation stayed in every cycle, and together they are all that a cycle loads: a leak
-    /// without waiting for the horizon.
+    /// A generation survives from every cycle, and together they retain at least 90 % of one load in
+    /// every cycle: a leak, without waiting for the horizon.
     ModelSized,
-    /// Survivors of several generations are lost, because nothing points at them: a leak without waiting
-    /// for the horizon.
+    /// Survivors of several generations are lost, because nothing points at them: a leak, without
+    /// waiting for the horizon.
     Lost,
-    /// Rises go on, and the run ended before the horizon: growing.
+    /// It still rises, and the run ended before the horizon: growing.
     NotYet,
-    /// Rises stopped, for as long as they took: a cache.
+    /// It has not risen for as long as the rises took: a cache.
     Stopped,
     /// Each new generation replaces an old one, and several are alive: a cache.
     Replaced,
     /// Generations die young: churn.
     Young,
-    /// Nothing was born after the baseline: warm-up.
+    /// Nothing was allocated after the baseline: warm-up.
     BeforeBaseline,
-    /// Fewer cycles than any rule needs.
+    /// The run had fewer cycles than any rule needs: undecided.
     TooFewCycles,
-    /// Rises went on for longer than the horizon, but by no more than what the system itself may
-    /// keep: undecided.
+    /// The span of the rises exceeds the horizon, but the growth is within what the C library or the
+    /// kernel may keep: undecided.
     TooLittle,
-    /// No rule holds.
+    /// No rule applies: undecided.
     Open,
 }
 
-/// What rises, if anything does.
+/// What counts as a rise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum RisesBy {
-    /// A generation that outlives everything that died came to stay.
+    /// A generation that has outlived every generation that died.
     Generations,
-    /// All live bytes that follow are more than all that were before: a block that grows.
+    /// A cycle from which on live bytes stay above all earlier values: a block that grows.
     Floor,
-    /// The least live bytes of a stretch as long as the longest life are more than those of any
-    /// before: what is kept is copied now and then.
+    /// A new maximum of the minimum over each window of the longest lifetime: a container that is
+    /// copied now and then.
     Troughs,
 }
 
-/// The figures behind a verdict. Cycles are counted from the baseline on.
+/// The figures behind a verdict. Cycles are counted from the baseline.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
+#[non_exhaustive]
 pub struct Evidence {
     /// The rule that decided.
     pub rule: Rule,
-    /// What the rises are.
+    /// What counts as a rise.
     pub rises_by: RisesBy,
-    /// Cycles in which something came to stay.
+    /// Cycles with a rise.
     pub rises: Vec<u32>,
-    /// Cycles from the first rise to the last that has outlived three boundaries: what is held
-    /// against the horizon.
+    /// Cycles from the first rise to the last one that has lasted for three boundaries. A leak's span
+    /// exceeds the horizon.
     pub span: u32,
-    /// Longest wait between two rises, in cycles.
+    /// Most cycles between two successive rises.
     pub longest_gap: u32,
     /// Cycles since the last rise.
     pub quiet: u32,
-    /// Cycles without a rise after which it counts as stopped.
+    /// Cycles without a rise after which the growth counts as stopped.
     pub quiet_needed: u32,
-    /// Longest life, in cycles, of a generation that died.
+    /// Longest lifetime, in cycles, of a generation that died.
     pub longest_life: u32,
-    /// Probability that a series without trend rises as much as this one (Mann-Kendall).
+    /// Probability that a series without a trend rises as much by chance (Mann-Kendall).
     pub chance: f64,
-    /// The chance below which a rise is believed, at this interim analysis.
+    /// Significance level: the probability below which a rise counts, at this interim analysis.
     pub significance: f64,
-    /// Interim analyses up to this one; 0 if its length was fixed beforehand.
+    /// Number of interim analyses, this one included; 0 if the run's length was fixed in advance.
     pub analyses: u32,
-    /// Further cycles that it takes at least, where it cannot be told yet.
+    /// Fewest further cycles that would decide, if it is not decided yet.
     pub more_cycles: Option<u32>,
 }

@@ -1,4 +1,4 @@
-//! How reports are written as JSON, and how all their texts are reached.
+//! Reports as JSON: writing, reading, and changing every string.
 
 use std::io;
 use std::path::Path;
@@ -11,14 +11,14 @@ use serde_json::ser::{Formatter, Serializer};
 
 use crate::base::error::Error;
 
-/// A value as indented JSON. A list of numbers or texts takes one line, however long: a run has a number
-/// for each of its boundaries.
+/// The value as indented JSON. An array of numbers or strings takes a single line, because a series
+/// has a number for each boundary.
 pub(super) fn indented(value: &impl Serialize) -> String {
     let mut json = Vec::new();
     let mut serializer = Serializer::with_formatter(&mut json, Lines::default());
     // Every map key is a string and every number finite, so that this cannot fail.
     match value.serialize(&mut serializer) {
-        // A line break is never in a text: there it is escaped.
+        // Removes trailing spaces. Within strings line breaks are escaped.
         Ok(()) => String::from_utf8(json)
             .unwrap_or_default()
             .replace(", \n", ",\n"),
@@ -26,12 +26,12 @@ pub(super) fn indented(value: &impl Serialize) -> String {
     }
 }
 
-/// Reads a file of ours: `what`, of a schema.
+/// Reads a JSON file with this schema. `what` names its contents in messages.
 ///
 /// # Errors
-/// If it cannot be read, is nothing of that kind, or is of another schema.
+/// If the file cannot be read, has other contents, or has another schema.
 pub(super) fn read<T: DeserializeOwned>(path: &Path, what: &str, schema: &str) -> Result<T, Error> {
-    /// What every file of ours says of itself.
+    /// The field that every such file has.
     #[derive(Deserialize)]
     struct Head {
         schema: Option<String>,
@@ -53,15 +53,15 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path, what: &str, schema: &str) -
     }
 }
 
-/// Whether a text, or the name of a field, has this part.
+/// Whether a string of the value, or the name of a field, contains `part`.
 pub(super) fn mentions(value: &impl Serialize, part: &str) -> bool {
-    // As it stands in JSON, where a quote is escaped.
+    // Escaped as in JSON.
     let part = serde_json::to_string(part).unwrap_or_default();
     let json = serde_json::to_string(value).unwrap_or_default();
     json.contains(part.trim_matches('"'))
 }
 
-/// A copy of which all texts are changed; `None` if what comes of it is no such value.
+/// A copy of the value with every string changed; `None` if the result is not a valid `T`.
 pub(super) fn with_texts<T: Serialize + DeserializeOwned>(
     value: &T,
     change: &mut dyn FnMut(&mut String),
@@ -79,13 +79,13 @@ pub(super) fn with_texts<T: Serialize + DeserializeOwned>(
     serde_json::from_value(json).ok()
 }
 
-/// Objects indented by two; a list begins a line only for an object.
+/// Indents objects by two spaces. In an array only objects begin a new line.
 #[derive(Default)]
 struct Lines {
     depth: usize,
-    /// For each list that is open, whether an object was in it.
+    /// For each open array, whether it contains an object.
     lists: Vec<bool>,
-    /// The value that comes is a list's.
+    /// Whether the next value is an element of an array.
     in_list: bool,
 }
 
@@ -169,7 +169,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn plain_lists_take_one_line() {
+    fn plain_arrays_take_one_line() {
         let value = json!({"a": [1, 2, [3, 4]], "b": [{"c": []}, {"d": "x"}], "e": null});
         let text = indented(&value);
         assert_eq!(
@@ -181,13 +181,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_mentioned_is_found() {
+    fn a_part_of_any_string_is_found() {
         let value = json!({"a": ["x", {"b": "at /home/a\"b/c"}]});
         assert!(mentions(&value, "/home/a\"b") && !mentions(&value, "/home/b"));
     }
 
     #[test]
-    fn every_text_is_reached() {
+    fn every_string_is_changed() {
         let value = json!({"a": ["x", {"b": "x"}], "c": 1});
         let changed = with_texts(&value, &mut |text| *text += "y").unwrap();
         assert_eq!(changed, json!({"a": ["xy", {"b": "xy"}], "c": 1}));

@@ -2,23 +2,23 @@
 //!
 //! The names come from a demangler or from debug information: `alloc::vec::Vec<T,A>::push`,
 //! `<app::Model as core::ops::Drop>::drop`, `core::slice::<impl [T]>::sort`, `f::{{closure}}`,
-//! `{closure#0}<u8>`, `catch_unwind::<f, i32>`. What follows no such form is left as it is.
+//! `{closure#0}<u8>`, `catch_unwind::<f, i32>`. Any other text is left unchanged.
 
 use crate::base::text::tail;
 use crate::model::frame::Frame;
 
-/// Generic arguments, whatever they are.
+/// Stands for generic arguments.
 const GENERICS: &str = "<\u{2026}>";
 
-/// Groups within groups beyond which a name is left as it is.
+/// Depth of nested brackets beyond which a name is left unchanged. It bounds the recursion.
 const DEEPEST: usize = 64;
 
 /// The short form of a function's name.
 ///
-/// - of a path the last two segments: `Cnn::forward`;
-/// - generic arguments as an ellipsis: `Vec<…>::push`;
-/// - of a trait's implementation the type and the trait: `<Cnn as Shipped>::logits`;
-/// - of a closure the function that it is in.
+/// - A path is reduced to its last two segments: `Cnn::forward`.
+/// - Generic arguments become an ellipsis: `Vec<…>::push`.
+/// - An implementation of a trait keeps the type and the trait: `<Cnn as Shipped>::logits`.
+/// - A closure is named after the function that contains it.
 ///
 /// It is never longer than the name, in characters.
 pub(crate) fn short(name: &str) -> String {
@@ -28,8 +28,8 @@ pub(crate) fn short(name: &str) -> String {
     }
 }
 
-/// The short names of frames that are shown together. Of two that would look alike a closure gets
-/// `::{closure}` behind its function's name.
+/// The short names of frames that are shown together. A closure that would look the same as another
+/// frame gets `::{closure}` after its function's name.
 pub(crate) fn short_of_stack<'a>(frames: impl IntoIterator<Item = &'a Frame>) -> Vec<String> {
     let frames: Vec<&Frame> = frames.into_iter().collect();
     let names: Vec<String> = frames.iter().map(|f| short(&f.function)).collect();
@@ -38,7 +38,7 @@ pub(crate) fn short_of_stack<'a>(frames: impl IntoIterator<Item = &'a Frame>) ->
             let (a, b) = (frames[i], frames[*j]);
             names[i] == names[*j] && a.function != b.function && a.location() == b.location()
         };
-        // What calls each other on one line is near in the stack.
+        // Frames that are inlined on one line are adjacent.
         (i.saturating_sub(2)..(i + 3).min(frames.len())).any(|j| same(&j))
     };
     let name = |(i, frame): (usize, &&Frame)| match is_closure(&frame.function) && is_ambiguous(i) {
@@ -75,9 +75,9 @@ enum Keep {
 /// A segment of a path in its short form.
 enum Segment {
     Name(String),
-    /// `<T as Trait>`, which says nothing without the segment that follows.
+    /// `<T as Trait>`, which is kept together with the segment that follows.
     Qualified(String),
-    /// A part that the compiler names: `{closure#0}`, `{impl#3}`.
+    /// A segment named by the compiler: `{closure#0}`, `{impl#3}`.
     Marker(String),
 }
 
@@ -89,7 +89,7 @@ impl Segment {
     }
 }
 
-/// Every path in the text shortened, and all else copied.
+/// The text with every path in it shortened.
 fn shortened(text: &str, keep: Keep) -> String {
     let mut short = String::with_capacity(text.len());
     let mut rest = text;
@@ -118,7 +118,7 @@ fn shortened(text: &str, keep: Keep) -> String {
     short
 }
 
-/// The segments of the path that the text begins with, and what is behind it.
+/// The segments of the path that the text begins with, and the rest of the text.
 fn segments(text: &str) -> (Vec<Segment>, &str) {
     let mut segments: Vec<Segment> = Vec::new();
     let mut rest = text;
@@ -165,7 +165,7 @@ fn segments(text: &str) -> (Vec<Segment>, &str) {
     }
 }
 
-/// The last segments as a path. Parts that the compiler names are left out, unless there is no other.
+/// Joins the last segments. Segments named by the compiler are left out, unless there are no others.
 fn join(segments: &[Segment], keep: Keep, short: &mut String) {
     let named = |s: &&Segment| !matches!(s, Segment::Marker(_));
     let mut kept: Vec<&Segment> = segments.iter().filter(named).collect();
@@ -240,13 +240,12 @@ fn closing(open: char) -> char {
     }
 }
 
-/// What is in the group that the text begins with, if it begins with such a bracket, and what is
-/// behind it.
+/// The contents of the bracket that the text begins with, if it is an `open`, and the rest of the text.
 fn group_of(open: char, text: &str) -> Option<(&str, &str)> {
     text.starts_with(open).then(|| group(text)).flatten()
 }
 
-/// The text behind the groups of generic arguments and markers that it begins with.
+/// The text after the generic arguments and markers that it begins with.
 fn behind_groups(mut text: &str) -> &str {
     while let Some((_, behind)) = group_of('<', text).or_else(|| group_of('{', text)) {
         text = behind;
@@ -254,7 +253,7 @@ fn behind_groups(mut text: &str) -> &str {
     text
 }
 
-/// What is in the group that the text begins with, and what is behind it.
+/// The contents of the bracket that the text begins with, and the rest of the text.
 fn group(text: &str) -> Option<(&str, &str)> {
     let mut end = None;
     brackets(text, |at, depth| {
@@ -265,14 +264,14 @@ fn group(text: &str) -> Option<(&str, &str)> {
     Some((&text[1..end], &text[end + 1..]))
 }
 
-/// The parts before and behind the first such word that is in no group.
+/// The parts before and after the first such word outside of brackets.
 fn split_once<'a>(text: &'a str, word: &str) -> Option<(&'a str, &'a str)> {
     let mut found = None;
     let mut outside = 0;
     brackets(text, |at, depth| {
         let before = &text[outside.min(at)..at];
         found = found.or_else(|| before.find(word).map(|n| outside + n));
-        // Within a group nothing is searched.
+        // Text within brackets is not searched.
         outside = if depth == 0 { at + 1 } else { usize::MAX };
         found.is_none()
     });
@@ -281,7 +280,7 @@ fn split_once<'a>(text: &'a str, word: &str) -> Option<(&'a str, &'a str)> {
     Some((&text[..at], &text[at + word.len()..]))
 }
 
-/// Whether every bracket of the text is closed by its like, and groups are not nested too deep.
+/// Whether every bracket of the text has its match, and none is nested too deeply.
 fn is_balanced(text: &str) -> bool {
     let mut deepest = 0;
     let mut last = 0;
@@ -293,8 +292,8 @@ fn is_balanced(text: &str) -> bool {
     whole && last == 0 && deepest <= DEEPEST
 }
 
-/// Calls `each` with the place of each bracket and how many are open behind it, as long as it
-/// returns true. False if a bracket closes none of its like.
+/// Calls `each` with the position of each bracket and the number of open brackets after it, until it
+/// returns false. Returns false if a closing bracket does not match.
 fn brackets(text: &str, mut each: impl FnMut(usize, usize) -> bool) -> bool {
     let mut open = Vec::new();
     let mut before = ' ';

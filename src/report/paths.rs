@@ -1,7 +1,7 @@
-//! Paths in texts, and what stands for them elsewhere.
+//! Replacing paths within texts.
 
-/// A text with another path for one, wherever it begins a path in it. What comes to begin the text with
-/// nothing before it is relative.
+/// The text with the path `from` replaced by `to`, wherever a path in it begins with whole components
+/// of `from`. If `to` is empty, what is below `from` becomes a relative path.
 pub(super) fn replaced(text: &str, from: &str, to: &str) -> String {
     let is_of_path = |c: char| c.is_alphanumeric() || "._-/~+".contains(c);
     let mut replaced = String::new();
@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_whole_paths_are_replaced() {
+    fn only_whole_components_are_replaced() {
         let short = |text| replaced(text, "/home/me", "~");
         assert_eq!(short("/home/me/src/x.rs"), "~/src/x.rs");
         assert_eq!(short("model=/home/me/m.bpk, /home/me"), "model=~/m.bpk, ~");

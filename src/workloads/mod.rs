@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::model::model_file::Facts;
+
 use crate::base::error::Error;
 use crate::model::holders::Kind;
 use crate::model::process::Grows;
@@ -90,16 +92,6 @@ pub struct HolderTruth {
 }
 
 type Make = Box<dyn Fn(&Settings) -> Result<Box<dyn Workload>, Error>>;
-
-/// What is known of a model's file beforehand.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
-pub struct Facts {
-    /// Bytes of the file.
-    pub file_bytes: u64,
-    /// Largest difference of an output to that of the same weights in `f32`.
-    pub error: f64,
-}
 
 type FactsOf = Box<dyn Fn(&Settings) -> Result<Facts, Error>>;
 

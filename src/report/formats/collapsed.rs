@@ -1,38 +1,38 @@
-//! Folded stacks (B. Gregg, `stackcollapse`): `outermost;…;innermost bytes`, a line each.
+//! Folded stacks (B. Gregg, `stackcollapse`): a line `outermost;…;innermost bytes` for each stack.
 
-use super::NOT_ATTRIBUTED;
-use crate::model::frame::Frame;
-use crate::model::profile::Sample;
+use crate::model::frame::{Frame, NOT_ATTRIBUTED};
 use crate::model::report::Report;
+use crate::report::samples::Sample;
 
-/// All stacks.
+/// All stacks, with whole names.
 pub(super) fn render(report: &Report) -> String {
-    let whole = |frame: &Frame| frame.function.clone();
-    let line = |s: Sample<'_>| folded(s.frames().rev().map(|f| name(f, whole)), s.bytes());
-    report.samples().map(line).collect()
+    let names = |s: Sample<'_>| s.frames().map(|f| label(&f.function, f)).collect();
+    report
+        .samples()
+        .map(|s| line(names(s), s.bytes()))
+        .collect()
 }
 
-/// A stack of names, the outermost first, and what it counts for.
-pub(super) fn folded(names: impl IntoIterator<Item = String>, bytes: u64) -> String {
-    format!("{} {bytes}\n", joined(names))
+/// The line of a stack. Its labels are given innermost first.
+pub(super) fn line(labels: Vec<String>, bytes: u64) -> String {
+    format!("{} {bytes}\n", folded(labels))
 }
 
-/// A stack of names, the outermost first.
-pub(super) fn joined(names: impl IntoIterator<Item = String>) -> String {
-    let mut names: Vec<String> = names.into_iter().collect();
-    if names.is_empty() {
-        names.push(NOT_ATTRIBUTED.into());
+/// The labels of a stack joined, the outermost first.
+pub(super) fn folded(mut labels: Vec<String>) -> String {
+    if labels.is_empty() {
+        labels.push(NOT_ATTRIBUTED.into());
     }
-    names.join(";")
+    labels.reverse();
+    labels.join(";")
 }
 
-/// A frame's name and place, without what parts frames from each other, as in `[u8; 4]`.
-pub(super) fn name(frame: &Frame, function: impl FnOnce(&Frame) -> String) -> String {
-    let place = frame.location();
-    let function = function(frame);
-    let name = match place.is_empty() {
-        true => function,
-        false => format!("{function} ({place})"),
+/// A frame's name and location. The separator of frames, as in `[u8; 4]`, becomes a comma.
+pub(super) fn label(name: &str, frame: &Frame) -> String {
+    let location = frame.location();
+    let label = match location.is_empty() {
+        true => name.to_owned(),
+        false => format!("{name} ({location})"),
     };
-    name.replace(';', ",")
+    label.replace(';', ",")
 }

@@ -4,37 +4,45 @@ use std::fmt::Write;
 
 use maud::html;
 
-use super::{html as pages, markdown};
+use super::html::page as whole_page;
+use super::markdown::name;
+use super::markup::{cell, code};
+use crate::base::text::{count, tail_of_path};
 use crate::report::compare::{Became, Change, Comparison};
+use crate::report::names::short;
 
-/// Changes that Markdown has room for.
+/// Changes shown in Markdown.
 const CHANGES: usize = 100;
 
-/// For a pull request.
+/// Characters shown of a location in Markdown.
+const WIDTH: usize = 160;
+
+/// The comparison as Markdown, for a pull request.
 pub fn markdown(comparison: &Comparison) -> String {
     let [before, after] = &comparison.verdicts;
     let mut text = format!(
         "### afterdrop: {before} → {after} {}\n\n{}\n\n",
-        markdown::code(&comparison.workload()),
+        code(&comparison.workload()),
         comparison.summary()
     );
     if !comparison.changes.is_empty() {
-        text += "| | growth | phase | where |\n| --- | ---: | --- | --- |\n";
+        text += "| | growth | phase | call site |\n| --- | ---: | --- | --- |\n";
         for change in comparison.changes.iter().take(CHANGES) {
-            // Writing to a string cannot fail.
+            // Writing to a `String` cannot fail.
             let _ = writeln!(
                 text,
                 "| {} | {} | {} | {}<br>{} |",
                 word(change),
-                markdown::cell(&change.rates()),
+                cell(&change.rates()),
                 change.phase.unwrap_or_default(),
-                markdown::code(&markdown::short(&change.function)),
-                markdown::code(&markdown::short(&change.location)),
+                code(&name(&change.function)),
+                code(&tail_of_path(&change.location, WIDTH)),
             );
         }
         let more = comparison.changes.len().saturating_sub(CHANGES);
         if more > 0 {
-            let _ = writeln!(text, "| | | | and {more} more |");
+            let more = count(more as u64, "more call site");
+            let _ = writeln!(text, "| | | | and {more} |");
         }
         text.push('\n');
     }
@@ -45,12 +53,12 @@ pub fn markdown(comparison: &Comparison) -> String {
     }
     text.push('\n');
     for warning in &comparison.warnings {
-        let _ = writeln!(text, "- note: {}", markdown::cell(warning));
+        let _ = writeln!(text, "- note: {}", cell(warning));
     }
     text
 }
 
-/// For a browser.
+/// The comparison as a page for a browser.
 pub fn page(comparison: &Comparison, version: &str) -> String {
     let [before, after] = &comparison.verdicts;
     let title = format!("{}: {before} to {after} | afterdrop", comparison.workload());
@@ -65,18 +73,21 @@ pub fn page(comparison: &Comparison, version: &str) -> String {
         main id="main" {
             @for warning in &comparison.warnings { p.note { (warning) } }
             @if !comparison.changes.is_empty() {
-                h2 id="changes" { "Places that grow, or grew" }
+                h2 id="changes" { "Call sites that grow, or grew" }
                 div.scroll tabindex="0" role="region" aria-labelledby="changes" {
                     table {
                         thead { tr {
-                            th scope="col" { "became" } th scope="col" { "growth" }
-                            th scope="col" { "phase" } th scope="col" { "where" }
+                            th scope="col" { "change" } th scope="col" { "growth" }
+                            th scope="col" { "phase" } th scope="col" { "call site" }
                         } }
                         tbody { @for change in &comparison.changes { tr {
                             td { span class={ "verdict " (style(change)) } { (word(change)) } }
                             td { (change.rates()) }
                             td { (change.phase.unwrap_or_default()) }
-                            td.name { (change.function) " " span.where { (change.location) } }
+                            td.name {
+                                span title=(change.function) { (short(&change.function)) }
+                                " " span.where { (change.location) }
+                            }
                         } } }
                     }
                 }
@@ -96,7 +107,7 @@ pub fn page(comparison: &Comparison, version: &str) -> String {
             }
         }
     };
-    pages::page(&title, version, &body, false)
+    whole_page(&title, version, &body, false)
 }
 
 fn word(change: &Change) -> &'static str {
@@ -106,7 +117,7 @@ fn word(change: &Change) -> &'static str {
     }
 }
 
-/// The colour of a verdict that is as good or as bad.
+/// The CSS class of a verdict with the colour that fits the change.
 fn style(change: &Change) -> &'static str {
     match change.became {
         _ if change.allowed.is_some() => "before",

@@ -1,12 +1,13 @@
-//! Call sites and boundaries as comma-separated values (RFC 4180), with a line of names. What is not known is
-//! empty, and names are written as they are: a spreadsheet that takes a text for a formula is to be told
-//! not to.
+//! Call sites and boundaries as comma-separated values (RFC 4180), with a header line.
+//!
+//! A value that is not known is empty. Texts are written unchanged, even those that a spreadsheet may
+//! take for a formula.
 
 use csv::Writer;
 
 use crate::model::report::{CallSite, Report};
 
-/// A line a call site, the worst first.
+/// A line for each call site, the worst first.
 pub(super) fn call_sites(report: &Report) -> Result<Vec<u8>, String> {
     let mut table = Table::new(&[
         "call_site",
@@ -65,7 +66,7 @@ fn of_site(number: usize, s: &CallSite) -> [String; 21] {
     ]
 }
 
-/// A line a boundary.
+/// A line for each boundary.
 pub(super) fn boundaries(report: &Report) -> Result<Vec<u8>, String> {
     const JEMALLOC: [&str; 6] = [
         "jemalloc_allocated",
@@ -129,7 +130,7 @@ pub(super) fn boundaries(report: &Report) -> Result<Vec<u8>, String> {
     table.finish()
 }
 
-/// A part of resident memory, such as `C heap`, as the name of a column.
+/// The column of a part of resident memory, such as `C heap`.
 fn column((name, _): (&str, u64)) -> String {
     format!("resident_{}_bytes", name.to_lowercase().replace(' ', "_"))
 }
@@ -138,7 +139,7 @@ fn shown<T: ToString>(value: Option<T>) -> String {
     value.map_or_else(String::new, |v| v.to_string())
 }
 
-/// Lines of one length.
+/// A table whose lines all have the same number of values.
 struct Table(Writer<Vec<u8>>);
 
 impl Table {

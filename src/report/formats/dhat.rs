@@ -1,20 +1,20 @@
-//! DHAT's file, version 2 (valgrind's `dhat/dh_main.c`, "Output format"), for `dh_view.html`.
+//! DHAT's file format, version 2 (valgrind's `dhat/dh_main.c`, "Output format"), for `dh_view.html`.
 //!
-//! What the ledger has is what is retained at the end, not a whole life: so blocks have no lifetimes here
-//! (`bklt` is false), and the viewer says "Retained".
+//! It holds what is retained at the end, and nothing of blocks that were freed. So blocks have no
+//! lifetimes here (`bklt` is false), and the viewer says "Retained".
 
 use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use super::{NOT_ATTRIBUTED, Names};
-use crate::model::frame::Frame;
+use super::interned::Interned;
+use crate::model::frame::{Frame, NOT_ATTRIBUTED};
 use crate::model::report::Report;
 
 pub(super) fn render(report: &Report) -> Vec<u8> {
-    let mut table = Names::default();
+    let mut table = Interned::default();
     table.number("[root]");
-    // The viewer refuses a backtrace that comes twice, such as one of two phases.
+    // The viewer rejects a file with the same backtrace twice: those of two phases are added.
     let mut sums: BTreeMap<Vec<usize>, (u64, u64)> = BTreeMap::new();
     for sample in report.samples() {
         let mut frames: Vec<usize> = sample.frames().map(|f| table.number(&name(f))).collect();
@@ -36,7 +36,7 @@ pub(super) fn render(report: &Report) -> Vec<u8> {
         "verb": "Retained",
         "bklt": false,
         "bkacc": false,
-        // The viewer shows rates for a million units of time: so a cycle is a million.
+        // The viewer shows rates per million units of time. So a cycle is a million units.
         "tu": "millionths of a cycle",
         "Mtu": "cycle",
         "cmd": format!("afterdrop run {} ({})", report.workload, report.options.join(" ")),
@@ -48,10 +48,10 @@ pub(super) fn render(report: &Report) -> Vec<u8> {
     serde_json::to_vec(&file).unwrap_or_default()
 }
 
-/// As dhat has it, without the address: `function (file:line)`.
+/// A frame as dhat writes it, without the address: `function (file:line)`.
 fn name(frame: &Frame) -> String {
     match frame.location() {
-        place if place.is_empty() => frame.function.clone(),
-        place => format!("{} ({place})", frame.function),
+        unknown if unknown.is_empty() => frame.function.clone(),
+        location => format!("{} ({location})", frame.function),
     }
 }

@@ -1,74 +1,50 @@
 //! Flame graphs of retained bytes, drawn by inferno (a port of B. Gregg's `flamegraph.pl`), as SVG with
-//! its search.
+//! a search.
 
 use std::collections::BTreeMap;
 
 use inferno::flamegraph::{self, Direction, Options, TextTruncateDirection};
 
-use super::collapsed::{folded, joined, name};
+use super::collapsed::{folded, label, line};
 use crate::base::error::Error;
 use crate::base::units::bytes;
-use crate::model::frame::Frame;
 use crate::model::report::Report;
+use crate::report::names::short_of_stack;
+use crate::report::samples::Sample;
 
-/// All stacks, callers below.
+/// All stacks, with callers below.
 pub(super) fn flame(report: &Report) -> Result<Vec<u8>, String> {
     let samples = report.samples();
-    let lines: Vec<String> = samples
-        .map(|s| folded(s.frames().rev().map(named), s.bytes()))
-        .collect();
+    let lines: Vec<String> = samples.map(|s| line(labels(s), s.bytes())).collect();
     draw(report, "retained bytes", Direction::Straight, &lines)
 }
 
-/// From the top down, a tower for each birth cycle, down to the blame frames: what leaks has one in each.
+/// A tower for each generation, from the outermost frame down to the blame frame. A leak has a tower
+/// in every generation.
 pub(super) fn icicle(report: &Report) -> Result<Vec<u8>, String> {
-    let cycles = report.cycles_run().to_string().len();
+    let digits = report.cycles_run().to_string().len();
     let lines: Vec<String> = report
         .samples()
         .flat_map(|s| {
-            let beneath = s.frames().position(|f| s.site.is_blame(f)).unwrap_or(0);
-            let names: Vec<String> = s.frames().skip(beneath).rev().map(named).collect();
+            let blame = s.frames().position(|f| s.site.is_blame(f)).unwrap_or(0);
+            let labels = labels(s).split_off(blame);
             s.stack.live.iter().map(move |born| {
-                // Of one width, so that they are sorted by number.
-                let generation = format!("{:>0cycles$}: born in this cycle", born.cycle);
-                folded(
-                    [generation].into_iter().chain(names.iter().cloned()),
-                    born.bytes,
-                )
+                // Of one width, because towers are sorted by name.
+                let generation = format!("{:>0digits$}: born in this cycle", born.cycle);
+                let mut labels = labels.clone();
+                labels.push(generation);
+                line(labels, born.bytes)
             })
         })
         .collect();
     draw(report, "generations", Direction::Inverted, &lines)
 }
 
-/// A frame's name as there is room for it.
-fn named(frame: &Frame) -> String {
-    name(frame, |f| without_modules(&f.function))
-}
-
-/// `a::b::C::d<e::f::G>` as `C::d<f::G>`: of each path the last two parts.
-fn without_modules(name: &str) -> String {
-    let is_path = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
-    let mut short = String::new();
-    let mut rest = name;
-    while let Some(c) = rest.chars().next() {
-        let end = rest.find(|c| !is_path(c)).unwrap_or(rest.len());
-        if end == 0 {
-            short.push(c);
-            rest = &rest[c.len_utf8()..];
-            continue;
-        }
-        let path = &rest[..end];
-        let mut parts = path.rmatch_indices("::");
-        // Behind a bracket a path goes on, as in `<A>::b`: that is no beginning.
-        let from = match path.starts_with("::") {
-            true => Some(0),
-            false => parts.nth(1).map(|(at, _)| at + 2),
-        };
-        short += &path[from.unwrap_or(0)..];
-        rest = &rest[end..];
-    }
-    short
+/// The labels of a stack, innermost first.
+fn labels(sample: Sample<'_>) -> Vec<String> {
+    let names = short_of_stack(sample.frames());
+    let labels = sample.frames().zip(names);
+    labels.map(|(frame, name)| label(&name, frame)).collect()
 }
 
 fn draw(
@@ -90,17 +66,17 @@ fn draw(
     svg(title, subtitle, direction, lines)
 }
 
-/// What is retained in a later run, red where it is more than in an earlier one, blue where it is less (B.
+/// What a later run retains: red where it is more than in an earlier one, blue where it is less (B.
 /// Gregg, "Differential Flame Graphs").
 ///
 /// # Errors
-/// If it cannot be drawn.
+/// If inferno cannot draw it.
 pub fn difference(before: &Report, after: &Report) -> Result<Vec<u8>, Error> {
-    let [before, after] = [super::cleaned(before), super::cleaned(after)];
+    let [before, after] = [before.cleaned(), after.cleaned()];
     let mut sums: BTreeMap<String, [u64; 2]> = BTreeMap::new();
     for (run, report) in [&before, &after].into_iter().enumerate() {
         for sample in report.samples() {
-            let stack = joined(sample.frames().rev().map(named));
+            let stack = folded(labels(sample));
             sums.entry(stack).or_default()[run] += sample.bytes();
         }
     }
@@ -112,10 +88,10 @@ pub fn difference(before: &Report, after: &Report) -> Result<Vec<u8>, Error> {
     let is_empty = sums.values().all(|[_, after]| *after == 0);
     let lines = if is_empty { &empty[..] } else { &lines };
     let sum = |report: &Report| bytes(report.samples().map(|s| s.bytes()).sum::<u64>() as f64);
-    let title = format!("{}: what has changed", after.workload);
+    let title = format!("{}: change of retained bytes", after.workload);
     let subtitle = format!("{} before, {} after", sum(&before), sum(&after));
     svg(title, subtitle, Direction::Straight, lines)
-        .map_err(|wrong| Error::usage(format!("cannot draw what has changed: {wrong}")))
+        .map_err(|wrong| Error::usage(format!("cannot draw the flame graph: {wrong}")))
 }
 
 fn svg(
@@ -153,25 +129,8 @@ mod tests {
             svg.contains("1,312 bytes") && svg.contains("+45.73%"),
             "{svg}"
         );
-        let empty = crate::report::terminal::tests::made();
+        let empty = crate::report::example::report();
         difference(&after, &empty).unwrap();
         difference(&empty, &empty).unwrap();
-    }
-
-    #[test]
-    fn a_name_keeps_what_tells_it_from_others() {
-        for (whole, short) in [
-            ("a::b::C::d", "C::d"),
-            ("a::b::c", "b::c"),
-            ("f", "f"),
-            (
-                "<a::b::C as d::e::F<g::h::I>>::j",
-                "<b::C as e::F<h::I>>::j",
-            ),
-            ("a::b::c::{{closure}}", "c::{{closure}}"),
-            ("[u8; 4]", "[u8; 4]"),
-        ] {
-            assert_eq!(without_modules(whole), short);
-        }
     }
 }

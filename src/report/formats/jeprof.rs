@@ -1,20 +1,19 @@
 //! jemalloc's heap profile, as its `prof_dump` writes it (`src/prof_data.c`), for `jeprof`.
 //!
-//! It is a *symbolized* one, as `jeprof --raw` makes: the names are in it, so that it opens without the
-//! executable, elsewhere and later.
+//! It is a *symbolized* profile, as `jeprof --raw` writes it: it contains the names of functions, so
+//! that it opens without the executable.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::NOT_ATTRIBUTED;
-use crate::model::frame::Frame;
-use crate::model::profile::Sample;
+use crate::model::frame::{Frame, NOT_ATTRIBUTED};
 use crate::model::report::Report;
+use crate::report::samples::Sample;
 
-/// Address of blocks whose stack could not be read.
+/// Stands for the address where a stack could not be read.
 const NOWHERE: u64 = 1;
 
-/// The names by address, the stacks by address, and the mappings.
+/// The names of addresses, the stacks as addresses, and the mappings.
 pub(super) fn render(report: &Report) -> String {
     let mut names: BTreeMap<u64, String> = BTreeMap::new();
     let mut stacks = String::new();
@@ -27,9 +26,10 @@ pub(super) fn render(report: &Report) -> String {
         let _ = write!(stacks, "@");
         for (i, (address, name)) in calls(sample).into_iter().enumerate() {
             let _ = write!(stacks, " {address:#x}");
-            // `jeprof` takes 1 off all but the innermost: the call is before where it returns to.
-            let looked_for = address - u64::from(i > 0);
-            names.entry(looked_for).or_insert(name);
+            // `jeprof` looks up all but the innermost address less 1, because the call is before
+            // its return address.
+            let key = address.saturating_sub(u64::from(i > 0));
+            names.entry(key).or_insert(name);
         }
         let _ = writeln!(stacks, "\n  t*: {blocks}: {bytes} [0: 0]");
     }
@@ -41,7 +41,7 @@ pub(super) fn render(report: &Report) -> String {
     for (address, name) in names {
         let _ = writeln!(text, "{address:#x} {name}");
     }
-    // A rate of 0 is none: `jeprof` adds up what is there.
+    // A sampling rate of 0: `jeprof` does not scale the figures.
     let _ = write!(
         text,
         "---\n--- heap\nheap_v2/0\n  t*: {all_blocks}: {all_bytes} [0: 0]\n{stacks}\nMAPPED_LIBRARIES:\n"
@@ -56,8 +56,8 @@ pub(super) fn render(report: &Report) -> String {
     text
 }
 
-/// The addresses of a stack, innermost first, with their names: inlined ones behind what they are
-/// inlined into.
+/// The addresses of a stack, innermost first, with their names. The name of an inlined function
+/// follows that of the function it is inlined into.
 fn calls(sample: Sample<'_>) -> Vec<(u64, String)> {
     let mut frames = sample.frames();
     let calls: Vec<(u64, String)> = sample
@@ -76,7 +76,7 @@ fn calls(sample: Sample<'_>) -> Vec<(u64, String)> {
     }
 }
 
-/// A frame's name, without what parts frames that are inlined.
+/// A frame's name and location. The separator of inlined frames becomes a dash.
 fn name(frame: &Frame) -> String {
     let name = format!("{} {}", frame.function, frame.location());
     name.trim_end().replace("--", "-")

@@ -1,58 +1,61 @@
-//! Markdown as GitHub renders it, for a pull request: the worst call sites first, and short enough for a
-//! comment.
+//! Markdown as GitHub renders it, for a pull request: the worst call sites first, and short enough for
+//! a comment.
 
 use std::fmt::Write;
 
+use super::markup::{cell, code, html};
+use crate::base::text::{count, tail};
 use crate::base::units::{bytes, exact};
-use crate::model::report::{CallSite, Report};
+use crate::model::report::{Boundary, CallSite, Report};
 use crate::model::verdict::Verdict;
-use crate::report::terminal::count;
+use crate::report::names::{short, short_of_stack};
 
-/// GitHub takes 65,536 characters.
+/// Characters of the page. GitHub accepts 65,536.
 const MOST: usize = 60_000;
-/// Call sites whose stack is shown.
+
+/// Call sites shown with their stack.
 const WITH_STACK: usize = 10;
-/// Frames that are shown of a stack.
+
+/// Frames shown of a stack.
 const FRAMES: usize = 25;
-/// Characters of a name that are shown.
-const WIDE: usize = 160;
+
+/// Characters shown of a name.
+const WIDTH: usize = 160;
+
+const TABLE: &str = "\n| verdict | per cycle | retained | blocks | phase | call site | holder |\n\
+                     | --- | ---: | ---: | ---: | --- | --- | --- |\n";
 
 pub(super) fn render(report: &Report) -> String {
     let mut page = Limited::default();
     page.add(&head(report));
-    let (told, rest): (Vec<&CallSite>, Vec<&CallSite>) = report
+    let (serious, harmless): (Vec<&CallSite>, Vec<&CallSite>) = report
         .call_sites
         .iter()
         .partition(|s| s.verdict >= Verdict::Undecided);
-    for part in report
-        .process
-        .parts
-        .iter()
-        .filter(|p| p.verdict.is_growth())
-    {
+    let parts = report.process.parts.iter();
+    for part in parts.filter(|p| p.verdict.is_growth()) {
         let (amount, reason) = (part.amount(), cell(&part.reason));
         page.add(&format!("\n**{}**: {amount}: {reason}\n", part.verdict));
     }
-    if !told.is_empty() {
+    if !serious.is_empty() {
         page.add(TABLE);
-        page.rows(&told);
+        page.rows(&serious);
         page.add("\n");
-        for site in told.iter().take(WITH_STACK) {
+        for site in serious.iter().take(WITH_STACK) {
             page.add(&of_site(site));
         }
     }
-    if !rest.is_empty() {
-        let held: u64 = rest.iter().map(|s| s.retained_bytes).sum();
+    if !harmless.is_empty() {
+        let retained: u64 = harmless.iter().map(|s| s.retained_bytes).sum();
         let open = format!(
-            "<details><summary>{} that {} not grow, holding {}</summary>\n{TABLE}",
-            count(rest.len() as u64, "place"),
-            if rest.len() == 1 { "does" } else { "do" },
-            bytes(held as f64)
+            "<details><summary>{} without growth, retaining {}</summary>\n{TABLE}",
+            count(harmless.len() as u64, "call site"),
+            bytes(retained as f64)
         );
         let close = "\n</details>\n\n";
         if page.add(&open) {
             page.reserve(close.len());
-            page.rows(&rest);
+            page.rows(&harmless);
             page.add_always(close);
         }
     }
@@ -60,62 +63,64 @@ pub(super) fn render(report: &Report) -> String {
     page.text
 }
 
-const TABLE: &str = "\n| verdict | per cycle | held | blocks | phase | where | holder |\n\
-                     | --- | ---: | ---: | ---: | --- | --- | --- |\n";
-
 fn head(report: &Report) -> String {
     let verdict = report.verdict.name().to_uppercase();
     let mut text = format!("### afterdrop: {verdict} {}\n\n", code(&report.workload));
     let rate = report.bytes_per_cycle.filter(|&rate| rate != 0.0);
     let rate = rate.map_or_else(String::new, |r| format!("**{} per cycle**: ", bytes(r)));
+    // Writing to a `String` cannot fail.
     let _ = writeln!(text, "{rate}{}\n", cell(&report.summary));
     if !report.ended.is_complete() {
         let _ = writeln!(
             text,
-            "The run {} after {} of {} cycles.\n",
+            "The run {} after {} of {}.\n",
             cell(&report.ended.to_string()),
             report.cycles_run(),
-            report.cycles
+            count(u64::from(report.cycles), "cycle")
         );
     }
+    let options: String = report
+        .options
+        .iter()
+        .map(|o| format!(" · {}", code(o)))
+        .collect();
     let _ = writeln!(
         text,
-        "heap {} · strategy {} · {} cycles, {} of them warm-up · horizon {}{}",
+        "heap {} · strategy {} · {}, {} of them warm-up · horizon {}{options}",
         report.heap,
         report.strategy,
-        report.cycles_run(),
+        count(u64::from(report.cycles_run()), "cycle"),
         report.warmup,
         report.horizon,
-        report
-            .options
-            .iter()
-            .map(|o| format!(" · {}", code(o)))
-            .collect::<String>()
     );
     text
 }
 
+/// A call site with its reason, holder and stack, folded.
 fn of_site(site: &CallSite) -> String {
     let mut text = format!(
         "<details><summary>{}: <code>{}</code> {}</summary>\n\n{}\n\n",
         site.verdict,
-        html(&short(&site.function)),
+        html(&name(&site.function)),
         html(&site.location()),
         cell(&site.reason)
     );
+    // Writing to a `String` cannot fail.
     if let Some(holder) = &site.holder {
         let _ = writeln!(text, "{}\n", cell(&holder.sentence()));
     }
+    let all = site.frames().len();
+    let names = short_of_stack(site.frames());
     let frames: Vec<String> = site
         .frames()
+        .zip(names)
         .take(FRAMES)
-        .map(|f| html(&format!("{}  {}", short(&f.function), f.location())))
+        .map(|(f, name)| html(&format!("{}  {}", tail(&name, WIDTH), f.location())))
         .collect();
-    let all = site.frames().count();
     if all > 0 {
         let more = match all.saturating_sub(FRAMES) {
             0 => String::new(),
-            more => format!("\n… and {more} more"),
+            more => format!("\n… and {}", count(more as u64, "more frame")),
         };
         let _ = writeln!(text, "<pre>{}{more}</pre>", frames.join("\n"));
     }
@@ -124,9 +129,9 @@ fn of_site(site: &CallSite) -> String {
 
 fn foot(report: &Report) -> String {
     let mut text = String::new();
-    let ends = |f: fn(&crate::report::Boundary) -> Option<u64>| {
-        let first = report.boundaries.first().and_then(f)?;
-        let last = report.boundaries.last().and_then(f)?;
+    let ends = |value: fn(&Boundary) -> Option<u64>| {
+        let first = report.boundaries.first().and_then(value)?;
+        let last = report.boundaries.last().and_then(value)?;
         Some(format!("{} → {}", bytes(first as f64), bytes(last as f64)))
     };
     let live = ends(|b| Some(b.live_bytes));
@@ -147,17 +152,23 @@ fn foot(report: &Report) -> String {
     text
 }
 
+/// A function's short name, where even that may be long.
+pub(super) fn name(function: &str) -> String {
+    tail(&short(function), WIDTH)
+}
+
 /// Text that stays below a length.
 #[derive(Default)]
 struct Limited {
     text: String,
-    /// Characters, and those that are kept for the end.
+    /// Characters so far.
     used: usize,
+    /// Characters that are kept for the end.
     reserved: usize,
 }
 
 impl Limited {
-    /// Adds what there is room for; all of it, or nothing.
+    /// Adds the text if there is room for all of it.
     fn add(&mut self, text: &str) -> bool {
         let length = text.chars().count();
         let fits = self.used + self.reserved + length <= MOST;
@@ -172,12 +183,12 @@ impl Limited {
         self.text += text;
     }
 
-    /// Keeps room for so many characters.
+    /// Keeps room for some characters.
     fn reserve(&mut self, length: usize) {
         self.reserved += length;
     }
 
-    /// As many rows as half of the room takes, and how many were left out.
+    /// Adds rows up to half of the room that is left, and the number of those left out.
     fn rows(&mut self, call_sites: &[&CallSite]) {
         let half = (MOST + self.used) / 2;
         for (shown, site) in call_sites.iter().enumerate() {
@@ -194,82 +205,22 @@ impl Limited {
 }
 
 fn row(site: &CallSite) -> String {
-    let rate = site.bytes_per_cycle.filter(|&rate| rate != 0.0);
     let verdict = match &site.allowed {
         Some(_) => format!("{}, allowed", site.verdict),
         None => site.verdict.to_string(),
     };
-    let holder = site.holder.as_ref();
+    let holder = site.holder.as_ref().map_or_else(String::new, |holder| {
+        let sentence = holder.sentence();
+        let holder = sentence.strip_prefix("held by ").unwrap_or(&sentence);
+        cell(&tail(holder, WIDTH))
+    });
     format!(
-        "| {verdict} | {} | {} | {} | {} | {}<br>{} | {} |\n",
-        rate.map_or_else(String::new, bytes),
+        "| {verdict} | {} | {} | {} | {} | {}<br>{} | {holder} |\n",
+        site.growth().map_or_else(String::new, bytes),
         bytes(site.retained_bytes as f64),
         exact(site.retained_blocks),
         site.phase,
-        code(&short(&site.function)),
+        code(&name(&site.function)),
         code(&site.location()),
-        holder.map_or_else(String::new, |h| {
-            let sentence = h.sentence();
-            cell(&short(
-                sentence.strip_prefix("held by ").unwrap_or(&sentence),
-            ))
-        }),
     )
-}
-
-pub(super) fn short(name: &str) -> String {
-    super::super::terminal::shortened(name, WIDE)
-}
-
-/// Text that is nothing but text: in a table, too.
-pub(super) fn cell(text: &str) -> String {
-    escaped(text, |c| match c {
-        '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '#' | '~' | '!' | '@' => Some(format!("\\{c}")),
-        _ => None,
-    })
-}
-
-/// Text in the type of code: by tags, because a name may have back quotes, and a cell bars.
-pub(super) fn code(text: &str) -> String {
-    format!("<code>{}</code>", html(text))
-}
-
-/// Text within tags, where Markdown is still read.
-fn html(text: &str) -> String {
-    escaped(text, |c| match c {
-        '|' | '`' | '*' | '_' | '[' | ']' | '\\' | '~' | '@' => {
-            Some(format!("&#{};", u32::from(c)))
-        }
-        _ => None,
-    })
-}
-
-/// A text without markup, on one line; `other` escapes what else must not stand for itself.
-fn escaped(text: &str, other: impl Fn(char) -> Option<String>) -> String {
-    let mut escaped = String::new();
-    // What looks like an address would become a link.
-    for c in text.replace("://", ":\u{200b}//").chars() {
-        match c {
-            '<' => escaped += "&lt;",
-            '>' => escaped += "&gt;",
-            '&' => escaped += "&amp;",
-            '\n' | '\r' => escaped.push(' '),
-            c => match other(c) {
-                Some(instead) => escaped += &instead,
-                None => escaped.push(c),
-            },
-        }
-    }
-    escaped
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nothing_in_a_name_is_markup() {
-        assert_eq!(cell("a|b*<i>@me"), "a\\|b\\*&lt;i&gt;\\@me");
-        assert_eq!(code("`|<b>"), "<code>&#96;&#124;&lt;b&gt;</code>");
-    }
 }

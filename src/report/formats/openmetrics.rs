@@ -1,4 +1,4 @@
-//! OpenMetrics' text (prometheus.io, "OpenMetrics 1.0"), as gauges of one finished run.
+//! OpenMetrics text (prometheus.io, "OpenMetrics 1.0"): gauges of one finished run.
 
 use std::sync::atomic::AtomicU64;
 
@@ -10,133 +10,141 @@ use prometheus_client::registry::{Registry, Unit};
 use crate::model::report::{Report, RunVerdict};
 
 type Labels = Vec<(String, String)>;
-type Gauges = Family<Labels, Gauge<f64, AtomicU64>>;
 
-/// Call sites that have series of their own: each is one in Prometheus for ever.
+/// Call sites with series of their own. Prometheus keeps each series for a long time.
 const SITES: usize = 100;
 
 pub(super) fn render(report: &Report) -> Result<Vec<u8>, String> {
-    let mut registry = Registry::with_prefix("afterdrop");
-    let run = [
-        ("workload".to_owned(), report.workload.clone()),
-        ("heap".to_owned(), report.heap.to_string()),
-        ("strategy".to_owned(), report.strategy.to_string()),
-    ];
-    let with = |more: &[(&str, &str)]| -> Labels {
-        let more = more.iter().map(|&(k, v)| (k.to_owned(), v.to_owned()));
-        run.iter().cloned().chain(more).collect()
-    };
-    let mut gauges = |name: &str, help: &str, unit: Option<Unit>| {
-        let family = Gauges::default();
-        match unit {
-            Some(unit) => registry.register_with_unit(name, help, unit, family.clone()),
-            None => registry.register(name, help, family.clone()),
-        }
-        family
-    };
-    let verdict = gauges(
-        "verdict",
-        "1 for the verdict on the run, 0 for the others",
-        None,
-    );
-    for of in RunVerdict::ALL {
-        let is = f64::from(u8::from(of == report.verdict));
-        verdict
-            .get_or_create(&with(&[("verdict", of.name())]))
-            .set(is);
-    }
-    let complete = gauges("complete", "Whether all cycles ran", None);
-    let is = f64::from(u8::from(report.ended.is_complete()));
-    complete.get_or_create(&with(&[])).set(is);
-    let cycles = gauges("cycles", "Cycles that reached their boundary", None);
-    cycles
-        .get_or_create(&with(&[]))
-        .set(f64::from(report.cycles_run()));
-    let time = gauges(
-        "cycle_time",
-        "Load, infer and drop, all cycles",
-        Some(Unit::Seconds),
-    );
-    time.get_or_create(&with(&[]))
-        .set(report.cost.cycle_seconds);
-    let part = gauges(
-        "part_growth_per_cycle",
-        "Growth of a part of the process, in its own unit",
-        None,
-    );
-    for of in &report.process.parts {
-        if let Some(rate) = of.per_cycle {
-            let labels = with(&[("part", of.what.key()), ("verdict", of.verdict.name())]);
-            part.get_or_create(&labels).set(rate);
-        }
-    }
-    let growth = gauges(
-        "growth_per_cycle",
-        "Growth of all places together",
-        Some(Unit::Bytes),
-    );
-    if let Some(rate) = report.bytes_per_cycle {
-        growth.get_or_create(&with(&[])).set(rate);
-    }
-    let live = gauges("live", "Live at the last boundary", Some(Unit::Bytes));
-    let blocks = gauges("live_blocks", "Live blocks at the last boundary", None);
-    let peak = gauges(
-        "peak",
-        "Highest live bytes within a cycle",
-        Some(Unit::Bytes),
-    );
-    if let Some(last) = report.boundaries.last() {
-        live.get_or_create(&with(&[])).set(last.live_bytes as f64);
-        blocks
-            .get_or_create(&with(&[]))
-            .set(last.live_blocks as f64);
-        let highest = report.boundaries.iter().map(|b| b.peak_bytes).max();
-        peak.get_or_create(&with(&[]))
-            .set(highest.unwrap_or(0) as f64);
-    }
-    let resident = gauges(
-        "resident",
-        "Resident memory by what it is for",
-        Some(Unit::Bytes),
-    );
-    let balance = report.boundaries.last().and_then(|b| b.balance);
-    for (part, bytes) in balance.iter().flat_map(|b| b.parts()) {
-        resident
-            .get_or_create(&with(&[("part", part)]))
-            .set(bytes as f64);
-    }
-    let retained = gauges(
-        "call_site_retained",
-        "Live bytes of a call site",
-        Some(Unit::Bytes),
-    );
-    let rate = gauges(
-        "call_site_growth_per_cycle",
-        "Growth of a call site",
-        Some(Unit::Bytes),
-    );
-    for site in report.call_sites.iter().take(SITES) {
-        let place = site.location();
-        let labels = with(&[
-            ("function", &site.function),
-            ("location", &place),
-            ("phase", site.phase.name()),
-            ("verdict", site.verdict.name()),
-            ("fingerprint", &site.fingerprint),
-        ]);
-        retained
-            .get_or_create(&labels)
-            .set(site.retained_bytes as f64);
-        if let Some(bytes) = site.bytes_per_cycle {
-            rate.get_or_create(&labels).set(bytes);
-        }
-    }
+    let mut metrics = Metrics::of(report);
+    of_run(&mut metrics, report);
+    of_memory(&mut metrics, report);
+    of_call_sites(&mut metrics, report);
     let mut text = String::new();
-    encode(&mut text, &registry).map_err(|e| e.to_string())?;
+    encode(&mut text, &metrics.registry).map_err(|e| e.to_string())?;
     Ok(in_order(&text).into_bytes())
 }
 
-/// The same with the samples of each family sorted: they come as a hash table has them.
+/// The metrics, and the labels that all of them have.
+struct Metrics {
+    registry: Registry,
+    run: Labels,
+}
+
+impl Metrics {
+    fn of(report: &Report) -> Self {
+        Self {
+            registry: Registry::with_prefix("afterdrop"),
+            run: vec![
+                ("workload".to_owned(), report.workload.clone()),
+                ("heap".to_owned(), report.heap.to_string()),
+                ("strategy".to_owned(), report.strategy.to_string()),
+            ],
+        }
+    }
+
+    fn gauges(&mut self, name: &str, help: &str, unit: Option<Unit>) -> Gauges {
+        let family = Family::default();
+        match unit {
+            Some(unit) => self
+                .registry
+                .register_with_unit(name, help, unit, family.clone()),
+            None => self.registry.register(name, help, family.clone()),
+        }
+        Gauges {
+            family,
+            run: self.run.clone(),
+        }
+    }
+}
+
+/// The gauges of one metric.
+struct Gauges {
+    family: Family<Labels, Gauge<f64, AtomicU64>>,
+    run: Labels,
+}
+
+impl Gauges {
+    fn set(&self, labels: &[(&str, &str)], value: f64) {
+        let labels = labels.iter().map(|&(k, v)| (k.to_owned(), v.to_owned()));
+        let labels: Labels = self.run.iter().cloned().chain(labels).collect();
+        self.family.get_or_create(&labels).set(value);
+    }
+}
+
+fn of_run(metrics: &mut Metrics, report: &Report) {
+    let help = "1 for the verdict on the run, 0 for the others";
+    let verdict = metrics.gauges("verdict", help, None);
+    for of in RunVerdict::ALL {
+        let is = f64::from(u8::from(of == report.verdict));
+        verdict.set(&[("verdict", of.name())], is);
+    }
+    let complete = metrics.gauges("complete", "Whether all cycles ran", None);
+    complete.set(&[], f64::from(u8::from(report.ended.is_complete())));
+    let help = "Cycles that reached their boundary";
+    let cycles = metrics.gauges("cycles", help, None);
+    cycles.set(&[], f64::from(report.cycles_run()));
+    let help = "Time of load, infer and drop in all cycles";
+    let time = metrics.gauges("cycle_time", help, Some(Unit::Seconds));
+    time.set(&[], report.cost.cycle_seconds);
+    let help = "Growth of a part of the process per cycle, in its own unit";
+    let growth = metrics.gauges("part_growth_per_cycle", help, None);
+    for part in &report.process.parts {
+        if let Some(rate) = part.per_cycle {
+            let labels = [("part", part.what.key()), ("verdict", part.verdict.name())];
+            growth.set(&labels, rate);
+        }
+    }
+    let help = "Growth of all call sites together per cycle";
+    let growth = metrics.gauges("growth_per_cycle", help, Some(Unit::Bytes));
+    if let Some(rate) = report.bytes_per_cycle {
+        growth.set(&[], rate);
+    }
+}
+
+fn of_memory(metrics: &mut Metrics, report: &Report) {
+    let help = "Live bytes at the last boundary";
+    let live = metrics.gauges("live", help, Some(Unit::Bytes));
+    let help = "Live blocks at the last boundary";
+    let blocks = metrics.gauges("live_blocks", help, None);
+    let help = "Highest live bytes within a cycle";
+    let peak = metrics.gauges("peak", help, Some(Unit::Bytes));
+    if let Some(last) = report.boundaries.last() {
+        live.set(&[], last.live_bytes as f64);
+        blocks.set(&[], last.live_blocks as f64);
+        let highest = report.boundaries.iter().map(|b| b.peak_bytes).max();
+        peak.set(&[], highest.unwrap_or(0) as f64);
+    }
+    let help = "Resident memory at the last boundary by use";
+    let resident = metrics.gauges("resident", help, Some(Unit::Bytes));
+    let balance = report.boundaries.last().and_then(|b| b.balance);
+    for (part, bytes) in balance.iter().flat_map(|b| b.parts()) {
+        resident.set(&[("part", part)], bytes as f64);
+    }
+}
+
+fn of_call_sites(metrics: &mut Metrics, report: &Report) {
+    let help = "Live bytes of a call site at the last boundary";
+    let retained = metrics.gauges("call_site_retained", help, Some(Unit::Bytes));
+    let help = "Growth of a call site per cycle";
+    let growth = metrics.gauges("call_site_growth_per_cycle", help, Some(Unit::Bytes));
+    for site in report.call_sites.iter().take(SITES) {
+        let location = site.location();
+        let labels = [
+            ("function", site.function.as_str()),
+            ("location", location.as_str()),
+            ("phase", site.phase.name()),
+            ("verdict", site.verdict.name()),
+            ("fingerprint", site.fingerprint.as_str()),
+        ];
+        retained.set(&labels, site.retained_bytes as f64);
+        if let Some(bytes) = site.bytes_per_cycle {
+            growth.set(&labels, bytes);
+        }
+    }
+}
+
+/// The same text with the samples of each metric sorted, because they come in the order of a hash
+/// table.
 fn in_order(text: &str) -> String {
     let mut lines: Vec<&str> = text.lines().collect();
     for samples in lines.chunk_by_mut(|a, b| !a.starts_with('#') && !b.starts_with('#')) {

@@ -7,8 +7,8 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use prost::Message;
 
-use super::{NOT_ATTRIBUTED, Names};
-use crate::model::frame::Frame;
+use super::interned::Interned;
+use crate::model::frame::{Frame, NOT_ATTRIBUTED};
 use crate::model::report::Report;
 
 #[derive(Clone, PartialEq, Message)]
@@ -117,13 +117,13 @@ struct Function {
     filename: i64,
 }
 
-/// The one mapping that all locations are given: they are looked up already.
+/// The mapping of all locations. One is enough, because they are symbolized.
 const PROGRAM: u64 = 1;
 
-/// The report, with a sample for each backtrace and birth cycle.
+/// The report with a sample for each backtrace and birth cycle.
 pub(super) fn render(report: &Report) -> Result<Vec<u8>, String> {
     let mut made = Maker::default();
-    // The format wants the empty string first.
+    // The format requires the empty string to be the first.
     made.text("");
     let of_type = |made: &mut Maker, name: &str, unit: &str| ValueType {
         r#type: made.text(name),
@@ -194,7 +194,7 @@ pub(super) fn render(report: &Report) -> Result<Vec<u8>, String> {
         .map_err(|e| e.to_string())
 }
 
-/// Bytes and blocks of a profile.
+/// Bytes and blocks of a profile, all samples together.
 #[cfg(test)]
 pub(super) fn sums(bytes: &[u8]) -> (u64, u64) {
     let profile = Profile::decode(bytes).expect("a profile");
@@ -204,10 +204,10 @@ pub(super) fn sums(bytes: &[u8]) -> (u64, u64) {
     (of(1), of(0))
 }
 
-/// What is numbered.
+/// Strings, functions and locations, each once and numbered.
 #[derive(Default)]
 struct Maker {
-    texts: Names,
+    texts: Interned,
     functions: Vec<Function>,
     function_numbers: HashMap<(i64, i64), u64>,
     locations: Vec<Location>,
@@ -226,7 +226,7 @@ impl Maker {
     fn location_of(&mut self, function: &str, file: Option<&str>, line: Option<u32>) -> u64 {
         let name = self.text(function);
         let filename = self.text(file.unwrap_or_default());
-        // Numbers begin at 1: 0 is none.
+        // Numbers begin at 1: 0 stands for none.
         let next = self.functions.len() as u64 + 1;
         let function_id = *self
             .function_numbers

@@ -5,26 +5,28 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::base::units::bytes;
-use crate::model::frame::{Frame, Owner};
+use crate::model::frame::Frame;
+use crate::model::process::Part;
 use crate::model::report::{CallSite, Report};
 use crate::model::verdict::Verdict;
+use crate::report::names::{short, short_of_stack};
 
-/// Folder that files of the project are relative to.
+/// The base of relative paths.
 const ROOT: &str = "%SRCROOT%";
 
-/// Results at most: code scanning shows no more, and takes no file of hundreds of megabytes.
+/// Most results: code scanning shows no more, and rejects very large files.
 const MOST: usize = 1000;
 
-/// Where a result is that has no line: code scanning wants a file, and each package has this one.
+/// The file of results without a line. Code scanning requires one, and every package has this one.
 const WITHOUT_LINE: &str = "Cargo.toml";
 
+/// The verdicts that are results, with their level and description.
 const RULES: [(Verdict, &str, &str); 3] = [
     (
         Verdict::Leak,
         "error",
-        "Memory that every cycle of load, infer and drop leaves behind, beyond the horizon within which a \
-         cache fills or a sweep comes.",
+        "Memory that every cycle of load, infer and drop retains, beyond the horizon within which a \
+         cache fills up or a sweep frees it.",
     ),
     (
         Verdict::Growing,
@@ -34,49 +36,33 @@ const RULES: [(Verdict, &str, &str); 3] = [
     (
         Verdict::Undecided,
         "warning",
-        "Memory of which the numbers allow two answers; the message says what would settle it.",
+        "Memory that may be a leak or a cache; the message says how many more cycles would decide.",
     ),
 ];
 
-const HELP: &str = "Screen at the holder and at the stack, free what is kept, and run it again. `afterdrop \
-                    explain` shows the figures; what is known goes into afterdrop.toml.";
+const HELP: &str = "Look at the holder and at the stack, release what is retained, and run again. \
+                    `afterdrop explain` shows the figures behind the verdict. To allow a known leak, \
+                    add it to afterdrop.toml.";
 
 pub(super) fn render(report: &Report) -> Vec<u8> {
-    let rules = RULES.map(|(verdict, level, help)| {
-        json!({
-            "id": id(verdict),
-            "name": format!("Memory{}", capital(verdict.name())),
-            "shortDescription": { "text": format!("afterdrop: {verdict}") },
-            "fullDescription": { "text": help },
-            "help": { "text": HELP },
-            "defaultConfiguration": { "level": level },
-            "properties": { "tags": ["memory", "leak"], "precision": "very-high" },
-        })
-    });
-    let told = report
+    let serious = report
         .call_sites
         .iter()
         .filter(|s| rule(s.verdict).is_some());
-    let more = told.clone().count().saturating_sub(MOST);
-    let mut results: Vec<Value> = told
+    let more = serious.clone().count().saturating_sub(MOST);
+    let mut results: Vec<Value> = serious
         .take(MOST)
-        .filter_map(|site| result(report, site))
+        .filter_map(|site| of_site(report, site))
         .collect();
-    results.extend(report.process.parts.iter().filter_map(|part| {
-        let index = rule(part.verdict)?;
-        Some(json!({
-            "ruleId": id(part.verdict),
-            "ruleIndex": index,
-            "level": RULES[index].1,
-            "message": { "text": format!("{}: {}", capital(&part.amount()), part.reason) },
-            "locations": [location(Some(WITHOUT_LINE), None, part.what.name())],
-            "partialFingerprints": {
-                "afterdrop/v1": format!("{} {}", report.workload, part.what.name()),
-            },
-        }))
-    }));
-    let left_out = (more > 0).then(|| format!("{more} more places are in report.json"));
-    let notes = report.warnings.iter().chain(&left_out);
+    let parts = report.process.parts.iter();
+    results.extend(parts.filter_map(|part| of_part(report, part)));
+    let left_out = (more > 0).then(|| format!("{more} more call sites are in report.json"));
+    let notes: Vec<Value> = report
+        .warnings
+        .iter()
+        .chain(&left_out)
+        .map(|text| json!({ "level": "note", "message": { "text": text } }))
+        .collect();
     let file = json!({
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",
@@ -86,7 +72,7 @@ pub(super) fn render(report: &Report) -> Vec<u8> {
                     "name": "afterdrop",
                     "version": report.version,
                     "semanticVersion": report.version,
-                    "rules": rules,
+                    "rules": rules(),
                 },
             },
             "automationDetails": { "id": format!("afterdrop/{}/", report.workload) },
@@ -94,9 +80,7 @@ pub(super) fn render(report: &Report) -> Vec<u8> {
             "columnKind": "unicodeCodePoints",
             "invocations": [{
                 "executionSuccessful": report.ended.is_complete(),
-                "toolExecutionNotifications": notes.map(|text| {
-                    json!({ "level": "note", "message": { "text": text } })
-                }).collect::<Vec<_>>(),
+                "toolExecutionNotifications": notes,
             }],
             "results": results,
         }],
@@ -104,49 +88,60 @@ pub(super) fn render(report: &Report) -> Vec<u8> {
     serde_json::to_vec_pretty(&file).unwrap_or_default()
 }
 
-fn id(verdict: Verdict) -> &'static str {
-    verdict.name()
+fn rules() -> Value {
+    let rules = RULES.map(|(verdict, level, help)| {
+        json!({
+            "id": verdict.name(),
+            "name": format!("Memory{}", capital(verdict.name())),
+            "shortDescription": { "text": format!("afterdrop: {verdict}") },
+            "fullDescription": { "text": help },
+            "help": { "text": HELP },
+            "defaultConfiguration": { "level": level },
+            "properties": { "tags": ["memory", "leak"], "precision": "very-high" },
+        })
+    });
+    json!(rules)
 }
 
-fn capital(name: &str) -> String {
-    let mut letters = name.chars();
-    let first = letters.next().map(|c| c.to_ascii_uppercase());
-    first.into_iter().chain(letters).collect()
-}
-
+/// Index of a verdict's rule, if it is a result.
 fn rule(verdict: Verdict) -> Option<usize> {
     RULES.iter().position(|r| r.0 == verdict)
 }
 
-fn result(report: &Report, site: &CallSite) -> Option<Value> {
-    let index = rule(site.verdict)?;
-    let amount = match site.bytes_per_cycle.filter(|&rate| rate != 0.0) {
-        Some(rate) => format!("{} a cycle", bytes(rate)),
-        None => format!("{} held", bytes(site.retained_bytes as f64)),
-    };
-    let holder = site.holder.as_ref();
-    let held = holder.map_or_else(String::new, |h| format!(" {}.", capital(&h.sentence())));
-    let text = format!(
-        "{}: {amount} from `{}` in {}: {}.{held}",
-        capital(site.verdict.name()),
-        site.function,
-        site.phase,
-        site.reason
-    );
-    // From who called to who allocated, as a debugger steps.
-    let frames: Vec<&Frame> = site.frames().rev().collect();
-    let steps: Vec<Value> = frames
-        .iter()
-        .map(|f| json!({ "location": location(f.file.as_deref(), f.line, &f.function) }))
-        .collect();
-    let mut result = json!({
-        "ruleId": id(site.verdict),
+/// The text with a capital first letter.
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(|c| c.to_ascii_uppercase());
+    first.into_iter().chain(letters).collect()
+}
+
+fn of_part(report: &Report, part: &Part) -> Option<Value> {
+    let index = rule(part.verdict)?;
+    let name = part.what.name();
+    Some(json!({
+        "ruleId": part.verdict.name(),
         "ruleIndex": index,
         "level": RULES[index].1,
-        "message": { "text": text },
+        "message": { "text": format!("{}: {}", capital(&part.amount()), part.reason) },
+        "locations": [location(Some(WITHOUT_LINE), None, name, name)],
+        "partialFingerprints": {
+            "afterdrop/v1": format!("{} {name}", report.workload),
+        },
+    }))
+}
+
+fn of_site(report: &Report, site: &CallSite) -> Option<Value> {
+    let index = rule(site.verdict)?;
+    let name = short(&site.function);
+    let mut result = json!({
+        "ruleId": site.verdict.name(),
+        "ruleIndex": index,
+        "level": RULES[index].1,
+        "message": { "text": message(site, &name) },
         "locations": [location(
             Some(site.file.as_deref().unwrap_or(WITHOUT_LINE)),
             site.line,
+            &name,
             &site.function,
         )],
         "partialFingerprints": { "afterdrop/v1": site.fingerprint },
@@ -159,19 +154,23 @@ fn result(report: &Report, site: &CallSite) -> Option<Value> {
     });
     if let (Some(source), Some(line)) = (&site.source, site.line) {
         let place = &mut result["locations"][0]["physicalLocation"];
-        let text = source.lines.get((line - source.first_line) as usize);
+        let index = line.checked_sub(source.first_line);
+        let text = index.and_then(|i| source.lines.get(i as usize));
         place["region"]["snippet"] = json!({ "text": text });
         place["contextRegion"] = json!({
             "startLine": source.first_line,
-            "endLine": source.first_line + source.lines.len() as u32 - 1,
+            "endLine": (source.first_line + source.lines.len() as u32).saturating_sub(1),
             "snippet": { "text": source.lines.join("\n") },
         });
     }
+    let steps = steps(site);
     if !steps.is_empty() {
         result["codeFlows"] = json!([{ "threadFlows": [{ "locations": steps }] }]);
     }
-    if let Some(holder) = holder.filter(|h| h.file.is_some()) {
-        let mut related = location(holder.file.as_deref(), holder.line, &holder.sentence());
+    if let Some(holder) = site.holder.as_ref().filter(|h| h.file.is_some()) {
+        let sentence = holder.sentence();
+        let name = holder.name.as_deref().unwrap_or(&sentence);
+        let mut related = location(holder.file.as_deref(), holder.line, &sentence, name);
         related["id"] = json!(1);
         result["relatedLocations"] = json!([related]);
     }
@@ -181,11 +180,36 @@ fn result(report: &Report, site: &CallSite) -> Option<Value> {
     Some(result)
 }
 
-/// A place in a file, with a message; without a file, of its name alone.
-fn location(file: Option<&str>, line: Option<u32>, message: &str) -> Value {
+/// The verdict, the amount, the reason and the holder, in sentences.
+fn message(site: &CallSite, name: &str) -> String {
+    let holder = site.holder.as_ref();
+    let held = holder.map_or_else(String::new, |h| format!(" {}.", capital(&h.sentence())));
+    format!(
+        "{}: {} from `{name}` in phase {}: {}.{held}",
+        capital(site.verdict.name()),
+        site.amount(),
+        site.phase,
+        site.reason
+    )
+}
+
+/// The stack from its outermost frame to the allocation, as a debugger steps.
+fn steps(site: &CallSite) -> Vec<Value> {
+    let frames: Vec<&Frame> = site.frames().collect();
+    let names = short_of_stack(frames.iter().copied());
+    let steps = frames.iter().zip(names).rev();
+    steps
+        .map(|(f, name)| {
+            json!({ "location": location(f.file.as_deref(), f.line, &name, &f.function) })
+        })
+        .collect()
+}
+
+/// A location with a message and the whole name of its function. The file may be missing.
+fn location(file: Option<&str>, line: Option<u32>, message: &str, function: &str) -> Value {
     let mut location = json!({
         "message": { "text": message },
-        "logicalLocations": [{ "fullyQualifiedName": message, "kind": "function" }],
+        "logicalLocations": [{ "fullyQualifiedName": function, "kind": "function" }],
     });
     if let Some(file) = file {
         let mut artifact = json!({ "uri": uri(file) });
@@ -200,7 +224,8 @@ fn location(file: Option<&str>, line: Option<u32>, message: &str) -> Value {
     location
 }
 
-/// A path as a URI reference (RFC 3986): what is not unreserved is percent-encoded, but for slashes.
+/// A path as a URI reference (RFC 3986): all but unreserved characters and slashes is
+/// percent-encoded.
 fn uri(path: &str) -> String {
     let mut uri = String::new();
     if Path::new(path).is_absolute() {
@@ -215,13 +240,6 @@ fn uri(path: &str) -> String {
         }
     }
     uri
-}
-
-impl Frame {
-    /// Whether a reader would go there.
-    pub(super) fn is_own(&self) -> bool {
-        matches!(self.owner, Owner::Own | Owner::Generated)
-    }
 }
 
 #[cfg(test)]

@@ -1,19 +1,21 @@
-//! What all formats have in common: nothing is lost, and nothing in a name is more than a name.
+//! What all formats have in common: nothing is lost, and nothing in a name is interpreted.
 
 use std::io::Read;
 
-use super::*;
+use super::{Format, html, pprof, render, schema};
+use crate::base::text::printable;
 use crate::model::frame::{Frame, Owner};
-use crate::model::profile::{Born, Excerpt, Generation, Profile, ProfileStack};
+use crate::model::profile::{Born, Excerpt, Generation, Mapping, Profile, ProfileStack};
+use crate::model::report::{CallSite, Report, RunVerdict};
 use crate::model::verdict::Verdict;
-use crate::report::terminal::tests::made;
+use crate::report::example;
 
-/// What a name may try: markup, what parts fields, and what moves a cursor.
+/// Markup, separators of fields, and escape sequences, which a name must not smuggle in.
 const HOSTILE: &str = "<script>alert(1)</script>;--|`a`\"b'&amp;\u{1b}[2J\r\n=1]]>*_[x](y)\\";
 
-/// A report with a profile, whose worst call site has this function.
+/// A report with a profile. Its worst call site has this function.
 pub(super) fn with_profile(function: &str) -> Report {
-    let mut report = made();
+    let mut report = example::report();
     let frame = |function: &str, file: Option<&str>| Frame {
         function: function.into(),
         file: file.map(str::to_owned),
@@ -48,11 +50,11 @@ pub(super) fn with_profile(function: &str) -> Report {
         stacks: vec![
             stack(0, &[0, 1], &[born(1, 100), born(2, 200)]),
             stack(0, &[1], &[born(2, 1000)]),
-            // The same frames in another phase.
+            // The same frames, at a call site of another phase.
             stack(1, &[1], &[born(1, 7)]),
             stack(1, &[], &[born(3, 5)]),
         ],
-        mappings: vec![crate::report::Mapping {
+        mappings: vec![Mapping {
             start: 0x1000,
             end: 0x2000,
             offset: 0,
@@ -73,7 +75,7 @@ fn json(report: &Report, format: Format) -> serde_json::Value {
     serde_json::from_str(&text(report, format)).unwrap()
 }
 
-/// The profile as `proto` has it, inflated.
+/// The decompressed profile.
 fn inflated(report: &Report) -> Vec<u8> {
     let zipped = render(report, Format::Pprof).unwrap();
     let mut bytes = Vec::new();
@@ -85,12 +87,12 @@ fn inflated(report: &Report) -> Vec<u8> {
 
 #[test]
 fn every_format_writes_every_report() {
-    let mut empty = made();
+    let mut empty = example::report();
     empty.call_sites.clear();
     empty.boundaries.clear();
     empty.warnings.clear();
     for report in [
-        made(),
+        example::report(),
         with_profile("serving::reload"),
         with_profile(HOSTILE),
         empty,
@@ -147,7 +149,7 @@ fn markup_in_a_name_is_text() {
 }
 
 #[test]
-fn a_site_beyond_the_first_is_data_that_cannot_end_its_element() {
+fn a_call_site_that_is_data_cannot_end_its_element() {
     let mut report = with_profile("a");
     let mut many = report.call_sites[1].clone();
     many.function = HOSTILE.into();
@@ -163,18 +165,16 @@ fn a_site_beyond_the_first_is_data_that_cannot_end_its_element() {
 }
 
 #[test]
-fn a_report_of_very_many_sites_makes_a_page_that_opens() {
+fn a_report_of_very_many_call_sites_makes_a_page_that_opens() {
     let mut report = with_profile("a");
     let site = report.call_sites[1].clone();
-    report
-        .call_sites
-        .extend((0..100_000).map(|n| crate::report::CallSite {
-            function: format!("app::cache_{}::get", n % 5000),
-            line: Some(n),
-            file: Some("app/cache.rs".into()),
-            stack: Vec::new(),
-            ..site.clone()
-        }));
+    report.call_sites.extend((0..100_000).map(|n| CallSite {
+        function: format!("app::cache_{}::get", n % 5000),
+        line: Some(n),
+        file: Some("app/cache.rs".into()),
+        stack: Vec::new(),
+        ..site.clone()
+    }));
     let page = html::render(&report);
     assert!(page.len() < 10_000_000, "{}", page.len());
 }
@@ -197,7 +197,7 @@ fn profiles_have_all_bytes_and_blocks() {
     assert_eq!(
         stacks.len(),
         points.len(),
-        "a stack that comes twice is refused"
+        "DHAT's viewer rejects a stack that comes twice"
     );
 
     let folded = text(&report, Format::Collapsed);
@@ -235,7 +235,7 @@ fn profiles_have_all_bytes_and_blocks() {
         .iter()
         .fold((0, 0), |s, c| (s.0 + c.0, s.1 + c.1));
     assert_eq!(sums, SUM);
-    // The caller's address is looked for before the one that it returns to.
+    // A caller is looked up at its return address less 1.
     assert!(jeprof.contains("0x1000 serving::reload app/"), "{jeprof}");
     assert!(jeprof.contains("\n0x1000 serving::main\n") || jeprof.contains("0x1001 serving::main"));
 
@@ -286,7 +286,7 @@ fn markdown_stays_below_its_limit_and_keeps_its_rows() {
 }
 
 #[test]
-fn a_result_is_at_its_line_and_what_is_allowed_is_suppressed() {
+fn a_result_is_at_its_line_and_allowed_growth_is_suppressed() {
     let mut report = with_profile("serving::reload");
     report.call_sites[0].allowed = Some("known".into());
     let sarif = json(&report, Format::Sarif);
@@ -304,12 +304,12 @@ fn a_result_is_at_its_line_and_what_is_allowed_is_suppressed() {
         .unwrap();
     let index = result["ruleIndex"].as_u64().unwrap() as usize;
     assert_eq!(rules[index]["id"], result["ruleId"]);
-    // The cache is no result.
+    // A cache is no result.
     assert_eq!(sarif["runs"][0]["results"].as_array().unwrap().len(), 1);
 }
 
 #[test]
-fn a_growing_place_is_a_failed_test_and_an_allowed_one_is_skipped() {
+fn a_growing_call_site_is_a_failed_test_and_an_allowed_one_is_skipped() {
     let mut report = with_profile("serving::reload");
     let read = |report: &Report| {
         let xml = text(report, Format::Junit);
@@ -319,10 +319,10 @@ fn a_growing_place_is_a_failed_test_and_an_allowed_one_is_skipped() {
     assert_eq!(
         (junit.tests, junit.failures),
         (2, 1),
-        "the run's own is for what no other tells"
+        "the run's own test fails only for what no other shows"
     );
     report.call_sites[0].allowed = Some("known".into());
-    report.verdict = crate::report::RunVerdict::Clean;
+    report.verdict = RunVerdict::Clean;
     let junit = read(&report);
     assert_eq!((junit.tests, junit.failures), (2, 0));
     assert_eq!(junit.test_suites[0].skipped, 1);
@@ -348,7 +348,7 @@ fn the_published_schema_is_that_of_the_types() {
     let published = std::fs::read_to_string(path).unwrap_or_default();
     assert!(
         published == schema(),
-        "write it anew: afterdrop schema >docs/report.schema.json"
+        "out of date: run afterdrop schema >docs/report.schema.json"
     );
 }
 
@@ -372,21 +372,21 @@ fn a_report_of_an_older_version_is_read() {
 }
 
 #[test]
-fn numbers_that_lead_nowhere_are_refused() {
+fn an_index_out_of_range_is_refused() {
     let path = std::env::temp_dir().join(format!("afterdrop-formats-{}.json", std::process::id()));
     let mut report = with_profile("a");
     report.profile.stacks[0].frames.push(99);
     std::fs::write(&path, report.to_json()).unwrap();
     let refused = Report::read(&path).unwrap_err().to_string();
     std::fs::remove_file(&path).unwrap();
-    assert!(refused.contains("not there"), "{refused}");
+    assert!(refused.contains("not in it"), "{refused}");
 }
 
 #[test]
 fn the_page_says_the_verdict_without_script() {
     let page = text(&with_profile("serving::reload"), Format::Html);
     for part in [
-        "1 place leaks",
+        "1 call site leaks",
         "serving::reload",
         "app/main.rs:7",
         "born in cycle 2",

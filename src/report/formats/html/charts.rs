@@ -1,34 +1,35 @@
-//! Charts as SVG, drawn without script: each has a text that says the same.
+//! Charts as SVG. Each has a text with the same content.
 
 use maud::{Markup, html};
 
-use super::{class, exact_bytes};
+use super::shell::{class, exact_bytes};
+use crate::base::text::{count, plural};
 use crate::base::units::bytes;
 use crate::model::profile::{Bin, Generation};
 use crate::model::report::{Boundary, Report};
 use crate::model::verdict::Verdict;
 
-/// Columns and rows of a chart's own coordinates.
+/// Width and height of a chart, in its own coordinates.
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 220.0;
-/// Room for the numbers at the sides, and beneath.
+/// Room for the numbers at the left and below.
 const LEFT: f64 = 64.0;
 const BELOW: f64 = 24.0;
 
-/// A coordinate with as many digits as a screen shows.
+/// A coordinate to one decimal.
 fn short(number: f64) -> String {
     let text = format!("{number:.1}");
     text.strip_suffix(".0").map(str::to_owned).unwrap_or(text)
 }
 
-/// Live bytes at each boundary by the verdict on their call site, with resident memory over it.
+/// Live bytes at each boundary by the verdict on their call site, and resident memory.
 pub(super) fn life(report: &Report) -> Markup {
     let boundaries = &report.boundaries;
     let resident: Option<Vec<u64>> = boundaries.iter().map(|b| b.resident_bytes).collect();
     let live: Vec<u64> = boundaries.iter().map(|b| b.live_bytes).collect();
     let highest = |of: &[u64]| of.iter().copied().max().unwrap_or(0);
     let (high_live, high_resident) = (highest(&live), resident.as_deref().map_or(0, highest));
-    // Where resident memory dwarfs what is live, it has a scale of its own at the right.
+    // Resident memory gets a scale of its own, at the right, where it is far larger.
     let apart = high_resident > 3 * high_live;
     let scale = Scale::new(
         boundaries,
@@ -89,7 +90,7 @@ pub(super) fn life(report: &Report) -> Markup {
                     @for (name, _) in &bands {
                         span {
                             i class={ "key " (name) } {} " "
-                            @if *name == "before" { "live before" } @else { (name) }
+                            @if *name == "before" { "live at the baseline" } @else { (name) }
                         } " "
                     }
                     @if resident.is_some() { span {
@@ -103,8 +104,8 @@ pub(super) fn life(report: &Report) -> Markup {
     }
 }
 
-/// Live bytes at each boundary by verdict, from the bottom: what was there at the baseline, then the
-/// harmless, then what grows.
+/// Live bytes at each boundary by verdict. From the bottom: bytes live at the baseline, harmless call
+/// sites, and those that grow.
 fn layers(report: &Report) -> Vec<(&'static str, Vec<u64>)> {
     let count = report.boundaries.len();
     let skipped = count.saturating_sub(
@@ -138,7 +139,7 @@ fn layers(report: &Report) -> Vec<(&'static str, Vec<u64>)> {
     layers
 }
 
-/// How values become coordinates.
+/// Converts values to coordinates.
 struct Scale {
     count: usize,
     most: f64,
@@ -152,7 +153,7 @@ impl Scale {
         }
     }
 
-    /// With room for numbers at the left, and at the right, too, if they are to be there.
+    /// The chart with room for numbers at the left, and if `right` at the right too.
     fn view(&self, right: bool) -> String {
         let room = if right { LEFT } else { 8.0 };
         let wide = LEFT + WIDTH + room;
@@ -167,7 +168,7 @@ impl Scale {
         HEIGHT - value as f64 / self.most * HEIGHT
     }
 
-    /// One boundary alone is drawn as a level.
+    /// The points of a line. A single value is a horizontal line.
     fn points<'a>(&'a self, values: &'a [u64]) -> impl DoubleEndedIterator<Item = String> + 'a {
         let level = values.first().filter(|_| values.len() == 1);
         let points = values.iter().enumerate();
@@ -189,7 +190,7 @@ impl Scale {
         format!("M{}Z", points.join("L"))
     }
 
-    /// Lines and numbers; at the right, numbers alone.
+    /// Numbers at the left with grid lines, or only numbers at the right.
     fn axes(&self, right: bool) -> Markup {
         const TICKS: u32 = 4;
         let value = |i: u32| self.most / 1.05 * f64::from(i) / f64::from(TICKS);
@@ -210,7 +211,7 @@ impl Scale {
         }
     }
 
-    /// An invisible bar at each boundary that tells its numbers.
+    /// An invisible bar at each boundary, with its figures as a tooltip.
     fn probes(&self, boundaries: &[Boundary]) -> Markup {
         let wide = WIDTH / (self.count.max(2) - 1) as f64;
         html! {
@@ -218,7 +219,7 @@ impl Scale {
                 rect.probe x=(short(self.x(i) - wide / 2.0)) y="0" width=(short(wide)) height=(HEIGHT) {
                     title {
                         "cycle " (b.cycle) ": " (exact_bytes(b.live_bytes)) " live in "
-                        (crate::base::units::exact(b.live_blocks)) " blocks"
+                        (count(b.live_blocks, "block"))
                         @if let Some(resident) = b.resident_bytes {
                             ", " (bytes(resident as f64)) " resident"
                         }
@@ -229,22 +230,22 @@ impl Scale {
     }
 }
 
-/// The generations of a call site: a row for each birth cycle, a column for each boundary. What leaks is a
+/// The generations of a call site: a row for each birth cycle, a column for each boundary. A leak is a
 /// triangle, a cache a band, and churn a diagonal.
 pub(super) fn generations(lives: &[Generation], cycles: u32) -> Markup {
     let changes = || lives.iter().flat_map(|g| &g.live);
     let most = changes().map(|&(_, b)| b).max().unwrap_or(0).max(1);
     let first = lives.first().map_or(1, |g| g.cycle);
     let last = lives.last().map_or(1, |g| g.cycle);
-    // A unit for each cycle: whole numbers leave no seam between rows.
+    // One unit for each cycle: with whole numbers there are no gaps between rows.
     let (columns, rows) = (cycles.max(1), last - first + 1);
     let high = (u64::from(rows) * 14).clamp(24, 220);
     let alive = lives
         .iter()
         .filter(|g| g.live.last().is_some_and(|l| l.1 > 0));
     let text = format!(
-        "{} generations, born in the cycles {first} to {last}; {} of them are alive at the end.",
-        lives.len(),
+        "{}, born in cycles {first} to {last}; {} alive at the end.",
+        count(lives.len() as u64, "generation"),
         alive.count()
     );
     html! {
@@ -270,18 +271,18 @@ pub(super) fn generations(lives: &[Generation], cycles: u32) -> Markup {
                 }
             }
             figcaption {
-                (text) " Down: the cycle of birth. Across: the boundaries, 1 to " (cycles) "."
+                (text) " Rows: birth cycles. Columns: boundaries 1 to " (cycles) "."
             }
         }
     }
 }
 
-/// The darker, the more; what is little is still seen.
+/// The opacity of a number of bytes: a few bytes are still visible.
 fn opacity(bytes: u64, most: u64) -> String {
     format!("{:.2}", 0.25 + 0.75 * (bytes as f64 / most as f64).sqrt())
 }
 
-/// A bar of parts, the largest first, with a list of them.
+/// A bar of parts with a legend, the largest first.
 pub(super) fn stacked(title: &str, parts: &[(&str, u64)]) -> Markup {
     let mut parts: Vec<(usize, &str, u64)> = parts
         .iter()
@@ -320,7 +321,7 @@ pub(super) fn stacked(title: &str, parts: &[(&str, u64)]) -> Markup {
     }
 }
 
-/// jemalloc's size classes: what is in use of the slots that its slabs have.
+/// jemalloc's size classes, with the share of their slots that is in use.
 pub(super) fn bins(bins: &[Bin]) -> Markup {
     let capacity = |b: &Bin| b.slabs.1 * b.slots_per_slab * b.size;
     let most = bins.iter().map(capacity).max().unwrap_or(0).max(1);
@@ -331,7 +332,7 @@ pub(super) fn bins(bins: &[Bin]) -> Markup {
                 tr {
                     th scope="col" { "size" } th scope="col" { "in use / allocated" }
                     th scope="col" { "used" } th scope="col" { "since the baseline" }
-                    th.wide scope="col" { "slabs, and what is used of them" }
+                    th.wide scope="col" { "slabs, and their part in use" }
                 }
             }
             tbody {
@@ -342,7 +343,7 @@ pub(super) fn bins(bins: &[Bin]) -> Markup {
                         td { (exact_bytes(b.size)) }
                         td { (bytes(used as f64)) " / " (bytes(capacity(b) as f64)) }
                         td { (format!("{:.0} %", 100.0 * used as f64 / capacity(b).max(1) as f64)) }
-                        td { (format!("{more:+}")) " slots" }
+                        td { (format!("{more:+}")) " " (plural(more.unsigned_abs(), "slot")) }
                         td.wide {
                             span.slabs style={ "width:" (share(capacity(b))) } {
                                 span.used style={
@@ -358,7 +359,7 @@ pub(super) fn bins(bins: &[Bin]) -> Markup {
     }
 }
 
-/// Bars beside each other, one for each name; `None` is drawn as nothing.
+/// A bar for each name. An unknown value has no bar.
 pub(super) fn bars(rows: &[(String, Option<f64>, String)]) -> Markup {
     let most = rows
         .iter()

@@ -1,5 +1,5 @@
-// The page reads without this. It filters and sorts the sites that are in it, and draws those that are
-// kept as data, a part at a time.
+// Filters and sorts the call sites, and draws those that are in the page as data, a part at a time. The
+// page can be read without it.
 (() => {
   'use strict';
   const PART = 200;
@@ -16,10 +16,11 @@
     node, rank, verdict: node.dataset.verdict, rate: Number(node.dataset.rate),
     bytes: Number(node.dataset.bytes), text: node.dataset.name.toLowerCase(),
   }));
-  // [verdict, bytes a cycle, bytes, bytes in words, phase, function, place], names by number.
+  // [verdict, bytes per cycle, bytes, bytes in words, phase, short name, location, function]: texts by
+  // their index in `names`.
   const asData = rest.rows.map((r, i) => ({
     row: r, rank: inPage.length + i, verdict: rest.names[r[0]], rate: r[1] || 0, bytes: r[2],
-    text: (rest.names[r[5]] + ' ' + rest.names[r[6]]).toLowerCase(),
+    text: [5, 6, 7].map((n) => rest.names[r[n]]).join(' ').toLowerCase(),
   }));
   const all = inPage.concat(asData);
   const orders = {
@@ -27,6 +28,7 @@
     bytes: (a, b) => b.bytes - a.bytes || a.rank - b.rank,
     name: (a, b) => (a.text < b.text ? -1 : a.text > b.text ? 1 : a.rank - b.rank),
   };
+  const noun = all.length === 1 ? 'call site' : 'call sites';
   let found = [];
   let shown = 0;
 
@@ -38,13 +40,14 @@
   }
   function draw(site) {
     if (site.node) return site.node;
-    const [, , , words, phase, name, place] = site.row;
+    const [, , , words, phase, name, location, whole] = site.row;
     const node = document.createElement('div');
     node.className = 'site ' + site.verdict;
     const line = document.createElement('div');
     line.className = 'row';
     const where = cell('name', rest.names[name]);
-    where.append(cell('where', rest.names[place]));
+    where.title = rest.names[whole];
+    where.append(cell('where', rest.names[location]));
     line.append(cell('verdict', site.verdict), cell('num', ''), cell('num', rest.names[words]),
       cell('', rest.names[phase]), where);
     node.append(line);
@@ -58,9 +61,9 @@
     shown = Math.min(shown + PART, found.length);
     more.hidden = shown === found.length;
     count.textContent = found.length === all.length
-      ? all.length + ' places' : found.length + ' of ' + all.length + ' places';
+      ? all.length + ' ' + noun : found.length + ' of ' + all.length + ' ' + noun;
   }
-  function look() {
+  function filter() {
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
     const wanted = new Set(checks.filter((c) => c.checked).map((c) => c.value));
     found = all.filter((s) => wanted.has(s.verdict) && words.every((w) => s.text.includes(w)));
@@ -70,9 +73,9 @@
     drawMore();
   }
   let wait;
-  search.addEventListener('input', () => { clearTimeout(wait); wait = setTimeout(look, 120); });
-  order.addEventListener('change', look);
-  checks.forEach((c) => c.addEventListener('change', look));
+  search.addEventListener('input', () => { clearTimeout(wait); wait = setTimeout(filter, 120); });
+  order.addEventListener('change', filter);
+  checks.forEach((c) => c.addEventListener('change', filter));
   more.addEventListener('click', drawMore);
   document.addEventListener('keydown', (event) => {
     if (event.key === '/' && !/^(INPUT|SELECT|TEXTAREA)$/.test(document.activeElement.tagName)) {
@@ -81,8 +84,8 @@
     }
   });
   tools.hidden = false;
-  look();
-  // A link to a site opens it.
+  filter();
+  // Opens the call site that the address refers to.
   const target = location.hash && document.getElementById(location.hash.slice(1));
   if (target && target.tagName === 'DETAILS') target.open = true;
 })();

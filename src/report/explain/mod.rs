@@ -1,0 +1,8 @@
+//! Why a verdict is what it is: the series, the test with its figures, the rule, the holder, and what
+//! would change the verdict.
+
+mod evidence;
+mod holders;
+mod page;
+
+pub use page::{render, render_part};

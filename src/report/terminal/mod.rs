@@ -1,0 +1,12 @@
+//! The report as one screen of text.
+//!
+//! From the top: the verdict, the call sites with the worst first, memory over the run as small
+//! charts, what adds up, and the notes.
+
+mod call_sites;
+mod label;
+mod page;
+mod totals;
+
+pub use super::screen::Screen;
+pub use page::render;
