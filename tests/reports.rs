@@ -1,4 +1,4 @@
-//! Stored reports in other formats, and two of them compared, from outside.
+//! Stored reports in other formats, and compared: the command from outside.
 
 mod common;
 
@@ -22,7 +22,7 @@ fn afterdrop(args: &[&str]) -> Ran {
 }
 
 #[test]
-fn a_run_writes_the_formats_that_it_is_asked_for() {
+fn a_run_writes_the_formats_requested() {
     let ran = run(&["planted:registry", "--report", "html,csv,pprof"]).exits(1);
     for format in [
         Format::Html,
@@ -35,14 +35,14 @@ fn a_run_writes_the_formats_that_it_is_asked_for() {
     }
     assert!(!ran.file(Format::Sarif.file()).exists());
     let page = fs::read_to_string(ran.file("report.html")).unwrap();
-    // The line that leaks, from the source, and the static that holds it.
+    // The source of the leaking line, and the static that holds it.
     assert!(page.contains("// PLANTED") && page.contains("registry::REGISTRY"));
     let refused = run(&["planted:registry", "--report", "pdf"]).exits(2);
     assert!(refused.error().contains("markdown"), "{}", refused.err);
 }
 
 #[test]
-fn any_format_is_made_of_a_stored_report() {
+fn a_stored_report_is_written_in_any_format() {
     let ran = run(&["planted:registry"]).exits(1);
     let dir = ran.dir().display().to_string();
     let first = |args: &[&str]| {
@@ -62,11 +62,11 @@ fn any_format_is_made_of_a_stored_report() {
         assert!(length > 0, "{format}");
     }
     let again = Report::read(&Path::new(&all).join("report.json")).unwrap();
-    assert!(again == ran.report(), "a report is read as it was written");
+    assert!(again == ran.report(), "the report is read back unchanged");
 }
 
 #[test]
-fn a_pipe_is_written_to_and_what_is_read_is_not_written_over() {
+fn a_pipe_is_written_to_and_the_input_is_never_overwritten() {
     let ran = run(&["planted:registry"]).exits(1);
     let report = ran.file("report.json").display().to_string();
     let pipe = ran.folder.join("pipe");
@@ -87,16 +87,23 @@ fn a_pipe_is_written_to_and_what_is_read_is_not_written_over() {
         let args = ["report", &report, "--as", "markdown", "-o", &pipe_text];
         afterdrop(&[&args[..], force].concat()).exits(0);
         let read = reader.wait_with_output().unwrap().stdout;
-        assert!(read.starts_with(b"### afterdrop"), "nothing took its place");
+        assert!(
+            read.starts_with(b"### afterdrop"),
+            "the pipe is not replaced"
+        );
         let args = ["report", &report, "--as", "html", "-o", &report];
         let refused = afterdrop(&[&args[..], force].concat()).exits(2);
-        assert!(refused.error().contains("made of"), "{}", refused.err);
+        assert!(refused.error().contains("is the input"), "{}", refused.err);
     }
     let dir = ran.folder.path().display().to_string();
     afterdrop(&["report", &report, "--as", "html", "-o", &dir]).exits(0);
     assert!(ran.folder.join("report.html").is_file());
     let refused = afterdrop(&["report", &report, "--as", "csv", "-o", "x.csv"]).exits(2);
-    assert!(refused.error().contains("need a folder"), "{}", refused.err);
+    assert!(
+        refused.error().contains("written to a folder"),
+        "{}",
+        refused.err
+    );
     let link = ran.folder.join("link.html");
     std::os::unix::fs::symlink("report.html", &link).unwrap();
     let link_text = link.display().to_string();
@@ -104,7 +111,7 @@ fn a_pipe_is_written_to_and_what_is_read_is_not_written_over() {
         "report", &report, "--as", "markdown", "-o", &link_text, "--force",
     ])
     .exits(0);
-    assert!(link.is_symlink(), "a link stays one");
+    assert!(link.is_symlink(), "the link is followed, not replaced");
     assert!(
         fs::read_to_string(ran.folder.join("report.html"))
             .unwrap()
@@ -113,7 +120,7 @@ fn a_pipe_is_written_to_and_what_is_read_is_not_written_over() {
 }
 
 #[test]
-fn nothing_is_written_over_unless_it_is_asked_for() {
+fn nothing_is_overwritten_without_force() {
     let ran = run(&["planted:registry"]).exits(1);
     let dir = ran.dir().display().to_string();
     let to = ran.folder.join("mine.html");
@@ -135,14 +142,14 @@ fn nothing_is_written_over_unless_it_is_asked_for() {
     assert!(fs::read(ran.file("report.json")).unwrap() == before);
     let refused = afterdrop(&["report", &dir, "--as", "html,sarif", "-o", &dir]).exits(2);
     assert!(
-        refused.error().contains("is left as it is"),
+        refused.error().contains("already exists"),
         "{}",
         refused.err
     );
 }
 
 #[test]
-fn paths_are_shown_as_they_are_wanted() {
+fn paths_can_be_remapped() {
     let ran = run(&["planted:registry", "--remap", "fixtures/leaks=src/serving"]).exits(1);
     let site = ran.report().call_sites[0].clone();
     assert_eq!(site.location(), "src/serving/registry.rs:25");
@@ -162,11 +169,11 @@ fn paths_are_shown_as_they_are_wanted() {
 }
 
 #[test]
-fn no_report_has_the_home_folder() {
+fn no_report_contains_the_home_folder() {
     let folder = Folder::new();
     let mut command = Command::new(env!("CARGO_BIN_EXE_afterdrop"));
     let program = Path::new(env!("CARGO_BIN_EXE_afterdrop"));
-    // As if the program had been built below it.
+    // The program was built below this folder.
     let home = program.ancestors().nth(2).unwrap();
     command
         .args(["run", "planted:registry", "--report", "all", "--out"])
@@ -180,12 +187,12 @@ fn no_report_has_the_home_folder() {
 }
 
 #[test]
-fn what_is_new_fails_a_comparison_and_what_is_fixed_does_not() {
+fn a_new_leak_fails_a_comparison_and_a_fixed_one_does_not() {
     let (clean, leak) = (
         run(&["planted:lru"]).exits(0),
         run(&["planted:registry"]).exits(1),
     );
-    // As if it had been cured.
+    // The clean run, under the name of the leaking workload: the leak fixed.
     let path = clean.file("report.json");
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, text.replace("planted:lru", "planted:registry")).unwrap();
@@ -212,7 +219,7 @@ fn what_is_new_fails_a_comparison_and_what_is_fixed_does_not() {
     );
     let same = compare(&[leak, leak, "--fail-on-new"]).exits(0);
     assert!(
-        same.words().contains("0 new, 0 fixed, 1 as before"),
+        same.words().contains("0 new, 0 fixed, 1 unchanged"),
         "{}",
         same.out
     );
@@ -263,7 +270,7 @@ fn the_schema_the_manual_and_completions_are_printed() {
 }
 
 #[test]
-fn colours_are_used_when_they_are_wanted() {
+fn colours_are_used_on_request() {
     let ran = run(&["planted:lru", "--color", "always"]).exits(0);
     assert!(ran.out.contains("\u{1b}[1m"), "{}", ran.out);
     let ran = run(&["planted:lru", "--color=never"]).exits(0);
@@ -274,7 +281,7 @@ fn colours_are_used_when_they_are_wanted() {
 }
 
 #[test]
-fn a_report_that_is_none_is_refused() {
+fn a_file_that_is_no_report_is_refused() {
     let folder = Folder::new();
     let path = folder.join("report.json");
     for (text, says) in [

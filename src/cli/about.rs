@@ -1,4 +1,4 @@
-//! `afterdrop completions`, `man` and `schema`: what packagers and other tools want of the command.
+//! `afterdrop completions`, `man` and `schema`: files for packagers and other tools.
 
 use clap::CommandFactory;
 use clap::builder::PossibleValuesParser;
@@ -9,7 +9,7 @@ use crate::base::error::Error;
 use crate::model::run::{HeapKind, Strategy};
 use crate::workloads::Entry;
 
-/// Print completions for a shell
+/// Print the completion script for a shell
 #[derive(Debug, clap::Args)]
 pub(super) struct Completions {
     /// bash, elvish, fish, powershell or zsh
@@ -20,7 +20,7 @@ pub(super) fn completions(args: &Completions, workloads: &[Entry]) -> Result<Out
     let mut script = Vec::new();
     let mut command = Cli::command();
     let names: Vec<String> = workloads.iter().map(|w| w.name().to_owned()).collect();
-    // Only here: a workload may be a file as well, and what is wrong is said in words of our own.
+    // Only for completion: a workload may also be a file, and errors are worded elsewhere.
     for takes_one in ["run", "strategies"] {
         command = command.mut_subcommand(takes_one, |c| {
             let c = with_values(c, "workload", names.iter().cloned());
@@ -35,7 +35,7 @@ pub(super) fn completions(args: &Completions, workloads: &[Entry]) -> Result<Out
     Ok(Outcome::Clean)
 }
 
-/// The subcommand with all values of an argument of it, where it has that.
+/// The subcommand with the possible values of one of its arguments, if it has that argument.
 fn with_values(
     command: clap::Command,
     argument: &str,
@@ -50,12 +50,12 @@ fn with_values(
     }
 }
 
-/// The subcommands that a user is told of.
+/// The subcommands that are not hidden.
 fn visible(command: &clap::Command) -> impl Iterator<Item = &clap::Command> {
     command.get_subcommands().filter(|c| !c.is_hide_set())
 }
 
-/// Print the manual page, or that of a subcommand
+/// Print the manual page of the command, or of a subcommand
 #[derive(Debug, clap::Args)]
 pub(super) struct Man {
     /// A subcommand, such as run
@@ -64,7 +64,7 @@ pub(super) struct Man {
 
 pub(super) fn man(args: &Man) -> Result<Outcome, Error> {
     let mut command = Cli::command();
-    // So that each subcommand knows its whole name.
+    // Sets the full name of each subcommand.
     command.build();
     let chosen = match &args.command {
         None => Some(&command),

@@ -1,4 +1,4 @@
-//! `afterdrop compare`: two stored reports, and what is new, fixed or changed between them.
+//! `afterdrop compare`: what is new, fixed or changed from one stored report to another.
 
 use std::path::PathBuf;
 
@@ -10,28 +10,28 @@ use crate::report::compare::{self, Became};
 use crate::report::formats;
 use crate::report::terminal::Screen;
 
-/// Compare two reports: places that are new, fixed or changed, memory and time
+/// Compare two reports: call sites that are new, fixed or changed, memory and time
 ///
-/// Places are matched by their stacks, not by lines, so that code may have moved.
+/// Call sites are matched by their stacks and not by lines, so that code may move.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The earlier report.json, or the folder of its run
+    /// The report.json of the earlier run, or its folder
     before: PathBuf,
 
-    /// The later one
+    /// The report.json of the later run, or its folder
     after: PathBuf,
 
-    /// Exit with 1 if a place leaks or grows that did not before, and with 3 or 4 if the later run failed
-    /// or is undecided
+    /// Exit with 1 if a call site leaks or grows that did not before, and with 3 or 4 if the later run
+    /// failed or is undecided
     #[arg(long)]
     fail_on_new: bool,
 
-    /// Exit with 1 if a place leaks or grows faster than it did, too
+    /// Also exit with 1 if a call site leaks or grows faster than before
     #[arg(long)]
     fail_on_worse: bool,
 
-    /// How it is shown
-    #[arg(long = "as", value_name = "FORMAT", default_value = "terminal", value_parser = SHOWN)]
+    /// Format of the output
+    #[arg(long = "as", value_name = "FORMAT", default_value = "terminal", value_parser = FORMATS)]
     format: String,
 
     #[command(flatten)]
@@ -42,7 +42,7 @@ pub(super) struct Args {
 }
 
 /// The formats of a comparison.
-const SHOWN: [&str; 5] = ["terminal", "markdown", "html", "flame", "json"];
+const FORMATS: [&str; 5] = ["terminal", "markdown", "html", "flame", "json"];
 
 pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
     let files = [

@@ -1,21 +1,23 @@
-//! `afterdrop explain`: why a stored report says what it says.
+//! `afterdrop explain`: the figures behind the verdicts of a stored report.
 
 use std::path::PathBuf;
 
 use super::{Outcome, print, report_file, screen};
 use crate::base::error::Error;
+use crate::base::text::count;
 use crate::model::process::Part;
 use crate::model::report::{CallSite, Report};
 use crate::model::verdict::Verdict;
 use crate::report::explain;
+use crate::report::names::short as short_name;
 
-/// Explain a verdict: the series, the generations, the test and its figures
+/// Explain a verdict: the series, the test and its figures, the rule, the holder and the stacks
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// A report.json, or the folder of a run
     report: PathBuf,
 
-    /// Which call site: its number in the report, or a part of its function, file or fingerprint; or which
+    /// A call site, by its number in the report, a part of its function or file, or its fingerprint; or a
     /// part of the process: threads, file-descriptors, c-heap, mapped-memory or resident-memory [default:
     /// all that leak, grow or are undecided, else the first call site]
     site: Option<String>,
@@ -31,7 +33,8 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
         report.summary
     );
     if call_sites.is_empty() && parts.is_empty() {
-        text += "no call site has survivors, and no part of the process grows: there is nothing to explain\n";
+        text +=
+            "nothing to explain: no call site has survivors, and no part of the process grows\n";
     }
     for part in parts {
         text += "\n";
@@ -47,7 +50,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
 
 type Chosen<'a> = (Vec<(usize, &'a CallSite)>, Vec<&'a Part>);
 
-/// Whether a part of the process is called so: `c-heap`, `heap` or `growth in the C heap`.
+/// Whether a part of the process is meant: by `c-heap`, `heap` or `growth in the C heap`.
 fn is_called(part: &Part, which: &str) -> bool {
     let which = which.to_lowercase();
     [part.what.key(), part.what.name()]
@@ -55,7 +58,7 @@ fn is_called(part: &Part, which: &str) -> bool {
         .any(|name| name.to_lowercase().contains(&which))
 }
 
-/// The call sites that are meant, with their numbers, and the parts of the process.
+/// The call sites to explain, with their numbers, and the parts of the process.
 fn choose<'a>(report: &'a Report, which: Option<&str>) -> Result<Chosen<'a>, Error> {
     let mut call_sites: Vec<(usize, &CallSite)> = (1..).zip(&report.call_sites).collect();
     let mut parts: Vec<&Part> = report.process.parts.iter().collect();
@@ -69,17 +72,24 @@ fn choose<'a>(report: &'a Report, which: Option<&str>) -> Result<Chosen<'a>, Err
         return Ok((call_sites, parts));
     };
     let by_number: Option<usize> = which.parse().ok();
-    let count = call_sites.len();
+    let call_sites_in_all = call_sites.len();
     let names = |s: &CallSite| {
-        s.function.contains(which) || s.location().contains(which) || s.fingerprint == which
+        s.function.contains(which)
+            || short_name(&s.function).contains(which)
+            || s.location().contains(which)
+            || s.fingerprint == which
     };
     call_sites.retain(|&(n, s)| by_number.map_or_else(|| names(s), |number| n == number));
     parts.retain(|p| by_number.is_none() && is_called(p, which));
     if call_sites.is_empty() && parts.is_empty() {
         let keys: Vec<&str> = report.process.parts.iter().map(|p| p.what.key()).collect();
         return Err(Error::usage(format!(
-            "the report has no call site `{}`; it has {count}, and the parts {}",
-            which.escape_debug(),
+            "the report has no call site `{}`",
+            which.escape_debug()
+        ))
+        .hint(format!(
+            "it has {}, and the parts {}",
+            count(call_sites_in_all as u64, "call site"),
             keys.join(", ")
         )));
     }

@@ -1,4 +1,4 @@
-//! `afterdrop list`: the workloads, one a line.
+//! `afterdrop list`: the workloads, one per line.
 
 use serde::Serialize;
 
@@ -6,10 +6,10 @@ use super::Outcome;
 use crate::base::error::Error;
 use crate::workloads::{Entry, Truth};
 
-/// List the workloads, each with a line of what it is
+/// List the workloads, each with a description
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Print an array of {name, about, truth}; truth is null unless the case is planted
+    /// Print a JSON array of {name, about, truth}; truth is null unless the leak is planted
     #[arg(long)]
     json: bool,
 }

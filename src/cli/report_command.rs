@@ -1,4 +1,4 @@
-//! `afterdrop report`: a stored report in any format, without running again.
+//! `afterdrop report`: a stored report in any format.
 
 use std::path::{Path, PathBuf};
 
@@ -12,10 +12,10 @@ use crate::report::{strategies, terminal};
 /// Show a stored report, or write it in other formats
 ///
 /// Formats: terminal, json, html, flame, icicle, dhat, pprof, jeprof, collapsed, speedscope, sarif, junit,
-/// markdown, openmetrics, csv-call sites, csv-boundaries; csv for both of these, and all.
+/// markdown, openmetrics, csv-call-sites, csv-boundaries; csv for the last two, and all.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// A report.json, or the folder of a run; or the strategies.json of a comparison, for html
+    /// A report.json, or the folder of a run; or the strategies.json of a comparison
     report: PathBuf,
 
     #[command(flatten)]
@@ -48,7 +48,8 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
     Ok(Outcome::Clean)
 }
 
-/// Writes into a folder, all of it or nothing that would take the place of something.
+/// Writes several formats into a folder. If a file exists that may not be overwritten, nothing is
+/// written.
 fn write_several(
     args: &Args,
     report: &Report,
@@ -56,7 +57,8 @@ fn write_several(
     input: &Path,
 ) -> Result<(), Error> {
     let folder = args.to.output.as_deref().ok_or_else(|| {
-        Error::usage("several formats need a folder").hint("name one with -o DIR")
+        Error::usage("several formats are written to a folder, and none was given")
+            .hint("name one with -o DIR")
     })?;
     let extension = |path: &Path| path.extension().map(std::ffi::OsStr::to_owned);
     let like_a_file = formats.iter().any(|f| {
@@ -64,13 +66,16 @@ fn write_several(
         own.is_some() && own == extension(folder)
     });
     if like_a_file && !folder.exists() {
-        let message = format!("several formats need a folder, not {}", folder.display());
+        let message = format!(
+            "several formats are written to a folder, and {} is a file name",
+            folder.display()
+        );
         return Err(Error::usage(message).hint("name one with -o DIR"));
     }
     std::fs::create_dir_all(folder).map_err(|e| Error::io("make the folder", folder, e))?;
-    // In the folder of the run `report.json` is there.
-    let is_there = |f: &Format| *f == Format::Json && is_same_file(&folder.join(f.file()), input);
-    let wanted = || formats.iter().filter(|f| !is_there(f));
+    // In the folder of the run `report.json` is the input.
+    let is_input = |f: &Format| *f == Format::Json && is_same_file(&folder.join(f.file()), input);
+    let wanted = || formats.iter().filter(|f| !is_input(f));
     for format in wanted() {
         args.to.check(&folder.join(format.file()), &[input])?;
     }
@@ -87,7 +92,7 @@ fn write_several(
     ))
 }
 
-/// Whether it is what `strategies` wrote.
+/// Whether it is a comparison that `strategies` wrote.
 fn is_comparison(path: &Path) -> bool {
     let is_named = path
         .file_name()
@@ -115,7 +120,7 @@ fn of_strategies(args: &Args, formats: &[Format]) -> Result<Outcome, Error> {
         [Format::Terminal] => print(&strategies::render(&comparison, screen()))?,
         _ => {
             return Err(Error::usage(
-                "a comparison of strategies is shown as terminal, json or html",
+                "a comparison of strategies has only the formats terminal, json and html",
             ));
         }
     }

@@ -1,4 +1,4 @@
-//! Reports in formats: what `run`, `report` and `compare` have in common.
+//! The options of `run`, `report` and `compare` for formats, paths and output files.
 
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -10,14 +10,14 @@ use crate::base::files::write_bytes;
 use crate::model::report::Report;
 use crate::report::formats::{self, Format};
 
-/// How paths are shown.
+/// Options for paths within reports.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(super) struct Paths {
-    /// Show paths below this folder relative to it, such as the root of the repository
+    /// Show paths below this folder, such as the root of the repository, relative to it
     #[arg(long, value_name = "DIR")]
     source_root: Option<PathBuf>,
 
-    /// Show TO for a path that begins with FROM; may be given several times
+    /// Replace FROM at the beginning of paths by TO; may be given several times
     #[arg(long, value_name = "FROM=TO", value_parser = remapping)]
     remap: Vec<(String, String)>,
 }
@@ -28,12 +28,12 @@ fn remapping(text: &str) -> Result<(String, String), String> {
             from.trim_end_matches('/').into(),
             to.trim_end_matches('/').into(),
         )),
-        _ => Err("no FROM=TO".into()),
+        _ => Err("expected FROM=TO".into()),
     }
 }
 
 impl Paths {
-    /// The report with paths as they are to be shown.
+    /// The report with its paths replaced.
     pub(super) fn apply(&self, mut report: Report) -> Result<Report, Error> {
         for (from, to) in &self.remap {
             report = report.with_path(from, to);
@@ -52,7 +52,7 @@ impl Paths {
     }
 }
 
-/// As a report has it whose home folder was taken out; empty if it is not below it.
+/// The path with `~` for the home folder, as reports have it; empty if it is not below that.
 fn shortened_home(path: &str) -> String {
     let home = crate::base::files::home().unwrap_or_default();
     match path.strip_prefix(&home) {
@@ -61,10 +61,10 @@ fn shortened_home(path: &str) -> String {
     }
 }
 
-/// Formats, as an argument has them: names, with commas between.
+/// The option `--as`.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(super) struct Formats {
-    /// Formats, such as html or html,flame
+    /// Formats of the output, such as html or html,flame
     #[arg(
         long = "as",
         value_name = "FORMATS",
@@ -75,7 +75,7 @@ pub(super) struct Formats {
     names: Vec<String>,
 }
 
-/// All names that formats are called by.
+/// All names of formats.
 pub(super) fn names() -> PossibleValuesParser {
     PossibleValuesParser::new(
         Format::ALL
@@ -85,7 +85,7 @@ pub(super) fn names() -> PossibleValuesParser {
     )
 }
 
-/// The formats of these names, each once.
+/// The formats with these names, each once.
 pub(super) fn of_names(names: &[String]) -> Result<Vec<Format>, Error> {
     let mut all = Vec::new();
     for name in names {
@@ -99,7 +99,7 @@ pub(super) fn of_names(names: &[String]) -> Result<Vec<Format>, Error> {
 }
 
 impl Formats {
-    /// The formats that were asked for, else the page of text.
+    /// The formats given, else `terminal`.
     pub(super) fn chosen(&self) -> Result<Vec<Format>, Error> {
         match self.names.is_empty() {
             true => Ok(vec![Format::Terminal]),
@@ -108,8 +108,7 @@ impl Formats {
     }
 }
 
-/// Writes a report in formats into a folder, each under its own name. What the folder has already is
-/// left: `report.json` is there.
+/// Writes a report in several formats into the folder of its run. `report.json` is there already.
 pub(super) fn write_all(report: &Report, formats: &[Format], folder: &Path) -> Result<(), Error> {
     for &format in formats.iter().filter(|f| **f != Format::Json) {
         write_bytes(
@@ -120,21 +119,21 @@ pub(super) fn write_all(report: &Report, formats: &[Format], folder: &Path) -> R
     Ok(())
 }
 
-/// Where what is made goes.
+/// The options `--output` and `--force`.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(super) struct To {
-    /// File or folder to write to; standard output, if there is none. Several formats need a folder
+    /// File or folder to write to [default: standard output]. Several formats need a folder
     #[arg(long, short, value_name = "FILE|DIR")]
     pub(super) output: Option<PathBuf>,
 
-    /// Write over a file that is there
+    /// Overwrite an existing file
     #[arg(long)]
     pub(super) force: bool,
 }
 
 impl To {
-    /// Writes one file, or to standard output. In a folder it has its own name; what was made of the
-    /// `inputs` is not written over one of them.
+    /// Writes to the file, to `name` in the folder, or to standard output. None of `inputs` is
+    /// overwritten.
     pub(super) fn write(&self, bytes: &[u8], name: &str, inputs: &[&Path]) -> Result<(), Error> {
         match &self.output {
             Some(path) if path.as_os_str() == "-" => to_stdout(bytes),
@@ -144,15 +143,15 @@ impl To {
         }
     }
 
-    /// Whether a file may be written: it is not there, or may be written over.
+    /// Checks that a file may be written: that it does not exist, or may be overwritten.
     pub(super) fn check(&self, path: &Path, inputs: &[&Path]) -> Result<(), Error> {
         if inputs.iter().any(|input| is_same_file(path, input)) {
-            let message = format!("{} is what it would be made of", path.display());
+            let message = format!("{} is the input, and is not overwritten", path.display());
             return Err(Error::usage(message).hint("name another file with -o"));
         }
         if std::fs::symlink_metadata(path).is_ok() && !is_device(path) && !self.force {
-            let message = format!("{} is there, and is left as it is", path.display());
-            return Err(Error::usage(message).hint("--force writes over it"));
+            let message = format!("{} already exists", path.display());
+            return Err(Error::usage(message).hint("--force overwrites it"));
         }
         Ok(())
     }
@@ -166,14 +165,14 @@ impl To {
         self.check(path, inputs)?;
         let error = |e| Error::io("write", path, e);
         if is_device(path) {
-            // Nothing may take the place of a device or a pipe.
+            // A rename would replace the device or the pipe.
             let mut device = std::fs::OpenOptions::new()
                 .write(true)
                 .open(path)
                 .map_err(error)?;
             return device.write_all(bytes).map_err(error);
         }
-        // A link stays one.
+        // A symbolic link is followed, not replaced.
         let target = match path.is_symlink() {
             true => std::fs::canonicalize(path).map_err(error)?,
             false => path.to_owned(),
@@ -182,13 +181,13 @@ impl To {
     }
 }
 
-/// Whether two paths lead to one file, which is there.
+/// Whether two paths lead to the same existing file.
 pub(super) fn is_same_file(one: &Path, other: &Path) -> bool {
     let whole = |path| std::fs::canonicalize(path).ok();
     whole(one).is_some_and(|path| whole(other) == Some(path))
 }
 
-/// Whether it is there, and neither a file nor a folder.
+/// Whether it exists, and is neither a file nor a folder.
 fn is_device(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|m| !m.is_file() && !m.is_dir())
 }
@@ -196,7 +195,7 @@ fn is_device(path: &Path) -> bool {
 fn to_stdout(bytes: &[u8]) -> Result<(), Error> {
     if io::stdout().is_terminal() && std::str::from_utf8(bytes).is_err() {
         return Err(
-            Error::usage("this format is not text, and would upset the terminal")
+            Error::usage("this format is binary, and is not written to a terminal")
                 .hint("write it to a file with -o"),
         );
     }
