@@ -4,8 +4,8 @@
 //! thread memory of its own region, so that threads rarely meet in a shard. A block is 16 bytes
 //! of a shard's open-addressing table, which is between half and three quarters full.
 
-use super::mapped::{map, unmap};
-use super::spin_lock::{Guard, Spin};
+use super::mapping::{map, unmap};
+use super::spin_lock::{SpinGuard, SpinLock};
 use crate::model::block::StackId;
 use crate::model::block::{Birth, MAX_CYCLE};
 
@@ -222,7 +222,7 @@ const SHARDS: usize = 256;
 
 /// A shard on cache lines of its own (two of them: processors fetch lines in pairs).
 #[repr(align(128))]
-struct Padded(Spin<Shard>);
+struct Padded(SpinLock<Shard>);
 
 pub(super) struct AddressMap {
     shards: [Padded; SHARDS],
@@ -232,13 +232,13 @@ impl AddressMap {
     pub(super) const fn new() -> Self {
         // A template that is copied, which is what an array of locks needs.
         #[allow(clippy::declare_interior_mutable_const)]
-        const SHARD: Padded = Padded(Spin::new(Shard::new()));
+        const SHARD: Padded = Padded(SpinLock::new(Shard::new()));
         Self {
             shards: [SHARD; SHARDS],
         }
     }
 
-    fn shard(&self, address: usize) -> Guard<'_, Shard> {
+    fn shard(&self, address: usize) -> SpinGuard<'_, Shard> {
         // By 64 KiB regions, spread by a multiplication: see the module's docs.
         let region = (address as u64 >> 16).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         self.shards[(region >> 56) as usize].0.lock()

@@ -18,7 +18,8 @@ use gimli::{
     X86_64,
 };
 
-use super::mapped::{MappedVec, map};
+use super::mapped_vec::MappedVec;
+use super::mapping::map;
 
 /// How to get from a frame to its caller, in a word: never 0, so that 0 is a free slot of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

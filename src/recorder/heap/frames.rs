@@ -4,7 +4,8 @@
 //! its outer frames are those of another: a tree, as a program's calls are. Which other one that is is found
 //! by a hash of the outer frames, in a table that forgets: then frames are kept twice, and nothing else.
 
-use super::mapped::{MappedRing, MappedVec};
+use super::mapped_ring::MappedRing;
+use super::mapped_vec::MappedVec;
 use super::unwind::MAX_FRAMES;
 
 /// A return address, and a hash of it and of all outer ones.
@@ -50,7 +51,7 @@ impl Frames {
         Self {
             stacks: MappedVec::new(),
             addresses: MappedVec::new(),
-            found: MappedRing::none(),
+            found: MappedRing::empty(),
         }
     }
 

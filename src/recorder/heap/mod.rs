@@ -25,7 +25,9 @@ mod frames;
 pub(crate) mod jemalloc;
 mod layout_cache;
 mod ledger;
-mod mapped;
+mod mapped_ring;
+mod mapped_vec;
+mod mapping;
 #[cfg(feature = "jemalloc")]
 mod over_jemalloc;
 mod prefetch;
@@ -44,7 +46,8 @@ mod thread;
 mod thread_stacks;
 mod unwind;
 
-pub(crate) use mapped::{MappedVec, NoMemory, mapped_bytes};
+pub(crate) use mapped_vec::MappedVec;
+pub(crate) use mapping::{NoMemory, mapped_bytes};
 pub(crate) use rows::Totals;
 pub(crate) use sampled::{ENV_SAMPLE, every as sampled_every};
 pub(crate) use thread::pause;

@@ -5,7 +5,7 @@
 //! kept, so that the next one is at hand, behind the last. After T. F. Wenisch et al., "Temporal Streaming
 //! of Shared Memory", ISCA 2005: there, too, the order is found again by a few of those that are met.
 
-use super::mapped::MappedRing;
+use super::mapped_ring::MappedRing;
 use super::rows::RowId;
 
 /// One key in so many is a sign: where it was met is kept, so that the thread is found on its trail again.
@@ -62,7 +62,7 @@ fn sign(key: u64) -> Option<usize> {
 impl Trail {
     /// Begins anew, with room for so many steps, a power of two, or for none.
     pub(super) fn begin(&mut self, room: usize) {
-        self.steps = MappedRing::new(room).unwrap_or(MappedRing::none());
+        self.steps = MappedRing::new(room).unwrap_or(MappedRing::empty());
         self.is_on = false;
         (self.off, self.on, self.rest, self.rested) = (0, 0, 0, 0);
     }

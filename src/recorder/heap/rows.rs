@@ -15,9 +15,9 @@ use core::sync::atomic::{
 };
 
 use super::layout_cache::Shapes;
-use super::mapped::{map, unmap};
+use super::mapping::{map, unmap};
 use super::row::{Amount, Mark, Now, Rest, Row, Stack, Whole, add};
-use super::spin_lock::Spin;
+use super::spin_lock::SpinLock;
 use super::stack_cache::Met;
 use super::unwind::Remembered;
 use crate::model::block::StackId;
@@ -211,7 +211,7 @@ pub(super) struct Rows {
     taken: AtomicU32,
     books: [AtomicPtr<Book>; BOOKS],
     /// Books that exist, and the first free one; 0 is none.
-    free_books: Spin<(u32, u32)>,
+    free_books: SpinLock<(u32, u32)>,
     /// Freed by threads that were inside a hook: a signal handler's.
     stray_blocks: AtomicI64,
     stray_bytes: AtomicI64,
@@ -231,7 +231,7 @@ impl Rows {
             }; SEGMENTS],
             taken: AtomicU32::new(0),
             books: [const { AtomicPtr::new(core::ptr::null_mut()) }; BOOKS],
-            free_books: Spin::new((0, 0)),
+            free_books: SpinLock::new((0, 0)),
             stray_blocks: AtomicI64::new(0),
             stray_bytes: AtomicI64::new(0),
             stray_chunks: AtomicI64::new(0),

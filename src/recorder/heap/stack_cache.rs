@@ -9,7 +9,7 @@
 //! The table is kept small, because the processor's caches are: where it took long until it was full, much of it
 //! is of another time, and it begins anew in place of growing.
 
-use super::mapped::MappedRing;
+use super::mapped_ring::MappedRing;
 use super::prefetch::{Step, Trail};
 use super::row::{Mark, Now, Stack};
 use super::rows::{Book, OwnRow, ROW_BITS, RowId, Rows};

@@ -11,8 +11,9 @@ use core::sync::atomic::{
 };
 
 use super::frames::{Frame, Frames};
-use super::mapped::{MappedVec, map};
-use super::spin_lock::Spin;
+use super::mapped_vec::MappedVec;
+use super::mapping::map;
+use super::spin_lock::SpinLock;
 
 /// Stacks at most; dhat's table has as many bits for them.
 pub(crate) const MAX_STACKS: u32 = 1 << 24;
@@ -111,7 +112,7 @@ struct Writer {
 
 pub(crate) struct Stacks {
     parts: [AtomicPtr<Index>; PARTS],
-    writer: Spin<Writer>,
+    writer: SpinLock<Writer>,
 }
 
 // SAFETY: `parts` point to mappings that live for ever and whose slots are atomics; the rest is
@@ -122,7 +123,7 @@ impl Stacks {
     pub(crate) const fn new() -> Self {
         Self {
             parts: [const { AtomicPtr::new(core::ptr::null_mut()) }; PARTS],
-            writer: Spin::new(Writer {
+            writer: SpinLock::new(Writer {
                 in_parts: [0; PARTS],
                 stacks: Frames::new(),
                 refused: 0,

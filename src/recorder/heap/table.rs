@@ -13,8 +13,8 @@ use core::sync::atomic::{
     Ordering::{Acquire, Relaxed, Release},
 };
 
-use super::mapped::map;
-use super::spin_lock::Spin;
+use super::mapping::map;
+use super::spin_lock::SpinLock;
 
 const GRANULE_BITS: u32 = 4;
 const LEAF_BITS: u32 = 14;
@@ -34,7 +34,7 @@ pub(super) struct Table {
     /// For the even and the odd halves of the granules.
     roots: [Root; 2],
     /// Mapped leaves that are not used yet: where, and how many.
-    spare: Spin<Spare>,
+    spare: SpinLock<Spare>,
 }
 
 struct Spare {
@@ -80,7 +80,7 @@ impl Table {
     pub(super) const fn new() -> Self {
         Self {
             roots: [const { [const { AtomicPtr::new(core::ptr::null_mut()) }; 1 << ROOT_BITS] }; 2],
-            spare: Spin::new(Spare {
+            spare: SpinLock::new(Spare {
                 at: core::ptr::null_mut(),
                 left: 0,
             }),

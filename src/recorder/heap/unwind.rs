@@ -555,7 +555,7 @@ unsafe fn hold(frames: &[Frame]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recorder::heap::spin_lock::Spin;
+    use crate::recorder::heap::spin_lock::SpinLock;
 
     impl<F: Fn(usize) -> Option<Words>> Stack for F {
         fn is_inside(&self, at: usize) -> bool {
@@ -797,7 +797,8 @@ mod tests {
             );
             let registers = registers();
             let bounds = Bounds::of_this_thread();
-            static BOTH: Spin<[Remembered; 2]> = Spin::new([Remembered::new(), Remembered::new()]);
+            static BOTH: SpinLock<[Remembered; 2]> =
+                SpinLock::new([Remembered::new(), Remembered::new()]);
             let [chain, cfi] = &mut *BOTH.lock();
             chain.walk(registers.bp, bounds.reader(registers.bp));
             cfi.walk_by_cfi(registers, bounds.reader(registers.sp));
