@@ -577,9 +577,9 @@ mod tests {
                 });
             },
         );
-        let place = symbols.static_place("afterdrop::recorder::heap::STATE");
+        let place = symbols.static_place("afterdrop::recorder::heap::state::STATE");
         let (file, line) = place.unwrap();
-        assert_eq!(file, "src/recorder/heap/mod.rs");
+        assert_eq!(file, "src/recorder/heap/state.rs");
         let text = std::fs::read_to_string(&file).unwrap();
         let declared = text.lines().nth(line as usize - 1).unwrap();
         assert!(declared.starts_with("static STATE:"), "{declared}");

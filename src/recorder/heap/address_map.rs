@@ -248,6 +248,14 @@ impl AddressMap {
         self.shard(block.address).insert(block);
     }
 
+    /// The block at `address`; `None` if it is not there.
+    pub(super) fn get(&self, address: usize) -> Option<Block> {
+        let mut shard = self.shard(address);
+        let i = shard.slot_of(address)?;
+        let packed = shard.slots()[i];
+        (!packed.is_free()).then(|| packed.unpack())
+    }
+
     /// Takes the block at `address` out; `None` if it is not there.
     pub(super) fn remove(&self, address: usize) -> Option<Block> {
         self.shard(address).remove(address)

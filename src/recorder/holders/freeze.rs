@@ -206,7 +206,7 @@ pub(super) fn copied(
         id: own,
         low,
         sp: low,
-        bp: heap::frame(),
+        bp: heap::frame_pointer(),
         pc: 0,
         tp: thread_pointer(),
     };
@@ -229,7 +229,7 @@ pub(super) fn copied(
     // SAFETY: without a stack and flags it is a fork, which tells nobody when it ends.
     let id = unsafe { libc::syscall(libc::SYS_clone, 0, 0, 0, 0, 0) };
     if id == 0 {
-        heap::be_a_copy();
+        heap::stop_recording_in_copy();
         let threads = held_up();
         let missed = others.saturating_sub(threads.as_slice().len());
         let code = search(known, threads.as_slice(), missed);

@@ -241,7 +241,7 @@ pub(super) fn size(at: usize) -> usize {
 /// are not written full; and a header begins in the last 8 bytes of the block before it.
 pub(super) fn reach(at: usize) -> usize {
     let size = size(at);
-    match heap::is_apart_from_c() {
+    match heap::is_separate_from_c() {
         true => size,
         false => size.saturating_sub(8).max(8),
     }

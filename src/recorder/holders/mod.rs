@@ -135,7 +135,7 @@ fn write(
         nanos,
         own_bytes: search.own_bytes() as u64,
         missed_threads: missed as u32,
-        saw_c_code: heap::is_apart_from_c(),
+        saw_c_code: heap::is_separate_from_c(),
     }))?;
     Ok(())
 }

@@ -236,7 +236,7 @@ impl Regions {
             return self.add(start, end, What::Statics);
         }
         // What the allocator has; C code's is among it unless it is apart.
-        let is_apart = heap::is_apart_from_c();
+        let is_apart = heap::is_separate_from_c();
         if m.name == "[heap]" || m.is_arena(next) {
             return match is_apart {
                 true => self.add(start, end, What::CHeap),
@@ -314,7 +314,7 @@ impl Regions {
     /// memory beside what is live.
     pub(super) fn is_of_system_allocator(&self, at: usize) -> bool {
         let mut library = self.c_library.as_slice().iter();
-        !heap::is_apart_from_c() && library.any(|&(start, end)| (start..end).contains(&at))
+        !heap::is_separate_from_c() && library.any(|&(start, end)| (start..end).contains(&at))
     }
 
     fn is_code(&self, word: usize) -> bool {
