@@ -67,6 +67,7 @@ mod last_stack;
 mod layout_cache;
 mod ledger;
 mod mapped_ring;
+mod mapped_table;
 mod mapped_vec;
 mod mapping;
 mod peak;
@@ -97,6 +98,7 @@ mod unwinder;
 mod witness;
 
 pub use hooks::Heap;
+pub(crate) use mapped_table::{MappedTable, TableSlot};
 pub(crate) use mapped_vec::MappedVec;
 pub(crate) use mapping::{NoMemory, mapped_bytes};
 pub(crate) use queries::{
