@@ -1,4 +1,4 @@
-//! Cost against load: the curves of `docs/performance.md`, each measured and drawn here.
+//! Cost by load: measures and draws the curves of `docs/performance.md`.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::collections::BTreeMap;
@@ -9,57 +9,57 @@ use std::time::Instant;
 use plotters::prelude::*;
 
 use crate::program::{at_depth, nanos};
-use crate::scale::{Order, at_sites};
+use crate::scale::{Order, at_stacks};
 
-/// What is measured over what, and how it is drawn.
+/// What is measured as a function of what, and how it is drawn.
 pub struct Curve {
     name: &'static str,
     title: &'static str,
     x: &'static str,
-    /// Both axes are logarithmic where the range is.
-    wide: bool,
+    /// The x axis is logarithmic.
+    is_log: bool,
 }
 
 pub const CURVES: &[Curve] = &[
     Curve {
         name: "depth",
-        title: "One alloc + free of 64 bytes, by the depth of the stack",
+        title: "One alloc + free of 64 bytes, by depth of the stack",
         x: "frames",
-        wide: false,
+        is_log: false,
     },
     Curve {
         name: "threads",
-        title: "The same at depth 15 on threads at once, each",
+        title: "One alloc + free at depth 15, by number of threads",
         x: "threads",
-        wide: false,
+        is_log: false,
     },
     Curve {
         name: "live",
-        title: "One free of any of the live blocks + one alloc, by their number",
+        title: "One free of a random live block + one alloc, by number of live blocks",
         x: "live blocks",
-        wide: true,
+        is_log: true,
     },
     Curve {
-        name: "sites-again",
-        title: "One alloc + free, by the number of sites, met in the same order again",
-        x: "sites",
-        wide: true,
+        name: "stacks-repeated",
+        title: "One alloc + free, by number of stacks, visited in a repeated order",
+        x: "stacks",
+        is_log: true,
     },
     Curve {
-        name: "sites-none",
-        title: "The same, met in no order",
-        x: "sites",
-        wide: true,
+        name: "stacks-random",
+        title: "One alloc + free, by number of stacks, visited in random order",
+        x: "stacks",
+        is_log: true,
     },
     Curve {
         name: "size",
-        title: "One alloc + free at depth 15, by the size of the block",
+        title: "One alloc + free at depth 15, by size of the block",
         x: "bytes",
-        wide: true,
+        is_log: true,
     },
 ];
 
-/// The child: prints `curve allocator x nanoseconds`, a line each.
+/// The child process: prints lines of `curve allocator x nanoseconds`.
 pub fn measure<A: GlobalAlloc + Sync>(name: &str, heap: &'static A) {
     let print = |curve: &str, x: f64, nanos: f64| println!("{curve} {name} {x} {nanos}");
     let is_slow = name == "dhat";
@@ -77,10 +77,14 @@ pub fn measure<A: GlobalAlloc + Sync>(name: &str, heap: &'static A) {
     for live in [1_000, 10_000, 100_000, 1_000_000, 10_000_000] {
         print("live", f64::from(live), among_live(heap, live as usize));
     }
-    for sites in [8, 100, 1_000, 10_000, 100_000, 200_000] {
-        let x = f64::from(sites);
-        print("sites-again", x, at_sites(heap, sites, Order::Again));
-        print("sites-none", x, at_sites(heap, sites, Order::None));
+    for stacks in [8, 100, 1_000, 10_000, 100_000, 200_000] {
+        let x = f64::from(stacks);
+        print(
+            "stacks-repeated",
+            x,
+            at_stacks(heap, stacks, Order::Repeated),
+        );
+        print("stacks-random", x, at_stacks(heap, stacks, Order::Random));
     }
     for size in [
         16,
@@ -99,12 +103,12 @@ pub fn measure<A: GlobalAlloc + Sync>(name: &str, heap: &'static A) {
 
 const ROUNDS: usize = 5;
 
-/// Nanoseconds for freeing any of so many live blocks and allocating another.
+/// Nanoseconds for freeing a random one of this many live blocks and allocating another.
 fn among_live<A: GlobalAlloc>(heap: &A, live: usize) -> f64 {
     const STEPS: usize = 1 << 18;
     let layout = Layout::from_size_align(64, 8).expect("a valid layout");
     let new = || {
-        // SAFETY: not of size zero, and written as by any program that allocates it.
+        // SAFETY: the size is not 0. The block is written, as any program does.
         unsafe {
             let at = heap.alloc(layout);
             at.cast::<u64>().write_volatile(1);
@@ -118,7 +122,7 @@ fn among_live<A: GlobalAlloc>(heap: &A, live: usize) -> f64 {
         let start = Instant::now();
         for &i in &order {
             let slot = &mut blocks[i as usize];
-            // SAFETY: allocated by `new`, read as by a destructor, and replaced at once.
+            // SAFETY: allocated by `new` with this layout, and replaced below.
             unsafe {
                 slot.cast::<u64>().read_volatile();
                 heap.dealloc(*slot, layout);
@@ -135,11 +139,11 @@ fn among_live<A: GlobalAlloc>(heap: &A, live: usize) -> f64 {
     best
 }
 
-/// Nanoseconds for an alloc and free of so many bytes.
+/// Nanoseconds for an alloc and free of this size.
 fn of_size<A: GlobalAlloc>(heap: &A, size: usize) -> f64 {
     const PAIRS: u32 = 20_000;
     let layout = Layout::from_size_align(size, 8).expect("a valid layout");
-    // One is live already, as in the program of the table.
+    // One block is live already, as in `program.rs`.
     // SAFETY: not of size zero.
     let first = unsafe { heap.alloc(layout) };
     let round = || {
@@ -158,10 +162,10 @@ fn of_size<A: GlobalAlloc>(heap: &A, size: usize) -> f64 {
     nanos
 }
 
-/// Of each curve and allocator the points.
+/// The points of each curve and allocator.
 pub type Points = BTreeMap<(String, String), BTreeMap<u64, f64>>;
 
-/// Adds the lines of a child to the lowest figures so far.
+/// Adds the lines of a child process, keeping the lowest figures.
 pub fn add(lines: &str, points: &mut Points) {
     for line in lines.lines() {
         let fields: Vec<&str> = line.split(' ').collect();
@@ -176,7 +180,7 @@ pub fn add(lines: &str, points: &mut Points) {
     }
 }
 
-/// In which order and colour allocators are drawn.
+/// The allocators in the order in which they are drawn, with their labels and colours.
 const HEAPS: [(&str, &str, RGBColor); 4] = [
     ("bare", "jemalloc, bare", RGBColor(110, 118, 129)),
     ("sampled", "one block in 512 KiB", RGBColor(31, 136, 61)),
@@ -196,7 +200,7 @@ impl Curve {
             .collect()
     }
 
-    /// A table of the curve, in Markdown.
+    /// The curve as a Markdown table.
     pub fn table(&self, points: &Points) -> String {
         let lines = self.lines(points);
         let mut table = format!("| {} |", self.x);
@@ -229,8 +233,8 @@ impl Curve {
         let path = folder.join(format!("{}.svg", self.name));
         let root = SVGBackend::new(&path, (720, 400)).into_drawing_area();
         root.fill(&WHITE)?;
-        // One allocator is a hundred times another, so that nanoseconds are always logarithmic.
-        // Room for the legend above the lines.
+        // One allocator takes a hundred times as long as another, so that the y axis is always
+        // logarithmic. The upper end leaves room for the legend.
         let y = (lowest / 1.5..highest * 10.0).log_scale();
         let mut builder = ChartBuilder::on(&root);
         builder
@@ -238,7 +242,7 @@ impl Curve {
             .margin(12)
             .x_label_area_size(42)
             .y_label_area_size(64);
-        if self.wide {
+        if self.is_log {
             let x = (least as f64 / 1.2..most as f64 * 1.2).log_scale();
             plot(&mut builder.build_cartesian_2d(x, y)?, self.x, &lines)?;
         } else {
@@ -291,7 +295,7 @@ where
     Ok(())
 }
 
-/// Three figures, more or less.
+/// About three significant digits.
 fn shown(nanos: f64) -> String {
     match nanos {
         n if n < 100.0 => format!("{n:.1}"),
@@ -299,7 +303,7 @@ fn shown(nanos: f64) -> String {
     }
 }
 
-/// With a comma every three digits.
+/// With a comma after every three digits.
 fn grouped(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::new();

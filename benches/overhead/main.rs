@@ -1,12 +1,12 @@
-//! What recording costs, beside the bare allocator and dhat, in one run.
+//! The cost of recording, compared with the bare allocator and with dhat.
 //!
-//! `cargo bench --bench overhead` prints nanoseconds for one alloc and free of 64 bytes at several
-//! stack depths, on one thread and on two at once; the ledger's memory for each live block; the same
-//! program under other tools; and the time of 100 cycles of each Burn model with and without the
-//! ledger. Each figure is the lowest of several rounds. The last line has the ratios.
+//! `cargo bench --bench overhead` prints the nanoseconds of one alloc and free of 64 bytes at several
+//! stack depths, on one thread and on two; the ledger's memory for each live block; the same program
+//! under other tools; and the time of 100 cycles of each Burn model with and without the ledger. Each
+//! figure is the lowest of several rounds. The last line has the ratios.
 //!
-//! The same executable runs as a child for each setting, because a process decides once whether it
-//! records.
+//! This executable starts itself as a child process for each setting, because a process decides once
+//! whether it records.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::collections::BTreeMap;
@@ -25,26 +25,26 @@ mod scale;
 use program::nanos;
 
 static BARE: Jemalloc = Jemalloc;
-static LAID_OVER: afterdrop::Heap<Jemalloc> = afterdrop::Heap::over(Jemalloc);
+static WRAPPED: afterdrop::Heap<Jemalloc> = afterdrop::Heap::over(Jemalloc);
 static DHAT: dhat::Alloc = dhat::Alloc;
 
 const DEPTHS: [u32; 3] = [5, 15, 40];
 const THREADS: [usize; 2] = [1, 2];
 
-/// jemalloc's own rate.
+/// Mean number of bytes between two samples: the default of jemalloc's profiler.
 const SAMPLED_EVERY: &str = "524288";
 
-/// The child: prints `name depth threads nanoseconds`, a line each.
+/// The child process: prints lines of `name depth threads nanoseconds`.
 fn measure(setting: &str) {
     if std::env::var_os("AFTERDROP_HEAP").is_some() {
-        // As before the first cycle.
+        // As the runner does before the first cycle.
         assert_eq!(afterdrop::bench::choose_unwinder(), "frame pointers");
     }
     match setting.split_once(' ').unwrap_or((setting, "")) {
-        ("scale", _) => return scale::measure(&BARE, &LAID_OVER),
+        ("scale", _) => return scale::measure(&BARE, &WRAPPED),
         ("pairs", pairs) => {
             let pairs = pairs.parse().expect("a number");
-            nanos(&LAID_OVER, 15, 1, pairs);
+            nanos(&WRAPPED, 15, 1, pairs);
             return;
         }
         ("curves", "bare") => return curves::measure("bare", &BARE),
@@ -52,7 +52,7 @@ fn measure(setting: &str) {
             let _profiler = dhat_window();
             return curves::measure("dhat", &DHAT);
         }
-        ("curves", heap) => return curves::measure(heap, &LAID_OVER),
+        ("curves", heap) => return curves::measure(heap, &WRAPPED),
         _ => {}
     }
     for depth in DEPTHS {
@@ -61,15 +61,15 @@ fn measure(setting: &str) {
             match setting {
                 "off" => {
                     print("bare", nanos(&BARE, depth, threads, 200_000));
-                    print("off", nanos(&LAID_OVER, depth, threads, 200_000));
+                    print("off", nanos(&WRAPPED, depth, threads, 200_000));
                 }
                 "sampled" => {
                     print("bare", nanos(&BARE, depth, threads, 200_000));
-                    print("sampled", nanos(&LAID_OVER, depth, threads, 200_000));
+                    print("sampled", nanos(&WRAPPED, depth, threads, 200_000));
                 }
                 "ledger" => {
                     print("bare", nanos(&BARE, depth, threads, 200_000));
-                    print("ledger", nanos(&LAID_OVER, depth, threads, 200_000));
+                    print("ledger", nanos(&WRAPPED, depth, threads, 200_000));
                 }
                 _ => {
                     print("bare", nanos(&BARE, depth, threads, 200_000));
@@ -91,32 +91,32 @@ fn dhat_window() -> dhat::Profiler {
         .build()
 }
 
-/// Bytes of the ledger for each of a million live blocks.
+/// The ledger's memory for each of a million live blocks, in bytes.
 fn bytes_per_block() -> f64 {
     const BLOCKS: usize = 1_000_000;
     let before = afterdrop::bench::ledger_bytes();
     let layout = Layout::from_size_align(64, 8).expect("a valid layout");
     let blocks: Vec<usize> = (0..BLOCKS)
         // SAFETY: not of size zero.
-        .map(|_| unsafe { LAID_OVER.alloc(layout) }.expose_provenance())
+        .map(|_| unsafe { WRAPPED.alloc(layout) }.expose_provenance())
         .collect();
     let after = afterdrop::bench::ledger_bytes();
     for at in blocks {
         // SAFETY: allocated above, with this layout.
-        unsafe { LAID_OVER.dealloc(std::ptr::with_exposed_provenance_mut(at), layout) };
+        unsafe { WRAPPED.dealloc(std::ptr::with_exposed_provenance_mut(at), layout) };
     }
     (after - before) as f64 / BLOCKS as f64
 }
 
 type Figures = BTreeMap<(String, u32, usize), f64>;
 
-/// Runs this executable again in a setting, and adds to the lowest figures so far.
+/// Runs this executable as a child in a setting, and keeps the lowest figures.
 fn run_child(setting: &str, figures: &mut Figures) {
     let program = std::env::current_exe().expect("this program has a file");
     let mut command = Command::new(program);
     command.env("OVERHEAD_SETTING", setting);
     if ["ledger", "sampled", "scale"].contains(&setting) {
-        // As the command runs a workload: recorded, with jemalloc beneath.
+        // As the command runs a workload: every block is recorded, over jemalloc.
         command.env("AFTERDROP_HEAP", "jemalloc");
     }
     if setting == "sampled" {
@@ -154,7 +154,7 @@ fn main() {
         return;
     }
     let mut figures = Figures::new();
-    // Settings take turns, so that a slow minute of the machine meets all of them.
+    // The settings alternate, so that a slow period of the machine affects all of them.
     for _ in 0..3 {
         for setting in ["off", "sampled", "ledger", "dhat", "scale"] {
             run_child(setting, &mut figures);

@@ -1,9 +1,9 @@
-//! 100 cycles of each Burn model, with the ledger and without.
+//! 100 cycles of each Burn model with the ledger and without.
 
 #[cfg(feature = "burn")]
 use std::{os::fd::AsRawFd, process::Command, time::SystemTime};
 
-/// Time of 100 cycles of each Burn model with the ledger, as a multiple of that without.
+/// The time of 100 cycles of each Burn model with the ledger, as a multiple of the time without it.
 #[cfg(feature = "burn")]
 pub fn models() -> Vec<(String, f64)> {
     const CYCLES: &str = "100";
@@ -13,7 +13,7 @@ pub fn models() -> Vec<(String, f64)> {
         let folder = std::env::temp_dir().join(name);
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir(&folder).expect("a temporary folder");
-        // The measured child alone, without the parent that would report.
+        // Only the measured child, without the parent that writes the report.
         let status = Command::new(env!("CARGO_BIN_EXE_afterdrop"))
             .args(["run", workload, "--cycles", CYCLES, "--format", format])
             .env("AFTERDROP_HEAP", heap)
@@ -52,9 +52,9 @@ pub fn models() -> Vec<(String, f64)> {
     ratios
 }
 
-/// Measures the time from the last record of the measured child's journal to the end of the command that has
-/// printed the report of `burn:cnn`, shown: with the executable's debug information not in the system's
-/// cache, and in it; in seconds.
+/// Measures and prints the seconds from the last record of the measured child's journal to the end of
+/// the command, which has printed the report of `burn:cnn` by then: once with the executable's debug
+/// information not in the page cache, and once with it.
 #[cfg(feature = "burn")]
 pub fn report_seconds() {
     const TURNS: usize = 5;
@@ -64,7 +64,7 @@ pub fn report_seconds() {
         let _ = std::fs::remove_dir_all(&folder);
         if is_cold {
             let file = std::fs::File::open(program).expect("the command is there");
-            // SAFETY: advice on a file that is open.
+            // SAFETY: the file is open, and the advice changes no contents.
             unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
         }
         let output = Command::new(program)

@@ -1,4 +1,4 @@
-//! Writes `docs/performance.md` and its pictures from what is measured now.
+//! Writes `docs/performance.md` and its charts from new measurements.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,13 +6,13 @@ use std::process::Command;
 use crate::curves::{self, CURVES, Points};
 use crate::parts;
 
-/// The page's text, with places for what is measured.
+/// The text of the page, with placeholders for the measurements.
 const TEXT: &str = include_str!("performance.md");
 
-/// Rounds of which the lowest figures count.
+/// Rounds; the lowest figure of all rounds counts.
 const ROUNDS: usize = 3;
 
-/// Measures all curves and parts, and writes the page.
+/// Measures all curves and parts and writes the page.
 pub fn write() -> Result<(), Box<dyn std::error::Error>> {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
     let pictures = docs.join("performance");
@@ -68,7 +68,7 @@ pub fn write() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Processor, how many, and the kernel.
+/// The number and model of the processors, and the version of the kernel.
 fn machine() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = info

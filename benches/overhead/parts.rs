@@ -1,5 +1,5 @@
-//! What each part of the ledger costs: instructions of one alloc and free, counted by callgrind and
-//! given to the file of the ledger that they come from, inlined or not.
+//! What each part of the recorder costs: the instructions of one alloc and free, counted by
+//! callgrind and attributed to the source file that they come from, inlined or not.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,21 +7,27 @@ use std::process::Command;
 
 use crate::program::{COPIES, ROUNDS};
 
-/// Pairs of the two runs; what they differ by is that of the pairs alone.
+/// Pairs of alloc and free in the two runs. Their difference does not include the set-up.
 const PAIRS: [u32; 2] = [10_000, 30_000];
 
-/// What a file of the ledger does.
-const FILES: [(&str, &str); 5] = [
-    ("shapes.rs", "the key of the stack"),
-    ("thread.rs", "the guard and the clock"),
-    ("rows.rs", "counting in rows"),
-    ("table.rs", "the table of addresses"),
-    ("", "the hooks and the rest"),
+/// The parts, by the beginning of the name of a file in `src/recorder/heap`; the first that fits.
+const FILES: [(&str, &str); 11] = [
+    ("layout_cache.rs", "stack-layout cache"),
+    ("stack_layout.rs", "stack-layout cache"),
+    ("stack_lookup.rs", "stack-layout cache"),
+    ("registers.rs", "stack-layout cache"),
+    ("thread.rs", "re-entry guard and timing"),
+    ("amount.rs", "counter rows and sums"),
+    ("counter_row", "counter rows and sums"),
+    ("thread_counters.rs", "counter rows and sums"),
+    ("peak.rs", "counter rows and sums"),
+    ("block_table.rs", "block table"),
+    ("", "hooks and the rest"),
 ];
 const ALLOCATOR: &str = "jemalloc";
-const REST: &str = "the program itself";
+const REST: &str = "the measured program";
 
-/// Instructions of one pair by part, the largest first; `None` if a tool is missing.
+/// The instructions of one pair by part, the largest first; `None` if a tool is missing.
 pub fn parts(program: &Path) -> Option<Vec<(String, f64)>> {
     let [few, many] = PAIRS.map(|pairs| instructions(program, pairs));
     let (few, many) = (few?, many?);
@@ -35,26 +41,27 @@ pub fn parts(program: &Path) -> Option<Vec<(String, f64)>> {
             *parts.entry(part.to_owned()).or_default() += once as f64 / by;
         }
     }
-    // What the two runs differ by besides: set-up, which is not by the pair.
+    // Less than that is not due to the pairs but to differences between the two runs.
     let mut parts: Vec<_> = parts.into_iter().filter(|p| p.1 >= 0.5).collect();
     parts.sort_by(|a, b| b.1.total_cmp(&a.1));
     Some(parts)
 }
 
-/// The part that a place belongs to: its innermost frame in the ledger, else whose it is.
+/// The part of an instruction with these frames, innermost first: that of the innermost frame in the
+/// recorder, if there is one.
 fn part_of(frames: &[String]) -> &'static str {
-    let of_ledger = frames.iter().find_map(|frame| {
+    let of_recorder = frames.iter().find_map(|frame| {
         let (_, rest) = frame.rsplit_once("src/recorder/heap/")?;
         FILES.iter().find(|(file, _)| rest.starts_with(file))
     });
-    match of_ledger {
+    match of_recorder {
         Some((_, what)) => what,
         None if frames.iter().any(|f| f.contains("jemalloc")) => ALLOCATOR,
         None => REST,
     }
 }
 
-/// How often each instruction of the program ran, by its address.
+/// How often each instruction of the program ran, by address; `None` if valgrind is missing.
 fn instructions(program: &Path, pairs: u32) -> Option<BTreeMap<u64, u64>> {
     let out = std::env::temp_dir().join(format!("afterdrop-parts-{}", std::process::id()));
     let status = Command::new("valgrind")
@@ -70,8 +77,8 @@ fn instructions(program: &Path, pairs: u32) -> Option<BTreeMap<u64, u64>> {
     status.status.success().then(|| counts(&text, program))
 }
 
-/// Reads callgrind's format (valgrind's manual, "Callgrind Format Specification"): costs by address,
-/// of one object.
+/// Parses callgrind's format (valgrind's manual, "Callgrind Format Specification"): the costs of one
+/// object, by address.
 fn counts(text: &str, program: &Path) -> BTreeMap<u64, u64> {
     let mut counts = BTreeMap::new();
     let mut names: BTreeMap<&str, &str> = BTreeMap::new();
@@ -82,7 +89,7 @@ fn counts(text: &str, program: &Path) -> BTreeMap<u64, u64> {
             None => (false, line.strip_prefix("ob=")),
         };
         if let Some(object) = object {
-            // `(1) name` the first time, be it a callee's, then `(1)`.
+            // `(1) name` the first time, also in a `cob` line, and `(1)` after that.
             let (id, name) = object.split_once(' ').unwrap_or((object, ""));
             if !name.is_empty() {
                 names.insert(id, name);
@@ -107,7 +114,7 @@ fn counts(text: &str, program: &Path) -> BTreeMap<u64, u64> {
                 b'-' => address - number(&position[1..]),
                 _ => number(position),
             };
-            // Behind a call comes what the callee cost.
+            // The line after a `calls` line has the cost of the callee.
             if !std::mem::take(&mut is_call) && is_ours {
                 *counts.entry(address).or_default() += number(fields.nth(1).unwrap_or("0"));
             }
@@ -116,7 +123,7 @@ fn counts(text: &str, program: &Path) -> BTreeMap<u64, u64> {
     counts
 }
 
-/// Of each address the source files of its frames, innermost first, by binutils' `addr2line`.
+/// The source files of the frames at each address, innermost first, from `addr2line` of binutils.
 fn places<'a>(
     program: &Path,
     addresses: impl Iterator<Item = &'a u64>,

@@ -1,27 +1,27 @@
-//! The same program under other tools: crates that track live allocations, jemalloc's own profiler,
-//! heaptrack and valgrind. A tool that is not there is said to be missing.
+//! The same program under other tools: crates that track live allocations, jemalloc's profiler,
+//! heaptrack and valgrind. A tool that is not installed is reported as missing.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Turns of which the lowest figures count.
+/// Turns; the lowest figure of all turns counts.
 const TURNS: usize = 3;
 
-/// A tool, and how the program is run under it.
+/// A tool and how the program is run under it.
 struct Peer {
     name: &'static str,
-    /// The crate whose version is shown, or the command that says it.
+    /// The crate whose version is shown, or the command that prints it.
     version: Version,
     program: &'static str,
     under: &'static [&'static str],
     malloc_conf: &'static str,
-    /// So many that a round takes some milliseconds.
+    /// Pairs of alloc and free in a round, so that it takes some milliseconds.
     pairs: u32,
 }
 
 enum Version {
     Crate(&'static str),
-    Says(&'static str),
+    Printed(&'static str),
 }
 
 const PEERS: &[Peer] = &[
@@ -31,7 +31,7 @@ const PEERS: &[Peer] = &[
         program: "heapscope",
         under: &[],
         malloc_conf: "",
-        // As many as of the ledger: in short rounds two threads may miss each other.
+        // As many as for the ledger: in a short round two threads may not run at the same time.
         pairs: 200_000,
     },
     Peer {
@@ -68,7 +68,7 @@ const PEERS: &[Peer] = &[
     },
     Peer {
         name: "heaptrack",
-        version: Version::Says("heaptrack"),
+        version: Version::Printed("heaptrack"),
         program: "system",
         under: &["heaptrack", "-o", "{folder}/heaptrack"],
         malloc_conf: "",
@@ -76,7 +76,7 @@ const PEERS: &[Peer] = &[
     },
     Peer {
         name: "valgrind --tool=dhat",
-        version: Version::Says("valgrind"),
+        version: Version::Printed("valgrind"),
         program: "system",
         under: &[
             "valgrind",
@@ -88,8 +88,8 @@ const PEERS: &[Peer] = &[
     },
 ];
 
-/// Measures all peers and prints a table of nanoseconds, and of how many times cheaper the ledger is
-/// on one thread and on two; gives those ratios by name.
+/// Measures all peers and prints their nanoseconds, and how many times that of the ledger they take
+/// on one thread and on two. Returns these ratios by name.
 pub fn compare(ledger: [f64; 2]) -> Vec<(String, [f64; 2])> {
     println!("other tools, the same program at depth 15 (lowest of {TURNS} turns)");
     let Some(programs) = build("peers", None) else {
@@ -131,15 +131,15 @@ pub fn compare(ledger: [f64; 2]) -> Vec<(String, [f64; 2])> {
     ratios
 }
 
-/// What the ledger costs in a build without frame pointers, as a multiple of the bare allocator;
-/// `None` if it does not build.
+/// The time of an alloc and free with the ledger in a build without frame pointers, as a multiple of
+/// the bare allocator's; `None` if the program does not build.
 pub fn without_frame_pointers() -> Option<f64> {
     let programs = build(
         "peers-without-frame-pointers",
         Some("-C force-frame-pointers=no"),
     )?;
     let program = "without_frame_pointers";
-    let [bare, ledger] = beside(
+    let [bare, ledger] = in_turns(
         &programs,
         [
             (program, &["bare"], &[]),
@@ -152,15 +152,15 @@ pub fn without_frame_pointers() -> Option<f64> {
     Some(ledger / bare)
 }
 
-/// What the ledger costs where it is the global allocator, switched off and where it draws samples, as a
-/// multiple of the bare one; `None` if it does not build.
+/// The time of an alloc and free with `Heap` as the global allocator, not recording and sampling, as
+/// multiples of the bare allocator's; `None` if the program does not build.
 pub fn installed(sampled_every: &str) -> Option<[f64; 2]> {
     let programs = build("peers", None)?;
     let sampled = [
         ("AFTERDROP_HEAP", "jemalloc"),
         ("AFTERDROP_SAMPLE", sampled_every),
     ];
-    let [bare, off, sampled] = beside(
+    let [bare, off, sampled] = in_turns(
         &programs,
         [
             ("global_bare", &[], &[]),
@@ -174,11 +174,11 @@ pub fn installed(sampled_every: &str) -> Option<[f64; 2]> {
     Some([off / bare, sampled / bare])
 }
 
-/// A program of ours, its arguments, and its environment.
+/// A program of `benches/peers`, its arguments, and its environment.
 type Program<'a> = (&'static str, &'a [&'a str], &'a [(&'a str, &'a str)]);
 
-/// Nanoseconds of these on one thread.
-fn beside<const N: usize>(folder: &Path, programs: [Program; N]) -> Option<[f64; N]> {
+/// The nanoseconds of these programs on one thread, measured in turns.
+fn in_turns<const N: usize>(folder: &Path, programs: [Program; N]) -> Option<[f64; N]> {
     let mut lowest = [f64::INFINITY; N];
     for _ in 0..TURNS {
         for ((program, arguments, environment), lowest) in programs.iter().zip(&mut lowest) {
@@ -198,7 +198,7 @@ fn beside<const N: usize>(folder: &Path, programs: [Program; N]) -> Option<[f64;
     Some(lowest)
 }
 
-/// Builds the programs, and gives the folder that they are in.
+/// Builds the programs of `benches/peers` and returns the folder that they are in.
 fn build(name: &str, rustflags: Option<&str>) -> Option<PathBuf> {
     let crate_folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers");
     let target = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -223,7 +223,7 @@ fn build(name: &str, rustflags: Option<&str>) -> Option<PathBuf> {
 }
 
 impl Peer {
-    /// How the program is run, with these arguments behind the number of pairs.
+    /// The command that runs the program, with these arguments after the number of pairs.
     fn command(&self, programs: &Path, folder: &Path, arguments: &[&str]) -> Command {
         let program = programs.join(self.program);
         let mut command = match self.under {
@@ -244,11 +244,11 @@ impl Peer {
     }
 }
 
-/// Nanoseconds on one thread and on two; `None` if the tool is not there.
+/// Nanoseconds on one thread and on two; `None` if the tool is not installed.
 fn nanos_of(command: &mut Command) -> Option<[f64; 2]> {
     let output = command.output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout);
-    // The tools print as well.
+    // The tool prints lines of its own too.
     let of = |threads: &str| {
         let mut lines = text.lines().filter_map(|line| line.split_once(' '));
         lines.find_map(|(n, nanos)| (n == threads).then(|| nanos.parse().ok())?)
@@ -266,7 +266,7 @@ impl Version {
                 let version = behind.and_then(|(_, rest)| rest.split_once('"'));
                 version.map_or("?".into(), |(version, _)| version.to_owned())
             }
-            Self::Says(command) => {
+            Self::Printed(command) => {
                 let output = Command::new(command).arg("--version").output();
                 let text = output.map(|o| String::from_utf8_lossy(&o.stdout).into_owned());
                 let text = text.unwrap_or_default();

@@ -1,14 +1,14 @@
-//! The program that is measured: one alloc and free of 64 bytes, from one of eight call sites, at a
-//! depth of the stack. The same for each tool, and for those that live in a crate of their own.
+//! The measured program: one alloc and free of 64 bytes from one of eight call sites, at a given
+//! depth of the stack. The programs of `benches/peers` share it.
 //!
-//! It is there in several copies, of which the lowest figure counts: where the compiler lays a loop of some
-//! ten nanoseconds changes it by a twentieth, and no tool is to have that luck.
+//! It is compiled in several copies, of which the lowest figure counts: the alignment of the code
+//! changes a loop of ten nanoseconds by up to 5 %, which must not favour one tool.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::hint::black_box;
 use std::time::Instant;
 
-/// Rounds of which the lowest counts.
+/// Rounds; the lowest figure of all rounds counts.
 pub const ROUNDS: usize = 7;
 
 /// Copies of the program.
@@ -39,7 +39,7 @@ fn pair<A: GlobalAlloc, const COPY: usize>(heap: &A, site: usize) {
     }
 }
 
-/// Does `work` beneath so many frames.
+/// Calls `work` with this many more frames on the stack.
 #[inline(never)]
 pub fn at_depth(depth: u32, work: &dyn Fn() -> f64) -> f64 {
     if depth == 0 {
@@ -48,7 +48,8 @@ pub fn at_depth(depth: u32, work: &dyn Fn() -> f64) -> f64 {
     black_box(at_depth(depth - 1, work))
 }
 
-/// Nanoseconds for one pair, the lowest of several rounds of each copy; with more threads, of the slowest.
+/// Nanoseconds of one pair: the lowest of several rounds of each copy. With several threads, a round
+/// is as long as that of the slowest.
 pub fn nanos<A: GlobalAlloc + Sync>(
     heap: &'static A,
     depth: u32,
@@ -72,7 +73,7 @@ pub fn nanos<A: GlobalAlloc + Sync>(
         .fold(f64::INFINITY, f64::min)
 }
 
-/// The same of one copy.
+/// Nanoseconds of one pair in one copy of the program.
 fn copy<A: GlobalAlloc + Sync, const COPY: usize>(
     heap: &'static A,
     depth: u32,
@@ -80,8 +81,8 @@ fn copy<A: GlobalAlloc + Sync, const COPY: usize>(
     pairs: u32,
 ) -> f64 {
     let run = move || {
-        // One is live already, as in any heap that is in use: the first block of an allocator's page
-        // has an address like no other.
+        // One block is live already, as in any heap in use: the first block of an allocator's page
+        // is aligned to the page, which other blocks are not.
         let layout = Layout::from_size_align(64, 8).expect("a valid layout");
         // SAFETY: not of size zero.
         let first = unsafe { heap.alloc(layout) };
@@ -89,7 +90,7 @@ fn copy<A: GlobalAlloc + Sync, const COPY: usize>(
             let start = Instant::now();
             let mut site = 0_usize;
             for _ in 0..pairs {
-                // A cheap sequence that visits the sites in no simple order.
+                // A cheap sequence that visits the call sites in no simple order.
                 site = site.wrapping_mul(5).wrapping_add(3) ^ (site >> 3);
                 pair::<A, COPY>(heap, site);
             }

@@ -314,7 +314,7 @@ mod tests {
     #[test]
     fn a_hook_is_recognized_by_its_name() {
         assert!(is_hook(
-            "0x1: afterdrop::recorder::heap::Heap<A>::measured_alloc (src/recorder/heap/mod.rs:1:2)"
+            "0x1: afterdrop::recorder::heap::hooks::Heap<A>::measured_alloc (src/recorder/heap/hooks.rs:1:2)"
         ));
         assert!(is_hook("0x1: __rustc::__rust_alloc (???:0:0)"));
         assert!(!is_hook("0x1: serving::heap::load (src/heap.rs:1:2)"));

@@ -1,102 +1,40 @@
-//! Counting the ledger at a boundary: live bytes and blocks for each stack, birth cycle and phase.
+//! The census at a boundary: live bytes and blocks of each stack, birth cycle and phase.
 //!
-//! Runs in the measured process and lives in mappings of its own. What it hands on is the
-//! difference to the boundary before, because most survivors stay as they are.
+//! Runs in the measured process, and keeps its data in mappings. The result is the difference from
+//! the census before, because most survivors do not change.
 
-use crate::model::block::CensusEntry;
-use crate::model::block::StackId;
-use crate::recorder::heap::{self, MappedVec, NoMemory};
+use crate::model::block::{CensusEntry, StackId};
+use crate::recorder::heap::{self, MappedTable, MappedVec, NoMemory, TableSlot};
 
-/// An open-addressing table from (stack, birth) to bytes and blocks.
-struct Table {
-    slots: MappedVec<CensusEntry>,
-    used: usize,
-}
+impl TableSlot for CensusEntry {
+    /// Stack, birth cycle and phase.
+    type Key = (StackId, u32, u8);
 
-/// A free slot of the table.
-const FREE: CensusEntry = CensusEntry {
-    stack_id: 0,
-    birth: 0,
-    phase: 0,
-    bytes: 0,
-    blocks: 0,
-};
+    const FREE: Self = Self {
+        stack_id: 0,
+        birth: 0,
+        phase: 0,
+        bytes: 0,
+        blocks: 0,
+    };
 
-const FIRST_SLOTS: usize = 1024;
-
-impl Table {
-    const fn new() -> Self {
-        Self {
-            slots: MappedVec::new(),
-            used: 0,
-        }
+    #[inline]
+    fn key(&self) -> Option<Self::Key> {
+        (self.blocks != 0).then_some((self.stack_id, self.birth, self.phase))
     }
 
-    fn clear(&mut self) -> Result<(), NoMemory> {
-        let len = self.slots.as_slice().len().max(FIRST_SLOTS);
-        self.used = 0;
-        self.slots.reset(len, FREE)
-    }
-
-    /// The slot of a key, or the free one where it belongs.
-    fn slot(&self, stack_id: StackId, birth: u32, phase: u8) -> usize {
-        let slots = self.slots.as_slice();
-        let key = u64::from(stack_id) << 32 | u64::from(birth) << 3 | u64::from(phase);
-        let mask = slots.len() - 1;
-        let mut i = (key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as usize & mask;
-        loop {
-            let e = &slots[i];
-            if e.blocks == 0 || (e.stack_id, e.birth, e.phase) == (stack_id, birth, phase) {
-                return i;
-            }
-            i = (i + 1) & mask;
-        }
-    }
-
-    fn add(&mut self, entry: &CensusEntry) -> Result<(), NoMemory> {
-        if (self.used + 1) * 2 > self.slots.as_slice().len() {
-            self.grow()?;
-        }
-        let i = self.slot(entry.stack_id, entry.birth, entry.phase);
-        let slot = &mut self.slots.as_mut_slice()[i];
-        if slot.blocks == 0 {
-            self.used += 1;
-            *slot = *entry;
-        } else {
-            slot.bytes += entry.bytes;
-            slot.blocks += entry.blocks;
-        }
-        Ok(())
-    }
-
-    fn grow(&mut self) -> Result<(), NoMemory> {
-        let mut grown = Self::new();
-        let len = (self.slots.as_slice().len() * 2).max(FIRST_SLOTS);
-        grown.slots.reset(len, FREE)?;
-        for entry in self.entries() {
-            grown.add(entry)?;
-        }
-        *self = grown;
-        Ok(())
-    }
-
-    fn entries(&self) -> impl Iterator<Item = &CensusEntry> {
-        self.slots.as_slice().iter().filter(|e| e.blocks > 0)
-    }
-
-    fn get(&self, entry: &CensusEntry) -> CensusEntry {
-        if self.slots.as_slice().is_empty() {
-            return FREE;
-        }
-        self.slots.as_slice()[self.slot(entry.stack_id, entry.birth, entry.phase)]
+    #[inline]
+    fn hash((stack_id, birth, phase): Self::Key) -> u64 {
+        u64::from(stack_id) << 32 | u64::from(birth) << 3 | u64::from(phase)
     }
 }
 
-/// The census of one boundary after the other.
+/// The censuses of a run: that of the last boundary, and the one before.
 pub(crate) struct Census {
-    now: Table,
-    before: Table,
+    now: MappedTable<CensusEntry>,
+    before: MappedTable<CensusEntry>,
     changes: MappedVec<CensusEntry>,
+    /// Bytes and blocks born before the first cycle.
     setup: (u64, u64),
     chunks: u64,
 }
@@ -104,21 +42,21 @@ pub(crate) struct Census {
 impl Census {
     pub(crate) const fn new() -> Self {
         Self {
-            now: Table::new(),
-            before: Table::new(),
+            now: MappedTable::new(),
+            before: MappedTable::new(),
             changes: MappedVec::new(),
             setup: (0, 0),
             chunks: 0,
         }
     }
 
-    /// Counts the heap's ledger.
+    /// Takes a census of the heap's ledger.
     ///
     /// # Errors
-    /// If the system gives no memory for the table.
+    /// If the system refuses memory for it.
     pub(crate) fn take(&mut self) -> Result<(), NoMemory> {
         let mut result = Ok(());
-        self.begin()?;
+        self.begin();
         self.chunks = heap::totals().chunks;
         heap::for_each_live(|entry| {
             if result.is_ok() {
@@ -129,11 +67,10 @@ impl Census {
         self.compare()
     }
 
-    fn begin(&mut self) -> Result<(), NoMemory> {
+    fn begin(&mut self) {
         std::mem::swap(&mut self.now, &mut self.before);
-        self.now.clear()?;
+        self.now.clear();
         self.setup = (0, 0);
-        Ok(())
     }
 
     fn count(&mut self, entry: &CensusEntry) -> Result<(), NoMemory> {
@@ -142,18 +79,23 @@ impl Census {
             self.setup.1 += entry.blocks;
             return Ok(());
         }
-        self.now.add(entry)
+        let add = |sum: &mut CensusEntry| {
+            sum.bytes += entry.bytes;
+            sum.blocks += entry.blocks;
+        };
+        self.now.insert_or(*entry, add).map(drop)
     }
 
     fn compare(&mut self) -> Result<(), NoMemory> {
         self.changes.clear();
-        for entry in self.now.entries() {
-            if self.before.get(entry) != *entry {
+        let (now, before) = (&self.now, &self.before);
+        for entry in now.iter() {
+            if entry.key().and_then(|key| before.get(key)) != Some(entry) {
                 self.changes.push(*entry)?;
             }
         }
-        for entry in self.before.entries() {
-            if self.now.get(entry).blocks == 0 {
+        for entry in before.iter() {
+            if entry.key().and_then(|key| now.get(key)).is_none() {
                 self.changes.push(CensusEntry {
                     bytes: 0,
                     blocks: 0,
@@ -164,22 +106,22 @@ impl Census {
         Ok(())
     }
 
-    /// Whether anything that was born in a cycle is live.
+    /// Whether any block that was born in a cycle is live.
     pub(crate) fn has_survivors(&self) -> bool {
-        self.now.entries().next().is_some()
+        self.now.len() > 0
     }
 
-    /// Entries that differ from the census before; a entry without blocks is gone.
+    /// Entries that differ from the census before. One without blocks is no longer live.
     pub(crate) fn changes(&self) -> &[CensusEntry] {
         self.changes.as_slice()
     }
 
-    /// Bytes that the blocks would take in the C library's heap, rounding included.
+    /// Bytes that all live blocks would take in the C library's heap, rounding included.
     pub(crate) fn chunks(&self) -> u64 {
         self.chunks
     }
 
-    /// Bytes and blocks born before the first cycle, which no entry counts.
+    /// Bytes and blocks born before the first cycle, which are in no entry.
     pub(crate) fn setup(&self) -> (u64, u64) {
         self.setup
     }
@@ -201,7 +143,7 @@ mod tests {
     }
 
     fn take(census: &mut Census, blocks: &[CensusEntry]) -> Vec<(u32, u32, u64, u64)> {
-        census.begin().unwrap();
+        census.begin();
         for b in blocks {
             census.count(b).unwrap();
         }
@@ -216,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_changed_is_handed_on() {
+    fn only_changes_are_reported() {
         let mut census = Census::new();
         let first = [block(1, 1, 10), block(1, 1, 20), block(2, 0, 99)];
         assert_eq!(take(&mut census, &first), [(1, 1, 30, 2)]);
@@ -228,13 +170,13 @@ mod tests {
     }
 
     #[test]
-    fn a_zero_sized_record_is_still_a_block() {
+    fn a_block_of_size_zero_is_counted() {
         let mut census = Census::new();
         assert_eq!(take(&mut census, &[block(1, 1, 0)]), [(1, 1, 0, 1)]);
     }
 
     #[test]
-    fn many_rows_add_up_over_many_boundaries() {
+    fn changes_add_up_over_many_boundaries() {
         let mut census = Census::new();
         let mut state: BTreeMap<(u32, u32), (u64, u64)> = BTreeMap::new();
         for boundary in 1..30_u32 {

@@ -1,36 +1,37 @@
-//! dhat beneath the ledger: a profiling window, and the book that makes the two comparable.
+//! dhat as the backend: its profiling window, and the blocks that dhat and the ledger are compared
+//! by.
 //!
-//! dhat leaves a reallocated block with the stack of its first allocation; the ledger gives it to
-//! the place that grew it last. So that dhat's file can be compared with the ledger stack by stack,
-//! the first stack of every reallocated block is kept here while a window is open.
+//! dhat leaves a reallocated block with the stack that first allocated it, and the ledger gives it
+//! to the stack that reallocated it last. So that dhat's file can be compared with the ledger stack
+//! by stack, the first stack of every reallocated block is kept here while a window is open.
 
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::path::Path;
 
-use super::Backend;
 use super::address_map::{AddressMap, Block};
-use crate::model::block::Birth;
-use crate::model::block::StackId;
+use super::thread::pause;
+use crate::model::block::{Birth, StackId};
 
 pub(super) static ALLOCATOR: dhat::Alloc = dhat::Alloc;
 
 /// All live blocks, as the ledger has them.
-static KNOWN: AddressMap = AddressMap::new();
+static LIVE: AddressMap = AddressMap::new();
 
-/// Of each block that dhat knows by an earlier `realloc` the first one.
+/// Of each live block that was reallocated, the block that it was first.
 static ORIGINS: AddressMap = AddressMap::new();
 
-/// The last cycle before the window: blocks born in it or earlier are unknown to dhat.
+/// The last cycle before the window. dhat does not know the blocks born in it or before.
 static WINDOW_AFTER: AtomicU32 = AtomicU32::new(u32::MAX);
 
-/// A profiling window: dhat knows the blocks that are born in it.
+/// A profiling window: dhat knows the blocks that are born in it. Closed when it is dropped.
 pub(crate) struct Window(Option<dhat::Profiler>);
 
 /// Opens a window after `cycle`. dhat writes its file to `path` when the window is closed.
 ///
-/// Frames are not trimmed: dhat's default keeps ten, which in Burn are all inside the backend.
+/// Backtraces are not trimmed: by default dhat keeps ten frames, which in Burn are all inside the
+/// backend.
 pub(crate) fn open_window(path: &Path, cycle: u32) -> Window {
-    let _paused = super::pause();
+    let _paused = pause();
     WINDOW_AFTER.store(cycle, Relaxed);
     let profiler = dhat::Profiler::builder()
         .file_name(path)
@@ -41,73 +42,60 @@ pub(crate) fn open_window(path: &Path, cycle: u32) -> Window {
 
 impl Drop for Window {
     fn drop(&mut self) {
-        let _paused = super::pause();
+        let _paused = pause();
         drop(self.0.take());
     }
 }
 
 /// A block and, if it was reallocated, what it was first.
-pub(super) type Taken = (Block, Option<Block>);
+pub(super) type RemovedBlock = (Block, Option<Block>);
 
-/// Keeps a block that the ledger has recorded in a row of this stack and birth.
+/// Keeps a block that the ledger has recorded.
 #[inline]
-pub(super) fn record(state: u8, address: usize, size: usize, key: impl FnOnce() -> (StackId, u32)) {
-    if Backend::of_state(state) == Backend::Dhat {
-        let (stack_id, birth) = key();
-        KNOWN.insert(&Block {
-            address,
-            size,
-            stack_id,
-            birth: Birth::unpacked(birth),
-        });
-    }
+pub(super) fn insert(address: usize, size: usize, stack_id: StackId, birth: u32) {
+    LIVE.insert(&Block {
+        address,
+        size,
+        stack_id,
+        birth: Birth::unpacked(birth),
+    });
 }
 
-/// Takes a block out that is about to be freed or reallocated.
+/// Removes a block that is about to be freed or reallocated.
 #[inline]
-pub(super) fn take(state: u8, address: usize) -> Option<Taken> {
-    if Backend::of_state(state) != Backend::Dhat {
-        return None;
-    }
-    let block = KNOWN.remove(address)?;
+pub(super) fn remove(address: usize) -> Option<RemovedBlock> {
+    let block = LIVE.remove(address)?;
     Some((block, ORIGINS.remove(address)))
 }
 
-/// Puts back what [`take`] took out.
+/// Puts back what [`remove`] has removed.
 #[inline]
-pub(super) fn put_back(taken: Option<Taken>) {
-    let Some((block, origin)) = taken else { return };
-    KNOWN.insert(&block);
+pub(super) fn put_back((block, origin): RemovedBlock) {
+    LIVE.insert(&block);
     if let Some(origin) = origin {
         ORIGINS.insert(&origin);
     }
 }
 
-/// After a successful `realloc`: remembers under the new address what dhat still takes the block
-/// for.
+/// After a successful `realloc`: keeps what the block was first under its new address.
 #[inline]
-pub(super) fn keep_origin(taken: Option<Taken>, new: usize) {
-    let Some((block, origin)) = taken else { return };
+pub(super) fn keep_origin((block, origin): RemovedBlock, new_address: usize) {
     let first = origin.unwrap_or(block);
-    // A block from before the window is new to dhat at its first `realloc` inside it.
+    // A block from before the window is new to dhat at its first `realloc` in the window.
     if first.birth.cycle > WINDOW_AFTER.load(Relaxed) {
         ORIGINS.insert(&Block {
-            address: new,
+            address: new_address,
             ..first
         });
     }
 }
 
-/// Visits every live block that dhat knows, with the stack that dhat has it under.
+/// Calls `visit` with every live block that dhat knows, with the stack under which dhat has it.
 pub(crate) fn for_each_known_block(mut visit: impl FnMut(Block)) {
     let window_after = WINDOW_AFTER.load(Relaxed);
-    KNOWN.for_each(|block| {
+    LIVE.for_each(|block| {
         if block.birth.cycle > window_after {
-            // Taken out and put back: the table has no plain look-up, and this happens once.
-            let origin = ORIGINS.remove(block.address);
-            if let Some(origin) = &origin {
-                ORIGINS.insert(origin);
-            }
+            let origin = ORIGINS.get(block.address);
             visit(Block {
                 stack_id: origin.map_or(block.stack_id, |o| o.stack_id),
                 ..block

@@ -1,4 +1,4 @@
-//! jemalloc beneath the ledger: its counters, and its own dump of all statistics.
+//! jemalloc as the backend: its counters, and its own dump of all statistics.
 
 use std::io;
 
@@ -6,8 +6,7 @@ use tikv_jemalloc_ctl::{epoch, stats, stats_print};
 
 pub(super) static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// jemalloc's own counters, in bytes: `stats.{allocated, active, metadata, resident, mapped,
-/// retained}`.
+/// jemalloc's counters in bytes: `stats.{allocated, active, metadata, resident, mapped, retained}`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Counters {
     pub(crate) allocated: u64,
@@ -18,10 +17,10 @@ pub(crate) struct Counters {
     pub(crate) retained: u64,
 }
 
-/// Reads the counters, after giving this thread's cached blocks back to their arena, so that
-/// `allocated` is not higher than what the program holds by what the cache holds.
+/// Reads the counters; `None` if this jemalloc keeps no statistics.
 ///
-/// `None` if this jemalloc keeps no statistics.
+/// The thread's cached blocks are returned to their arena first, because `allocated` counts them as
+/// allocated.
 pub(crate) fn read() -> Option<Counters> {
     flush_thread_cache();
     epoch::advance().ok()?;
@@ -39,23 +38,23 @@ fn flush_thread_cache() {
     control(c"thread.tcache.flush");
 }
 
-/// Gives all pages that are kept for reuse back to the system, in all arenas
-/// (`MALLCTL_ARENAS_ALL`).
+/// Returns the unused pages of all arenas to the system (4096 is `MALLCTL_ARENAS_ALL`).
 pub(crate) fn purge() {
     control(c"arena.4096.purge");
 }
 
-/// A control that neither takes nor gives a value.
+/// Calls a control that has neither an input nor an output.
 fn control(name: &core::ffi::CStr) {
     let nothing = core::ptr::null_mut();
-    // SAFETY: the name ends in a null byte, and the control neither takes nor gives a value, so
-    // that all pointers must be null. It fails only where there is nothing to do.
+    // SAFETY: the name ends in a null byte, and the pointers of a control without input and output
+    // must be null. Its error is ignored: it fails only if there is nothing to do.
     unsafe {
         tikv_jemalloc_sys::mallctl(name.as_ptr(), nothing, core::ptr::null_mut(), nothing, 0);
     }
 }
 
-/// Writes jemalloc's `malloc_stats_print` to `to`, as JSON or as text, arenas merged.
+/// Writes the output of jemalloc's `malloc_stats_print` to `to`, as JSON or as text, with all arenas
+/// merged.
 ///
 /// # Errors
 /// If `to` fails, or this jemalloc keeps no statistics.

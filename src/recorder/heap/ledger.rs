@@ -1,119 +1,128 @@
-//! Live blocks, exact: the number of its row at each block's address, and the counts in the row.
+//! All live blocks, exactly: the number of a counter row by the address of each block, and the
+//! counts in the rows.
 //!
-//! The size of a block is in no table: whoever frees it says it ([`core::alloc::Layout`]).
+//! The size of a block is in no table: whoever frees a block passes its
+//! [`Layout`](core::alloc::Layout).
 
-use super::row::Amount;
-use super::rows::{Book, NO_ROW, OwnRow, RowId, Rows, Totals};
-use super::table::Table;
-use crate::model::block::Birth;
-use crate::model::block::CensusEntry;
-use crate::model::block::StackId;
+use super::amount::Amount;
+use super::block_table::BlockTable;
+use super::counter_row::{NO_ROW, OwnedRow, RowId};
+use super::counter_rows::CounterRows;
+use super::thread_counters::{ThreadCounters, Totals};
+use super::thread_record::ThreadRecords;
+use crate::model::block::{Birth, CensusEntry, StackId};
+
+/// The ledger of this process.
+pub(super) static LEDGER: Ledger = Ledger::new();
 
 pub(super) struct Ledger {
-    table: Table,
-    pub(super) rows: Rows,
+    blocks: BlockTable,
+    pub(super) rows: CounterRows,
+    pub(super) threads: ThreadRecords,
 }
 
 impl Ledger {
     pub(super) const fn new() -> Self {
         Self {
-            table: Table::new(),
-            rows: Rows::new(),
+            blocks: BlockTable::new(),
+            rows: CounterRows::new(),
+            threads: ThreadRecords::new(),
         }
     }
 
-    /// Records a block, which counts for so much; false if there is no room for it.
+    /// Records a block, which adds `amount` to its row. Returns false if there is no room for it.
     #[inline(always)]
     pub(super) fn insert(
         &'static self,
-        book: &Book,
-        row: OwnRow,
+        thread: &ThreadCounters,
+        row: OwnedRow,
         address: usize,
         amount: Amount,
     ) -> bool {
-        match self.table.put(address, row.id()) {
+        match self.blocks.insert(address, row.id()) {
             Some(old) => {
                 if old != NO_ROW {
-                    self.end_unseen(old, amount.blocks, amount.chunk);
+                    self.subtract_replaced(old, amount.blocks, amount.chunk);
                 }
-                row.count(book, amount);
+                thread.add(row, amount);
                 true
             }
             None => {
-                book.refuse(amount);
+                thread.refuse(amount);
                 false
             }
         }
     }
 
-    /// Ends a block that was freed by nobody that was seen, for one that takes its place and as much.
+    /// Subtracts a block whose free was not seen: another block has its address now. Its size is
+    /// unknown, so the mean of its row is taken.
     #[cold]
     #[inline(never)]
-    fn end_unseen(&'static self, row: RowId, blocks: i32, chunk: i64) {
+    fn subtract_replaced(&'static self, row: RowId, blocks: i32, chunk: i64) {
         let bytes = self.rows.mean_size(row) * i64::from(blocks);
         let amount = Amount {
             blocks,
             bytes,
             chunk,
         };
-        self.rows.discount_stray(row, amount);
+        self.rows.subtract_stray(row, amount);
     }
 
-    /// Takes the row of the block at an address out, which stays counted; [`NO_ROW`] if the block
-    /// is not in the ledger. Takes no lock.
+    /// Removes the block at an address and returns its row, in which it still counts; [`NO_ROW`] if
+    /// the block is not in the ledger. Takes no lock.
     #[inline(always)]
-    pub(super) fn take(&self, address: usize) -> RowId {
-        self.table.take(address)
+    pub(super) fn remove(&self, address: usize) -> RowId {
+        self.blocks.remove(address)
     }
 
-    /// Puts back what [`Ledger::take`] took out.
+    /// Puts back a block that [`Ledger::remove`] has removed.
     #[inline]
     pub(super) fn put_back(&self, address: usize, row: RowId) {
         if row != NO_ROW {
-            // There was room before.
-            let _ = self.table.put(address, row);
+            // The levels that lead to it exist, so that this cannot fail.
+            let _ = self.blocks.insert(address, row);
         }
     }
 
-    /// Ends a block that was taken out.
+    /// Subtracts a removed block from its row.
     #[inline(always)]
-    pub(super) fn end(&self, book: &Book, row: RowId, amount: Amount) {
+    pub(super) fn subtract(&self, thread: &ThreadCounters, row: RowId, amount: Amount) {
         match row {
-            NO_ROW => book.unknown_free(),
-            row => self.rows.discount(book, row, amount),
+            NO_ROW => thread.add_unknown_free(),
+            row => self.rows.subtract(thread, row, amount),
         }
     }
 
-    /// The same inside a signal handler, or in the tool's own work.
+    /// Subtracts a removed block from its row, in a signal handler or in the recorder's own work.
     #[inline(always)]
-    pub(super) fn end_stray(&self, row: RowId, amount: Amount) {
+    pub(super) fn subtract_stray(&self, row: RowId, amount: Amount) {
         if row != NO_ROW {
-            self.rows.discount_stray(row, amount);
+            self.rows.subtract_stray(row, amount);
         }
     }
 
-    /// Visits every live block by address.
+    /// Calls `visit` with the address of every live block, in ascending order.
     pub(super) fn for_each_block(&self, mut visit: impl FnMut(usize)) {
-        self.table.for_each(|address, _| visit(address));
+        self.blocks.for_each(|address, _| visit(address));
     }
 
-    /// Where and when the block at an address was allocated.
+    /// The stack and birth of the block at an address.
     pub(super) fn origin(&'static self, address: usize) -> Option<(StackId, Birth)> {
-        match self.table.get(address) {
+        match self.blocks.get(address) {
             NO_ROW => None,
             row => {
-                let (stack_id, birth) = self.rows.key(row)?;
+                let (stack_id, birth) = self.rows.stack_and_birth(row)?;
                 Some((stack_id, Birth::unpacked(birth)))
             }
         }
     }
 
     pub(super) fn totals(&self) -> Totals {
-        self.rows.totals()
+        Totals::sum(self.threads.counters(), self.rows.stray_frees())
     }
 
-    /// Calls `visit` with all live blocks, by stack and birth, in parts. Other threads may allocate
-    /// meanwhile: each row is seen at one instant, not all of them at the same.
+    /// Calls `visit` with the live blocks of each stack and birth, in parts that add up. Other
+    /// threads may allocate meanwhile: each row is seen at one instant, not all at the same.
     pub(super) fn for_each(&'static self, mut visit: impl FnMut(CensusEntry)) {
         self.rows.for_each(|stack_id, birth, bytes, blocks| {
             let birth = Birth::unpacked(birth);
@@ -133,21 +142,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_freed_unseen_does_not_count_twice() {
+    fn a_block_whose_free_was_not_seen_counts_once() {
         static LEDGER: Ledger = Ledger::new();
-        let book = LEDGER.rows.open().unwrap();
-        let row = LEDGER.rows.of_stack(book, 1);
-        LEDGER.insert(book, row, 0x1000, Amount::of_block(40, 48));
-        LEDGER.insert(book, row, 0x1000, Amount::of_block(40, 48));
+        let thread = &LEDGER.threads.take().unwrap().counters;
+        let row = LEDGER.rows.of_stack(thread, 1);
+        LEDGER.insert(thread, row, 0x1000, Amount::of_block(40, 48));
+        LEDGER.insert(thread, row, 0x1000, Amount::of_block(40, 48));
         let mut seen = Vec::new();
-        LEDGER.for_each(|lived| seen.push((lived.bytes, lived.blocks)));
+        LEDGER.for_each(|entry| seen.push((entry.bytes, entry.blocks)));
         assert_eq!(seen, [(40, 1)]);
         assert_eq!(LEDGER.totals().live_blocks, 1);
-        let taken = LEDGER.take(0x1000);
-        LEDGER.put_back(0x1000, taken);
-        LEDGER.end(book, LEDGER.take(0x1000), Amount::of_block(40, 48));
+        let removed = LEDGER.remove(0x1000);
+        LEDGER.put_back(0x1000, removed);
+        LEDGER.subtract(thread, LEDGER.remove(0x1000), Amount::of_block(40, 48));
         assert_eq!(LEDGER.totals().live_bytes, 0);
-        LEDGER.end(book, LEDGER.take(0x1000), Amount::of_block(40, 48));
+        LEDGER.subtract(thread, LEDGER.remove(0x1000), Amount::of_block(40, 48));
         assert_eq!(LEDGER.totals().unknown_frees, 1);
+    }
+
+    #[test]
+    fn a_record_passes_to_the_next_thread_with_its_counts() {
+        static LEDGER: Ledger = Ledger::new();
+        let first = LEDGER.threads.take().unwrap();
+        let row = LEDGER.rows.of_stack(&first.counters, 1);
+        first.counters.add(row, Amount::of_block(100, 0));
+        LEDGER.threads.give_back(first);
+        let second = LEDGER.threads.take().unwrap();
+        assert!(std::ptr::eq(first, second));
+        let amount = Amount::of_block(100, 0);
+        LEDGER.rows.subtract(&second.counters, row.id(), amount);
+        assert_eq!(LEDGER.totals().live_blocks, 0);
+        assert!(!std::ptr::eq(second, LEDGER.threads.take().unwrap()));
     }
 }

@@ -1,8 +1,13 @@
-//! A lock that neither allocates nor calls into the threading library.
+//! A spin lock that neither allocates nor calls into the threading library.
 //!
-//! It is held for some tens of instructions, never across a call into an allocator. A signal
-//! handler cannot find it held by its own thread, because a thread inside a hook does not record
-//! (`thread.rs`), and a forked child never takes it, because recording is off there (`mod.rs`).
+//! Invariants:
+//! 1. It is held for some tens of instructions, and never across a call into an allocator.
+//! 2. A signal handler never finds it held by its own thread: allocations inside a hook are not
+//!    recorded (`thread.rs`), and locks outside of hooks are taken under [`pause`](super::pause).
+//! 3. A forked child never takes it: recording is off there (`state.rs`).
+//!
+//! Memory ordering: locking is an acquire operation and unlocking a release operation, so that
+//! whoever locks sees everything that the last holder wrote.
 
 use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
@@ -11,45 +16,45 @@ use core::sync::atomic::{
     Ordering::{Acquire, Relaxed, Release},
 };
 
-/// Tries before the processor is given to another thread: the holder may have been preempted.
+/// Attempts before the thread yields its processor: the holder may have been preempted.
 const SPINS: u32 = 64;
 
-pub(super) struct Spin<T> {
-    held: AtomicBool,
+pub(super) struct SpinLock<T> {
+    is_held: AtomicBool,
     value: UnsafeCell<T>,
 }
 
-// SAFETY: the value is reached only through a `Guard`, of which there is one at a time
-// (tests: `only_one_thread_is_inside`).
-unsafe impl<T: Send> Sync for Spin<T> {}
+// SAFETY: the value is reached only through a `SpinGuard`, of which there is one at a time
+// (tests: `one_thread_at_a_time_holds_the_lock`).
+unsafe impl<T: Send> Sync for SpinLock<T> {}
 
-impl<T> Spin<T> {
+impl<T> SpinLock<T> {
     pub(super) const fn new(value: T) -> Self {
         Self {
-            held: AtomicBool::new(false),
+            is_held: AtomicBool::new(false),
             value: UnsafeCell::new(value),
         }
     }
 
     #[inline]
-    pub(super) fn lock(&self) -> Guard<'_, T> {
+    pub(super) fn lock(&self) -> SpinGuard<'_, T> {
         if self
-            .held
+            .is_held
             .compare_exchange(false, true, Acquire, Relaxed)
             .is_err()
         {
-            self.wait();
+            self.lock_contended();
         }
-        Guard { lock: self }
+        SpinGuard { lock: self }
     }
 
     #[cold]
-    fn wait(&self) {
+    fn lock_contended(&self) {
         loop {
             for _ in 0..SPINS {
-                if !self.held.load(Relaxed)
+                if !self.is_held.load(Relaxed)
                     && self
-                        .held
+                        .is_held
                         .compare_exchange_weak(false, true, Acquire, Relaxed)
                         .is_ok()
                 {
@@ -62,31 +67,34 @@ impl<T> Spin<T> {
     }
 }
 
-pub(super) struct Guard<'a, T> {
-    lock: &'a Spin<T>,
+/// Unlocks when it is dropped.
+pub(super) struct SpinGuard<'a, T> {
+    lock: &'a SpinLock<T>,
 }
 
-impl<T> Deref for Guard<'_, T> {
+impl<T> Deref for SpinGuard<'_, T> {
     type Target = T;
     #[inline]
     fn deref(&self) -> &T {
-        // SAFETY: this guard is the only one, so nobody writes while it is borrowed.
+        // SAFETY: this guard is the only one, so that nobody writes while it is borrowed
+        // (tests: `one_thread_at_a_time_holds_the_lock`).
         unsafe { &*self.lock.value.get() }
     }
 }
 
-impl<T> DerefMut for Guard<'_, T> {
+impl<T> DerefMut for SpinGuard<'_, T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: this guard is the only one, and it is borrowed mutably.
+        // SAFETY: this guard is the only one, and it is borrowed mutably
+        // (tests: `one_thread_at_a_time_holds_the_lock`).
         unsafe { &mut *self.lock.value.get() }
     }
 }
 
-impl<T> Drop for Guard<'_, T> {
+impl<T> Drop for SpinGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        self.lock.held.store(false, Release);
+        self.lock.is_held.store(false, Release);
     }
 }
 
@@ -95,8 +103,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_one_thread_is_inside() {
-        static SUM: Spin<u64> = Spin::new(0);
+    fn one_thread_at_a_time_holds_the_lock() {
+        static SUM: SpinLock<u64> = SpinLock::new(0);
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {

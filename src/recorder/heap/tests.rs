@@ -1,16 +1,24 @@
-//! The ledger against a naive model: whatever any threads do, both have the same, byte for byte.
+//! The ledger against a plain model: after any calls of any threads, both have the same live blocks,
+//! byte for byte.
 
+use core::alloc::{GlobalAlloc, Layout};
+use std::alloc::System;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, Once};
 
-use super::*;
+use super::state::{Backend, Mode, State};
+use super::{Heap, backend, for_each_live, pause, sampler, set_now, thread, totals};
+#[cfg(feature = "jemalloc")]
+use super::{Unwinder, choose_unwinder, origin, startup};
 use crate::base::random::Random;
+use crate::model::block::Birth;
 
-/// The process's ledger, and of how many bytes one is drawn, are one test's at a time.
-pub(super) static ALONE: Mutex<()> = Mutex::new(());
+/// Held by tests that use the ledger of the process or set the sample interval.
+pub(super) static EXCLUSIVE: Mutex<()> = Mutex::new(());
 
-/// The system's allocator, which looks whether a block goes back as it was allocated.
+/// The system's allocator, which checks that a block is freed with the layout that it was allocated
+/// with.
 struct Checked;
 
 static LAYOUTS: Mutex<Option<HashMap<usize, Layout>>> = Mutex::new(None);
@@ -19,10 +27,10 @@ fn layouts<R>(f: impl FnOnce(&mut HashMap<usize, Layout>) -> R) -> R {
     f(LAYOUTS.lock().unwrap().get_or_insert_default())
 }
 
-// SAFETY: every call goes to the system's allocator unchanged.
+// SAFETY: every call is passed to the system's allocator unchanged.
 unsafe impl GlobalAlloc for Checked {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: passed on.
+        // SAFETY: the caller keeps the contract of `GlobalAlloc::alloc`.
         let at = unsafe { System.alloc(layout) };
         assert_eq!(layouts(|all| all.insert(at.addr(), layout)), None);
         at
@@ -30,7 +38,7 @@ unsafe impl GlobalAlloc for Checked {
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
         assert_eq!(layouts(|all| all.remove(&at.addr())), Some(layout));
-        // SAFETY: passed on.
+        // SAFETY: the caller keeps the contract of `GlobalAlloc::dealloc`.
         unsafe { System.dealloc(at, layout) };
     }
 }
@@ -38,38 +46,40 @@ unsafe impl GlobalAlloc for Checked {
 static HEAP: Heap<Checked> = Heap::over(Checked);
 
 /// A live block of the model.
-struct Held {
+struct LiveBlock {
     at: usize,
     layout: Layout,
-    /// Where it was allocated, and whether other hooks were called for it there.
-    place: (usize, bool),
+    stack: Stack,
     birth: u32,
 }
 
-fn place(state: u8, place: usize, layout: Layout) -> (usize, bool) {
-    let is_jemalloc = Backend::of_state(state) == Backend::Jemalloc;
-    (place, is_jemalloc && layout.align() > 16)
+/// The call site that allocated a block, and whether it called the hooks for any alignment.
+type Stack = (usize, bool);
+
+fn stack(state: State, call_site: usize, layout: Layout) -> Stack {
+    let is_jemalloc = state.backend() == Backend::Jemalloc;
+    (call_site, is_jemalloc && layout.align() > 16)
 }
 
-/// Each place has one stack, so that it is one stack.
-fn allocate(state: u8, place: usize, layout: Layout) -> *mut u8 {
-    if state & SAMPLED != 0 && sampled::passes(layout.size()) {
-        // SAFETY: no layout here is of size zero.
-        return unsafe { HEAP.backend_alloc::<false>(state, layout) };
+/// Allocates at one of four call sites. Each has one stack for each way through the hooks.
+fn allocate(state: State, call_site: usize, layout: Layout) -> *mut u8 {
+    if state.mode() == Mode::Sampled && sampler::try_skip(layout.size()) {
+        // SAFETY: no layout here has size 0.
+        return unsafe { backend::alloc::<_, false>(&HEAP.inner, state, layout) };
     }
     #[inline(never)]
-    fn at<const PLACE: usize>(state: u8, layout: Layout) -> *mut u8 {
-        // SAFETY: no layout here is of size zero.
+    fn at<const CALL_SITE: usize>(state: State, layout: Layout) -> *mut u8 {
+        // SAFETY: no layout here has size 0.
         let at = unsafe {
-            match PLACE % 2 {
+            match CALL_SITE % 2 {
                 0 => HEAP.measured_alloc::<false>(state, layout),
                 _ => HEAP.measured_alloc::<true>(state, layout),
             }
         };
-        std::hint::black_box(PLACE);
+        std::hint::black_box(CALL_SITE);
         at
     }
-    match place {
+    match call_site {
         0 => at::<0>(state, layout),
         1 => at::<1>(state, layout),
         2 => at::<2>(state, layout),
@@ -77,89 +87,88 @@ fn allocate(state: u8, place: usize, layout: Layout) -> *mut u8 {
     }
 }
 
-fn reallocate(state: u8, place: usize, held: &Held, size: usize) -> *mut u8 {
+/// Reallocates at one of two further call sites.
+fn reallocate(state: State, call_site: usize, block: &LiveBlock, size: usize) -> *mut u8 {
     #[inline(never)]
-    fn at<const PLACE: usize>(state: u8, held: &Held, size: usize) -> *mut u8 {
-        let old = std::ptr::with_exposed_provenance_mut(held.at);
-        let passes = state & SAMPLED != 0 && sampled::passes(size);
-        // SAFETY: the model has the block as it was allocated, and the new size is not zero.
-        let at = unsafe { HEAP.measured_realloc(state, old, held.layout, size, passes) };
-        std::hint::black_box(PLACE);
+    fn at<const CALL_SITE: usize>(state: State, block: &LiveBlock, size: usize) -> *mut u8 {
+        let old = std::ptr::with_exposed_provenance_mut(block.at);
+        let skipped = state.mode() == Mode::Sampled && sampler::try_skip(size);
+        // SAFETY: the block is live and has this layout, and the new size is not 0.
+        let at = unsafe { HEAP.measured_realloc(state, old, block.layout, size, skipped) };
+        std::hint::black_box(CALL_SITE);
         at
     }
-    match place {
-        4 => at::<4>(state, held, size),
-        _ => at::<5>(state, held, size),
+    match call_site {
+        4 => at::<4>(state, block, size),
+        _ => at::<5>(state, block, size),
     }
 }
 
-fn free(state: u8, held: &Held) {
-    let at = std::ptr::with_exposed_provenance_mut(held.at);
-    // SAFETY: the model has the block as it was allocated, and frees it once.
-    unsafe { HEAP.measured_dealloc(state, at, held.layout) };
+fn free(state: State, block: &LiveBlock) {
+    let at = std::ptr::with_exposed_provenance_mut(block.at);
+    // SAFETY: the block is live and has this layout, and the model frees it once.
+    unsafe { HEAP.measured_dealloc(state, at, block.layout) };
 }
 
-/// One thread's part of a round: calls in any order, on blocks that any thread has allocated.
+/// One thread's part of a round: random calls, on blocks that any thread has allocated.
 #[inline(never)]
-fn calls(state: u8, birth: u32, seed: u64, pool: &Mutex<Vec<Held>>) {
+fn random_calls(state: State, birth: u32, seed: u64, pool: &Mutex<Vec<LiveBlock>>) {
     let mut random = Random::new(seed);
     let layout = |random: &mut Random| {
         let align = 1 << random.below(8);
-        // Of at least 64 bytes, which are drawn for sure where every byte is.
+        // At least 64 bytes, which are sampled with certainty at an interval of one byte.
         Layout::from_size_align(64 + random.index(5000), align).unwrap()
     };
-    let take = |random: &mut Random| {
+    let remove = |random: &mut Random| {
         let mut pool = pool.lock().unwrap();
         match pool.len() {
             0 => None,
             n => Some(pool.swap_remove(random.index(n))),
         }
     };
+    let add = |at: *mut u8, layout, call_site| {
+        pool.lock().unwrap().push(LiveBlock {
+            at: at.expose_provenance(),
+            layout,
+            stack: stack(state, call_site, layout),
+            birth,
+        });
+    };
     for _ in 0..400 {
         match random.below(10) {
             0..5 => {
-                let (place, layout) = (random.index(4), layout(&mut random));
-                let at = allocate(state, place, layout).expose_provenance();
-                pool.lock().unwrap().push(Held {
-                    at,
-                    layout,
-                    place: self::place(state, place, layout),
-                    birth,
-                });
+                let (call_site, layout) = (random.index(4), layout(&mut random));
+                add(allocate(state, call_site, layout), layout, call_site);
             }
             5..7 => {
-                let Some(held) = take(&mut random) else {
+                let Some(block) = remove(&mut random) else {
                     continue;
                 };
-                let (place, size) = (4 + random.index(2), 64 + random.index(9000));
-                let at = reallocate(state, place, &held, size).expose_provenance();
-                let layout = Layout::from_size_align(size, held.layout.align()).unwrap();
-                pool.lock().unwrap().push(Held {
-                    at,
-                    layout,
-                    place: self::place(state, place, layout),
-                    birth,
-                });
+                let (call_site, size) = (4 + random.index(2), 64 + random.index(9000));
+                let at = reallocate(state, call_site, &block, size);
+                let layout = Layout::from_size_align(size, block.layout.align()).unwrap();
+                add(at, layout, call_site);
             }
             7 => {
-                // As from a signal handler, or in the tool's own work.
-                let Some(held) = take(&mut random) else {
+                // As in a signal handler, or in the recorder's own work.
+                let Some(block) = remove(&mut random) else {
                     continue;
                 };
                 let _paused = pause();
-                free(state, &held);
+                free(state, &block);
             }
             _ => {
-                let Some(held) = take(&mut random) else {
+                let Some(block) = remove(&mut random) else {
                     continue;
                 };
-                free(state, &held);
+                free(state, &block);
             }
         }
     }
 }
 
-/// Bytes and blocks of each birth, at each place or stack, in order.
+/// Bytes and blocks of each birth, by stack and in ascending order. Stacks have no common name in
+/// the ledger and in the model.
 type Sums = BTreeMap<u32, Vec<(u64, u64)>>;
 
 fn in_order<K: Ord>(sums: BTreeMap<(u32, K), (u64, u64)>) -> Sums {
@@ -171,74 +180,70 @@ fn in_order<K: Ord>(sums: BTreeMap<(u32, K), (u64, u64)>) -> Sums {
     ordered
 }
 
-fn of_ledger() -> Sums {
+fn sums_of_ledger() -> Sums {
     let mut sums = BTreeMap::new();
     for_each_live(|entry| {
-        let key = (
-            Birth {
-                cycle: entry.birth,
-                phase: entry.phase,
-            }
-            .packed(),
-            entry.stack_id,
-        );
+        let birth = Birth {
+            cycle: entry.birth,
+            phase: entry.phase,
+        };
+        let key = (birth.packed(), entry.stack_id);
         let sum = sums.entry(key).or_insert((0, 0));
         *sum = (sum.0 + entry.bytes, sum.1 + entry.blocks);
     });
     in_order(sums)
 }
 
-fn of_model(pool: &[Held]) -> Sums {
+fn sums_of_model(pool: &[LiveBlock]) -> Sums {
     let mut sums = BTreeMap::new();
-    for held in pool {
-        let sum = sums.entry((held.birth, held.place)).or_insert((0, 0));
-        *sum = (sum.0 + held.layout.size() as u64, sum.1 + 1);
+    for block in pool {
+        let sum = sums.entry((block.birth, block.stack)).or_insert((0, 0));
+        *sum = (sum.0 + block.layout.size() as u64, sum.1 + 1);
     }
     in_order(sums)
 }
 
-/// Ends the census when it is dropped.
-struct End<'a>(&'a AtomicBool);
+/// Sets a flag when it is dropped, also if an assertion fails.
+struct SetOnDrop<'a>(&'a AtomicBool);
 
-impl Drop for End<'_> {
+impl Drop for SetOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Relaxed);
     }
 }
 
-/// Rounds of threads that end, with a census going on all the time; after each the ledger has what
-/// the model has.
-fn equals_the_model(state: u8, seed: u64) {
+/// Runs rounds of threads that end, while another thread takes one census after the other. After
+/// each round the ledger must equal the model.
+fn check_against_model(state: State, seed: u64) {
     const ROUNDS: u32 = 12;
-    static KEYS: Once = Once::new();
-    KEYS.call_once(thread::close_books_of_threads_that_end);
+    static EXIT_HANDLER: Once = Once::new();
+    EXIT_HANDLER.call_once(thread::give_back_records_at_exit);
     let before = totals();
     let pool = Mutex::new(Vec::new());
-    // One birth is never freed, so that any census has it whole.
-    let kept = Birth {
+    // The blocks of one birth stay live, so that every census must have all of them.
+    let stable = Birth {
         cycle: 1000,
         phase: 7,
     };
-    set_now(kept);
+    set_now(stable);
     let layout = Layout::from_size_align(100, 4).unwrap();
-    let stay: Vec<Held> = (0..50)
-        .map(|_| Held {
+    let stable_blocks: Vec<LiveBlock> = (0..50)
+        .map(|_| LiveBlock {
             at: allocate(state, 0, layout).expose_provenance(),
             layout,
-            place: place(state, 0, layout),
-            birth: kept.packed(),
+            stack: stack(state, 0, layout),
+            birth: stable.packed(),
         })
         .collect();
-    let done = AtomicBool::new(false);
+    let is_done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            while !done.load(Relaxed) {
-                let seen = of_ledger().remove(&kept.packed());
+            while !is_done.load(Relaxed) {
+                let seen = sums_of_ledger().remove(&stable.packed());
                 assert_eq!(seen.as_deref(), Some(&[(5000, 50)][..]));
             }
         });
-        // Also when an assertion fails.
-        let _end = End(&done);
+        let _done = SetOnDrop(&is_done);
         for round in 1..=ROUNDS {
             let birth = Birth {
                 cycle: round,
@@ -249,23 +254,23 @@ fn equals_the_model(state: u8, seed: u64) {
                 for thread in 0..4 {
                     let (pool, birth) = (&pool, birth.packed());
                     let seed = seed << 16 | u64::from(round << 4 | thread);
-                    threads.spawn(move || calls(state, birth, seed, pool));
+                    threads.spawn(move || random_calls(state, birth, seed, pool));
                 }
             });
-            let mut of_ledger = of_ledger();
-            of_ledger.remove(&kept.packed());
-            // Not `assert_eq`: they are long.
-            assert!(of_ledger == of_model(&pool.lock().unwrap()), "{round}");
+            let mut of_ledger = sums_of_ledger();
+            of_ledger.remove(&stable.packed());
+            // Not `assert_eq`, which would print both.
+            assert!(of_ledger == sums_of_model(&pool.lock().unwrap()), "{round}");
         }
     });
     let pool = pool.into_inner().unwrap();
     let live = totals();
     assert_eq!(
         live.live_blocks - before.live_blocks,
-        (pool.len() + stay.len()) as u64
+        (pool.len() + stable_blocks.len()) as u64
     );
-    for held in pool.iter().chain(&stay) {
-        free(state, held);
+    for block in pool.iter().chain(&stable_blocks) {
+        free(state, block);
     }
     let after = totals();
     assert_eq!(
@@ -273,89 +278,90 @@ fn equals_the_model(state: u8, seed: u64) {
         (before.live_bytes, before.live_blocks)
     );
     assert_eq!(after.unknown_frees, before.unknown_frees);
-    assert_eq!(of_ledger(), Sums::new());
-    assert!(layouts(|all| all.is_empty()), "all went back");
+    assert_eq!(sums_of_ledger(), Sums::new());
+    assert!(layouts(|all| all.is_empty()), "all blocks were freed");
 }
 
 #[test]
-fn after_any_calls_of_any_threads_the_ledger_equals_a_naive_model() {
-    let _alone = ALONE.lock().unwrap();
+fn the_ledger_equals_a_plain_model_after_any_calls() {
+    let _exclusive = EXCLUSIVE.lock().unwrap();
     for seed in 0..8 {
-        equals_the_model(RECORDING | Backend::Inner as u8, seed);
+        check_against_model(State::new(Backend::Inner, Mode::Every), seed);
     }
 }
 
-/// With the hooks that are compiled apart, on any processor and for those that make keys by AES.
 #[cfg(feature = "jemalloc")]
 #[test]
-fn over_jemalloc_too() {
-    let _alone = ALONE.lock().unwrap();
+fn the_ledger_equals_a_plain_model_over_jemalloc() {
+    let _exclusive = EXCLUSIVE.lock().unwrap();
     assert_eq!(choose_unwinder(), Unwinder::FramePointers);
     for seed in 0..8 {
-        equals_the_model(OVER_JEMALLOC, seed);
-        equals_the_model(with_keys(OVER_JEMALLOC), seed);
+        check_against_model(State::JEMALLOC, seed);
+        check_against_model(startup::with_keys(State::JEMALLOC), seed);
     }
 }
 
-/// What fails leaves no trace, however large it was to be: the next one is looked at again.
 #[cfg(feature = "jemalloc")]
 #[test]
-fn what_cannot_be_allocated_stops_nothing() {
-    let _alone = ALONE.lock().unwrap();
+fn an_allocation_that_fails_leaves_no_trace() {
+    let _exclusive = EXCLUSIVE.lock().unwrap();
     let huge = Layout::from_size_align(isize::MAX as usize - 4096, 8).unwrap();
     let small = Layout::from_size_align(64, 8).unwrap();
-    let state = with_keys(OVER_JEMALLOC);
+    let state = startup::with_keys(State::JEMALLOC);
     for _ in 0..600 {
-        assert!(!sampled::passes(huge.size()));
+        // However large it is, the next allocation is recorded.
+        assert!(!sampler::try_skip(huge.size()));
         assert!(allocate(state, 0, huge).is_null());
-        assert!(!sampled::passes(small.size()));
+        assert!(!sampler::try_skip(small.size()));
         let at = allocate(state, 0, small).expose_provenance();
-        let held = Held {
+        let block = LiveBlock {
             at,
             layout: small,
-            place: place(state, 0, small),
+            stack: stack(state, 0, small),
             birth: 0,
         };
-        assert!(!sampled::passes(huge.size()));
-        assert!(reallocate(state, 4, &held, huge.size()).is_null());
+        assert!(!sampler::try_skip(huge.size()));
+        assert!(reallocate(state, 4, &block, huge.size()).is_null());
         assert!(origin(at).is_some(), "it lives on");
-        free(state, &held);
+        free(state, &block);
         assert!(origin(at).is_none());
     }
 }
 
 #[test]
-fn where_every_byte_is_drawn_too() {
-    let _alone = ALONE.lock().unwrap();
-    sampled::set_every(1);
+fn the_ledger_equals_a_plain_model_if_every_byte_is_a_sample() {
+    let _exclusive = EXCLUSIVE.lock().unwrap();
+    sampler::set_interval(1);
     for seed in 0..8 {
-        equals_the_model(RECORDING | SAMPLED | Backend::Inner as u8, seed);
+        check_against_model(State::new(Backend::Inner, Mode::Sampled), seed);
     }
-    sampled::set_every(0);
+    sampler::set_interval(0);
 }
 
 #[test]
-fn a_block_goes_back_as_it_was_allocated_whether_it_was_drawn_or_not() {
-    let _alone = ALONE.lock().unwrap();
-    // Every other block of the mean size, or so.
-    sampled::set_every(4096);
+fn a_block_is_freed_with_its_layout_whether_it_was_sampled_or_not() {
+    let _exclusive = EXCLUSIVE.lock().unwrap();
+    // About every other block of the mean size is sampled.
+    sampler::set_interval(4096);
     let pool = Mutex::new(Vec::new());
-    let state = RECORDING | SAMPLED | Backend::Inner as u8;
+    let state = State::new(Backend::Inner, Mode::Sampled);
     std::thread::scope(|threads| {
         for thread in 0..4 {
             let pool = &pool;
-            threads.spawn(move || (0..20).for_each(|i| calls(state, 8, thread << 8 | i, pool)));
+            threads.spawn(move || {
+                (0..20).for_each(|i| random_calls(state, 8, thread << 8 | i, pool));
+            });
         }
     });
     let pool = pool.into_inner().unwrap();
-    let is_paged = |held: &&Held| held.at.is_multiple_of(4096);
-    let drawn = pool.iter().filter(is_paged).count();
+    let is_page_aligned = |block: &&LiveBlock| block.at.is_multiple_of(4096);
+    let sampled = pool.iter().filter(is_page_aligned).count();
     assert!(
-        drawn > pool.len() / 4 && drawn < pool.len() * 3 / 4,
-        "{drawn}"
+        sampled > pool.len() / 4 && sampled < pool.len() * 3 / 4,
+        "{sampled}"
     );
-    pool.iter().for_each(|held| free(state, held));
-    sampled::set_every(0);
-    assert_eq!(of_ledger(), Sums::new());
-    assert!(layouts(|all| all.is_empty()), "all went back");
+    pool.iter().for_each(|block| free(state, block));
+    sampler::set_interval(0);
+    assert_eq!(sums_of_ledger(), Sums::new());
+    assert!(layouts(|all| all.is_empty()), "all blocks were freed");
 }

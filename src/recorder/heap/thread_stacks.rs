@@ -1,38 +1,44 @@
-//! Where the stacks of threads are that have allocated: for the split of resident memory.
+//! The stacks of all threads that have allocated, for the split of resident memory by what it is
+//! mapped for.
+//!
+//! Memory ordering: a slot is claimed by an atomic increment and written once, its lower bound
+//! last with release; a reader that sees a lower bound other than 0 (acquire) sees the upper bound.
 
 use core::sync::atomic::{
     AtomicUsize,
     Ordering::{Acquire, Relaxed, Release},
 };
 
-use super::unwind::Bounds;
+use super::stack_memory::StackBounds;
 
-/// Stacks that are kept. A thread's stack is mostly one that an earlier thread had.
-const MOST: usize = 1024;
+/// Stacks that can be recorded. A new thread mostly gets the stack of one that has ended.
+const CAPACITY: usize = 1024;
 
-/// Slots are taken in order and filled once: the low end last, since 0 says that it is not there.
-static STACKS: [(AtomicUsize, AtomicUsize); MOST] =
-    [const { (AtomicUsize::new(0), AtomicUsize::new(0)) }; MOST];
-static TAKEN: AtomicUsize = AtomicUsize::new(0);
+/// The lower and upper bounds of the stacks; a lower bound of 0 is an empty slot.
+static STACKS: [(AtomicUsize, AtomicUsize); CAPACITY] =
+    [const { (AtomicUsize::new(0), AtomicUsize::new(0)) }; CAPACITY];
 
-/// Keeps a stack in mind. One too many is forgotten, and then counts as other memory.
+/// Slots that were claimed; more than [`CAPACITY`] once they are used up.
+static CLAIMED: AtomicUsize = AtomicUsize::new(0);
+
+/// Records a stack, once. Stacks beyond the capacity are not recorded, and count as other memory.
 #[cold]
-pub(super) fn remember(bounds: Bounds) {
-    if bounds == Bounds::UNKNOWN || each().any(|b| b == bounds) {
+pub(super) fn add(bounds: StackBounds) {
+    if bounds == StackBounds::UNKNOWN || iter().any(|b| b == bounds) {
         return;
     }
-    if let Some((low, high)) = STACKS.get(TAKEN.fetch_add(1, Relaxed)) {
+    if let Some((low, high)) = STACKS.get(CLAIMED.fetch_add(1, Relaxed)) {
         high.store(bounds.high, Relaxed);
         low.store(bounds.low, Release);
     }
 }
 
-/// All stacks that were remembered, those of ended threads included.
-pub(crate) fn each() -> impl Iterator<Item = Bounds> {
-    let taken = TAKEN.load(Relaxed).min(MOST);
-    STACKS[..taken].iter().filter_map(|(low, high)| {
+/// All recorded stacks, including those of threads that have ended.
+pub(crate) fn iter() -> impl Iterator<Item = StackBounds> {
+    let claimed = CLAIMED.load(Relaxed).min(CAPACITY);
+    STACKS[..claimed].iter().filter_map(|(low, high)| {
         let low = low.load(Acquire);
-        (low != 0).then(|| Bounds {
+        (low != 0).then(|| StackBounds {
             low,
             high: high.load(Relaxed),
         })
@@ -44,15 +50,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stack_is_remembered_once() {
-        let bounds = Bounds {
+    fn a_stack_is_recorded_once() {
+        let bounds = StackBounds {
             low: 0x1000,
             high: 0x9000,
         };
-        remember(bounds);
-        remember(bounds);
-        remember(Bounds::UNKNOWN);
-        assert_eq!(each().filter(|b| *b == bounds).count(), 1);
-        assert!(each().all(|b| b != Bounds::UNKNOWN));
+        add(bounds);
+        add(bounds);
+        add(StackBounds::UNKNOWN);
+        assert_eq!(iter().filter(|b| *b == bounds).count(), 1);
+        assert!(iter().all(|b| b != StackBounds::UNKNOWN));
     }
 }

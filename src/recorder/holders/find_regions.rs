@@ -223,7 +223,7 @@ impl Finder<'_> {
         }
         // If the measured heap is the C library's, its memory contains no roots: only blocks, which
         // are searched when they are reached, and free memory.
-        let is_apart = heap::is_apart_from_c();
+        let is_apart = heap::is_separate_from_c();
         if mapping.name == "[heap]" || mapping.is_arena(next) {
             return match is_apart {
                 true => self.add(start, end, RegionKind::CHeap),

@@ -77,7 +77,7 @@ pub(super) fn copy_process(
         id: own_id,
         low,
         stack_pointer: low,
-        frame_pointer: heap::frame(),
+        frame_pointer: heap::frame_pointer(),
         program_counter: 0,
         thread_pointer: thread_pointer(),
     };
@@ -92,7 +92,7 @@ pub(super) fn copy_process(
     // `every_stated_holder_is_found_under_jemalloc`).
     let process = unsafe { libc::syscall(libc::SYS_clone, 0, 0, 0, 0, 0) };
     if process == 0 {
-        heap::be_a_copy();
+        heap::stop_recording_in_copy();
         let code = search(thread_states(own, count));
         // SAFETY: ends the copy at once, without running exit handlers that the program has
         // registered.

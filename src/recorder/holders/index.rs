@@ -271,7 +271,7 @@ pub(super) fn usable_bytes(at: usize) -> usize {
 /// block before it, so pointers to these bytes are ignored.
 fn pointable_bytes(at: usize) -> usize {
     let bytes = usable_bytes(at);
-    match heap::is_apart_from_c() {
+    match heap::is_separate_from_c() {
         true => bytes,
         false => bytes.saturating_sub(8).max(8),
     }

@@ -102,7 +102,7 @@ impl Regions {
     /// Whether an address may be in the data of the C library's allocator, which also contains
     /// addresses of free memory. Always false if the measured heap is another allocator.
     pub(super) fn is_of_c_allocator(&self, address: usize) -> bool {
-        !heap::is_apart_from_c() && is_in(&self.c_library, address)
+        !heap::is_separate_from_c() && is_in(&self.c_library, address)
     }
 
     /// Whether an address is in executable memory.

@@ -1,0 +1,424 @@
+//! The last backtrace of a thread, and the stack walk that reuses it.
+//!
+//! In a build with frame pointers each frame starts with two words: the caller's frame pointer and
+//! the return address. A walk along them is a dependent chain: each load waits for the one before.
+//! That is why a stack whose layout is cached is not walked at all (`layout_cache.rs`). Of a stack
+//! that is walked, mostly a few inner frames are new. So the last backtrace is kept, and a walk ends
+//! where it *attaches*: at the first recorded frame that still holds the same words, if all outer
+//! frames do too.
+//!
+//! Invariants:
+//! 1. The result of a walk depends on the stack's memory only, not on what was recorded before.
+//! 2. Recorded frames are ordered by address: the outermost has the highest, since stacks grow
+//!    downwards.
+//! 3. Nothing attaches to a truncated backtrace, because its outermost recorded frame is not the
+//!    outermost of the stack.
+
+#[cfg(target_arch = "x86_64")]
+use super::cfi_walk::{CfiWalk, CfiWalker};
+use super::frame::{Frame, MAX_FRAMES, Walk, mix};
+use super::registers::Registers;
+use super::stack_memory::StackMemory;
+
+/// A frame read in this walk, before it is known where the walk attaches.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct NewFrame {
+    at: usize,
+    return_address: usize,
+    caller_fp: usize,
+}
+
+impl NewFrame {
+    const EMPTY: Self = Self {
+        at: 0,
+        return_address: 0,
+        caller_fp: 0,
+    };
+}
+
+/// The last backtrace of a thread, outermost frame first. Valid if all its bytes are zero: then it
+/// is empty.
+pub(super) struct LastStack {
+    len: usize,
+    /// The last walk was truncated or used call frame information: no walk by frame pointers may
+    /// attach.
+    is_detached: bool,
+    /// The last walk used frame pointers, so that the address of every frame is known.
+    has_addresses: bool,
+    /// Innermost frames of a walk, innermost first, before it is known where they attach. Kept here
+    /// because an array of this size could overflow the stack of the measured thread.
+    new_frames: [NewFrame; MAX_FRAMES],
+    frames: [Frame; MAX_FRAMES],
+    #[cfg(target_arch = "x86_64")]
+    cfi: CfiWalker,
+}
+
+impl LastStack {
+    pub(super) const fn new() -> Self {
+        Self {
+            len: 0,
+            is_detached: false,
+            has_addresses: false,
+            new_frames: [NewFrame::EMPTY; MAX_FRAMES],
+            frames: [Frame::EMPTY; MAX_FRAMES],
+            #[cfg(target_arch = "x86_64")]
+            cfi: CfiWalker::new(),
+        }
+    }
+
+    /// Forgets the last backtrace, so that nothing attaches to it.
+    pub(super) fn clear(&mut self) {
+        self.len = 0;
+        #[cfg(target_arch = "x86_64")]
+        self.cfi.clear();
+    }
+
+    /// Return addresses of the last walk, innermost first.
+    pub(super) fn return_addresses(&self) -> impl ExactSizeIterator<Item = usize> + '_ {
+        self.frames[..self.len]
+            .iter()
+            .rev()
+            .map(|f| f.return_address)
+    }
+
+    /// Return addresses of the last walk, innermost first, each with the hash of it and of all
+    /// outer ones.
+    pub(super) fn hashed_frames(&self) -> impl ExactSizeIterator<Item = (usize, u64)> + Clone + '_ {
+        self.frames[..self.len]
+            .iter()
+            .rev()
+            .map(|f| (f.return_address, f.hash))
+    }
+
+    /// Addresses of the frames of the last walk, outermost first; `None` if they are not known.
+    pub(super) fn frame_addresses(
+        &self,
+    ) -> Option<impl DoubleEndedIterator<Item = usize> + ExactSizeIterator + Clone + '_> {
+        let are_known = self.has_addresses && self.len > 0;
+        are_known.then(|| self.frames[..self.len].iter().map(|f| f.at))
+    }
+
+    /// How many of the recorded frames up to `innermost` still hold the same words, counted from
+    /// the outermost.
+    ///
+    /// A frame counts only if all outer ones do: an outer function may have gone on to another call
+    /// and built the same inner frames again.
+    #[inline]
+    fn unchanged(&self, innermost: usize, stack: &impl StackMemory) -> usize {
+        let frames = &self.frames[..=innermost];
+        // SAFETY: all of these frames were inside the bounds when they were recorded, and none is
+        // below the innermost, which this walk has reached from a live frame (stack_memory.rs,
+        // invariant 1; tests: `the_result_does_not_depend_on_earlier_walks`).
+        if unsafe { stack.are_unchanged(frames) } {
+            return frames.len();
+        }
+        frames
+            .iter()
+            .take_while(|f| stack.read(f.at) == Some((f.caller_fp, f.return_address)))
+            .count()
+    }
+
+    /// Walks from the frame at `first` outwards until the walk attaches to the last backtrace or
+    /// the stack ends.
+    pub(super) fn walk_frame_pointers(&mut self, first: usize, stack: impl StackMemory) -> Walk {
+        if self.is_detached {
+            self.len = 0;
+        }
+        let mut at = first;
+        let mut new = 0;
+        // The walk may attach to one of the recorded frames below this index.
+        let mut candidates = self.len;
+        let mut verified = false;
+        let mut len = 0;
+        let mut truncated = false;
+        while let Some((caller_fp, return_address)) = stack.read(at).filter(|&(_, ret)| ret != 0) {
+            while candidates > 0 && self.frames[candidates - 1].at < at {
+                candidates -= 1;
+            }
+            if candidates > 0 {
+                let f = self.frames[candidates - 1];
+                if f.at == at && f.caller_fp == caller_fp && f.return_address == return_address {
+                    if !verified {
+                        let unchanged = self.unchanged(candidates - 1, &stack);
+                        verified = true;
+                        candidates = candidates.min(unchanged);
+                    }
+                    if candidates > 0 && self.frames[candidates - 1].at == at {
+                        len = candidates;
+                        break;
+                    }
+                }
+            }
+            if new == MAX_FRAMES {
+                truncated = true;
+                break;
+            }
+            self.new_frames[new] = NewFrame {
+                at,
+                return_address,
+                caller_fp,
+            };
+            new += 1;
+            if caller_fp <= at {
+                break;
+            }
+            at = caller_fp;
+        }
+        if len + new > MAX_FRAMES {
+            // Attached, the backtrace would be too long. A full walk records the innermost frames.
+            self.len = 0;
+            return self.walk_frame_pointers(first, stack);
+        }
+        let mut hash = if len > 0 {
+            self.frames[len - 1].hash
+        } else {
+            0
+        };
+        for i in (0..new).rev() {
+            let NewFrame {
+                at,
+                return_address,
+                caller_fp,
+            } = self.new_frames[i];
+            hash = mix(hash, return_address);
+            self.frames[len] = Frame {
+                caller_fp,
+                return_address,
+                at,
+                hash,
+            };
+            len += 1;
+        }
+        self.len = len;
+        self.is_detached = truncated;
+        self.has_addresses = true;
+        Walk { hash, truncated }
+    }
+
+    /// Walks by call frame information, for builds without frame pointers.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn walk_cfi(&mut self, start: Registers, stack: impl StackMemory) -> Walk {
+        (self.has_addresses, self.is_detached) = (false, true);
+        let CfiWalk {
+            attached,
+            len,
+            truncated,
+        } = self.cfi.walk(start, &stack);
+        let mut hash = match attached {
+            0 => 0,
+            _ => self.frames[attached - 1].hash,
+        };
+        let inner = self.frames[attached..len].iter_mut();
+        for (frame, return_address) in inner.zip(self.cfi.return_addresses(attached..len)) {
+            hash = mix(hash, return_address);
+            (frame.return_address, frame.hash) = (return_address, hash);
+        }
+        self.len = len;
+        Walk { hash, truncated }
+    }
+
+    /// Walks by frame pointers: call frame information is only read on x86-64.
+    #[cfg(not(target_arch = "x86_64"))]
+    pub(super) fn walk_cfi(&mut self, start: Registers, stack: impl StackMemory) -> Walk {
+        self.walk_frame_pointers(start.bp, stack)
+    }
+
+    /// Walks by call frame information in which the prediction was right.
+    #[cfg(all(test, target_arch = "x86_64"))]
+    pub(super) fn predicted_walks(&self) -> u32 {
+        self.cfi.predicted_walks()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::random::Random;
+    use crate::recorder::heap::frame::{FrameWords, WORD};
+
+    /// A synthetic stack: frames of four words each, and the return address
+    /// `1000 * (frame + 1) + call`, where frame 0 is the outermost.
+    struct Synthetic {
+        words: Vec<usize>,
+    }
+
+    impl Synthetic {
+        const BASE: usize = 0x10_000;
+        const DEPTH: usize = 200;
+
+        fn new(calls: &[usize]) -> Self {
+            assert!(calls.len() <= Self::DEPTH);
+            let mut words = vec![0; 4 * Self::DEPTH];
+            for (frame, call) in calls.iter().enumerate() {
+                let at = Self::index(frame);
+                words[at] = if frame == 0 {
+                    0
+                } else {
+                    Self::address(frame - 1)
+                };
+                words[at + 1] = 1000 * (frame + 1) + call;
+            }
+            Self { words }
+        }
+
+        /// Inner frames have lower addresses, as on a real stack.
+        fn index(frame: usize) -> usize {
+            4 * (Self::DEPTH - 1 - frame)
+        }
+
+        fn address(frame: usize) -> usize {
+            Self::BASE + Self::index(frame) * WORD
+        }
+
+        fn read(&self, at: usize) -> Option<FrameWords> {
+            let i = at.checked_sub(Self::BASE)? / WORD;
+            Some((*self.words.get(i)?, *self.words.get(i + 1)?))
+        }
+
+        fn walk(&self, depth: usize, last: &mut LastStack) -> Walk {
+            last.walk_frame_pointers(Self::address(depth - 1), |at| self.read(at))
+        }
+    }
+
+    #[test]
+    fn a_walk_lists_return_addresses_from_the_innermost() {
+        let stack = Synthetic::new(&[1, 2, 3]);
+        let mut last = LastStack::new();
+        let walk = stack.walk(3, &mut last);
+        assert!(last.return_addresses().eq([3003, 2002, 1001]));
+        assert!(!walk.truncated);
+    }
+
+    #[test]
+    fn the_result_does_not_depend_on_the_walk_before() {
+        // Every pair of call sequences over a small alphabet: walk one, then the other.
+        let mut sequences = Vec::new();
+        for a in 0..3 {
+            for b in 0..3 {
+                for c in 0..3 {
+                    sequences.push(vec![a, b, c]);
+                    sequences.push(vec![a, b, c, a]);
+                }
+                sequences.push(vec![a, b]);
+            }
+        }
+        for first in &sequences {
+            for second in &sequences {
+                let mut fresh = LastStack::new();
+                let stack = Synthetic::new(second);
+                let truth = stack.walk(second.len(), &mut fresh);
+                let mut used = LastStack::new();
+                Synthetic::new(first).walk(first.len(), &mut used);
+                let found = stack.walk(second.len(), &mut used);
+                assert_eq!(found, truth, "{first:?} then {second:?}");
+                assert!(
+                    used.return_addresses().eq(fresh.return_addresses()),
+                    "{first:?} then {second:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_changed_outer_call_is_noticed_under_equal_inner_frames() {
+        let mut last = LastStack::new();
+        let one = Synthetic::new(&[1, 1, 1, 1]).walk(4, &mut last);
+        let other = Synthetic::new(&[1, 2, 1, 1]).walk(4, &mut last);
+        assert_ne!(one.hash, other.hash);
+        assert!(last.return_addresses().eq([4001, 3001, 2002, 1001]));
+    }
+
+    #[test]
+    fn the_result_does_not_depend_on_earlier_walks() {
+        const WORDS: usize = 1024;
+        let base = Synthetic::BASE;
+        // One memory for all walks: popped frames stay there, as on a real stack.
+        let mut words = vec![0; WORDS];
+        let mut frames: Vec<(usize, usize)> = Vec::new();
+        let mut random = Random::new(17);
+        let mut used = LastStack::new();
+        for _ in 0..20_000 {
+            // In one of eight rounds an outer frame goes on to another call, and the same inner
+            // frames are built again.
+            let same_inner_frames = random.below(8) == 0;
+            let popped = frames.split_off(random.index(frames.len() + 1));
+            let pushed = match popped.split_first() {
+                Some((first, inner)) if same_inner_frames => {
+                    let changed = (first.0, random.below(3) as usize);
+                    [changed].into_iter().chain(inner.iter().copied()).collect()
+                }
+                _ => {
+                    let most = 60_usize.saturating_sub(frames.len()).min(6);
+                    let count = 1 + random.index(most + 1);
+                    let frame = |_| (2 + 2 * random.index(3), random.index(3));
+                    (0..count).map(frame).collect::<Vec<_>>()
+                }
+            };
+            frames.extend(pushed);
+            frames.truncate(90);
+            let (mut at, mut outer) = (WORDS, 0);
+            for &(size, call) in &frames {
+                at -= size;
+                (words[at], words[at + 1]) = (outer, 1000 + call);
+                outer = base + at * WORD;
+            }
+            let read = |address: usize| {
+                let i = address.checked_sub(base)? / WORD;
+                Some((*words.get(i)?, *words.get(i + 1)?))
+            };
+            let (found, mut fresh) = (used.walk_frame_pointers(outer, read), LastStack::new());
+            assert_eq!(found, fresh.walk_frame_pointers(outer, read), "{frames:?}");
+            assert!(
+                used.return_addresses().eq(fresh.return_addresses()),
+                "{frames:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_deep_stack_is_truncated_at_its_outer_end() {
+        let calls: Vec<usize> = (0..150).collect();
+        let stack = Synthetic::new(&calls);
+        let mut last = LastStack::new();
+        let walk = stack.walk(150, &mut last);
+        assert!(walk.truncated);
+        assert_eq!(last.return_addresses().len(), MAX_FRAMES);
+        assert_eq!(last.return_addresses().next(), Some(150 * 1000 + 149));
+    }
+
+    #[test]
+    fn an_attached_walk_past_the_limit_keeps_the_innermost_frames() {
+        let calls: Vec<usize> = (0..150).collect();
+        let stack = Synthetic::new(&calls);
+        let mut last = LastStack::new();
+        assert!(!stack.walk(100, &mut last).truncated);
+        let attached = stack.walk(150, &mut last);
+        let mut fresh = LastStack::new();
+        assert_eq!(attached, stack.walk(150, &mut fresh));
+        assert!(last.return_addresses().eq(fresh.return_addresses()));
+    }
+
+    #[test]
+    fn a_frame_pointer_that_does_not_go_up_ends_the_walk() {
+        let mut stack = Synthetic::new(&[1, 2, 3]);
+        stack.words[Synthetic::index(1)] = Synthetic::address(1);
+        let mut last = LastStack::new();
+        stack.walk(3, &mut last);
+        assert!(last.return_addresses().eq([3003, 2002]));
+    }
+
+    #[test]
+    fn frames_are_ordered_from_the_highest_address_down() {
+        let mut last = LastStack::new();
+        let mut random = Random::new(9);
+        for _ in 0..300 {
+            let depth = 1 + random.index(40);
+            let calls: Vec<usize> = (0..depth).map(|_| random.index(2)).collect();
+            Synthetic::new(&calls).walk(depth, &mut last);
+            let at: Vec<usize> = last.frames[..last.len].iter().map(|f| f.at).collect();
+            assert!(at.windows(2).all(|w| w[0] > w[1]), "{at:x?}");
+            assert!(at.iter().all(|at| at.is_multiple_of(WORD)));
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Decides what this process does: at its first allocation, before its first cycle, and in a forked
+//! copy.
+
+use core::sync::atomic::Ordering::Relaxed;
+use std::alloc::System;
+
+use super::state::{self, Backend, Mode, State};
+use super::unwinder::{self, Unwinder};
+use super::{call_timing, layout_cache, sampler, thread};
+
+/// Environment variable that turns recording on and names the backend. Only the measured child has
+/// it.
+pub(crate) const ENV_HEAP: &core::ffi::CStr = c"AFTERDROP_HEAP";
+
+/// Environment variable that makes the child walk stacks by call frame information in any build.
+const ENV_UNWIND: &str = "AFTERDROP_UNWIND";
+
+/// The given state, or the one that is decided now if there is none yet.
+#[inline]
+pub(super) fn decided<A>(state: State) -> State {
+    if state != State::UNDECIDED {
+        return state;
+    }
+    let is_system = core::any::type_name::<A>() == core::any::type_name::<System>();
+    state::INNER_IS_SYSTEM.store(is_system, Relaxed);
+    decide()
+}
+
+/// Reads the environment and decides the state. Two threads may do so at once: both decide the same.
+#[cold]
+fn decide() -> State {
+    let state = match variable(ENV_HEAP) {
+        b"" => State::new(Backend::Inner, Mode::Off),
+        b"system" => State::new(Backend::Inner, Mode::Every),
+        b"jemalloc" if cfg!(feature = "jemalloc") => State::new(Backend::Jemalloc, Mode::Every),
+        b"dhat" if cfg!(feature = "dhat") => State::new(Backend::Dhat, Mode::Every),
+        // The same allocator without the ledger, for comparisons.
+        b"jemalloc-bare" if cfg!(feature = "jemalloc") => State::new(Backend::Jemalloc, Mode::Off),
+        _ => State::new(Backend::Missing, Mode::Off),
+    };
+    let state = match (state.mode(), sample_interval()) {
+        (Mode::Off, _) | (_, None) => state,
+        (_, Some(Ok(interval))) if state.backend() != Backend::Dhat => {
+            sampler::set_interval(interval);
+            State::new(state.backend(), Mode::Sampled)
+        }
+        (_, Some(_)) => State::new(Backend::Missing, Mode::Off),
+    };
+    if state.mode() != Mode::Off {
+        // SAFETY: the handler is a function that only stores to atomics.
+        unsafe { libc::pthread_atfork(None, None, Some(stop_recording_after_fork)) };
+        // Before another thread sees that the process records, and takes a record.
+        thread::give_back_records_at_exit();
+        call_timing::calibrate();
+    }
+    state::set(with_keys(state));
+    state
+}
+
+/// The value of an environment variable; empty if it is not set.
+fn variable(name: &core::ffi::CStr) -> &'static [u8] {
+    // SAFETY: the C library's environment is set up before any Rust code runs, and the value of a
+    // variable stays valid until someone changes the environment. This runs at the first
+    // allocation, before anything can have called `setenv`.
+    unsafe {
+        let value = libc::getenv(name.as_ptr());
+        if value.is_null() {
+            return b"";
+        }
+        core::ffi::CStr::from_ptr(value).to_bytes()
+    }
+}
+
+/// The mean number of bytes between two samples, if the environment has one; an error if it is not
+/// a positive integer.
+fn sample_interval() -> Option<Result<u64, ()>> {
+    let value = variable(sampler::ENV_SAMPLE);
+    if value.is_empty() {
+        return None;
+    }
+    let number = core::str::from_utf8(value)
+        .ok()
+        .and_then(|v| v.parse().ok());
+    Some(number.filter(|&interval| interval > 0).ok_or(()))
+}
+
+/// Runs in a forked copy, where another thread may have held a lock for ever: the copy must not take
+/// one.
+extern "C" fn stop_recording_after_fork() {
+    state::IS_FORKED_COPY.store(true, Relaxed);
+    let state = state::get();
+    if state.mode() == Mode::Sampled {
+        // Recorded blocks must still be freed with the layout that they were allocated with. No
+        // more samples are taken.
+        sampler::set_interval(0);
+        return;
+    }
+    // dhat's lock may be held too. Its blocks are the system's and can be freed there.
+    state::set(state.for_own_blocks());
+}
+
+/// Stops recording in a copy of the process that was made without the C library's knowledge.
+pub(crate) fn stop_recording_in_copy() {
+    stop_recording_after_fork();
+}
+
+/// Chooses how stacks are walked from now on: by frame pointers where this build has them.
+pub(crate) fn choose_unwinder() -> Unwinder {
+    let force_cfi = std::env::var_os(ENV_UNWIND).is_some_and(|how| how == "cfi");
+    let chosen = unwinder::choose(force_cfi);
+    state::set(with_keys(state::get()));
+    chosen
+}
+
+/// The state after the unwinder was chosen, and with it how keys of stacks are computed.
+pub(super) fn with_keys(state: State) -> State {
+    match state {
+        State::JEMALLOC if layout_cache::uses_aes() => State::JEMALLOC_AES,
+        _ => state,
+    }
+}
+
+/// Whether a [`Heap`](super::Heap) is this process's global allocator, found out by allocating once.
+pub(crate) fn is_installed() -> bool {
+    drop(std::hint::black_box(Box::new(0_u8)));
+    state::get() != State::UNDECIDED
+}
