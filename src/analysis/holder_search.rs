@@ -13,7 +13,7 @@ use crate::model::holders::{Summary, FILE, Record, RetainingPath};
 pub(crate) struct SearchResults {
     /// The holders, in the order of their numbers.
     pub(crate) holders: Vec<HolderRecord<String, Vec<u64>>>,
-    /// Which holder holds how many blocks of which stack.
+    /// The numbers of blocks that are held, by holder and stack.
     pub(crate) held: Vec<Held>,
     /// Retaining paths.
     pub(crate) paths: Vec<RetainingPath<Vec<(StackId, u64)>>>,

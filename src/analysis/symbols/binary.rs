@@ -18,7 +18,7 @@ use super::names::demangled;
 /// Debug sections in memory.
 type Reader = EndianRcSlice<RunTimeEndian>;
 
-/// A parsed file of which sections are read on demand.
+/// The headers of a file. Its sections are read on demand.
 type Headers<'a> = ElfFile64<'a, Endianness, &'a ReadCache<File>>;
 
 /// The maximum number of functions of a module whose files are looked up. Generic functions may be
