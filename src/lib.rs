@@ -126,24 +126,24 @@ pub use report::Report;
 #[doc(hidden)]
 pub mod bench {
     use crate::analysis::verdict::synthetic;
-    pub use crate::analysis::verdict::synthetic::Life;
+    pub use crate::analysis::verdict::synthetic::Block;
     pub use crate::base::random::Random;
     use crate::model::verdict::{DEFAULT_HORIZON, Verdict};
 
     /// The verdict on a call site that sees these blocks in a run of `n` cycles after the warm-up.
-    pub fn judge(n: u32, lives: &[Life]) -> Verdict {
-        synthetic::judged(n, lives, DEFAULT_HORIZON).verdict
+    pub fn judge(n: u32, blocks: &[Block]) -> Verdict {
+        synthetic::judged(n, blocks, DEFAULT_HORIZON).verdict
     }
 
     /// The same in a run that ends by itself, and the cycle in which it does, if the blocks are
     /// born while a model is loaded and so many bytes are live before the drop.
     pub fn judge_until_settled(
         most: u32,
-        lives: &[Life],
+        blocks: &[Block],
         loaded_bytes: u64,
     ) -> (u32, Verdict, bool) {
         let (n, judged) =
-            synthetic::judged_until_settled(most, lives, DEFAULT_HORIZON, loaded_bytes);
+            synthetic::judged_until_settled(most, blocks, DEFAULT_HORIZON, loaded_bytes);
         (n, judged.verdict, judged.settled)
     }
 

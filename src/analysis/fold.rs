@@ -264,15 +264,15 @@ impl Group {
                 living += 1;
                 let generation = self.generations.entry(born).or_insert(Generation {
                     born,
-                    died: None,
+                    freed: None,
                     bytes: 0,
                     blocks: 0,
                 });
                 // Another stack of the group may bring a generation back that was gone.
-                generation.died = None;
+                generation.freed = None;
                 (generation.bytes, generation.blocks) = (live.bytes, live.blocks);
             } else if let Some(generation) = self.generations.get_mut(&born) {
-                generation.died = Some(k);
+                generation.freed = Some(k);
             }
         }
         let warm_up = self.births.range(..=warmup);
@@ -301,9 +301,9 @@ impl Group {
         Series {
             bytes: padded(&self.bytes, n),
             blocks: padded(&self.blocks, n),
-            living: padded(&self.living, n),
+            live_generations: padded(&self.living, n),
             generations: self.generations.values().copied().collect(),
-            earlier_life: self.earlier_life,
+            warmup_lifetime: self.earlier_life,
             from_load: self.phase == Phase::Load,
         }
     }

@@ -2,7 +2,7 @@
 //! judged.
 
 use self::sampling::Estimate;
-use self::verdict::{Judgement, Series, Terms};
+use self::verdict::{Criteria, Judgement, Series};
 use crate::analysis::config::Config;
 use crate::analysis::found::Found;
 use crate::analysis::journal::Journal;
@@ -73,8 +73,8 @@ pub(crate) struct Circumstances {
 pub(crate) fn judge(series: &[Series], journal: &Journal, horizon: u32) -> Vec<Judgement> {
     let terms = terms(journal, horizon);
     let mut judgements: Vec<Judgement> = series.iter().map(|s| verdict::judge(s, terms)).collect();
-    verdict::judge_together(&mut judgements, typical_load(journal));
-    verdict::judge_handed_over(&mut judgements, series, terms);
+    verdict::judge_model_sized(&mut judgements, typical_load(journal));
+    verdict::judge_pooled(&mut judgements, series, terms);
     if journal.start.sampled_every.is_some() {
         let n = after_warmup(journal);
         judgements = judgements
@@ -108,10 +108,10 @@ fn call_lost_by(judgements: &mut [Judgement], found: &Found, holders: &[held::Of
 }
 
 /// By what this run is judged, as far as it has got.
-pub(crate) fn terms(journal: &Journal, horizon: u32) -> Terms {
+pub(crate) fn terms(journal: &Journal, horizon: u32) -> Criteria {
     match after_warmup(journal) {
-        n if journal.start.auto => Terms::at(n, horizon),
-        _ => Terms::fixed(horizon),
+        n if journal.start.auto => Criteria::interim(n, horizon),
+        _ => Criteria::fixed(horizon),
     }
 }
 

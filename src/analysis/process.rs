@@ -6,7 +6,7 @@ use crate::model::process::Process;
 
 use crate::analysis::balance::{Beneath, beneath, sheet};
 use crate::analysis::journal::Journal;
-use crate::analysis::verdict::{self, Judgement, Terms};
+use crate::analysis::verdict::{self, Criteria, Judgement};
 use crate::base::units::{bytes as rounded, exact};
 use crate::model::journal::{Counts, Memory};
 use crate::model::process::Balance;
@@ -32,13 +32,13 @@ impl Level {
         self
     }
 
-    fn judged(&self, terms: Terms) -> Judgement {
-        verdict::judge_level(self.before, &self.series, terms)
+    fn judged(&self, criteria: Criteria) -> Judgement {
+        verdict::judge_level(self.before, &self.series, criteria)
     }
 }
 
 /// Judges the parts of the process, as far as the run has got.
-pub(crate) fn judge(journal: &Journal, terms: Terms) -> Vec<(Grows, Vec<u64>, Judgement)> {
+pub(crate) fn judge(journal: &Journal, criteria: Criteria) -> Vec<(Grows, Vec<u64>, Judgement)> {
     let counts = || journal.boundaries.iter().map(|b| &b.counts);
     let warmup = journal.start.warmup;
     let baseline = counts().find(|c| c.cycle == warmup);
@@ -68,25 +68,25 @@ pub(crate) fn judge(journal: &Journal, terms: Terms) -> Vec<(Grows, Vec<u64>, Ju
     let mut judged: Vec<(Grows, Vec<u64>, Judgement)> = Vec::new();
     for (what, series) in parts {
         let Some(level) = series else { continue };
-        let judgement = level.judged(terms);
+        let judgement = level.judged(criteria);
         let judgement = match what {
             Grows::CHeap => {
                 let least = THREAD_CACHE * threads.max(1);
                 match missing(least, &judgement, &level.series) {
-                    Some(more) if c_code_alone => judgement.too_little(more),
+                    Some(more) if c_code_alone => judgement.undecided_for_size(more),
                     // Rust's own freed blocks are in those caches, and fill them for long.
-                    Some(more) => judgement.doubtful(more),
+                    Some(more) => judgement.undecided(more),
                     None => judgement,
                 }
             }
             Grows::ResidentMemory => match missing(PAGED_IN, &judgement, &level.series) {
-                Some(more) => judgement.too_little(more),
+                Some(more) => judgement.undecided_for_size(more),
                 // Some pages now and then, and no steady growth.
                 None if judgement.evidence.rule != Rule::TooFewCycles
                     && !judgement.settled
                     && grown(&level.series) <= PAGED_IN / 2 =>
                 {
-                    judgement.noise()
+                    judgement.churn()
                 }
                 None => judgement,
             },
@@ -95,7 +95,7 @@ pub(crate) fn judge(journal: &Journal, terms: Terms) -> Vec<(Grows, Vec<u64>, Ju
         judged.push((what, level.series, judgement));
     }
     if let Some(touched) = series(&|c, m| touched(c, m)).map(Level::lowered) {
-        doubt(&mut judged, &touched, terms);
+        doubt(&mut judged, &touched, criteria);
     }
     // The last resort. Where blocks grow, huge pages and the kernel's own counting make the
     // allocator's memory a little more than it believes to have.
@@ -205,7 +205,7 @@ fn touched(counts: &Counts, memory: &Memory) -> Option<u64> {
 
 /// Doubts that resident memory does not grow where what is touched does: that may be the
 /// allocator's pages, until there are more than it has.
-fn doubt(judged: &mut [(Grows, Vec<u64>, Judgement)], touched: &Level, terms: Terms) {
+fn doubt(judged: &mut [(Grows, Vec<u64>, Judgement)], touched: &Level, criteria: Criteria) {
     let found = judged
         .iter_mut()
         .find(|(what, ..)| *what == Grows::ResidentMemory);
@@ -215,10 +215,10 @@ fn doubt(judged: &mut [(Grows, Vec<u64>, Judgement)], touched: &Level, terms: Te
     if judgement.verdict.is_growth() || grown(&touched.series) <= PAGED_IN / 2 {
         return;
     }
-    let judged = touched.judged(terms);
+    let judged = touched.judged(criteria);
     if judged.verdict.is_growth() {
         series.clone_from(&touched.series);
-        *judgement = judged.doubtful(2 * terms.horizon);
+        *judgement = judged.undecided(2 * criteria.horizon);
     }
 }
 
@@ -233,9 +233,9 @@ const SIGNS: usize = 5;
 const OWN_BLOCKS: u64 = 32 << 10;
 
 /// The verdict on the process.
-pub(crate) fn process(journal: &Journal, terms: Terms) -> Process {
+pub(crate) fn process(journal: &Journal, criteria: Criteria) -> Process {
     let new_threads = new_threads(journal);
-    let judged = judge(journal, terms);
+    let judged = judge(journal, criteria);
     let purged_bytes = journal.purge.map(|p| p.before.saturating_sub(p.after));
     let parts: Vec<Part> = judged
         .into_iter()
@@ -243,7 +243,7 @@ pub(crate) fn process(journal: &Journal, terms: Terms) -> Process {
             what,
             verdict: j.verdict,
             per_cycle: j.bytes_per_cycle.map(|s| s.value),
-            reason: why(&j, terms),
+            reason: why(&j, criteria),
             evidence: j.evidence,
             series,
         })
@@ -285,7 +285,7 @@ pub(crate) fn process(journal: &Journal, terms: Terms) -> Process {
 }
 
 /// Why a part has its verdict, in words that fit any unit.
-fn why(judgement: &Judgement, terms: Terms) -> String {
+fn why(judgement: &Judgement, criteria: Criteria) -> String {
     let evidence = &judgement.evidence;
     let Some(last) = evidence.rises.last() else {
         return "it does not rise".into();
@@ -300,7 +300,7 @@ fn why(judgement: &Judgement, terms: Terms) -> String {
             "{last}, but it is no more so far than the system itself may keep; {more} more cycles \
              would tell"
         ),
-        (Verdict::Leak, _) => format!("{last}: past the horizon of {} cycles", terms.horizon),
+        (Verdict::Leak, _) => format!("{last}: past the horizon of {} cycles", criteria.horizon),
         (Verdict::Growing | Verdict::Undecided, Some(more)) => {
             format!("{last}; {more} more cycles would tell whether it goes on")
         }

@@ -80,7 +80,7 @@ pub(crate) fn doubt(judgement: Judgement, boundaries: u32) -> Judgement {
     let more = (needed.ceil() as u32).saturating_sub(boundaries);
     let more = more.max(3 * boundaries / drawn as u32).max(1);
     let times = if drawn == 1 { "once" } else { "a few times" };
-    let mut judgement = judgement.doubtful(more);
+    let mut judgement = judgement.undecided(more);
     judgement.reason = format!(
         "its blocks were drawn only {times}, so that it may have stopped or not: about {more} more \
          cycles would tell, or more blocks recorded (a smaller --sample, or none)"
@@ -91,7 +91,7 @@ pub(crate) fn doubt(judgement: Judgement, boundaries: u32) -> Judgement {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::analysis::verdict::{Series, Terms, judge};
+    use crate::analysis::verdict::{Criteria, Series, judge};
     use crate::base::random::Random;
     use crate::model::verdict::DEFAULT_HORIZON;
 
@@ -168,19 +168,19 @@ mod tests {
             let series = Series {
                 bytes: (1..=n).map(|at| u64::from(living(at)) * 8192).collect(),
                 blocks: (1..=n).map(|at| u64::from(living(at))).collect(),
-                living: (1..=n).map(living).collect(),
+                live_generations: (1..=n).map(living).collect(),
                 generations: born
                     .iter()
                     .map(|&born| crate::analysis::verdict::Generation {
                         born,
-                        died: None,
+                        freed: None,
                         bytes: 8192,
                         blocks: 1,
                     })
                     .collect(),
                 ..Series::default()
             };
-            doubt(judge(&series, Terms::fixed(DEFAULT_HORIZON)), n).verdict
+            doubt(judge(&series, Criteria::fixed(DEFAULT_HORIZON)), n).verdict
         };
         assert_eq!(judged(&[1, 2, 3, 4, 5, 6]), Verdict::Cache);
         // One that was drawn early may be anything.

@@ -386,7 +386,7 @@ impl Check {
         let default = match self.auto {
             true => self
                 .warmup
-                .saturating_add(verdict::most_cycles(self.horizon)),
+                .saturating_add(verdict::max_cycles(self.horizon)),
             false => crate::model::verdict::default_cycles(self.warmup, self.horizon),
         };
         self.cycles.unwrap_or(default)

@@ -146,7 +146,7 @@ impl Args {
             (Cycles::Fixed(number), _) => (number, "--cycles"),
             (Cycles::Auto, Some(number)) => (number, "--max-cycles"),
             (Cycles::Auto, None) => {
-                let most = verdict::most_cycles(self.what.horizon);
+                let most = verdict::max_cycles(self.what.horizon);
                 (self.what.warmup.saturating_add(most), "--horizon")
             }
         }

@@ -10,7 +10,7 @@ const HORIZON: u32 = 64;
 /// What grows in a run whose boundaries differ by this from one in which nothing does. The
 /// number is that of the cycle.
 fn process_of(change: impl Fn(u64, &mut Counts)) -> Process {
-    process(&journal_of(CYCLES, change), Terms::fixed(HORIZON))
+    process(&journal_of(CYCLES, change), Criteria::fixed(HORIZON))
 }
 
 fn journal_of(cycles: u32, change: impl Fn(u64, &mut Counts)) -> Journal {
@@ -194,7 +194,7 @@ fn some_pages_of_a_library_hold_nobody_up() {
         memory(counts).resident.files += 4_096 * pages.unwrap_or(&9);
     };
     let resident = |cycles: u32| {
-        let judged = judge(&journal_of(cycles, paged_in), Terms::fixed(HORIZON));
+        let judged = judge(&journal_of(cycles, paged_in), Criteria::fixed(HORIZON));
         let part = judged.into_iter().find(|p| p.0 == Grows::ResidentMemory);
         part.expect("it is judged").2
     };
@@ -212,7 +212,7 @@ fn a_second_step_of_what_c_code_holds_keeps_a_run_from_ending() {
             let taken = steps.iter().filter(|&&at| at <= cycle).count() as u64;
             c_code_holds(counts, 20_000 * taken);
         });
-        let judged = judge(&journal, Terms::at(9, HORIZON));
+        let judged = judge(&journal, Criteria::interim(9, HORIZON));
         let c_code = judged.into_iter().find(|(what, ..)| *what == Grows::CHeap);
         c_code.expect("it is judged").2.settled
     };

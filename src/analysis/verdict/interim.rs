@@ -1,52 +1,55 @@
-//! When a run that ends by itself is looked at, and what each look may believe.
+//! Interim analyses: when a run that ends by itself is analysed, and at which significance level.
 //!
-//! A test that is repeated until it says yes says yes too often. So the looks share one error
-//! budget: look k may spend `SIGNIFICANCE / (k (k + 1))`, and all of them together spend no more
-//! than `SIGNIFICANCE`, however many there are (Bonferroni's inequality over a series that sums
-//! to one).
+//! A test that is repeated until it rejects rejects too often. The interim analyses therefore share
+//! one error budget (alpha spending): analysis k may spend `SIGNIFICANCE / (k (k + 1))`. The sum
+//! over all analyses is at most `SIGNIFICANCE`, however many there are (Bonferroni's inequality
+//! over a series that sums to one).
 //!
 //! References:
 //! - K. K. G. Lan and D. L. DeMets (1983), "Discrete sequential boundaries for clinical trials",
-//!   Biometrika 70(3); error spending.
+//!   Biometrika 70(3); alpha spending.
 //! - H. Robbins (1970), "Statistical methods related to the law of the iterated logarithm", Annals
-//!   of Mathematical Statistics 41(5); a bound that holds at all times at once.
+//!   of Mathematical Statistics 41(5); bounds that hold at all times simultaneously.
 
-use super::{CONFIRMED, Judgement};
+use super::judgement::Judgement;
+use super::thresholds::CONFIRMATION;
 use crate::model::verdict::Verdict;
 
-/// Chance below which a rise is believed, all looks of a run together.
-pub(super) const SIGNIFICANCE: f64 = 0.01;
+/// The significance level of a run, all interim analyses together.
+const SIGNIFICANCE: f64 = 0.01;
 
-/// Cycles after the warm-up of the first look: as many as make growth by whole models a leak.
+/// The first interim analysis, in cycles after the warm-up. This many generations make growth by
+/// whole models a leak.
 const FIRST: u32 = 8;
 
-/// Cycles after the warm-up before which nothing is clean: one more, because a B-tree's leaves
-/// take eleven entries, and the twelfth is the first that the heap sees.
+/// The first interim analysis at which a run can end as clean: one cycle later. A leaf of a B-tree
+/// holds eleven entries, so a map that gains one per cycle allocates in the twelfth cycle, which
+/// this is after the default warm-up.
 const FIRST_CLEAN: u32 = FIRST + 1;
 
-/// Cycles between looks up to this many beyond the horizon, and twice as many after that.
+/// Cycles between interim analyses; the distance doubles `BEYOND` cycles after the horizon.
 const STEP: u32 = 4;
 const BEYOND: u32 = 16;
 
-/// Horizons that a run which ends by itself goes on for, at most, unless told otherwise: a leak
-/// every tenth cycle is known by then.
-const MOST_HORIZONS: u32 = 3;
+/// The default maximum length of a run that ends by itself, in horizons. A leak every tenth cycle
+/// is called by then.
+const MAX_HORIZONS: u32 = 3;
 
-/// See [`Terms::slowing`].
-const DOUBTED: f64 = 0.2;
-const LAST_DOUBT: f64 = 0.001;
+/// The bounds of [`Criteria::slowdown_level`].
+const SLOWDOWN_AT_HORIZON: f64 = 0.2;
+const SLOWDOWN_AT_TWICE_HORIZON: f64 = 0.001;
 
-/// By what a series is judged.
+/// The criteria by which a series is judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Terms {
+pub(crate) struct Criteria {
     /// Cycles beyond which steady growth is called a leak.
     pub(crate) horizon: u32,
-    /// The number of this look, from 1; 0 if the length of the run was fixed beforehand, so that
-    /// it is looked at once.
+    /// The number of this interim analysis, from 1; 0 if the length of the run was fixed
+    /// beforehand, so that there is only one analysis.
     pub(crate) analysis: u32,
 }
 
-impl Terms {
+impl Criteria {
     /// For a run of a fixed number of cycles.
     pub(crate) fn fixed(horizon: u32) -> Self {
         Self {
@@ -55,8 +58,8 @@ impl Terms {
         }
     }
 
-    /// For the look at boundary `n` after the warm-up of a run that ends by itself.
-    pub(crate) fn at(n: u32, horizon: u32) -> Self {
+    /// For the interim analysis at boundary `n` after the warm-up.
+    pub(crate) fn interim(n: u32, horizon: u32) -> Self {
         let analysis = (1..=n).filter(|&k| is_interim(k, horizon)).count() as u32;
         Self {
             horizon,
@@ -64,16 +67,18 @@ impl Terms {
         }
     }
 
-    /// Chance below which rises that have gone on for so many cycles count as slowing down. Before
-    /// the horizon a small doubt is enough to wait for; the longer it has gone on beyond, the less
-    /// is a cache that still fills an explanation. From [`DOUBTED`] at the horizon it falls to
-    /// [`LAST_DOUBT`] at twice the horizon.
-    pub(super) fn slowing(self, span: u32) -> f64 {
+    /// The significance level at which rises over `span` cycles count as slowing down.
+    ///
+    /// Up to the horizon weak evidence is enough to wait for more cycles. The longer the rises
+    /// continue beyond it, the less likely is a cache that still fills. So the level falls
+    /// exponentially from [`SLOWDOWN_AT_HORIZON`] to [`SLOWDOWN_AT_TWICE_HORIZON`].
+    pub(super) fn slowdown_level(self, span: u32) -> f64 {
         let beyond = f64::from(span) / f64::from(self.horizon.max(1)) - 1.0;
-        DOUBTED * (LAST_DOUBT / DOUBTED).powf(beyond.clamp(0.0, 1.0))
+        let ratio = SLOWDOWN_AT_TWICE_HORIZON / SLOWDOWN_AT_HORIZON;
+        SLOWDOWN_AT_HORIZON * ratio.powf(beyond.clamp(0.0, 1.0))
     }
 
-    /// What this look may spend of [`SIGNIFICANCE`].
+    /// The share of the run's significance level that this analysis may spend.
     pub(crate) fn significance(self) -> f64 {
         match f64::from(self.analysis) {
             0.0 => SIGNIFICANCE,
@@ -82,19 +87,19 @@ impl Terms {
     }
 }
 
-/// Whether a run that ends by itself is looked at after `n` cycles behind the warm-up.
+/// Whether a run that ends by itself has an interim analysis `n` cycles after the warm-up.
 pub(crate) fn is_interim(n: u32, horizon: u32) -> bool {
     let step = if n <= horizon.saturating_add(BEYOND) {
         STEP
     } else {
         2 * STEP
     };
-    let extra = [FIRST_CLEAN, horizon.saturating_add(CONFIRMED + 1)];
+    let extra = [FIRST_CLEAN, horizon.saturating_add(CONFIRMATION + 1)];
     n >= FIRST && (n.is_multiple_of(step) || extra.contains(&n))
 }
 
-/// Whether a run may end by itself after `n` cycles behind the warm-up, with these judgements on
-/// all that it has.
+/// Whether a run may end `n` cycles after the warm-up, given the judgements on everything that was
+/// judged.
 pub(crate) fn may_end<'a>(
     n: u32,
     mut judgements: impl Iterator<Item = &'a Judgement> + Clone,
@@ -103,9 +108,9 @@ pub(crate) fn may_end<'a>(
     (leaks || n >= FIRST_CLEAN) && judgements.all(|j| j.settled)
 }
 
-/// Cycles after the warm-up that a run which ends by itself has at most, unless told otherwise.
-pub(crate) fn most_cycles(horizon: u32) -> u32 {
-    horizon.saturating_mul(MOST_HORIZONS).max(4 * FIRST)
+/// The default maximum number of cycles after the warm-up of a run that ends by itself.
+pub(crate) fn max_cycles(horizon: u32) -> u32 {
+    horizon.saturating_mul(MAX_HORIZONS).max(4 * FIRST)
 }
 
 #[cfg(test)]
@@ -113,10 +118,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_looks_together_spend_no_more_than_one() {
+    fn all_analyses_together_spend_at_most_the_significance_level() {
         let spent: f64 = (1..=100_000)
             .map(|analysis| {
-                Terms {
+                Criteria {
                     horizon: 64,
                     analysis,
                 }
@@ -124,27 +129,30 @@ mod tests {
             })
             .sum();
         assert!(spent <= SIGNIFICANCE, "{spent}");
-        assert_eq!(Terms::fixed(64).significance(), SIGNIFICANCE);
+        assert_eq!(Criteria::fixed(64).significance(), SIGNIFICANCE);
     }
 
     #[test]
-    fn doubt_falls_from_the_horizon_to_twice_the_horizon() {
-        let slowing = |span| Terms::fixed(64).slowing(span);
-        assert_eq!(slowing(10), slowing(64));
-        assert!(slowing(65) < slowing(64) && slowing(127) > slowing(128));
-        assert!((slowing(128) - LAST_DOUBT).abs() < 1e-9);
-        assert_eq!(slowing(128), slowing(1000));
-        assert!(Terms::fixed(0).slowing(5).is_finite());
+    fn the_slowdown_level_falls_from_the_horizon_to_twice_the_horizon() {
+        let level = |span| Criteria::fixed(64).slowdown_level(span);
+        assert_eq!(level(10), level(64));
+        assert!(level(65) < level(64) && level(127) > level(128));
+        assert!((level(128) - SLOWDOWN_AT_TWICE_HORIZON).abs() < 1e-9);
+        assert_eq!(level(128), level(1000));
+        assert!(Criteria::fixed(0).slowdown_level(5).is_finite());
     }
 
     #[test]
-    fn looks_are_dense_up_to_the_horizon_and_a_little_beyond() {
-        let looks: Vec<u32> = (0..110).filter(|&n| is_interim(n, 64)).collect();
-        assert_eq!(looks[..4], [8, 9, 12, 16]);
-        assert!(looks.contains(&68), "a steady leak is known here");
-        assert_eq!(looks[looks.len() - 3..], [88, 96, 104]);
-        assert_eq!(Terms::at(16, 64).analysis, 4);
-        assert_eq!(Terms::at(8, 64).analysis, 1);
-        assert!(is_interim(14, 10), "right behind any horizon");
+    fn analyses_are_dense_up_to_the_horizon_and_rarer_after_it() {
+        let analyses: Vec<u32> = (0..110).filter(|&n| is_interim(n, 64)).collect();
+        assert_eq!(analyses[..4], [8, 9, 12, 16]);
+        assert!(analyses.contains(&68), "a leak every cycle is called here");
+        assert_eq!(analyses[analyses.len() - 3..], [88, 96, 104]);
+        assert_eq!(Criteria::interim(16, 64).analysis, 4);
+        assert_eq!(Criteria::interim(8, 64).analysis, 1);
+        assert!(
+            is_interim(14, 10),
+            "directly after a horizon that is not a multiple of the step"
+        );
     }
 }

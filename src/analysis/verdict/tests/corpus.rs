@@ -1,15 +1,16 @@
-//! The labelled series of `fixtures/series.toml`, each with the verdict that it must get.
+//! The labelled series of `fixtures/series.toml` and the verdict that each must get.
 
 use serde::Deserialize;
 
-use super::synthetic::{Life, series};
-use super::{Terms, judge};
+use super::super::call_site::judge;
+use super::super::interim::Criteria;
+use super::super::synthetic::{Block, series};
 use crate::model::verdict::{DEFAULT_HORIZON, Verdict};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Corpus {
-    site: Vec<Labelled>,
+    call_site: Vec<Labelled>,
 }
 
 #[derive(Deserialize)]
@@ -22,9 +23,9 @@ struct Labelled {
     verdict: Verdict,
     bytes_per_cycle: Option<f64>,
     blocks: Vec<Blocks>,
-    /// One block that is born anew in each cycle, so many bytes longer.
+    /// One block that each cycle replaces by one that is this many bytes larger.
     growing: Option<u64>,
-    /// One block that is replaced by one of twice its size when so many bytes a cycle fill it.
+    /// A container that gains this many bytes per cycle and doubles when it is full.
     doubling: Option<u64>,
 }
 
@@ -36,8 +37,8 @@ struct Blocks {
     #[serde(default = "one")]
     every: u32,
     #[serde(default)]
-    life: u32,
-    until: Option<u32>,
+    lifetime: u32,
+    swept_every: Option<u32>,
     bytes: u64,
 }
 
@@ -50,41 +51,41 @@ fn one() -> u32 {
 }
 
 impl Labelled {
-    fn lives(&self) -> Vec<Life> {
-        let mut lives = Vec::new();
+    fn blocks(&self) -> Vec<Block> {
+        let mut blocks = Vec::new();
         for b in &self.blocks {
             let births = (b.from..=b.to).step_by(b.every as usize);
-            lives.extend(births.map(|k| {
-                let dies = match (b.until, b.life) {
+            blocks.extend(births.map(|k| {
+                let freed = match (b.swept_every, b.lifetime) {
                     (Some(period), _) => Some((k + 1).next_multiple_of(period)),
                     (None, 0) => None,
-                    (None, life) => Some(k + life),
+                    (None, lifetime) => Some(k + lifetime),
                 };
-                (k, dies, b.bytes)
+                (k, freed, b.bytes)
             }));
         }
         if let Some(step) = self.growing {
-            lives.extend((1..=self.cycles).map(|k| (k, Some(k + 1), step * u64::from(k))));
+            blocks.extend((1..=self.cycles).map(|k| (k, Some(k + 1), step * u64::from(k))));
         }
         if let Some(rate) = self.doubling {
             let mut born = 1;
             while born <= self.cycles {
-                lives.push((born, Some(2 * born), 2 * rate * u64::from(born)));
+                blocks.push((born, Some(2 * born), 2 * rate * u64::from(born)));
                 born *= 2;
             }
         }
-        lives
+        blocks
     }
 }
 
 #[test]
 fn every_labelled_series_gets_its_verdict() {
-    let text = include_str!("../../../fixtures/series.toml");
+    let text = include_str!("../../../../fixtures/series.toml");
     let corpus: Corpus = toml::from_str(text).expect("the corpus is well formed");
-    for site in &corpus.site {
+    for site in &corpus.call_site {
         let judged = judge(
-            &series(site.cycles, &site.lives()),
-            Terms::fixed(site.horizon),
+            &series(site.cycles, &site.blocks()),
+            Criteria::fixed(site.horizon),
         );
         assert_eq!(
             judged.verdict, site.verdict,
@@ -96,6 +97,6 @@ fn every_labelled_series_gets_its_verdict() {
             assert_eq!(found, Some(rate), "{}", site.name);
         }
     }
-    let harmless = corpus.site.iter().filter(|s| !s.verdict.is_growth());
+    let harmless = corpus.call_site.iter().filter(|s| !s.verdict.is_growth());
     assert!(harmless.count() >= 15);
 }

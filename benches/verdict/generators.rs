@@ -1,0 +1,135 @@
+//! Series of blocks, by what a call site does with them. Cycles are counted from 1.
+
+use afterdrop::bench::{Block, Random};
+
+use crate::HORIZON;
+
+/// A block in every `every`th cycle from `first` on, none of which is freed.
+pub(crate) fn leak_every(n: u32, every: u32, first: u32) -> Vec<Block> {
+    (first..=n)
+        .step_by(every as usize)
+        .map(|k| (k, None, 16))
+        .collect()
+}
+
+/// A block per cycle; all are freed together every `period` cycles.
+fn sweep(n: u32, period: u32, offset: u32) -> Vec<Block> {
+    (1..=n)
+        .map(|k| (k, Some((k + offset).next_multiple_of(period) - offset), 900))
+        .collect()
+}
+
+/// A sweep of a random period within the horizon, with a random offset.
+pub(crate) fn some_sweep(n: u32, r: &mut Random) -> Vec<Block> {
+    let period = 2 + r.below(u64::from(HORIZON) - 2) as u32;
+    sweep(n, period, r.below(u64::from(period)) as u32)
+}
+
+/// A cache that gains one entry per cycle until it is full. Its size is random, at most the horizon.
+pub(crate) fn filling(bytes: u64, r: &mut Random) -> Vec<Block> {
+    let size = 1 + r.below(u64::from(HORIZON)) as u32;
+    (1..=size).map(|k| (k, None, bytes)).collect()
+}
+
+/// A cache that gains one entry per cycle and evicts the oldest. Its size is random, at most `max`.
+pub(crate) fn evicting(n: u32, max: u64, bytes: u64, r: &mut Random) -> Vec<Block> {
+    let size = 1 + r.below(max) as u32;
+    (1..=n).map(|k| (k, Some(k + size), bytes)).collect()
+}
+
+/// A cache that is asked for one of `keys` random keys in each cycle up to `asked`.
+pub(crate) fn random_keys(asked: u32, keys: u64, r: &mut Random) -> Vec<Block> {
+    let mut seen = std::collections::BTreeSet::new();
+    let new = (1..=asked).filter(|_| seen.insert(r.below(keys)));
+    new.map(|k| (k, None, 640)).collect()
+}
+
+/// A registry that gains an entry of 200 bytes per cycle, in a buffer that doubles. Every `every`th
+/// cycle replaces it by a copy of its newest `max` entries.
+pub(crate) fn copied(n: u32, every: u32, max: usize) -> Vec<Block> {
+    let (mut entries, mut capacity, mut buffer) = (Vec::new(), 0, 1);
+    let mut blocks = Vec::new();
+    for k in 1..=n {
+        entries.push(k);
+        if entries.len() > capacity {
+            blocks.push((buffer, Some(k), 24 * capacity as u64));
+            (capacity, buffer) = ((2 * capacity).max(4), k);
+        }
+        if k % every == 0 {
+            blocks.extend(entries.iter().map(|&born| (born, Some(k), 200)));
+            blocks.push((buffer, Some(k), 24 * capacity as u64));
+            capacity = entries.len().min(max);
+            (entries, buffer) = (vec![k; capacity], k);
+        }
+    }
+    blocks.extend(entries.into_iter().map(|born| (born, None, 200)));
+    blocks.push((buffer, None, 24 * capacity as u64));
+    blocks
+}
+
+/// A log that gains 500 bytes per cycle, in a buffer that doubles. Every `every`th cycle shrinks the
+/// buffer to its content.
+pub(crate) fn shrunk(n: u32, every: u32) -> Vec<Block> {
+    let (mut size, mut capacity, mut born) = (0, 0, 1);
+    let mut blocks = Vec::new();
+    for k in 1..=n {
+        size += 500;
+        let grown = if size > capacity { 2 * size } else { capacity };
+        let now = if k % every == 0 { size } else { grown };
+        if now != capacity {
+            blocks.push((born, Some(k), capacity));
+            (capacity, born) = (now, k);
+        }
+    }
+    blocks.push((born, None, capacity));
+    blocks
+}
+
+/// Sessions whose number varies like a sine wave. Either the oldest or the newest end first. In every
+/// `leaked_every`th cycle one is never freed, unless that is 0.
+pub(crate) fn waves(n: u32, period: u32, oldest_first: bool, leaked_every: u32) -> Vec<Block> {
+    let mut open = std::collections::VecDeque::new();
+    let mut blocks = Vec::new();
+    for k in 1..=n {
+        let phase = f64::from(k) * std::f64::consts::TAU / f64::from(period);
+        let wanted = (30.0 + 25.0 * phase.sin()) as usize;
+        while open.len() > wanted {
+            let ends = if oldest_first {
+                open.pop_front()
+            } else {
+                open.pop_back()
+            };
+            blocks.extend(ends.map(|born| (born, Some(k), 900)));
+        }
+        while open.len() < wanted {
+            open.push_back(k);
+        }
+        if leaked_every != 0 && k % leaked_every == 0 {
+            blocks.push((k, None, 900));
+        }
+    }
+    blocks.extend(open.into_iter().map(|born| (born, None, 900)));
+    blocks
+}
+
+/// Entries in a buffer that doubles. Every `period` cycles all are freed except `kept` of each
+/// period.
+pub(crate) fn compacted(n: u32, period: u32, kept: u32) -> Vec<Block> {
+    let (mut size, mut capacity, mut buffer) = (0, 0, 1);
+    let mut blocks = Vec::new();
+    for k in 1..=n {
+        size += 1;
+        if size > capacity {
+            blocks.push((buffer, Some(k), 32 * capacity));
+            (capacity, buffer) = ((2 * capacity).max(4), k);
+        }
+        let place = (k - 1) % period;
+        let sweep = k - place + period - 1;
+        blocks.push((k, (place >= kept).then_some(sweep), 700));
+        if k == sweep {
+            size -= u64::from(period - kept);
+        }
+    }
+    blocks.push((buffer, None, 32 * capacity));
+    blocks
+}

@@ -1,0 +1,106 @@
+//! The reasons for a verdict on rises, in words.
+
+use super::rises::Rises;
+use crate::base::units::{bytes, counted};
+use crate::model::verdict::RisesBy;
+
+/// `at least 3 more cycles are needed`.
+pub(super) fn at_least(more_cycles: u32) -> String {
+    let verb = if more_cycles == 1 { "is" } else { "are" };
+    format!(
+        "at least {} {verb} needed",
+        counted(more_cycles, "more cycle")
+    )
+}
+
+impl Rises {
+    /// The bytes that are retained at the last certain boundary.
+    pub(super) fn retained(&self) -> String {
+        bytes(self.bytes.last().copied().unwrap_or(0) as f64)
+    }
+
+    /// What rose and how often, as the start of a sentence.
+    fn history(&self) -> String {
+        let n = self.count() as u64;
+        let times = counted(n, "time");
+        match self.by {
+            RisesBy::Generations => {
+                let verb = if n == 1 { "is" } else { "are" };
+                format!("{} {verb} retained", counted(n, "generation"))
+            }
+            RisesBy::Floor => format!("live bytes rose {times} and never fell back"),
+            RisesBy::Troughs => format!(
+                "blocks live for at most {}, but the minimum of live bytes over longer windows rose \
+                 {times}",
+                counted(self.longest_lifetime, "cycle")
+            ),
+        }
+    }
+
+    /// `the latest from cycle 68 after the warm-up`, or what fits the kind of rise.
+    fn latest(&self) -> String {
+        let of = match self.by {
+            RisesBy::Generations => "the latest from",
+            RisesBy::Floor | RisesBy::Troughs => "most recently in",
+        };
+        format!("{of} cycle {} after the warm-up", self.last())
+    }
+
+    pub(super) fn why_leak(&self) -> String {
+        let (none_freed, size) = match self.by {
+            RisesBy::Generations => (
+                "none was freed; ",
+                format!(
+                    "{} ({})",
+                    counted(self.count() as u64, "entry"),
+                    self.retained()
+                ),
+            ),
+            RisesBy::Floor | RisesBy::Troughs => ("", self.retained()),
+        };
+        format!(
+            "{}, {}; {none_freed}this is beyond the horizon of {}. If this is a cache, it holds \
+             more than {size}",
+            self.history(),
+            self.latest(),
+            counted(self.criteria.horizon, "cycle"),
+        )
+    }
+
+    pub(super) fn why_growing(&self, more_cycles: u32) -> String {
+        format!(
+            "{}, {}, and the growth continues, but the run ended before the horizon of {}; {} \
+             would tell a leak from a cache",
+            self.history(),
+            self.latest(),
+            counted(self.criteria.horizon, "cycle"),
+            counted(more_cycles, "more cycle"),
+        )
+    }
+
+    pub(super) fn why_stopped(&self) -> String {
+        format!(
+            "{}, {}; there was no rise in the last {}, at least as many as the growth took; {} \
+             are retained",
+            self.history(),
+            self.latest(),
+            counted(self.plateau, "cycle"),
+            self.retained()
+        )
+    }
+
+    pub(super) fn why_undecided(&self, more_cycles: u32) -> String {
+        let slower = if self.slows_down() {
+            ", at a falling rate"
+        } else {
+            ""
+        };
+        format!(
+            "{}{slower}, {}, {} ago: this is not enough to tell growth from a cache; {}",
+            self.history(),
+            self.latest(),
+            counted(self.plateau, "cycle"),
+            at_least(more_cycles)
+        )
+    }
+}

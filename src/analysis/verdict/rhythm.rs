@@ -1,0 +1,154 @@
+//! Whether rises have stopped, slow down or continue, and how fast the series grows.
+
+use super::levels::slope_without_growth;
+use super::rises::Rises;
+use super::thresholds::{CONFIRMATION, MIN_PLATEAU, MIN_RISES};
+use crate::base::statistics::{self, Slope};
+use crate::model::verdict::RisesBy;
+
+/// Cycles without a rise after which a run that ends by itself need not wait longer.
+const SETTLED_PLATEAU: u32 = 24;
+
+/// The fewest rises that are a sign of growth, if not yet evidence.
+const MIN_SIGNS: usize = 3;
+
+/// The fewest windows, each longer than the longest lifetime, after which a run can be clean.
+const MIN_WINDOWS: usize = 3;
+
+impl Rises {
+    /// Cycles from the first rise to the last confirmed one: what is compared with the horizon.
+    pub(super) fn confirmed_span(&self) -> u32 {
+        let is_old_enough = |&&k: &&u32| k + CONFIRMATION <= self.boundaries;
+        let unconfirmed = match self.by {
+            // Fluctuation may raise one window minimum, or two in a row, above all before.
+            RisesBy::Troughs => CONFIRMATION as usize - 1,
+            RisesBy::Generations | RisesBy::Floor => 0,
+        };
+        let mut confirmed = self.at.iter().rev().skip(unconfirmed);
+        let last = confirmed.find(is_old_enough);
+        last.map_or(0, |last| last - self.first())
+    }
+
+    /// Cycles without a rise after which the growth counts as stopped: as many as it lasted, twice
+    /// the longest gap, and as many as the longest lifetime, because that shows how slowly the call
+    /// site changes.
+    pub(super) fn plateau_needed(&self) -> u32 {
+        (self.span() + 1)
+            .max(2 * self.longest_gap() + 1)
+            .max(self.longest_lifetime)
+            .max(MIN_PLATEAU)
+    }
+
+    pub(super) fn has_stopped(&self) -> bool {
+        self.plateau >= self.plateau_needed()
+    }
+
+    /// Whether the growth stopped so long ago that a run which ends by itself need not wait: a leak
+    /// every tenth cycle would have shown again.
+    pub(super) fn is_settled(&self) -> bool {
+        self.has_stopped() && self.plateau >= SETTLED_PLATEAU
+    }
+
+    /// Whether the rises continue to the end, significantly and at a constant rate.
+    ///
+    /// The run must be three times as long as the longest lifetime. Otherwise blocks that seem
+    /// retained may be in the middle of such a lifetime.
+    pub(super) fn continues(&self) -> bool {
+        let longest_lifetime = self.boundaries - self.certain;
+        self.count() >= MIN_RISES
+            && self.boundaries >= 3 * longest_lifetime
+            && self.plateau <= 2 * self.longest_gap()
+            && !self.slows_down()
+            && self.is_significant()
+    }
+
+    /// Whether the rises become rarer, as those of a cache that is asked for keys at random, or of
+    /// a buffer that doubles. Not if their rate was constant over the last two horizons: then
+    /// something that has stopped shares the call site with something that has not.
+    pub(super) fn slows_down(&self) -> bool {
+        let middle = (self.first() + self.certain) / 2;
+        let early = self.at.iter().filter(|&&k| k <= middle).count();
+        let p_since = |from: u32| {
+            let from = from.max(self.first());
+            let later = self.at.iter().filter(|&&k| k > from).map(|&k| k - from);
+            let later: Vec<u32> = later.collect();
+            statistics::falling_rate(&later, self.certain.saturating_sub(from))
+        };
+        let overall = p_since(0);
+        let recent = p_since(self.certain.saturating_sub(2 * self.criteria.horizon));
+        let is_falling = overall.max(recent) < self.criteria.slowdown_level(self.span());
+        (self.count() - early) * 3 < early || is_falling
+    }
+
+    fn is_significant(&self) -> bool {
+        let level = match self.by {
+            // Fluctuating bytes are in order more often than generations are.
+            RisesBy::Troughs => self.criteria.significance() / 10.0,
+            RisesBy::Generations | RisesBy::Floor => self.criteria.significance(),
+        };
+        self.p_value() < level
+    }
+
+    /// The p-value of the Mann-Kendall test on the second half of the level, or on all of a short
+    /// one.
+    pub(super) fn p_value(&self) -> f64 {
+        let half = if self.level.len() >= 4 * MIN_RISES {
+            &self.level[self.level.len() / 2..]
+        } else {
+            &self.level[..]
+        };
+        statistics::mann_kendall(half)
+    }
+
+    /// Whether there are more rises than the one or two that chance leaves, and they have not
+    /// stopped.
+    pub(super) fn is_sign(&self) -> bool {
+        self.count() >= MIN_SIGNS && !self.has_stopped()
+    }
+
+    /// Whether the level may still rise at the end of the run, at this significance level.
+    pub(super) fn may_continue(&self, significance: f64) -> bool {
+        let m = self.level.len();
+        if m >= 2 * MIN_RISES {
+            let all_rise = statistics::mann_kendall(&self.level) < significance / 10.0;
+            let half_rises = statistics::mann_kendall(&self.level[m / 2..]) < significance;
+            let late = self.at.iter().filter(|&&k| 2 * k > self.boundaries);
+            let is_ongoing = late.count() >= MIN_SIGNS && !self.has_stopped();
+            return is_ongoing || (all_rise && half_rises);
+        }
+        // A few values: they are all in ascending order with a probability of 1 in m!.
+        let in_order: f64 = (1..=m).map(|k| 1.0 / k as f64).product();
+        (self.level.is_sorted_by(|a, b| a < b) && in_order < significance)
+            || (!self.has_stopped() && statistics::mann_kendall(&self.level) < significance)
+    }
+
+    /// Whether there are enough window minima to say that they do not rise: the last two are equal,
+    /// or the second half was as low as the first, or there are enough for a test.
+    pub(super) fn is_conclusive(&self) -> bool {
+        let m = self.level.len();
+        let (first, second) = self.level.split_at(m / 2);
+        let is_constant = m >= MIN_WINDOWS && self.level[m - 1] == self.level[m - 2];
+        let returned = m >= 2 * MIN_WINDOWS && second.iter().min() <= first.iter().min();
+        is_constant || returned || m >= 2 * MIN_RISES
+    }
+
+    /// Growth per cycle since the first rise.
+    pub(super) fn slope(&self, of: &[u64]) -> Option<Slope> {
+        statistics::theil_sen(of.get(self.first().saturating_sub(1) as usize..)?)
+    }
+
+    /// The slopes of the window minima, in bytes and blocks per cycle: of their second half, or of
+    /// all if there are few. `None` if there are too few of these.
+    pub(super) fn slopes_of_minima(&self) -> (Option<Slope>, Option<Slope>) {
+        let window = self.longest_lifetime as usize + 1;
+        // One minimum per window: those of overlapping windows are not independent.
+        let slope = |of: &[u64]| {
+            let complete = of.get(window - 1..).unwrap_or_default();
+            let mut ends: Vec<u64> = complete.iter().rev().step_by(window).copied().collect();
+            ends.reverse();
+            let half = &ends[ends.len() / 2..];
+            slope_without_growth(half, window).or_else(|| slope_without_growth(&ends, window))
+        };
+        (slope(&self.bytes), slope(&self.blocks))
+    }
+}
