@@ -63,7 +63,7 @@ impl Folding {
     /// Takes in what the journal has more than at the last call.
     pub(crate) fn catch_up(&mut self, journal: &Journal) {
         for code in &journal.code[self.code..] {
-            self.symbols.learn(code);
+            self.symbols.add_mapping(code);
         }
         self.code = journal.code.len();
         let warmup = journal.start.warmup;
@@ -104,7 +104,7 @@ impl Folding {
             .or_insert_with(|| {
                 let site = journal.stacks.get(&row.stack_id);
                 let stack = site.map(|s| symbols.stack(&s.stack)).unwrap_or_default();
-                let blame = symbols::blame(&stack).map(|i| stack[i].clone());
+                let blame = symbols::blame_frame(&stack).map(|i| stack[i].clone());
                 let phase = match &blame {
                     Some(frame) if frame.starts_thread() => Phase::Outside,
                     _ => Phase::from_number(row.phase),
@@ -134,8 +134,8 @@ impl Folding {
     }
 
     /// Where a static of this name is declared: file and line.
-    pub(super) fn static_place(&self, name: &str) -> Option<(String, u32)> {
-        self.symbols.static_place(name)
+    pub(super) fn static_location(&self, name: &str) -> Option<(String, u32)> {
+        self.symbols.static_location(name)
     }
 
     /// The lines of a source file around this one.

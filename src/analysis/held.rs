@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::NOT_ATTRIBUTED;
 use super::fold::Folding;
+use super::symbols::UNATTRIBUTED;
 use crate::analysis::found::{Found, Held};
 use crate::analysis::journal::Journal;
 use crate::analysis::symbols::{self};
@@ -171,12 +171,12 @@ impl<'a> Naming<'a> {
         };
         let blocks = way.blocks.iter().map(|&(site, bytes)| {
             let stack = folding.stack_of(site, self.journal);
-            let blame = symbols::blame(&stack).map(|i| stack[i].clone());
+            let blame = symbols::blame_frame(&stack).map(|i| stack[i].clone());
             PathBlock {
                 what: what(&stack).map(str::to_owned),
                 function: blame
                     .as_ref()
-                    .map_or_else(|| NOT_ATTRIBUTED.into(), |f| f.function.clone()),
+                    .map_or_else(|| UNATTRIBUTED.into(), |f| f.function.clone()),
                 file: blame.as_ref().and_then(|f| f.file.clone()),
                 line: blame.and_then(|f| f.line),
                 bytes,
@@ -250,7 +250,7 @@ fn name(
     match record.kind {
         Kind::Static | Kind::ThreadLocal if !record.symbol.is_empty() => {
             let name = symbols::static_name(&record.symbol);
-            let place = folding.static_place(&name);
+            let place = folding.static_location(&name);
             named.name = Some(name);
             (named.file, named.line) = place.map_or((None, None), |(f, l)| (Some(f), Some(l)));
         }
@@ -273,7 +273,7 @@ fn name(
         Kind::Lost | Kind::Cycle => {
             let stack = record.stack_id.map(|site| folding.stack_of(site, journal));
             let stack = stack.unwrap_or_default();
-            let blame = symbols::blame(&stack).map(|i| &stack[i]);
+            let blame = symbols::blame_frame(&stack).map(|i| &stack[i]);
             blame.into_iter().for_each(|f| named.is_at(f));
         }
         _ => {}

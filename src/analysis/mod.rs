@@ -25,7 +25,7 @@ use crate::model::verdict::Verdict;
 
 pub(crate) mod allow;
 mod balance;
-mod binary;
+
 pub(crate) mod config;
 mod fold;
 pub(crate) mod found;
@@ -36,7 +36,7 @@ pub(crate) mod limits;
 pub(crate) mod process;
 mod profile;
 pub(crate) mod sampling;
-mod sources;
+
 mod symbols;
 pub(crate) mod verdict;
 pub(crate) mod witness;
@@ -44,8 +44,7 @@ pub(crate) mod witness;
 pub(crate) use fold::Folding;
 use held::Naming;
 
-/// What stands for the function of blocks without a readable stack.
-const NOT_ATTRIBUTED: &str = "(not attributed)";
+use self::symbols::UNATTRIBUTED;
 
 /// Call sites that are told of in full: the rest of many thousands is for the profile.
 const IN_FULL: usize = 1000;
@@ -299,7 +298,7 @@ fn site(
     let grows = judgement.bytes_per_cycle;
     let (function, file, line) = match group.blame.clone() {
         Some(frame) => (frame.function, frame.file, frame.line),
-        None => (NOT_ATTRIBUTED.into(), None, None),
+        None => (UNATTRIBUTED.into(), None, None),
     };
     CallSite {
         verdict: judgement.verdict,
@@ -444,7 +443,7 @@ fn attribution(journal: &Journal, call_sites: &[CallSite]) -> Attribution {
     let Some(last) = journal.boundaries.last().map(|b| b.counts) else {
         return Attribution::default();
     };
-    let without_stack = call_sites.iter().filter(|s| s.function == NOT_ATTRIBUTED);
+    let without_stack = call_sites.iter().filter(|s| s.function == UNATTRIBUTED);
     Attribution {
         live_bytes: last.live_bytes,
         setup_bytes: last.setup_bytes,
@@ -734,7 +733,7 @@ mod tests {
         let site = &report.call_sites[0];
         assert_eq!(site.series, [10, 20, 30, 40, 40, 50, 60, 70, 80]);
         assert_eq!((site.retained_bytes, site.generations), (110, 11));
-        assert_eq!(site.function, NOT_ATTRIBUTED);
+        assert_eq!(site.function, UNATTRIBUTED);
         assert_eq!(report.attribution.unattributed_bytes, 110);
     }
 

@@ -1,0 +1,28 @@
+//! Symbolization: from return addresses to functions, files and lines, inlined frames included; and
+//! the *blame frame* of a stack, which is the one that a person would go and edit.
+//!
+//! `addr2line` reads the DWARF of the measured executable and of the shared objects that it used.
+//! It was chosen over blazesym because it has fewer dependencies (no second unwinder, no C), is
+//! what the standard library itself uses, and gives inlined frames.
+//!
+//! | file | content |
+//! | --- | --- |
+//! | `symbolizer` | looks up addresses and statics in all mapped files |
+//! | `binary` | the debug sections, symbols and segments of one file |
+//! | `functions` | the functions of one file by address and by name |
+//! | `names` | names without what the compiler adds |
+//! | `ownership` | whose code a frame is: the user's, a dependency's, the tool's |
+//! | `blame` | the blame frame of a stack |
+//! | `sources` | source files: excerpts, attributes, declarations |
+
+mod binary;
+mod blame;
+mod functions;
+mod names;
+mod ownership;
+mod sources;
+mod symbolizer;
+
+pub(crate) use blame::{UNATTRIBUTED, blame_frame};
+pub(crate) use names::static_name;
+pub(crate) use symbolizer::Symbolizer;

@@ -1,0 +1,85 @@
+//! Names of functions and statics, without what the compiler and macros add.
+
+/// Path segments that `thread_local!` and the compiler append to the name of a static.
+const ADDED: [&str; 10] = [
+    "VAL",
+    "__RUST_STD_INTERNAL_VAL",
+    "__RUST_STD_INTERNAL_INIT",
+    "{{closure}}",
+    "{{constant}}",
+    "{closure#0}",
+    "{closure#1}",
+    "{constant#0}",
+    "{K#0}",
+    "__getit",
+];
+
+/// The name of a static or thread-local as its source has it, from its mangled symbol.
+pub(crate) fn static_name(symbol: &str) -> String {
+    // LLVM appends `.0` or `.llvm.1234`, which the demangler does not expect.
+    let symbol = match symbol.rsplit_once('.') {
+        Some((front, back)) if back.bytes().all(|b| b.is_ascii_digit()) => {
+            front.strip_suffix(".llvm").unwrap_or(front)
+        }
+        _ => symbol,
+    };
+    let name = demangled(symbol);
+    let mut name = without_hash(&name);
+    while let Some((front, last)) = name.rsplit_once("::")
+        && ADDED.contains(&last)
+    {
+        name = front;
+    }
+    name.to_owned()
+}
+
+/// A symbol in Rust's or C++'s notation; itself if it is mangled in neither way.
+pub(super) fn demangled(symbol: &str) -> String {
+    addr2line::demangle_auto(symbol.into(), None).into_owned()
+}
+
+/// A demangled name without the `::h0123456789abcdef` of Rust's legacy mangling.
+pub(super) fn without_hash(name: &str) -> &str {
+    match name.rsplit_once("::h") {
+        Some((front, hash)) if hash.len() == 16 && hash.bytes().all(|b| b.is_ascii_hexdigit()) => {
+            front
+        }
+        _ => name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_static_has_the_name_that_its_source_gives_it() {
+        for (symbol, name) in [
+            (
+                "_ZN7serving8registry8REGISTRY17h0123456789abcdefE",
+                "serving::registry::REGISTRY",
+            ),
+            (
+                "_ZN7serving8registry8REGISTRY17h0123456789abcdefE.llvm.77",
+                "serving::registry::REGISTRY",
+            ),
+            (
+                "_ZN7serving8registry8REGISTRY17h0123456789abcdefE.0",
+                "serving::registry::REGISTRY",
+            ),
+            (
+                "_ZN7serving7SCRATCH29_$u7b$$u7b$constant$u7d$$u7d$28_$u7b$$u7b$closure$u7d$$u7d$3VAL17h0123456789abcdefE",
+                "serving::SCRATCH",
+            ),
+            ("optarg", "optarg"),
+        ] {
+            assert_eq!(static_name(symbol), name);
+        }
+    }
+
+    #[test]
+    fn only_a_hash_is_removed_from_a_name() {
+        assert_eq!(without_hash("a::b::h0123456789abcdef"), "a::b");
+        assert_eq!(without_hash("a::handler"), "a::handler");
+    }
+}

@@ -1,0 +1,235 @@
+//! Looks up addresses and statics in the files that were mapped in the measured process.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use super::binary::Binary;
+use super::names::{demangled, without_hash};
+use super::ownership::{classify_path, crate_of, frame_of, is_pass_through};
+use super::sources::Sources;
+use crate::model::frame::{Frame, Owner};
+use crate::model::journal::Code;
+
+/// The mapped files of the measured process, and what was looked up in them.
+#[derive(Default)]
+pub(crate) struct Symbolizer {
+    /// Code mappings, each with the index of its file in `binaries`; `None` if the file cannot be
+    /// read.
+    mappings: Vec<(Code<String>, Option<usize>)>,
+    by_path: HashMap<String, Option<usize>>,
+    binaries: Vec<Binary>,
+    sources: Sources,
+    /// Frames by return address.
+    frames: HashMap<u64, Vec<Frame>>,
+    /// Source files by module. Finding them takes a pass over all functions.
+    modules: RefCell<HashMap<String, Option<Vec<String>>>>,
+}
+
+impl Symbolizer {
+    /// Adds a mapping of code, and reads its file. If the file cannot be read, its frames have no
+    /// names.
+    pub(crate) fn add_mapping(&mut self, code: &Code<String>) {
+        let binaries = &mut self.binaries;
+        let read = || {
+            binaries.push(Binary::read(Path::new(&code.path))?);
+            Some(binaries.len() - 1)
+        };
+        let file = *self.by_path.entry(code.path.clone()).or_insert_with(read);
+        self.mappings.push((code.clone(), file));
+    }
+
+    /// The frames at a return address, innermost first: inlined functions, then the function that
+    /// they are inlined into. Empty if no code is mapped there.
+    pub(crate) fn frames(&mut self, return_address: u64) -> &[Frame] {
+        if !self.frames.contains_key(&return_address) {
+            let frames = self.look_up(return_address);
+            self.frames.insert(return_address, frames);
+        }
+        &self.frames[&return_address]
+    }
+
+    /// The frames of a stack of return addresses, innermost first.
+    pub(crate) fn stack(&mut self, addresses: &[u64]) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        for &address in addresses {
+            frames.extend_from_slice(self.frames(address));
+        }
+        frames
+    }
+
+    /// The lines around a line of a frame's file, and the number of the first of them; `None` if the
+    /// file cannot be read.
+    pub(crate) fn excerpt(&self, file: &str, line: u32) -> Option<(u32, Vec<String>)> {
+        self.sources.excerpt(file, line)
+    }
+
+    /// The file and line at which a static is declared, by its demangled name.
+    ///
+    /// Line tables have no statics. But the functions of the same module are in the same file, and
+    /// the declaration is found in its text.
+    pub(crate) fn static_location(&self, name: &str) -> Option<(String, u32)> {
+        // The standard library's sources are rarely installed, and nobody edits them.
+        if is_pass_through(crate_of(name)) {
+            return None;
+        }
+        let (mut module, own_name) = name.rsplit_once("::")?;
+        let mut submodules = PathBuf::new();
+        // A static inside a function has the function as its module. A module without functions
+        // has no line table entries, so its file is looked for beside that of its parent.
+        loop {
+            let mut modules = self.modules.borrow_mut();
+            let paths = modules.entry(module.to_owned()).or_insert_with(|| {
+                let mut binaries = self.binaries.iter();
+                binaries.find_map(|b| b.source_files(module))
+            });
+            for path in paths.iter().flatten() {
+                let files = candidate_files(Path::new(path), &submodules);
+                let inside = submodules.iter().next().and_then(|i| i.to_str());
+                let found = files.iter().find_map(|file| {
+                    let line = self.sources.line_of_static(file, own_name, inside)?;
+                    Some((file, line))
+                });
+                if let Some((file, line)) = found {
+                    return Some((classify_path(file).0, line));
+                }
+            }
+            let last;
+            (module, last) = module.rsplit_once("::")?;
+            submodules = Path::new(last).join(submodules);
+        }
+    }
+
+    fn look_up(&self, return_address: u64) -> Vec<Frame> {
+        // The call instruction ends before the return address, which may be on another line.
+        let call = return_address.wrapping_sub(1);
+        let mut mappings = self.mappings.iter();
+        let Some((code, file)) = mappings.find(|(c, _)| (c.start..c.end).contains(&call)) else {
+            return Vec::new();
+        };
+        let mut frames = file
+            .and_then(|i| {
+                let binary = &self.binaries[i];
+                let address = binary.address(call - code.start + code.offset)?;
+                Some(frames_at(binary, &self.sources, address))
+            })
+            .unwrap_or_default();
+        if frames.is_empty() {
+            let file = Path::new(&code.path).file_name();
+            frames.push(Frame {
+                function: "??".into(),
+                file: file.map(|f| f.to_string_lossy().into_owned()),
+                line: None,
+                owner: Owner::Standard,
+            });
+        }
+        frames
+    }
+}
+
+/// The frames at a virtual address of a file, inlined ones first.
+fn frames_at(binary: &Binary, sources: &Sources, address: u64) -> Vec<Frame> {
+    let symbol = || binary.symbol(address).map(demangled);
+    let mut frames = Vec::new();
+    let context = binary.context.as_ref();
+    let found = context.and_then(|c| c.find_frames(address).skip_all_loads().ok());
+    if let Some(mut found) = found {
+        while let Ok(Some(frame)) = found.next() {
+            let name = frame
+                .function
+                .and_then(|f| Some(f.demangle().ok()?.into_owned()));
+            // `debug = "line-tables-only"` names inlined functions only; the outermost function
+            // has its symbol.
+            let Some(name) = name.or_else(symbol) else {
+                continue;
+            };
+            let location = frame.location.as_ref();
+            let (path, line) = (location.and_then(|l| l.file), location.and_then(|l| l.line));
+            let mut frame = frame_of(without_hash(&name), path, line);
+            if let (Some(path), Some(file)) = (path, &frame.file) {
+                sources.record_path(file, path);
+            }
+            if let (Owner::Own, Some(path), Some(line)) = (frame.owner, path, line)
+                && sources.is_attribute(path, line)
+            {
+                frame.owner = Owner::Generated;
+            }
+            frames.push(frame);
+        }
+    }
+    if frames.is_empty() {
+        frames.extend(symbol().map(|name| frame_of(without_hash(&name), None, None)));
+    }
+    frames
+}
+
+/// The files that may define a submodule of the module in `file`; `file` itself first.
+fn candidate_files(file: &Path, submodules: &Path) -> Vec<String> {
+    let mut files = vec![file.to_owned()];
+    if submodules.components().next().is_some() {
+        let folder = file.parent().unwrap_or(Path::new(""));
+        for base in [folder.to_owned(), file.with_extension("")] {
+            let module = base.join(submodules);
+            files.push(module.with_extension("rs"));
+            files.push(module.join("mod.rs"));
+        }
+    }
+    let text = files.into_iter().map(|f| f.to_string_lossy().into_owned());
+    text.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    static DECLARED_HERE: AtomicU32 = AtomicU32::new(0);
+
+    /// A symbolizer of this test's own executable.
+    fn of_this_process() -> Symbolizer {
+        let mut symbols = Symbolizer::default();
+        crate::recorder::proc::for_each_code_mapping(
+            &mut crate::recorder::heap::MappedVec::new(),
+            |m| {
+                symbols.add_mapping(&Code {
+                    start: m.start,
+                    end: m.end,
+                    offset: m.offset,
+                    path: m.path.to_owned(),
+                });
+            },
+        );
+        symbols
+    }
+
+    #[test]
+    fn a_static_is_found_in_the_file_of_its_module() {
+        DECLARED_HERE.fetch_add(1, Ordering::Relaxed);
+        let symbols = of_this_process();
+        let module = "afterdrop::analysis::symbols::symbolizer::tests";
+        let found = symbols.static_location(&format!("{module}::DECLARED_HERE"));
+        let (file, line) = found.unwrap();
+        assert_eq!(file, file!());
+        let text = std::fs::read_to_string(&file).unwrap();
+        let declared = text.lines().nth(line as usize - 1).unwrap().trim_start();
+        assert!(declared.starts_with("static DECLARED_HERE:"), "{declared}");
+        let missing = symbols.static_location(&format!("{module}::NO_SUCH"));
+        assert_eq!(missing, None);
+    }
+
+    #[test]
+    fn this_test_is_found_in_its_own_executable() {
+        let here = this_test_is_found_in_its_own_executable as *const () as u64 + 1;
+        let mut symbols = of_this_process();
+        let frames = symbols.frames(here);
+        let last = frames.last().unwrap();
+        assert!(
+            last.function
+                .ends_with("this_test_is_found_in_its_own_executable"),
+            "{last:?}"
+        );
+        assert_eq!(last.file.as_deref(), Some(file!()));
+        assert!(symbols.frames(16).is_empty(), "no code is mapped there");
+    }
+}
