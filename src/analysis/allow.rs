@@ -1,4 +1,4 @@
-//! Known leaks: growth that is expected, with a reason, so that only what is new fails.
+//! Known leaks: growth that is allowed, with a reason, so that only new growth fails.
 
 use regex_lite::Regex;
 
@@ -6,18 +6,18 @@ use crate::base::error::Error;
 use crate::model::frame::Frame;
 use crate::model::report::CallSite;
 
-/// A pattern over frames, and why what it matches is allowed.
+/// A pattern over frames, and the reason why the growth that it matches is allowed.
 #[derive(Clone, Debug)]
 pub(crate) struct Allow {
     pattern: Regex,
     reason: String,
-    /// It is meant for this workload alone.
+    /// It applies to this workload only.
     only_here: bool,
 }
 
 impl Allow {
     /// # Errors
-    /// If the pattern is empty or no regular expression, or there is no reason.
+    /// If the pattern is empty or not a regular expression, or if there is no reason.
     pub(crate) fn new(pattern: &str, reason: impl Into<String>) -> Result<Self, Error> {
         let reason = reason.into();
         if pattern.is_empty() {
@@ -31,7 +31,7 @@ impl Allow {
         }
         let pattern = Regex::new(pattern).map_err(|e| {
             Error::usage(format!(
-                "the pattern `{}` of an allowed leak is no regular expression: {e}",
+                "the pattern `{}` of an allowed leak is not a regular expression: {e}",
                 pattern.escape_debug()
             ))
         })?;
@@ -42,7 +42,7 @@ impl Allow {
         })
     }
 
-    /// It is meant for this workload alone, so that nothing else can have use for it.
+    /// The same pattern for this workload only: if nothing matches, the entry is not needed.
     pub(crate) fn only_here(self) -> Self {
         Self {
             only_here: true,
@@ -60,10 +60,10 @@ impl Allow {
     }
 }
 
-/// Marks the growing call sites of which a frame matches, with the reason. Gives a sentence for each
-/// entry that matches none, so that the list shrinks as leaks are mended.
+/// Marks growing call sites with a matching frame as allowed. Returns a warning for each entry that
+/// matches none, so that entries are removed when leaks are fixed.
 pub(crate) fn mark(call_sites: &mut [CallSite], allowed: &[Allow]) -> Vec<String> {
-    let mut unseen = Vec::new();
+    let mut warnings = Vec::new();
     for allow in allowed {
         let mut matched = false;
         for site in call_sites.iter_mut().filter(|s| s.verdict.is_growth()) {
@@ -73,14 +73,14 @@ pub(crate) fn mark(call_sites: &mut [CallSite], allowed: &[Allow]) -> Vec<String
             }
         }
         if !matched {
-            let so = if allow.only_here {
-                "was not seen: if it is mended, take the entry out"
+            let advice = if allow.only_here {
+                "was not seen: remove the entry if it is fixed"
             } else {
-                "was not seen here: if no other workload has it, take the entry out"
+                "was not seen in this workload: remove the entry if no other workload has it"
             };
             let (pattern, reason) = (&allow.pattern, &allow.reason);
-            unseen.push(format!("the allowed leak `{pattern}` ({reason}) {so}"));
+            warnings.push(format!("the allowed leak `{pattern}` ({reason}) {advice}"));
         }
     }
-    unseen
+    warnings
 }

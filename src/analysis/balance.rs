@@ -1,11 +1,11 @@
-//! The balance sheet: resident memory, accounted for.
+//! The balance sheet of a boundary: resident memory, by what it is used for.
 
 use crate::model::process::Balance;
 
 use crate::model::journal::{CHeap, Counts, Memory};
 use crate::model::run::HeapKind;
 
-/// The balance of a boundary; `None` where the kernel did not tell.
+/// The balance of a boundary; `None` if the mappings could not be read.
 pub(crate) fn sheet(counts: &Counts, heap: HeapKind) -> Option<Balance> {
     let memory = counts.memory?;
     let r = memory.resident;
@@ -21,11 +21,11 @@ pub(crate) fn sheet(counts: &Counts, heap: HeapKind) -> Option<Balance> {
         unexplained_bytes: resident_bytes as i64 - r.total as i64,
         ..Balance::default()
     };
-    // Large blocks of C code have mappings of their own, among the anonymous ones.
+    // Large blocks of C code are anonymous mappings of their own.
     let c_mapped = c.mapped.min(r.anonymous);
     let anonymous = r.anonymous - c_mapped;
     let live = counts.live_bytes;
-    let parts = match (counts.jemalloc, beneath(heap, &memory)) {
+    let parts = match (counts.jemalloc, backend(heap, &memory)) {
         (Some(j), _) => {
             let slack_bytes = j.active.saturating_sub(live);
             let kept_bytes = j.resident.saturating_sub(j.active + j.metadata);
@@ -40,7 +40,7 @@ pub(crate) fn sheet(counts: &Counts, heap: HeapKind) -> Option<Balance> {
                 ..common
             }
         }
-        (None, Beneath::CHeap) => {
+        (None, Backend::CHeap) => {
             let chunks = memory.chunks.min(c.in_use);
             let resident = r.c_heap + c_mapped;
             let all = chunks.max(live) + c.free + (c.in_use - chunks);
@@ -53,8 +53,8 @@ pub(crate) fn sheet(counts: &Counts, heap: HeapKind) -> Option<Balance> {
                 ..common
             }
         }
-        (None, Beneath::Another) => Balance {
-            // All that is anonymous is taken for the allocator's.
+        (None, Backend::Unknown) => Balance {
+            // All anonymous memory is assumed to be the allocator's.
             slack_bytes: anonymous.saturating_sub(live),
             untouched_bytes: live.saturating_sub(anonymous),
             c_heap_bytes: r.c_heap + c_mapped,
@@ -64,25 +64,27 @@ pub(crate) fn sheet(counts: &Counts, heap: HeapKind) -> Option<Balance> {
     Some(parts.without_untouched())
 }
 
-/// What is beneath the ledger, where it is not jemalloc.
-pub(crate) enum Beneath {
+/// The allocator that the recorder forwards to, if it is not jemalloc.
+pub(crate) enum Backend {
     /// The C library's allocator.
     CHeap,
-    /// One that says nothing of itself.
-    Another,
+    /// An allocator without statistics.
+    Unknown,
 }
 
-pub(crate) fn beneath(heap: HeapKind, memory: &Memory) -> Beneath {
-    let c_has_them = |c: CHeap| c.in_use >= memory.chunks / 10 * 9;
+/// The allocator that the recorder forwards to: the C library's if its statistics can include the
+/// recorded blocks.
+pub(crate) fn backend(heap: HeapKind, memory: &Memory) -> Backend {
+    let includes_blocks = |c: CHeap| c.in_use >= memory.chunks / 10 * 9;
     match heap {
-        HeapKind::Dhat => Beneath::CHeap,
-        _ if memory.c_heap.is_some_and(c_has_them) => Beneath::CHeap,
-        _ => Beneath::Another,
+        HeapKind::Dhat => Backend::CHeap,
+        _ if memory.c_heap.is_some_and(includes_blocks) => Backend::CHeap,
+        _ => Backend::Unknown,
     }
 }
 
 impl Balance {
-    /// Takes what was never touched off the parts that it is most likely in.
+    /// Subtracts the pages that were never touched from the parts that most likely contain them.
     fn without_untouched(mut self) -> Self {
         let mut left = self.untouched_bytes;
         for part in [
@@ -99,7 +101,7 @@ impl Balance {
         self
     }
 
-    /// The parts by name.
+    /// The parts with their names, in bytes.
     pub fn parts(&self) -> [(&'static str, u64); 10] {
         [
             ("live", self.live_bytes),
@@ -156,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn the_parts_add_up_whatever_is_beneath() {
+    fn the_parts_add_up_for_every_backend() {
         let jemalloc = JemallocBytes {
             allocated: 600,
             active: 900,

@@ -1,4 +1,4 @@
-//! `afterdrop.toml`: what a project knows about its leaks, checked in beside its code.
+//! `afterdrop.toml`: the known leaks of a project, checked in beside its code.
 //!
 //! ```toml
 //! [[allow]]
@@ -37,18 +37,18 @@ struct Entry {
     expires: Option<Spanned<Datetime>>,
 }
 
-/// What the file says about one workload.
+/// The entries of the file that apply to one workload.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Config {
     pub(crate) allowed: Vec<Allow>,
-    /// What a reader should know: entries that have expired.
+    /// A warning for each entry that has expired.
     pub(crate) warnings: Vec<String>,
 }
 
-/// Reads the nearest `afterdrop.toml`, in the current folder or above; nothing where there is none.
+/// Reads the nearest `afterdrop.toml` in the current folder or above; empty if there is none.
 ///
 /// # Errors
-/// If it does not parse, has a key that is not known, or a pattern that is no regular expression.
+/// If the file does not parse, has an unknown key, or a pattern that is not a regular expression.
 pub(crate) fn load(workload: &str) -> Result<Config, Error> {
     match std::env::current_dir().ok().and_then(|here| find(&here)) {
         Some(path) => read(&path, workload, today()),
@@ -80,7 +80,7 @@ fn read(path: &Path, workload: &str, today: (i32, u32, u32)) -> Result<Config, E
             let date = expires.get_ref().date.ok_or_else(|| {
                 at(
                     expires.span().start,
-                    "`expires` is no date, such as 2027-01-31".into(),
+                    "`expires` must be a date such as 2027-01-31".into(),
                 )
             })?;
             if is_past(date, today) {
@@ -97,7 +97,7 @@ fn read(path: &Path, workload: &str, today: (i32, u32, u32)) -> Result<Config, E
     Ok(config)
 }
 
-/// Parses a file of ours; an error names the line.
+/// Parses a TOML file; an error names the line.
 pub(crate) fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, Error> {
     toml::from_str(text).map_err(|e| {
         let line = line_of(text, e.span().map_or(0, |span| span.start));
@@ -105,7 +105,7 @@ pub(crate) fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, E
     })
 }
 
-/// The line, from 1, of a byte of a text.
+/// The line, from 1, of a byte offset in a text.
 fn line_of(text: &str, at: usize) -> u64 {
     let before = &text.as_bytes()[..at.min(text.len())];
     before.iter().filter(|&&b| b == b'\n').count() as u64 + 1
@@ -126,7 +126,7 @@ fn today() -> (i32, u32, u32) {
     civil(since.unwrap_or(Duration::ZERO).as_secs() / 86_400)
 }
 
-/// Year, month and day of a day since 1970-01-01 (H. Hinnant, "chrono-compatible low-level date
+/// Year, month and day of the date that is `days` after 1970-01-01 (H. Hinnant, "chrono-compatible low-level date
 /// algorithms", 2013).
 fn civil(days: u64) -> (i32, u32, u32) {
     let shifted = days + 719_468;
@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn days_have_their_dates() {
+    fn days_are_converted_to_dates() {
         assert_eq!(civil(0), (1970, 1, 1));
         assert_eq!(civil(11_016), (2000, 2, 29));
         assert_eq!(civil(20_819), (2027, 1, 1));
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_count_for_their_workload_until_they_expire() {
+    fn entries_apply_to_their_workload_until_they_expire() {
         let config = with(
             "[[allow]]\npattern = 'a'\nreason = 'x'\nexpires = 2026-11-23\n\
              [[allow]]\npattern = 'b'\nreason = 'old'\nexpires = 2026-11-22\n\
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_with_its_line() {
+    fn errors_name_the_line() {
         for (text, says) in [
             ("\n[[alow]]\n", "afterdrop.toml:2: unknown field `alow`"),
             (
@@ -197,7 +197,7 @@ mod tests {
             ("[[allow]\n", "afterdrop.toml:1"),
             (
                 "[[allow]]\npattern = '('\nreason = 'x'\n",
-                "afterdrop.toml:2: the pattern `(` of an allowed leak is no regular expression",
+                "afterdrop.toml:2: the pattern `(` of an allowed leak is not a regular expression",
             ),
             (
                 "[[allow]]\nreason = 'x'\npattern = ''\n",
@@ -209,7 +209,7 @@ mod tests {
             ),
             (
                 "[[allow]]\npattern = 'x'\nreason = 'y'\nexpires = 12:00:00\n",
-                "afterdrop.toml:4: `expires` is no date",
+                "afterdrop.toml:4: `expires` must be a date",
             ),
         ] {
             let error = with(text).unwrap_err().to_string();

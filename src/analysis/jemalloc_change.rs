@@ -1,5 +1,4 @@
-//! What changed in jemalloc's own statistics between the baseline and the end: a table of the
-//! numbers that differ, from the two JSON dumps.
+//! Compares jemalloc's own statistics at the baseline and at the end, from its two JSON dumps.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -16,8 +15,8 @@ const END: &str = "jemalloc-stats-end.json";
 /// The table's name in the folder of a run.
 const TABLE: &str = "jemalloc-stats-change.txt";
 
-/// Writes the table beside the dumps; nothing where a dump is missing, because the run did not
-/// get that far or had another heap.
+/// Writes a table of the numbers that differ beside the dumps. Does nothing if a dump is missing,
+/// because the run ended early or had another heap.
 ///
 /// # Errors
 /// If a dump is not jemalloc's JSON, or the table cannot be written.
@@ -30,8 +29,8 @@ pub(crate) fn write_table(folder: &Path) -> Result<(), Error> {
     write_bytes(&folder.join(TABLE), table.as_bytes())
 }
 
-/// jemalloc's size classes that hold something at the end, as its dumps have them; none where a dump is
-/// missing, or is not as it is known.
+/// The size classes of jemalloc that have slabs at the end. Empty if a dump is missing, or does not
+/// have the expected form.
 pub(crate) fn bins(folder: &Path) -> Vec<Bin> {
     let dumps = [BASELINE, END].map(|name| {
         let path = folder.join(name);
@@ -63,8 +62,8 @@ fn read(path: &Path) -> Result<Value, Error> {
         .map_err(|e| Error::malformed(path, Some(e.line() as u64), format!("not JSON: {e}")))
 }
 
-/// Numbers of a dump by their path; rates and times are left out, because they say nothing of
-/// what is held.
+/// The numbers of a dump by their path, without rates and times, which say nothing about retained
+/// memory.
 fn numbers(json: &Value) -> Vec<(String, i64)> {
     let mut found = Vec::new();
     let stats = &json["jemalloc"]["stats"];
@@ -155,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_changed_is_a_row() {
+    fn the_table_has_only_numbers_that_changed() {
         let text = table(&dump(1000, 10), &dump(5096, 7));
         assert!(text.contains("stats.allocated"), "{text}");
         assert!(text.contains("5,096            4,096"), "{text}");
@@ -168,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn no_change_is_said() {
+    fn equal_dumps_are_reported_as_unchanged() {
         assert!(table(&dump(1, 1), &dump(1, 1)).contains("nothing changed"));
         assert!(table(&json!({}), &json!(null)).contains("nothing changed"));
     }

@@ -1,4 +1,4 @@
-//! The journal read back, while it is written or afterwards.
+//! Reads the journal, while it is being written or afterwards.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -11,7 +11,7 @@ use crate::model::journal::{
     Boundary, Code, End, Purge, Record, Searched, Stack, Start, Threads, VERSION, Witness,
 };
 
-/// A journal read back.
+/// The content of a journal.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Journal {
     pub(crate) start: Start<String>,
@@ -19,35 +19,35 @@ pub(crate) struct Journal {
     pub(crate) stacks: BTreeMap<u32, Stack<Vec<u64>>>,
     pub(crate) boundaries: Vec<Boundary<Vec<CensusEntry>>>,
     pub(crate) witness: Option<Vec<Witness>>,
-    /// At the baseline and at the end, as far as it got.
+    /// The lists of threads at the baseline and at the end, as far as the run got.
     pub(crate) threads: Vec<Threads>,
     pub(crate) purge: Option<Purge>,
     pub(crate) searched: Option<Searched<String>>,
-    /// `None` if the child wrote no end: it was killed, aborted or is still running.
+    /// `None` if the child has written no end: it was killed, has aborted, or still runs.
     pub(crate) end: Option<End<String>>,
-    /// A last line without its newline was left out.
+    /// The last line was incomplete, and is left out.
     pub(crate) tail_cut: bool,
 }
 
-/// Reads a journal as it grows: whole lines only.
+/// Reads a journal that may still grow, one complete line at a time.
 #[derive(Debug)]
 pub(crate) struct Reader {
     path: PathBuf,
     file: Option<File>,
-    /// What was read of a line that is not whole yet.
+    /// The beginning of a line that is not complete yet.
     line: Vec<u8>,
-    /// Lines taken.
+    /// The number of complete lines.
     number: u64,
     journal: Option<Journal>,
 }
 
 impl Reader {
-    /// What was read so far.
+    /// What was read so far; `None` before the start record.
     pub(crate) fn journal(&self) -> Option<&Journal> {
         self.journal.as_ref()
     }
 
-    /// A reader of a journal that need not be there yet.
+    /// A reader of a journal that need not exist yet.
     pub(crate) fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
@@ -58,12 +58,12 @@ impl Reader {
         }
     }
 
-    /// Takes what was written since the last call, and gives the journal so far; `None` as long as
-    /// it has no start.
+    /// Reads what was written since the last call, and returns the journal so far; `None` before
+    /// the start record.
     ///
     /// # Errors
-    /// If it cannot be read, does not begin with a start, or a whole line is not a record.
-    pub(crate) fn look(&mut self) -> Result<Option<&Journal>, Error> {
+    /// If the file cannot be read, does not begin with a start record, or a line is not a record.
+    pub(crate) fn poll(&mut self) -> Result<Option<&Journal>, Error> {
         let unreadable = |e| Error::io("read the journal", &self.path, e);
         if self.file.is_none() && self.path.exists() {
             self.file = Some(File::open(&self.path).map_err(unreadable)?);
@@ -87,42 +87,46 @@ impl Reader {
         self.number += 1;
         let malformed = |wrong: String| Error::malformed(&self.path, Some(self.number), wrong);
         let record: Record = serde_json::from_slice(&self.line)
-            .map_err(|e| malformed(format!("not a record: {e}")))?;
+            .map_err(|e| malformed(format!("not a record of the journal: {e}")))?;
         match (&mut self.journal, record) {
             (None, Record::Start(start)) if start.version == VERSION => {
-                self.journal = Some(Journal::begun(start));
+                self.journal = Some(Journal::new(start));
             }
             (None, Record::Start(start)) => {
-                let wrong = format!("written in version {} of the journal", start.version);
+                let wrong = format!("the journal has version {}, not {VERSION}", start.version);
                 return Err(malformed(wrong).hint("record it again with this version of afterdrop"));
             }
-            (None, _) => return Err(malformed("has no start record".into())),
+            (None, _) => {
+                return Err(malformed(
+                    "the journal does not begin with a start record".into(),
+                ));
+            }
             (Some(journal), record) => journal.take(record),
         }
         Ok(())
     }
 
-    /// The whole journal, a cut-off tail left out: the child has ended.
+    /// The journal of a child that has ended, without an incomplete last line.
     ///
     /// # Errors
-    /// As [`Reader::look`], and if there is no journal or no start in it.
+    /// As [`Reader::poll`], and if there is no journal or no start record.
     pub(crate) fn finish(mut self) -> Result<Journal, Error> {
-        self.look()?;
+        self.poll()?;
         if self.file.is_none() {
             let missing = std::io::ErrorKind::NotFound.into();
             return Err(Error::io("read the journal", &self.path, missing));
         }
         let tail_cut = !self.line.is_empty();
-        let mut journal = self.journal.ok_or_else(|| {
-            Error::malformed(&self.path, None, "the journal ends before its start")
-        })?;
+        let mut journal = self
+            .journal
+            .ok_or_else(|| Error::malformed(&self.path, None, "the journal has no start record"))?;
         journal.tail_cut = tail_cut;
         Ok(journal)
     }
 }
 
 impl Journal {
-    fn begun(start: Start<String>) -> Self {
+    fn new(start: Start<String>) -> Self {
         Self {
             start,
             code: Vec::new(),
@@ -139,11 +143,11 @@ impl Journal {
 
     fn take(&mut self, record: Record) {
         match record {
-            // A second start cannot be written; the first one stands.
+            // Only one is ever written.
             Record::Start(_) => {}
             Record::Code(code) => self.code.push(code),
-            Record::Stack(stack_id) => {
-                self.stacks.insert(stack_id.id, stack_id);
+            Record::Stack(stack) => {
+                self.stacks.insert(stack.id, stack);
             }
             Record::Boundary(boundary) => self.boundaries.push(boundary),
             Record::Witness(witness) => self.witness = Some(witness),
@@ -157,7 +161,7 @@ impl Journal {
 
 #[cfg(test)]
 impl Journal {
-    /// A journal of a whole run with a warm-up of three cycles, made up.
+    /// A synthetic journal of a complete run with a warm-up of three cycles.
     pub(crate) fn made(cycles: u32, boundary: impl Fn(u32) -> Boundary<Vec<CensusEntry>>) -> Self {
         Self {
             start: Start {
@@ -270,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_reads_back() {
+    fn a_journal_survives_writing_and_reading() {
         let (path, _removed) = temporary();
         write_sample(&path);
         let journal = Journal::read(&path).unwrap();
@@ -284,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_journal_cut_anywhere_keeps_its_whole_lines() {
+    fn a_truncated_journal_keeps_its_complete_lines() {
         let (path, _removed) = temporary();
         write_sample(&path);
         let whole = std::fs::read(&path).unwrap();
@@ -302,22 +306,25 @@ mod tests {
     }
 
     #[test]
-    fn a_journal_that_grows_byte_by_byte_is_the_same_in_the_end() {
+    fn a_journal_can_be_read_byte_by_byte() {
         let (path, _removed) = temporary();
         write_sample(&path);
         let whole = std::fs::read(&path).unwrap();
         let (grown, _removed_too) = temporary();
         let mut reader = Reader::new(&grown);
-        assert!(reader.look().unwrap().is_none(), "it is not there yet");
+        assert!(
+            reader.poll().unwrap().is_none(),
+            "the file does not exist yet"
+        );
         for length in 0..=whole.len() {
             std::fs::write(&grown, &whole[..length]).unwrap();
-            reader.look().unwrap();
+            reader.poll().unwrap();
         }
         assert_eq!(reader.finish().unwrap(), Journal::read(&path).unwrap());
     }
 
     #[test]
-    fn a_broken_line_is_named() {
+    fn an_error_names_the_line() {
         let (path, _removed) = temporary();
         write_sample(&path);
         let mut text = std::fs::read_to_string(&path).unwrap();
@@ -335,7 +342,7 @@ mod tests {
         })]
 
         #[test]
-        fn a_damaged_journal_is_an_error_or_a_shorter_one(
+        fn a_damaged_journal_is_an_error_or_shorter(
             changes in proptest::collection::vec((0_usize..1000, 0_u8..=255), 1..8),
         ) {
             let (path, _removed) = temporary();

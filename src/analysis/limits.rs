@@ -1,5 +1,5 @@
-//! What a check allows: growth, live and peak bytes, allocations; and the budget that a file
-//! records of them.
+//! The limits of a check (growth, live and peak bytes, allocations), and the baseline file that
+//! records them.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::base::units::{bytes, exact};
 use crate::model::report::{Boundary, CallSite, Report, RunVerdict};
 use crate::model::verdict::Verdict;
 
-/// The limits of a check; `None` is no limit, except for growth, of which none is allowed.
+/// The limits of a check. `None` is no limit, except for growth: by default none is allowed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Limits {
     pub(crate) leak_bytes_per_cycle: Option<u64>,
@@ -21,8 +21,8 @@ pub(crate) struct Limits {
     pub(crate) allocations_per_cycle: Option<u64>,
 }
 
-/// What a run needed: the numbers of a baseline file. Set-up before the first cycle is not counted,
-/// and the warm-up's cycles are not looked at.
+/// What a run needed: the numbers of a baseline file. Neither the set-up before the first cycle nor
+/// the warm-up counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Budget {
@@ -36,8 +36,8 @@ pub(crate) struct Budget {
     live_bytes: u64,
 }
 
-/// Bytes by which the peak of the same cycles may differ for each running thread.
-const PEAK_DOUBT: u64 = 4096;
+/// Bytes per running thread by which the peak of the same cycles may differ from run to run.
+const PEAK_TOLERANCE: u64 = 4096;
 
 impl Budget {
     pub(crate) fn of(report: &Report) -> Self {
@@ -57,35 +57,36 @@ impl Budget {
     /// Reads a baseline file.
     ///
     /// # Errors
-    /// If it is not there, or is not a budget: the line is named.
+    /// If it cannot be read, or is not a baseline file: the error names the line.
     pub(crate) fn read(path: &Path) -> Result<Self, Error> {
         let text = std::fs::read_to_string(path).map_err(|e| {
             Error::io("read the baseline", path, e)
-                .hint("record it with AFTERDROP_UPDATE=1, and look at what it holds")
+                .hint("record it with AFTERDROP_UPDATE=1, and review it")
         })?;
         config::parse(path, &text).map_err(|e| e.hint("record it again with AFTERDROP_UPDATE=1"))
     }
 
-    /// Writes a baseline file, and the folder that it is in.
+    /// Writes a baseline file, and creates its folder.
     ///
     /// # Errors
     /// If it cannot be written.
     pub(crate) fn write(&self, path: &Path) -> Result<(), Error> {
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(|e| Error::io("make the folder", folder, e))?;
+            std::fs::create_dir_all(folder)
+                .map_err(|e| Error::io("create the folder", folder, e))?;
         }
-        // Four numbers: this cannot fail.
+        // Four integers always serialize.
         let numbers = toml::to_string(self).unwrap_or_default();
         let text = format!(
-            "# What the cycles of a check need; written by AFTERDROP_UPDATE=1. More than this fails.\n\
+            "# What the cycles of a check need, recorded by AFTERDROP_UPDATE=1. More than this fails.\n\
              {numbers}"
         );
         write_bytes(path, text.as_bytes())
     }
 
-    /// In what `self` exceeds a recorded budget, each in a sentence with both figures.
+    /// A message for each figure that exceeds the recorded one.
     pub(crate) fn over(&self, recorded: &Self, threads: u64) -> Vec<String> {
-        let doubt = PEAK_DOUBT * threads.max(1);
+        let tolerance = PEAK_TOLERANCE * threads.max(1);
         over(&[
             (
                 ALLOCATIONS,
@@ -100,7 +101,7 @@ impl Budget {
             (
                 PEAK,
                 self.peak_bytes,
-                Some(recorded.peak_bytes.saturating_add(doubt)),
+                Some(recorded.peak_bytes.saturating_add(tolerance)),
             ),
             (LIVE, self.live_bytes, Some(recorded.live_bytes)),
         ])
@@ -108,23 +109,23 @@ impl Budget {
 }
 
 const ALLOCATIONS: &str = "allocations in a cycle";
-const PEAK: &str = "bytes live within a cycle";
-const LIVE: &str = "bytes live after the last cycle";
+const PEAK: &str = "peak live bytes in a cycle";
+const LIVE: &str = "live bytes after the last cycle";
 
-/// A sentence for each figure above its limit.
+/// A message for each figure above its limit.
 fn over(figures: &[(&str, u64, Option<u64>)]) -> Vec<String> {
     let mut broken = Vec::new();
     for &(what, found, limit) in figures {
         if let Some(limit) = limit.filter(|&limit| found > limit) {
             let (found, limit) = (exact(found), exact(limit));
-            broken.push(format!("{found} {what}, where {limit} are allowed"));
+            broken.push(format!("{found} {what}, but the limit is {limit}"));
         }
     }
     broken
 }
 
 impl Limits {
-    /// What the report breaks, each in a sentence with both figures.
+    /// A message for each limit that the report exceeds.
     pub(crate) fn broken_by(&self, report: &Report) -> Vec<String> {
         let needed = Budget::of(report);
         let mut broken: Vec<String> = self.growth(report).into_iter().collect();
@@ -140,7 +141,7 @@ impl Limits {
         broken
     }
 
-    /// Growth that is not allowed, or that cannot be told.
+    /// A message if the report shows growth that is not allowed, or is undecided.
     fn growth(&self, report: &Report) -> Option<String> {
         let allowed = self.leak_bytes_per_cycle.unwrap_or(0) as f64;
         let new = |s: &&CallSite| s.allowed.is_none();
@@ -157,15 +158,14 @@ impl Limits {
             let (rate, place) = (bytes(rate), site.location());
             return Some(format!("{verb} {rate} per cycle, at {place}"));
         }
-        // What cannot be told may still be known to be less than what is allowed.
+        // The growth of an undecided call site may still be known to be less than what is allowed.
         let open = report.call_sites.iter().filter(new);
         let open = open.filter(|s| s.verdict == Verdict::Undecided);
         let most: Option<f64> = open.map(|s| s.bytes_per_cycle).sum();
         if allowed > 0.0 && most.is_some_and(|most| most <= allowed) {
             return None;
         }
-        (report.verdict == RunVerdict::Undecided)
-            .then(|| format!("cannot be told yet: {}", report.summary))
+        (report.verdict == RunVerdict::Undecided).then(|| format!("undecided: {}", report.summary))
     }
 }
 
@@ -181,7 +181,7 @@ mod tests {
     };
 
     #[test]
-    fn a_budget_comes_back_from_its_file() {
+    fn a_budget_survives_writing_and_reading() {
         let path = std::env::temp_dir()
             .join(format!("afterdrop-budget-{}", std::process::id()))
             .join("reload.toml");
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_more_is_over() {
+    fn only_larger_figures_exceed_a_budget() {
         assert!(RECORDED.over(&RECORDED, 1).is_empty());
         let less = Budget {
             allocations_per_cycle: 9,
@@ -213,11 +213,11 @@ mod tests {
         };
         let broken = more.over(&RECORDED, 1);
         assert_eq!(broken.len(), 3, "{broken:?}");
-        assert_eq!(broken[0], "11 allocations in a cycle, where 10 are allowed");
+        assert_eq!(broken[0], "11 allocations in a cycle, but the limit is 10");
         assert_eq!(
             more.over(&RECORDED, 2).len(),
             2,
-            "the peak is in doubt by 4 KiB a thread"
+            "the peak has a tolerance of 4 KiB per thread"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! The profile of a report: what is live by backtrace and birth, with frames numbered.
+//! The profile of a report: live blocks by stack and birth cycle, with numbered frames.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -8,16 +8,17 @@ use crate::analysis::journal::Journal;
 use crate::model::frame::{Frame, relevant_range};
 use crate::model::profile::{Mapping, Profile, ProfileStack};
 
-/// The profile of the groups that have become call sites, in their order.
-pub(super) fn of(groups: &[usize], folding: &mut Folding, journal: &Journal) -> Profile {
+/// The profile of the call sites of a report, given in their order by their indices in
+/// [`Folding::sites`].
+pub(super) fn of(sites: &[usize], folding: &mut Folding, journal: &Journal) -> Profile {
     let mut profile = Profile::default();
     let mut numbers: HashMap<Frame, u32> = HashMap::new();
-    let site_of: HashMap<usize, u32> = (0..).zip(groups).map(|(site, &g)| (g, site)).collect();
+    let rank_of: HashMap<usize, u32> = (0..).zip(sites).map(|(rank, &site)| (site, rank)).collect();
     let mut live: Vec<_> = folding.live().into_iter().collect();
-    live.retain(|((group, _), _)| site_of.contains_key(group));
-    live.sort_by_key(|((group, id), _)| (site_of[group], *id));
-    for ((group, id), live) in live {
-        let addresses = journal.stacks.get(&id).map_or(&[][..], |s| &s.stack);
+    live.retain(|((site, _), _)| rank_of.contains_key(site));
+    live.sort_by_key(|((site, stack), _)| (rank_of[site], *stack));
+    for ((site, stack), live) in live {
+        let addresses = journal.stacks.get(&stack).map_or(&[][..], |s| &s.stack);
         let (frames, calls) = relevant_calls(folding, addresses);
         let mut number = |frame: &Frame| {
             *numbers.entry(frame.clone()).or_insert_with(|| {
@@ -26,7 +27,7 @@ pub(super) fn of(groups: &[usize], folding: &mut Folding, journal: &Journal) -> 
             })
         };
         profile.stacks.push(ProfileStack {
-            site: site_of[&group],
+            site: rank_of[&site],
             frames: frames.iter().map(&mut number).collect(),
             calls,
             live,
@@ -36,8 +37,8 @@ pub(super) fn of(groups: &[usize], folding: &mut Folding, journal: &Journal) -> 
     profile
 }
 
-/// The frames that matter at some return addresses, and the addresses that they lie at, each with their
-/// number.
+/// The relevant frames of a stack of return addresses; and the addresses of these frames, each with
+/// the number of frames at it.
 fn relevant_calls(folding: &mut Folding, addresses: &[u64]) -> (Vec<Frame>, Vec<(u64, u32)>) {
     let mut stack: Vec<Frame> = Vec::new();
     let mut call_of: Vec<usize> = Vec::new();
@@ -58,7 +59,7 @@ fn relevant_calls(folding: &mut Folding, addresses: &[u64]) -> (Vec<Frame>, Vec<
     (stack[range].to_vec(), calls)
 }
 
-/// The code that backtraces lead into.
+/// The code mappings that contain a return address of the profile.
 fn mappings(profile: &Profile, journal: &Journal) -> Vec<Mapping> {
     let mut addresses: Vec<u64> = profile
         .stacks

@@ -1,20 +1,22 @@
-//! What a run knows in which one block in so many bytes was recorded: how sure its sums are, which
-//! verdicts too few blocks stand behind, and what it may have missed.
+//! Runs in which blocks were sampled: the error of the estimates, the verdicts that rest on too few
+//! sampled blocks, and the leaks that may have been missed.
 
 use crate::model::sampling::Sampling;
 
 use crate::analysis::verdict::Judgement;
 use crate::base::statistics;
+use crate::base::units::counted;
 use crate::model::verdict::Verdict;
 
-/// Chance of a leak of [`Sampling::missed_below`] to be missed.
+/// The probability that a leak of [`Sampling::missed_below`] is missed.
 const MISSED: f64 = 0.05;
 
-/// Chance below which a silence is believed, and blocks that must have been drawn before it.
-const DOUBT: f64 = 0.01;
-const FEWEST_DRAWN: i32 = 2;
+/// The significance level at which a plateau counts as a stop, and the minimum number of generations
+/// that must have been sampled before it.
+const SIGNIFICANCE: f64 = 0.01;
+const MIN_SAMPLED: i32 = 2;
 
-/// Bytes, estimated from the blocks that were drawn.
+/// Bytes that are estimated from the sampled blocks.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Estimate {
     every: f64,
@@ -36,18 +38,19 @@ impl Estimate {
         }
     }
 
-    /// An interval that holds the truth in 95 % of all runs or more, in bytes.
+    /// An interval, in bytes, that contains the true value in at least 95 % of all runs.
     ///
-    /// A block of `s` bytes is drawn with `p = 1 - exp(-s / every)` and counts as a whole number of
-    /// blocks, `1 / p` in the mean, so that the variance of the sum is
-    /// `s^2 ((1 - p) / p + p f (1 - f))` for `f` the fraction of `1 / p`: at most `every * s`, whatever
-    /// the size. So all bytes together have no more than a Poisson count of them in steps of `every`.
+    /// A block of `s` bytes is sampled with probability `p = 1 - exp(-s / every)`. It then counts as
+    /// a whole number of blocks with the mean `1 / p`, so the variance of the sum is
+    /// `s^2 ((1 - p) / p + p f (1 - f))`, where `f` is the fractional part of `1 / p`. That is at
+    /// most `every * s` for any size. The variance of all bytes together is therefore at most that
+    /// of a Poisson count in units of `every` bytes.
     pub(crate) fn interval(self) -> (u64, u64) {
         let (low, high) = statistics::poisson_interval(self.bytes / self.every);
         ((low * self.every) as u64, (high * self.every) as u64)
     }
 
-    /// The same of a growth in so many cycles, in bytes per cycle.
+    /// Such an interval for a growth over `cycles` cycles, in bytes per cycle.
     pub(crate) fn growth_interval(every: u64, per_cycle: f64, cycles: u32) -> (f64, f64) {
         let cycles = f64::from(cycles.max(1));
         let (low, high) = Self::of(every, (per_cycle.max(0.0) * cycles) as u64).interval();
@@ -65,25 +68,30 @@ impl Sampling {
     }
 }
 
-/// Takes a verdict back that rests on a silence which may be chance: where few blocks of a call site are
-/// drawn, one that grows all the time is silent for long, too.
-pub(crate) fn doubt(judgement: Judgement, boundaries: u32) -> Judgement {
+/// Withdraws the verdict that growth has stopped if the plateau may be chance: if few blocks of a
+/// call site are sampled, there are long gaps between them although it grows steadily.
+///
+/// Of `n` sampled generations of steady growth, the probability that all are born before the
+/// plateau is `(1 - plateau / boundaries)^n`.
+pub(crate) fn undecided_if_too_few(judgement: Judgement, boundaries: u32) -> Judgement {
     let e = &judgement.evidence;
-    let drawn = e.rises.len() as i32;
-    let loud = f64::from(boundaries.saturating_sub(e.quiet)) / f64::from(boundaries.max(1));
-    let is_silent = drawn >= FEWEST_DRAWN && loud.powi(drawn) < DOUBT;
-    if judgement.verdict != Verdict::Cache || drawn == 0 || is_silent {
+    let sampled = e.rises.len() as i32;
+    let growing = f64::from(boundaries.saturating_sub(e.quiet)) / f64::from(boundaries.max(1));
+    let has_stopped = sampled >= MIN_SAMPLED && growing.powi(sampled) < SIGNIFICANCE;
+    if judgement.verdict != Verdict::Cache || sampled == 0 || has_stopped {
         return judgement;
     }
-    // Long enough for the silence to be believed, and for some more to be drawn if it goes on.
-    let needed = f64::from(boundaries - e.quiet) / DOUBT.powf(1.0 / f64::from(drawn));
+    // Enough cycles to make the plateau significant, and for more blocks to be sampled if the growth
+    // continues.
+    let needed = f64::from(boundaries - e.quiet) / SIGNIFICANCE.powf(1.0 / f64::from(sampled));
     let more = (needed.ceil() as u32).saturating_sub(boundaries);
-    let more = more.max(3 * boundaries / drawn as u32).max(1);
-    let times = if drawn == 1 { "once" } else { "a few times" };
+    let more = more.max(3 * boundaries / sampled as u32).max(1);
+    let generations = counted(sampled as u64, "generation");
     let mut judgement = judgement.undecided(more);
     judgement.reason = format!(
-        "its blocks were drawn only {times}, so that it may have stopped or not: about {more} more \
-         cycles would tell, or more blocks recorded (a smaller --sample, or none)"
+        "only {generations} of this call site were sampled, too few to tell whether its growth has \
+         stopped: about {} would tell, or a smaller --sample, or none",
+        counted(more, "more cycle")
     );
     judgement
 }
@@ -95,8 +103,8 @@ mod tests {
     use crate::base::random::Random;
     use crate::model::verdict::DEFAULT_HORIZON;
 
-    /// The estimate of blocks of these sizes, each drawn and rounded as the heap does.
-    fn drawn(random: &mut Random, every: u64, sizes: impl Iterator<Item = u64>) -> Estimate {
+    /// The estimate for blocks of these sizes, sampled and rounded as the heap does it.
+    fn sampled(random: &mut Random, every: u64, sizes: impl Iterator<Item = u64>) -> Estimate {
         let mut bytes = 0;
         for size in sizes {
             let p = -(-(size as f64) / every as f64).exp_m1();
@@ -110,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn the_truth_lies_inside_nineteen_times_of_twenty_whatever_the_sizes() {
+    fn the_interval_contains_the_truth_in_95_percent_of_runs_for_any_sizes() {
         const EVERY: u64 = 64 << 10;
         let mut random = Random::new(1);
         let cases: [(&[u64], usize); 7] = [
@@ -119,7 +127,7 @@ mod tests {
             (&[60_000], 30),
             (&[131_072], 9),
             (&[200_000], 36),
-            // One line may have all of them.
+            // Sizes of one call site may differ widely.
             (&[150_000, 150_000, 20_000_000], 3),
             (&[16, 300_000, 5000], 60),
         ];
@@ -128,7 +136,7 @@ mod tests {
             let truth: u64 = all().sum();
             let inside = (0..1000)
                 .filter(|_| {
-                    let (low, high) = drawn(&mut random, EVERY, all()).interval();
+                    let (low, high) = sampled(&mut random, EVERY, all()).interval();
                     (low..=high).contains(&truth)
                 })
                 .count();
@@ -137,12 +145,12 @@ mod tests {
     }
 
     #[test]
-    fn growth_is_as_sure_as_what_it_adds_up_to() {
+    fn the_interval_of_growth_contains_the_truth_in_95_percent_of_runs() {
         const EVERY: u64 = 64 << 10;
         let mut random = Random::new(2);
         let inside = (0..1000)
             .filter(|_| {
-                let sum = drawn(&mut random, EVERY, std::iter::repeat_n(1000, 4000));
+                let sum = sampled(&mut random, EVERY, std::iter::repeat_n(1000, 4000));
                 let (low, high) = Estimate::growth_interval(EVERY, sum.bytes / 40.0, 40);
                 (low..=high).contains(&100_000.0)
             })
@@ -151,8 +159,8 @@ mod tests {
     }
 
     #[test]
-    fn of_nothing_drawn_there_may_be_some() {
-        // Three times the interval at most (the rule of three, and a little more).
+    fn an_estimate_of_zero_has_an_upper_bound() {
+        // About three times the sampling interval (the rule of three, two-sided).
         let (low, high) = Estimate::of(1000, 0).interval();
         assert!(low == 0 && (3000..4000).contains(&high), "{high}");
         let both = Estimate::of(1000, 500_000).and(Estimate::of(1000, 500_000));
@@ -160,8 +168,8 @@ mod tests {
     }
 
     #[test]
-    fn a_silence_is_believed_only_if_enough_was_drawn_before() {
-        // `born` of 80 cycles leave something; the rest are silent.
+    fn a_plateau_counts_only_if_enough_was_sampled_before() {
+        // Of 80 cycles those in `born` retain a block.
         let judged = |born: &[u32]| {
             let n = 80_u32;
             let living = |at: u32| born.iter().filter(|&&b| b <= at).count() as u32;
@@ -180,10 +188,10 @@ mod tests {
                     .collect(),
                 ..Series::default()
             };
-            doubt(judge(&series, Criteria::fixed(DEFAULT_HORIZON)), n).verdict
+            undecided_if_too_few(judge(&series, Criteria::fixed(DEFAULT_HORIZON)), n).verdict
         };
         assert_eq!(judged(&[1, 2, 3, 4, 5, 6]), Verdict::Cache);
-        // One that was drawn early may be anything.
+        // A single early block may belong to slow growth.
         assert_eq!(judged(&[2]), Verdict::Undecided);
         assert_eq!(judged(&[30]), Verdict::Undecided);
     }

@@ -1,8 +1,8 @@
-//! dhat as the second witness: its file read back and compared with the ledger, stack by stack.
+//! Compares dhat's profile with what the recorder has, stack by stack.
 //!
-//! Both keep return addresses, so that stacks are compared by address. dhat's stacks begin deeper
-//! (inside its own hook) and may end later (in the C library's start-up code, which has no frame
-//! pointers); what lies between is the same walk by another unwinder.
+//! Both have return addresses, so stacks are compared by address. dhat's stacks begin deeper, inside
+//! its own hook, and may end later, in the C library's start-up code, which has no frame pointers.
+//! The part between is the same stack, walked by another unwinder.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -14,11 +14,12 @@ use serde_json::Value;
 use crate::analysis::journal::Journal;
 use crate::base::error::Error;
 use crate::base::files::write_bytes;
+use crate::base::units::{counted, exact};
 use crate::model::layout::HOOKS;
 use crate::model::report::Witness;
 
-/// Differences kept in words; the rest is in their number.
-const MOST_DIFFERENCES: usize = 20;
+/// The maximum number of differences that are reported.
+const MAX_DIFFERENCES: usize = 20;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Live {
@@ -26,18 +27,28 @@ struct Live {
     blocks: u64,
 }
 
-/// A stack of dhat's file: return addresses, innermost first, and what is live at the end.
+impl std::fmt::Display for Live {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} B in {}",
+            exact(self.bytes),
+            counted(self.blocks, "block")
+        )
+    }
+}
+
+/// A program point of dhat's profile: return addresses, innermost first, and what is live at the end.
 struct Point {
     addresses: Vec<u64>,
     live: Live,
 }
 
-/// Compares dhat's file with what the ledger says dhat should have.
-///
-/// `None` if the run did not get as far as dhat's window, so that there is nothing to compare.
+/// Compares dhat's profile with what the recorder expects in it; `None` if the run ended before
+/// dhat began to record.
 ///
 /// # Errors
-/// If the file is there, but is not dhat's.
+/// If the file cannot be read, or is not a profile of dhat.
 pub(crate) fn compare(journal: &Journal, path: &Path) -> Result<Option<Witness>, Error> {
     let Some(expected) = &journal.witness else {
         return Ok(None);
@@ -50,10 +61,10 @@ pub(crate) fn compare(journal: &Journal, path: &Path) -> Result<Option<Witness>,
         live.bytes += bytes;
         live.blocks += blocks;
     }
-    Ok(Some(differ(ledger, &points)))
+    Ok(Some(compare_stacks(ledger, &points)))
 }
 
-fn differ(ledger: HashMap<&[u64], Live>, points: &[Point]) -> Witness {
+fn compare_stacks(ledger: HashMap<&[u64], Live>, points: &[Point]) -> Witness {
     let matcher = Matcher::new(ledger.keys().copied());
     let mut dhat: HashMap<&[u64], Live> = HashMap::new();
     for point in points.iter().filter(|p| p.live.blocks > 0) {
@@ -69,14 +80,10 @@ fn differ(ledger: HashMap<&[u64], Live>, points: &[Point]) -> Witness {
     let mut differences = Vec::new();
     for &stack in &stacks {
         let (l, d) = (of(&ledger, stack), of(&dhat, stack));
-        if l != d && differences.len() < MOST_DIFFERENCES {
+        if l != d && differences.len() < MAX_DIFFERENCES {
             differences.push(format!(
-                "at {:#x}: ledger {} B in {} blocks, dhat {} B in {}",
+                "at {:#x}: the recorder has {l}, dhat has {d}",
                 stack.first().copied().unwrap_or(0),
-                l.bytes,
-                l.blocks,
-                d.bytes,
-                d.blocks
             ));
         }
     }
@@ -92,9 +99,9 @@ fn differ(ledger: HashMap<&[u64], Live>, points: &[Point]) -> Witness {
     }
 }
 
-/// Finds the ledger's stack inside dhat's longer one.
+/// Finds the recorder's stack inside dhat's longer one.
 struct Matcher<'a> {
-    /// Stacks by their innermost address, the longest first.
+    /// The recorder's stacks by their innermost address, the longest first.
     by_first: HashMap<u64, Vec<&'a [u64]>>,
 }
 
@@ -122,14 +129,14 @@ impl<'a> Matcher<'a> {
     }
 }
 
-/// Equal addresses at the inner ends of two stacks.
+/// The number of equal addresses at the inner ends of two stacks.
 fn common(a: &[u64], b: &[u64]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
-/// Whether two walks from one frame are of one stack: equal as far as both go. The ledger's may
-/// end in one frame that is none, where the C library's start-up code used the frame pointer for
-/// something else.
+/// Whether two walks from the same frame are of the same stack: equal as far as both go. The last
+/// address of the recorder's walk may be wrong, because the C library's start-up code uses the frame
+/// pointer for something else.
 fn is_same_walk(ledger: &[u64], dhat: &[u64]) -> bool {
     const ENOUGH: usize = 4;
     let common = common(ledger, dhat);
@@ -141,29 +148,30 @@ fn read(path: &Path) -> Result<Vec<Point>, Error> {
     let json = read_json(path)?;
     let wrong = |what: &str| Error::malformed(path, None, format!("not a dhat profile: {what}"));
     if json["dhatFileVersion"] != 2 {
-        return Err(wrong("its version is not 2"));
+        return Err(wrong("`dhatFileVersion` is not 2"));
     }
     let frames: Vec<u64> = json["ftbl"]
         .as_array()
-        .ok_or_else(|| wrong("it has no frame table"))?
+        .ok_or_else(|| wrong("it has no frame table `ftbl`"))?
         .iter()
         .map(|f| address(f.as_str().unwrap_or_default()))
         .collect();
     let points = json["pps"]
         .as_array()
-        .ok_or_else(|| wrong("it has no program points"))?;
+        .ok_or_else(|| wrong("it has no program points `pps`"))?;
     points
         .iter()
         .map(|p| {
             Ok(Point {
-                addresses: addresses(p, &frames).ok_or_else(|| wrong("a point has no frames"))?,
+                addresses: addresses(p, &frames)
+                    .ok_or_else(|| wrong("a program point has no frames `fs`"))?,
                 live: Live {
                     bytes: p["eb"]
                         .as_u64()
-                        .ok_or_else(|| wrong("a point has no bytes"))?,
+                        .ok_or_else(|| wrong("a program point has no bytes `eb`"))?,
                     blocks: p["ebk"]
                         .as_u64()
-                        .ok_or_else(|| wrong("a point has no blocks"))?,
+                        .ok_or_else(|| wrong("a program point has no blocks `ebk`"))?,
                 },
             })
         })
@@ -176,8 +184,9 @@ fn read_json(path: &Path) -> Result<Value, Error> {
         .map_err(|e| Error::malformed(path, Some(e.line() as u64), format!("not JSON: {e}")))
 }
 
-/// Return addresses of a program point. Inlined frames repeat their function's address, and so does
-/// a function that calls itself: then the first frame of the address comes again.
+/// The return addresses of a program point. Inlined frames repeat the address of their function. A
+/// function that calls itself repeats it, too, but then the first frame of the address appears
+/// again.
 fn addresses(point: &Value, frames: &[u64]) -> Option<Vec<u64>> {
     let mut addresses: Vec<u64> = Vec::new();
     let mut first = None;
@@ -194,7 +203,8 @@ fn addresses(point: &Value, frames: &[u64]) -> Option<Vec<u64>> {
     Some(addresses)
 }
 
-/// `0x55d0c0a01234: function (file:line:column)`; 0 for `[root]`.
+/// The address of a frame in dhat's notation, `0x55d0c0a01234: function (file:line:column)`; 0 for
+/// `[root]`.
 fn address(frame: &str) -> u64 {
     frame
         .strip_prefix("0x")
@@ -202,15 +212,14 @@ fn address(frame: &str) -> u64 {
         .unwrap_or(0)
 }
 
-/// Rewrites dhat's file without the frames of dhat's own hook and of the ledger's, which are the
-/// same ten or so at the top of every stack, so that the viewer opens on the program's frames.
+/// Rewrites dhat's profile without the frames of dhat's own hook and of the recorder's, which are
+/// the same ten or so at the top of every stack. The viewer then opens on the program's frames.
 ///
-/// Two points that would become one keep their frames, because the viewer rejects a repeated
-/// stack.
+/// Stacks that would become equal keep these frames, because the viewer rejects repeated stacks.
 ///
 /// # Errors
 /// If the file cannot be read or written.
-pub(crate) fn tidy(path: &Path) -> Result<(), Error> {
+pub(crate) fn remove_hook_frames(path: &Path) -> Result<(), Error> {
     let mut json = read_json(path)?;
     let is_hook: Vec<bool> = match json["ftbl"].as_array() {
         Some(table) => table
@@ -231,7 +240,7 @@ pub(crate) fn tidy(path: &Path) -> Result<(), Error> {
                 i.as_u64()
                     .is_some_and(|i| is_hook.get(i as usize) == Some(&true))
             };
-            let top = all.len().min(DEEPEST_HOOK);
+            let top = all.len().min(MAX_HOOK_FRAMES);
             let start = all[..top].iter().rposition(hook).map_or(0, |i| i + 1);
             let rest = all[start..].to_vec();
             *seen.entry(rest.clone()).or_default() += 1;
@@ -246,10 +255,11 @@ pub(crate) fn tidy(path: &Path) -> Result<(), Error> {
     write_bytes(path, json.to_string().as_bytes())
 }
 
-/// Frames from the top among which the hooks are, inlined ones included.
-const DEEPEST_HOOK: usize = 24;
+/// The maximum number of frames of hooks at the top of a stack, inlined ones included.
+const MAX_HOOK_FRAMES: usize = 24;
 
-/// Whether a frame of dhat's table is of the heap's hook, or of the shim before it.
+/// Whether a frame in dhat's notation is of the recorder's hooks, or of the compiler's shim around
+/// the allocator.
 fn is_hook(frame: &str) -> bool {
     let function = frame.split_once(": ").map_or(frame, |(_, f)| f);
     function.contains(HOOKS) || function.starts_with("__rust")
@@ -274,12 +284,12 @@ mod tests {
     }
 
     #[test]
-    fn the_same_blocks_agree_whatever_surrounds_their_stacks() {
+    fn stacks_agree_whatever_frames_surround_them() {
         let points = [
             point(&[90, 91, 1, 2, 3, 70], 64, 1),
             point(&[90, 1, 5], 8, 2),
         ];
-        let witness = differ(ledger(&[(&[1, 2, 3], 64, 1), (&[1, 5, 6], 8, 2)]), &points);
+        let witness = compare_stacks(ledger(&[(&[1, 2, 3], 64, 1), (&[1, 5, 6], 8, 2)]), &points);
         assert!(witness.agrees, "{witness:?}");
         assert_eq!(
             (witness.stacks, witness.dhat_bytes, witness.dhat_blocks),
@@ -288,21 +298,21 @@ mod tests {
     }
 
     #[test]
-    fn a_planted_disagreement_is_named() {
+    fn a_difference_is_reported() {
         let points = [point(&[90, 1, 2], 64, 1), point(&[90, 1, 3], 8, 1)];
-        let witness = differ(ledger(&[(&[1, 2], 60, 1), (&[1, 4, 5], 8, 1)]), &points);
+        let witness = compare_stacks(ledger(&[(&[1, 2], 60, 1), (&[1, 4, 5], 8, 1)]), &points);
         assert!(!witness.agrees);
         assert_eq!(witness.differences.len(), 3, "{:?}", witness.differences);
         assert!(
             witness
                 .differences
                 .iter()
-                .any(|d| d.contains("ledger 60 B in 1 blocks, dhat 64 B"))
+                .any(|d| d.contains("the recorder has 60 B in 1 block, dhat has 64 B in 1 block"))
         );
     }
 
     #[test]
-    fn a_hook_is_known_by_its_name() {
+    fn a_hook_is_recognized_by_its_name() {
         assert!(is_hook(
             "0x1: afterdrop::recorder::heap::Heap<A>::measured_alloc (src/recorder/heap/mod.rs:1:2)"
         ));
@@ -311,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_read_off_a_frame() {
+    fn the_address_of_a_frame_is_parsed() {
         assert_eq!(address("0x55d0: f (a/b.rs:1:2)"), 0x55d0);
         assert_eq!(address("[root]"), 0);
     }

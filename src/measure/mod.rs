@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::analysis::config::Config;
-use crate::analysis::found::Found;
+use crate::analysis::holder_search::SearchResults;
 use crate::analysis::journal::{Journal, Reader};
 use crate::analysis::process;
 use crate::analysis::verdict::{self, Judgement};
-use crate::analysis::{self, Circumstances, Folding};
+use crate::analysis::{self, Folding, RunContext};
 use crate::analysis::{jemalloc_change, witness};
 use crate::base::error::Error;
 use crate::base::files;
@@ -135,12 +135,12 @@ pub(crate) fn measure(
         .filter(|(cycle, _)| is_searched(&journal, *cycle));
     let found = known.map(|(_, found)| found);
     let found = found.or_else(|| found_by(&journal, &folder));
-    let with = Circumstances {
+    let with = RunContext {
         ended,
         horizon: request.horizon,
         options: request.options,
         witness,
-        found,
+        holder_search: found,
         all_holders: request.all_holders,
         config: request.config,
     };
@@ -167,11 +167,11 @@ fn is_searched(journal: &Journal, cycle: u32) -> bool {
 }
 
 /// What the last search for holders has found; `None` if there was none.
-fn found_by(journal: &Journal, folder: &Path) -> Option<Result<Found, String>> {
+fn found_by(journal: &Journal, folder: &Path) -> Option<Result<SearchResults, String>> {
     let searched = journal.searched.as_ref()?;
     let found = match &searched.failure {
         Some(failure) => Err(failure.clone()),
-        None => Found::read(folder),
+        None => SearchResults::read(folder),
     };
     // All of it that is of use is in the report, and the next search writes it anew.
     let _ = std::fs::remove_file(folder.join(crate::model::holders::FILE));
@@ -192,7 +192,7 @@ struct Observer<W> {
     /// Cycles behind which the run was asked to look for them before its end.
     asked: Vec<u32>,
     /// What was found behind the last of them.
-    found: Option<(u32, Result<Found, String>)>,
+    found: Option<(u32, Result<SearchResults, String>)>,
     open: Option<usize>,
     why: Option<String>,
     watch: W,
@@ -200,7 +200,7 @@ struct Observer<W> {
 
 impl<W: FnMut(Progress<'_>)> Observer<W> {
     fn look(&mut self) -> Result<(), Error> {
-        let Some(journal) = self.reader.look()? else {
+        let Some(journal) = self.reader.poll()? else {
             return Ok(());
         };
         let Some(last) = journal.boundaries.last().map(|b| b.counts) else {
@@ -246,17 +246,18 @@ impl<W: FnMut(Progress<'_>)> Observer<W> {
             }
         }
         self.answered = cycle;
-        let terms = analysis::terms(journal, self.horizon);
+        let criteria = analysis::criteria(journal, self.horizon);
         let left = journal.start.cycles.saturating_sub(cycle);
         // Behind the horizon what cannot be told in the cycles that are left holds nobody up.
-        let parts = process::judge(journal, terms)
+        let parts = process::judge(journal, criteria)
             .into_iter()
-            .filter(|(.., j)| {
+            .map(|part| part.judgement)
+            .filter(|j| {
                 let e = &j.evidence;
                 let can_be_told = e.more_cycles.is_none_or(|more| more <= left);
                 j.settled || can_be_told || e.span < self.horizon
             });
-        judgements.extend(parts.map(|(.., j)| j));
+        judgements.extend(parts);
         let open = || judgements.iter().filter(|j| !j.settled);
         let worst: Option<&Judgement> = open().max_by_key(|j| j.verdict);
         self.open = Some(open().count());
@@ -277,6 +278,6 @@ fn second_witness(journal: &Journal, folder: &Path) -> Result<Option<report::Wit
         return Ok(None);
     }
     let witness = witness::compare(journal, &path)?;
-    witness::tidy(&path)?;
+    witness::remove_hook_frames(&path)?;
     Ok(witness)
 }

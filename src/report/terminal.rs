@@ -637,7 +637,7 @@ pub(super) mod tests {
         };
         let site = CallSite {
             verdict: Verdict::Leak,
-            reason: "80 generations came to stay".into(),
+            reason: "80 generations are retained".into(),
             function: "serving::reload".into(),
             file: Some("app/reload.rs".into()),
             line: Some(42),
@@ -720,7 +720,7 @@ pub(super) mod tests {
             horizon: 64,
             ended: Ended::new(How::Completed, None),
             verdict: RunVerdict::Leak,
-            summary: "1 place leaks, seen over 80 cycles after a warm-up of 3".into(),
+            summary: "1 call site leaks, seen over 80 cycles after a warm-up of 3".into(),
             bytes_per_cycle: Some(1_048_576.0),
             call_sites: vec![site, cache],
             boundaries: (1..=8).map(boundary).collect(),

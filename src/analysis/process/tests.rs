@@ -1,14 +1,19 @@
-//! Parts of the process that grow, from made-up boundaries.
+//! Parts of the process that grow, in synthetic journals.
 
 use super::*;
+use crate::analysis::journal::Journal;
+use crate::analysis::verdict::Criteria;
 use crate::model::journal::Resident;
 use crate::model::journal::{Boundary, CHeap, JemallocBytes};
+use crate::model::journal::{Counts, Memory};
+use crate::model::process::{Grows, Process};
+use crate::model::verdict::Verdict;
 
 const CYCLES: u32 = 90;
 const HORIZON: u32 = 64;
 
-/// What grows in a run whose boundaries differ by this from one in which nothing does. The
-/// number is that of the cycle.
+/// The verdict on the process of a run in which nothing grows, changed by `change`. Its first argument
+/// is the number of the cycle.
 fn process_of(change: impl Fn(u64, &mut Counts)) -> Process {
     process(&journal_of(CYCLES, change), Criteria::fixed(HORIZON))
 }
@@ -53,13 +58,13 @@ fn memory(counts: &mut Counts) -> &mut Memory {
     counts.memory.as_mut().expect("there is one")
 }
 
-/// C code has allocated so many bytes, all that it took from the system.
+/// Sets the bytes that C code has allocated, which is also all that it took from the system.
 fn c_code_holds(counts: &mut Counts, bytes: u64) {
     let c = memory(counts).c_heap.as_mut().expect("there is one");
     (c.in_use, c.system) = (bytes, bytes);
 }
 
-fn is_a_doubt_and_no_verdict(process: &Process) {
+fn assert_warning_without_verdict(process: &Process) {
     assert_eq!(
         (process.grows, process.verdict),
         (Grows::None, Verdict::WarmUp)
@@ -68,7 +73,7 @@ fn is_a_doubt_and_no_verdict(process: &Process) {
 }
 
 #[test]
-fn nothing_grows_where_all_stays_as_it_is() {
+fn nothing_grows_if_all_levels_are_constant() {
     let process = process_of(|_, _| ());
     assert_eq!(
         (process.grows, process.verdict),
@@ -79,11 +84,11 @@ fn nothing_grows_where_all_stays_as_it_is() {
 }
 
 #[test]
-fn c_code_leaks_once_it_holds_more_than_caches_may_keep() {
+fn growth_of_the_c_heap_is_a_leak_once_it_exceeds_the_thread_caches() {
     let leak = |bytes: u64| {
         move |cycle: u64, counts: &mut Counts| c_code_holds(counts, 1_000 + bytes * cycle)
     };
-    // Two threads may keep 473,088 bytes.
+    // The caches of two threads may hold 473,088 bytes.
     let much = process_of(leak(6_000));
     assert_eq!((much.grows, much.verdict), (Grows::CHeap, Verdict::Leak));
     assert_eq!(much.parts[2].per_cycle, Some(6_000.0));
@@ -102,27 +107,27 @@ fn c_code_leaks_once_it_holds_more_than_caches_may_keep() {
         "{}",
         little.sentence
     );
-    assert_eq!(little.doubts().count(), 0, "it is said once");
+    assert_eq!(little.doubts().count(), 0, "the sentence says it already");
 }
 
 #[test]
-fn what_the_systems_allocator_caches_of_rusts_blocks_is_a_doubt_and_no_verdict() {
-    is_a_doubt_and_no_verdict(&process_of(|cycle, counts| {
+fn growth_within_the_thread_caches_of_the_systems_allocator_is_a_warning() {
+    assert_warning_without_verdict(&process_of(|cycle, counts| {
         counts.jemalloc = None;
         c_code_holds(counts, (8 << 20) + 2_048 * cycle);
     }));
 }
 
 #[test]
-fn c_code_that_is_restless_is_a_doubt_and_no_verdict() {
-    is_a_doubt_and_no_verdict(&process_of(|cycle, counts| {
+fn irregular_growth_of_the_c_heap_is_a_warning() {
+    assert_warning_without_verdict(&process_of(|cycle, counts| {
         let steps = [0, 0, 0, 1, 2, 3];
         c_code_holds(counts, 1_000 * steps.get(cycle as usize / 15).unwrap_or(&4));
     }));
 }
 
 #[test]
-fn a_thread_that_stays_explains_the_stack_that_is_mapped_for_it() {
+fn growth_in_threads_explains_the_mappings_of_their_stacks() {
     let with_stacks = |cycle: u64, counts: &mut Counts| {
         counts.threads = 2 + cycle;
         memory(counts).resident.mapped += cycle * (2 << 20);
@@ -142,8 +147,8 @@ fn a_thread_that_stays_explains_the_stack_that_is_mapped_for_it() {
 }
 
 #[test]
-fn pages_that_nothing_explains_are_the_last_resort() {
-    // The allocator believes to have 4 MiB; 3 are resident.
+fn unexplained_resident_memory_is_growth_unless_blocks_grow() {
+    // The allocator counts 4 MiB as resident, of which 3 MiB are.
     let touched = |bytes: u64| {
         move |cycle: u64, counts: &mut Counts| {
             memory(counts).resident.anonymous += bytes * cycle;
@@ -154,10 +159,10 @@ fn pages_that_nothing_explains_are_the_last_resort() {
         (much.grows, much.verdict),
         (Grows::ResidentMemory, Verdict::Leak)
     );
-    // Hidden behind what the allocator believes to have: a doubt.
+    // Less than the allocator counts: it may be its own.
     let little = process_of(touched(8 << 10));
-    is_a_doubt_and_no_verdict(&little);
-    // Blocks that grow explain it.
+    assert_warning_without_verdict(&little);
+    // Growing blocks explain it.
     let blocks = process_of(|cycle, counts| {
         touched(1 << 20)(cycle, counts);
         counts.live_bytes += cycle << 20;
@@ -166,14 +171,14 @@ fn pages_that_nothing_explains_are_the_last_resort() {
 }
 
 #[test]
-fn what_the_kernel_does_not_tell_is_not_judged() {
+fn levels_that_are_not_known_are_not_judged() {
     let process = process_of(|_, counts| counts.memory = None);
     assert_eq!((process.grows, process.parts.len()), (Grows::None, 0));
 }
 
 #[test]
-fn growth_is_seen_where_the_allocator_has_more_than_is_counted_as_mapped() {
-    // A part of the allocator's memory was joined to a file's.
+fn growth_is_found_if_the_allocator_has_more_than_is_counted_as_mapped() {
+    // The kernel has merged a part of the allocator's memory with a file's mapping.
     let process = process_of(|cycle, counts| {
         memory(counts).resident.mapped = (3 << 20) + 4_096 * cycle;
     });
@@ -188,15 +193,15 @@ fn growth_is_seen_where_the_allocator_has_more_than_is_counted_as_mapped() {
 }
 
 #[test]
-fn some_pages_of_a_library_hold_nobody_up() {
+fn pages_of_a_library_that_are_touched_late_do_not_keep_a_run_from_ending() {
     let paged_in = |cycle: u64, counts: &mut Counts| {
         let pages = [0, 0, 0, 0, 1, 3, 8, 8, 8].get(cycle as usize);
         memory(counts).resident.files += 4_096 * pages.unwrap_or(&9);
     };
     let resident = |cycles: u32| {
         let judged = judge(&journal_of(cycles, paged_in), Criteria::fixed(HORIZON));
-        let part = judged.into_iter().find(|p| p.0 == Grows::ResidentMemory);
-        part.expect("it is judged").2
+        let part = judged.into_iter().find(|p| p.what == Grows::ResidentMemory);
+        part.expect("it is judged").judgement
     };
     for cycles in 12..40 {
         let judged = resident(cycles);
@@ -206,15 +211,15 @@ fn some_pages_of_a_library_hold_nobody_up() {
 }
 
 #[test]
-fn a_second_step_of_what_c_code_holds_keeps_a_run_from_ending() {
+fn a_second_step_of_the_c_heap_keeps_a_run_from_ending() {
     let settled = |steps: &'static [u64]| {
         let journal = journal_of(12, |cycle, counts| {
             let taken = steps.iter().filter(|&&at| at <= cycle).count() as u64;
             c_code_holds(counts, 20_000 * taken);
         });
         let judged = judge(&journal, Criteria::interim(9, HORIZON));
-        let c_code = judged.into_iter().find(|(what, ..)| *what == Grows::CHeap);
-        c_code.expect("it is judged").2.settled
+        let c_code = judged.into_iter().find(|p| p.what == Grows::CHeap);
+        c_code.expect("it is judged").judgement.settled
     };
     assert!(settled(&[]) && settled(&[5]));
     assert!(!settled(&[5, 10]));

@@ -113,7 +113,7 @@ impl<'a> Findings<'a> {
         None
     }
 
-    /// Growth that neither generations nor the floor show: of data that is copied now and then, or
+    /// Growth that neither generations nor the floor show: of data that is copied periodically, or
     /// of a container whose capacity grows by a factor.
     fn hidden_growth(&self) -> Option<Judgement> {
         let is_open = |j: &Judgement| j.verdict == Verdict::Undecided;

@@ -16,7 +16,7 @@
 //! - *Floor*: the minimum of the live bytes from a boundary to the end of the run. A block that
 //!   grows by `realloc` is born again each time, so it leaves no retained generation, but it raises
 //!   the floor.
-//! - *Rise*: a cycle of which a generation is retained, or in which the floor rose.
+//! - *Rise*: the birth cycle of a retained generation, or a cycle in which the floor rose.
 //!
 //! The verdict depends on when the rises occurred: whether they have stopped, become rarer, or
 //! continue beyond the horizon.

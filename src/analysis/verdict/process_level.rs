@@ -1,4 +1,4 @@
-//! The decision on a quantity of which only the level is known, such as the bytes that C code has
+//! The decision on a quantity that has a level but no generations, such as the bytes that C code has
 //! allocated or the number of threads.
 
 use super::interim::Criteria;

@@ -6,8 +6,8 @@ use super::series::{Generation, Series};
 use super::thresholds::DENSE_EVERY;
 use crate::model::verdict::RisesBy;
 
-/// The fewest windows of which some may contain fluctuation only, so that the steps of their floor
-/// can count as rises.
+/// The fewest windows for which the steps of their floor can count as rises. Some of these windows
+/// may contain fluctuation only.
 const MIN_STEPPED_WINDOWS: usize = 12;
 
 /// The lengths of the windows whose minima are examined, in multiples of a window that is just
@@ -108,7 +108,7 @@ impl Rises {
 
     /// The windows of `window` cycles whose minimum is greater than that of all windows before.
     ///
-    /// Retained data may be copied now and then, into buffers with spare capacity. Then no block of
+    /// Retained data may be copied periodically, into buffers with spare capacity. Then no block of
     /// it grows old, and the spare capacity hides the floor. A window that is longer than the
     /// longest lifetime contains a whole period of copying, so its minimum is comparable.
     ///

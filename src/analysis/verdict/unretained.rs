@@ -96,7 +96,7 @@ fn open_question(
     if by_generations.is_sign() {
         let more = by_generations.plateau_needed() + longest;
         let reason = format!(
-            "{} have outlived all freed generations, of which one lived for {lifetime}: {} to tell \
+            "{} have outlived every freed generation (the longest lifetime is {lifetime}): {} to tell \
              whether they are retained",
             counted(by_generations.count() as u64, "generation"),
             at_least(more)

@@ -386,7 +386,7 @@ fn numbers_that_lead_nowhere_are_refused() {
 fn the_page_says_the_verdict_without_script() {
     let page = text(&with_profile("serving::reload"), Format::Html);
     for part in [
-        "1 place leaks",
+        "1 call site leaks",
         "serving::reload",
         "app/main.rs:7",
         "born in cycle 2",

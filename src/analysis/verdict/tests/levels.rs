@@ -1,4 +1,4 @@
-//! Levels of the process, of which no generations are known.
+//! Levels of the process, which have no generations.
 
 use super::*;
 

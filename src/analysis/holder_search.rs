@@ -1,0 +1,80 @@
+//! Reads what a holder search has written.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+
+use crate::model::block::StackId;
+use crate::model::holders::HolderRecord;
+use crate::model::holders::{Done, FILE, Record, Way};
+
+/// The results of one holder search.
+#[derive(Debug, Default)]
+pub(crate) struct SearchResults {
+    /// The holders, in the order of their numbers.
+    pub(crate) holders: Vec<HolderRecord<String, Vec<u64>>>,
+    /// The numbers of blocks that are held, by holder and stack.
+    pub(crate) held: Vec<Held>,
+    /// Retaining paths.
+    pub(crate) paths: Vec<Way<Vec<(StackId, u64)>>>,
+    /// Figures of the search; `None` as long as it has not ended.
+    pub(crate) done: Option<Done>,
+}
+
+/// Blocks of one stack, birth cycle and phase that one holder reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub(crate) stack_id: StackId,
+    pub(crate) birth: u32,
+    pub(crate) phase: u8,
+    /// The number of the holder; 0 if there were too many holders to distinguish.
+    pub(crate) holder: u16,
+    pub(crate) blocks: u64,
+}
+
+impl SearchResults {
+    /// Reads the results in the folder of a run.
+    ///
+    /// # Errors
+    /// With the reason, in words, if they cannot be used.
+    pub(crate) fn read(folder: &Path) -> Result<Self, String> {
+        let path = folder.join(FILE);
+        let unreadable = |e| format!("cannot read {FILE}: {e}");
+        let file = File::open(&path).map_err(unreadable)?;
+        let mut results = Self::default();
+        for (number, line) in (1..).zip(BufReader::new(file).lines()) {
+            let line = line.map_err(unreadable)?;
+            let record: Record =
+                serde_json::from_str(&line).map_err(|e| format!("{FILE}:{number}: {e}"))?;
+            match record {
+                Record::Holder(holder) => results.holders.push(holder),
+                Record::Held((stack_id, birth, phase, holder, blocks)) => {
+                    results.held.push(Held {
+                        stack_id,
+                        birth,
+                        phase,
+                        holder,
+                        blocks,
+                    });
+                }
+                Record::Way(path) => results.paths.push(path),
+                Record::Done(done) => results.done = Some(done),
+            }
+        }
+        match results.done {
+            Some(_) => Ok(results),
+            None => Err("the holder search did not complete".into()),
+        }
+    }
+
+    /// Whether everything that can hold a block was searched.
+    pub(crate) fn searched_all(&self) -> bool {
+        self.done.is_some_and(|done| done.searched_all())
+    }
+
+    /// The holder with this number.
+    pub(crate) fn holder(&self, id: u16) -> Option<&HolderRecord<String, Vec<u64>>> {
+        // They are written in the order of their numbers, from 1.
+        self.holders.get(usize::from(id).checked_sub(1)?)
+    }
+}

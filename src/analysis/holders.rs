@@ -1,0 +1,239 @@
+//! Which holder keeps the blocks of each call site, and what each holder retains.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::fold::Folding;
+use super::holder_names::{NamedHolder, container_type};
+use crate::analysis::holder_search::{Held, SearchResults};
+use crate::analysis::journal::Journal;
+use crate::analysis::symbols::{UNATTRIBUTED, blame_frame};
+use crate::model::holder::{Holder, PathBlock, Root};
+use crate::model::holders::Kind;
+
+/// The share of a call site's blocks above which a holder is called its holder.
+const MAJORITY: f64 = 0.5;
+
+/// The maximum number of holders that are named as roots in the report.
+const MAX_ROOTS: usize = 12;
+
+/// The holder of a call site.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SiteHolder {
+    /// The holder of most of its blocks; `None` if there is no such holder.
+    pub(super) holder: Option<Holder>,
+    /// Why there is none.
+    pub(super) unknown: Option<String>,
+    /// If most of its blocks are lost: the birth cycles after the warm-up with lost blocks.
+    pub(super) lost_generations: u32,
+}
+
+/// The results of a holder search, with the names of the holders.
+pub(super) struct Holders<'a> {
+    results: &'a SearchResults,
+    journal: &'a Journal,
+    /// The holders that were named so far, by number.
+    named: BTreeMap<u16, NamedHolder>,
+}
+
+/// What makes holders one in a report: kind, name (or thread) and line. The threads of a pool, for
+/// example, hold alike.
+type SiteKey = (Kind, Option<String>, Option<u32>);
+
+impl<'a> Holders<'a> {
+    pub(super) fn new(results: &'a SearchResults, journal: &'a Journal) -> Self {
+        Self {
+            results,
+            journal,
+            named: BTreeMap::new(),
+        }
+    }
+
+    /// The holder of each call site that is wanted; nothing for the others.
+    pub(super) fn of_sites(
+        &mut self,
+        folding: &mut Folding,
+        is_wanted: impl Fn(usize) -> bool,
+    ) -> Vec<SiteHolder> {
+        let mut held: Vec<Vec<Held>> = vec![Vec::new(); folding.sites().len()];
+        for blocks in &self.results.held {
+            let site = folding.site_of(blocks.stack_id, blocks.phase);
+            if let Some(site) = site.filter(|&site| is_wanted(site)) {
+                held[site].push(*blocks);
+            }
+        }
+        let sites = held.into_iter();
+        sites.map(|held| self.of_site(held, folding)).collect()
+    }
+
+    fn of_site(&mut self, mut held: Vec<Held>, folding: &mut Folding) -> SiteHolder {
+        let warmup = self.journal.start.warmup;
+        let is_after_warmup = |h: &Held| h.birth > warmup;
+        if held.iter().any(is_after_warmup) {
+            held.retain(is_after_warmup);
+        }
+        let all = block_count(&held);
+        if all == 0 {
+            return SiteHolder::default();
+        }
+        let by_holder = self.by_holder(held, folding);
+        let lost: Vec<Held> = by_holder
+            .iter()
+            .filter(|((kind, ..), _)| kind.is_lost())
+            .flat_map(|(_, held)| held.iter().copied())
+            .collect();
+        let is_majority = |blocks: u64| blocks as f64 > MAJORITY * all as f64;
+        let lost_generations = match is_majority(block_count(&lost)) {
+            true => birth_cycles(&lost),
+            false => 0,
+        };
+        let largest = by_holder.values().max_by_key(|held| block_count(held));
+        match largest.filter(|held| is_majority(block_count(held))) {
+            Some(held) => SiteHolder {
+                holder: self.holder(held, all, block_count(&lost), folding),
+                unknown: None,
+                lost_generations,
+            },
+            None => SiteHolder {
+                holder: None,
+                unknown: Some(format!(
+                    "{} holders share its blocks, and none has most of them",
+                    by_holder.len()
+                )),
+                lost_generations,
+            },
+        }
+    }
+
+    /// The blocks of a call site by holder. Blocks without a holder's record are left out.
+    fn by_holder(
+        &mut self,
+        held: Vec<Held>,
+        folding: &mut Folding,
+    ) -> BTreeMap<SiteKey, Vec<Held>> {
+        let mut by_holder: BTreeMap<SiteKey, Vec<Held>> = BTreeMap::new();
+        for blocks in held {
+            if let Some(named) = self.named(blocks.holder, folding) {
+                let key = (named.kind, named.name.or(named.thread), named.line);
+                by_holder.entry(key).or_default().push(blocks);
+            }
+        }
+        by_holder
+    }
+
+    /// The holder of these blocks, for the report. `all` and `lost` are numbers of blocks of the call
+    /// site.
+    fn holder(
+        &mut self,
+        held: &[Held],
+        all: u64,
+        lost: u64,
+        folding: &mut Folding,
+    ) -> Option<Holder> {
+        // If several holders are shown as one, the one with the most blocks is described.
+        let largest = held.iter().max_by_key(|h| h.blocks)?;
+        let named = self.named(largest.holder, folding)?;
+        let (path, path_blocks) = self.path(largest, folding);
+        let record = self.results.holder(largest.holder)?;
+        Some(Holder {
+            kind: named.kind,
+            name: named.name,
+            file: named.file,
+            line: named.line,
+            thread: named.thread,
+            blocks: block_count(held),
+            of_blocks: all,
+            share: block_count(held) as f64 / all as f64,
+            generations: birth_cycles(held),
+            lost_blocks: if named.kind.is_lost() { 0 } else { lost },
+            searched_all: self.results.searched_all(),
+            cycle_blocks: (record.cycle > 0).then_some(record.cycle),
+            path,
+            path_blocks,
+        })
+    }
+
+    /// The retaining path to these blocks, and the number of its blocks. The middle of a long path
+    /// is left out.
+    fn path(&self, held: &Held, folding: &mut Folding) -> (Vec<PathBlock>, u32) {
+        let key = (held.stack_id, held.phase, held.holder);
+        let mut paths = self.results.paths.iter();
+        let Some(path) = paths.find(|p| (p.stack_id, p.phase, p.holder) == key) else {
+            return (Vec::new(), 0);
+        };
+        let blocks = path.blocks.iter().map(|&(stack_id, bytes)| {
+            let stack = folding.stack(stack_id, self.journal);
+            let blame = blame_frame(&stack).map(|i| stack[i].clone());
+            let what = container_type(&stack).map(str::to_owned);
+            let (function, file, line) = match blame {
+                Some(frame) => (frame.function, frame.file, frame.line),
+                None => (UNATTRIBUTED.into(), None, None),
+            };
+            PathBlock {
+                what,
+                function,
+                file,
+                line,
+                bytes,
+            }
+        });
+        (blocks.collect(), path.in_all)
+    }
+
+    /// What each holder retains, in descending order.
+    pub(super) fn roots(&mut self, folding: &mut Folding) -> Vec<Root> {
+        type RootKey = (Kind, Option<String>, Option<u32>, Option<String>);
+        let mut roots: BTreeMap<RootKey, Root> = BTreeMap::new();
+        let holders = self.results.holders.iter();
+        let mut holders: Vec<_> = holders.filter(|h| h.bytes > 0).collect();
+        holders.sort_by_key(|h| std::cmp::Reverse((h.alone_bytes, h.bytes)));
+        for holder in holders.into_iter().take(MAX_ROOTS) {
+            let Some(named) = self.named(holder.id, folding) else {
+                continue;
+            };
+            let key = (
+                named.kind,
+                named.name.clone(),
+                named.line,
+                named.thread.clone(),
+            );
+            let root = roots.entry(key).or_insert(Root {
+                kind: named.kind,
+                name: named.name,
+                file: named.file,
+                line: named.line,
+                thread: named.thread,
+                retained_bytes: 0,
+                retained_blocks: 0,
+                reached_bytes: 0,
+                reached_blocks: 0,
+            });
+            root.retained_bytes += holder.alone_bytes;
+            root.retained_blocks += holder.alone_blocks;
+            root.reached_bytes += holder.bytes;
+            root.reached_blocks += holder.blocks;
+        }
+        let mut roots: Vec<Root> = roots.into_values().collect();
+        roots.sort_by_key(|r| std::cmp::Reverse((r.retained_bytes, r.reached_bytes)));
+        roots
+    }
+
+    /// A holder with its name; each is named once.
+    fn named(&mut self, id: u16, folding: &mut Folding) -> Option<NamedHolder> {
+        let record = self.results.holder(id)?;
+        if let Some(named) = self.named.get(&id) {
+            return Some(named.clone());
+        }
+        let named = NamedHolder::new(record, self.journal, folding);
+        self.named.insert(id, named.clone());
+        Some(named)
+    }
+}
+
+fn block_count(held: &[Held]) -> u64 {
+    held.iter().map(|h| h.blocks).sum()
+}
+
+/// The number of birth cycles of these blocks.
+fn birth_cycles(held: &[Held]) -> u32 {
+    held.iter().map(|h| h.birth).collect::<BTreeSet<_>>().len() as u32
+}

@@ -1,0 +1,87 @@
+//! The verdict on the process: that on its worst part.
+
+use super::kept_pages::kept_pages;
+use super::levels::growth;
+use super::parts::{JudgedPart, judge};
+use super::sentence::{reason, sentence};
+use crate::analysis::journal::Journal;
+use crate::analysis::verdict::Criteria;
+use crate::model::process::{Grows, Part, Process};
+use crate::model::verdict::{Rule, Verdict};
+
+/// The number of rises from which a part that is known exactly keeps a run from being clean.
+const MIN_SIGNS: usize = 5;
+
+/// Bytes that the C library allocates for itself and for the recorder from time to time, and keeps
+/// for reuse.
+const OWN_BLOCKS: u64 = 32 << 10;
+
+/// The verdict on the process, with its parts.
+pub(crate) fn process(journal: &Journal, criteria: Criteria) -> Process {
+    let new_threads = new_threads(journal);
+    let judged = judge(journal, criteria).into_iter();
+    let parts: Vec<Part> = judged.map(|part| report_part(part, criteria)).collect();
+    let mut boundaries = journal.boundaries.iter();
+    let is_c_code_alone = boundaries.any(|b| b.counts.jemalloc.is_some());
+    let is_relevant = |p: &&Part| {
+        let is_certain = p.verdict.is_growth() || p.evidence.rule == Rule::TooLittle;
+        is_certain || is_sign(p, is_c_code_alone)
+    };
+    // Of two parts with the same verdict the first is closer to the cause.
+    let worst = parts.iter().rev().filter(is_relevant);
+    let worst = worst.max_by_key(|p| p.verdict);
+    let purged_bytes = journal.purge.map(|p| p.before.saturating_sub(p.after));
+    let (grows, verdict, sentence) = match worst {
+        Some(part) => (part.what, part.verdict, sentence(part, &new_threads)),
+        None => match kept_pages(journal, purged_bytes) {
+            Some(sentence) => (Grows::AllocatorKeepsPages, Verdict::Cache, sentence),
+            None => (Grows::None, Verdict::WarmUp, "nothing else grows".into()),
+        },
+    };
+    Process {
+        grows,
+        verdict,
+        sentence,
+        parts,
+        purged_bytes,
+        new_threads,
+    }
+}
+
+/// Whether an undecided part shows enough rises, and is known exactly enough, to keep a run from
+/// being clean.
+fn is_sign(part: &Part, is_c_code_alone: bool) -> bool {
+    let is_exact = match part.what {
+        // With the system's allocator, what C code has is not known to the byte.
+        Grows::CHeap => is_c_code_alone && growth(&part.series) > OWN_BLOCKS,
+        Grows::Threads | Grows::FileDescriptors | Grows::MappedMemory => true,
+        _ => false,
+    };
+    let is_open = part.verdict == Verdict::Undecided;
+    is_exact && is_open && part.evidence.rises.len() >= MIN_SIGNS
+}
+
+fn report_part(part: JudgedPart, criteria: Criteria) -> Part {
+    let judgement = part.judgement;
+    Part {
+        what: part.what,
+        verdict: judgement.verdict,
+        per_cycle: judgement.bytes_per_cycle.map(|s| s.value),
+        reason: reason(&judgement, criteria),
+        evidence: judgement.evidence,
+        series: part.series,
+    }
+}
+
+/// The names of the threads that started after the baseline and still run at the end, sorted.
+fn new_threads(journal: &Journal) -> Vec<String> {
+    let of = |at_end: bool| journal.threads.iter().find(|t| t.at_end == at_end);
+    let (Some(before), Some(after)) = (of(false), of(true)) else {
+        return Vec::new();
+    };
+    let is_new = |id: &u32| before.threads.iter().all(|(known, _)| known != id);
+    let new = after.threads.iter().filter(|(id, _)| is_new(id));
+    let mut names: Vec<String> = new.map(|(_, name)| name.clone()).collect();
+    names.sort_unstable();
+    names
+}

@@ -1,0 +1,102 @@
+//! The verdict on a run in one sentence.
+
+use crate::base::units::counted;
+use crate::model::process::Process;
+use crate::model::report::{CallSite, RunVerdict};
+use crate::model::verdict::{FEWEST_CYCLES, Verdict};
+
+/// What a summary is made from.
+pub(super) struct Summary<'a> {
+    pub(super) run: RunVerdict,
+    pub(super) call_sites: &'a [CallSite],
+    pub(super) process: &'a Process,
+    /// Cycles that ran after the warm-up.
+    pub(super) after_warmup: u32,
+    pub(super) warmup: u32,
+}
+
+impl Summary<'_> {
+    pub(super) fn sentence(&self) -> String {
+        let cycles = self.cycles();
+        match self.run {
+            RunVerdict::Leak => {
+                let n = self.count(Verdict::Leak);
+                let verb = if n == 1 { "leaks" } else { "leak" };
+                let leaks = (n > 0).then(|| format!("{} {verb}", call_sites(n)));
+                let leaks = self.with_process(leaks, Verdict::Leak);
+                format!("{leaks}, seen over {cycles}")
+            }
+            RunVerdict::Growing => {
+                let n = self.count(Verdict::Growing);
+                let growth = (n > 0).then(|| format!("memory grows at {}", call_sites(n)));
+                let growth = self.with_process(growth, Verdict::Growing);
+                format!("{growth}, but {cycles} do not reach the horizon")
+            }
+            RunVerdict::Undecided => self.undecided(),
+            RunVerdict::Clean if self.new().count() < self.call_sites.len() => {
+                format!("nothing grows except what is allowed, seen over {cycles}")
+            }
+            RunVerdict::Clean => format!("nothing grows, seen over {cycles}"),
+        }
+    }
+
+    fn undecided(&self) -> String {
+        let cycles = self.cycles();
+        let n = self.count(Verdict::Undecided);
+        let sites = (n > 0).then(|| call_sites(n));
+        let process = self.process_with(Verdict::Undecided);
+        let process = process.map(|growth| format!("the {growth}"));
+        match (sites, process) {
+            (Some(sites), Some(process)) => {
+                format!("{sites} and {process} are undecided, seen over {cycles}")
+            }
+            (Some(sites), None) => {
+                let verb = if n == 1 { "is" } else { "are" };
+                format!("{sites} {verb} undecided, seen over {cycles}")
+            }
+            (None, Some(process)) => format!("{process} is undecided, seen over {cycles}"),
+            (None, None) if self.after_warmup >= FEWEST_CYCLES => {
+                format!("nothing grew in {cycles}, but the run did not complete")
+            }
+            (None, None) => {
+                format!("{cycles} are too few for a verdict; at least {FEWEST_CYCLES} are needed")
+            }
+        }
+    }
+
+    /// `68 cycles after a warm-up of 3`.
+    fn cycles(&self) -> String {
+        let cycles = counted(self.after_warmup, "cycle");
+        format!("{cycles} after a warm-up of {}", self.warmup)
+    }
+
+    /// The call sites that are not allowed.
+    fn new(&self) -> impl Iterator<Item = &CallSite> {
+        self.call_sites.iter().filter(|s| s.allowed.is_none())
+    }
+
+    /// The number of new call sites with this verdict.
+    fn count(&self, verdict: Verdict) -> u32 {
+        self.new().filter(|s| s.verdict == verdict).count() as u32
+    }
+
+    /// What grows in the process, if that has this verdict.
+    fn process_with(&self, verdict: Verdict) -> Option<&'static str> {
+        (self.process.verdict == verdict).then_some(self.process.grows.name())
+    }
+
+    /// The clause on call sites, joined with that on the process. The process comes first: the
+    /// blocks of a thread that does not exit show at call sites, too.
+    fn with_process(&self, sites: Option<String>, verdict: Verdict) -> String {
+        match (sites, self.process_with(verdict)) {
+            (Some(sites), Some(process)) => format!("there is {process}, and {sites}"),
+            (Some(sites), None) => sites,
+            (None, Some(process)) => process.to_owned(),
+            (None, None) => "nothing grows".to_owned(),
+        }
+    }
+}
+
+fn call_sites(n: u32) -> String {
+    counted(n, "call site")
+}

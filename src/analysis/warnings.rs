@@ -1,0 +1,242 @@
+//! What a reader should know before believing a report: each warning says what is the case, what
+//! follows, and what to do.
+
+use super::holder_search::SearchResults;
+use super::journal::Journal;
+use crate::base::units::{bytes, counted, exact, one_line};
+use crate::model::block::NO_STACK;
+use crate::model::end::{Early, Ended};
+use crate::model::process::Process;
+use crate::model::report::{Attribution, CallSite, RunVerdict, Witness};
+use crate::model::run::{HeapKind, Strategy};
+use crate::model::sampling::Sampling;
+use crate::model::verdict::Verdict;
+
+/// What warnings are derived from.
+pub(super) struct Facts<'a> {
+    pub(super) journal: &'a Journal,
+    pub(super) ended: &'a Ended,
+    pub(super) run: RunVerdict,
+    pub(super) call_sites: &'a [CallSite],
+    pub(super) process: &'a Process,
+    pub(super) attribution: &'a Attribution,
+    pub(super) sampling: Option<Sampling>,
+    pub(super) witness: Option<&'a Witness>,
+    pub(super) holder_search: Option<&'a Result<SearchResults, String>>,
+}
+
+impl Facts<'_> {
+    /// All warnings, the most important first.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let of_run = [
+            self.ended_early(),
+            self.out_of_time(),
+            self.keeps_every_model(),
+            self.busy_threads(),
+            self.unseen_calls(),
+            self.refused(),
+            self.dhat_in_c_heap(),
+            self.no_mappings(),
+            self.slow_unwinding(),
+            self.sampled(),
+            self.no_stacks(),
+            self.witness_disagrees(),
+            self.no_lines(),
+        ];
+        let mut warnings: Vec<String> = of_run.into_iter().flatten().collect();
+        if self.run != RunVerdict::Leak {
+            warnings.extend(self.process.doubts());
+        }
+        warnings.extend(self.gave_up());
+        warnings.extend(self.holder_doubts());
+        warnings
+    }
+
+    /// The number of boundaries that were reached.
+    fn reached(&self) -> u32 {
+        self.journal.boundaries.len() as u32
+    }
+
+    fn ended_early(&self) -> Option<String> {
+        (!self.ended.is_complete()).then(|| {
+            format!(
+                "the run ended early ({}): only {} of {} boundaries were reached, and the report \
+                 covers only these",
+                one_line(&self.ended.to_string()),
+                self.reached(),
+                self.journal.start.cycles
+            )
+        })
+    }
+
+    fn out_of_time(&self) -> Option<String> {
+        let early = self.journal.end.as_ref().and_then(|e| e.early);
+        (early == Some(Early::Time)).then(|| {
+            format!(
+                "the run reached its time limit after {}; --max-time gives it more",
+                counted(self.reached(), "cycle")
+            )
+        })
+    }
+
+    fn keeps_every_model(&self) -> Option<String> {
+        (self.journal.start.strategy == Strategy::Keep).then(|| {
+            "the strategy `keep` itself retains every model, and that is what the report shows"
+                .into()
+        })
+    }
+
+    fn busy_threads(&self) -> Option<String> {
+        let busy = self.journal.boundaries.iter().filter(|b| !b.counts.quiet);
+        let busy = busy.count();
+        (busy > 0).then(|| {
+            format!(
+                "at {busy} of {} boundaries other threads were still allocating after 100 ms, so \
+                 blocks that they were about to free may be counted; wait for them in `sync`",
+                self.reached()
+            )
+        })
+    }
+
+    fn unseen_calls(&self) -> Option<String> {
+        let unseen = self.attribution.unseen_calls;
+        let verb = if unseen == 1 { "was" } else { "were" };
+        (unseen > 0).then(|| {
+            format!(
+                "{} {verb} not recorded, because the thread was inside the allocator already, as in \
+                 a signal handler that allocates",
+                counted(unseen, "allocator call")
+            )
+        })
+    }
+
+    fn refused(&self) -> Option<String> {
+        let refused = self.attribution.refused;
+        let what = if refused == 1 {
+            "block or stack"
+        } else {
+            "blocks or stacks"
+        };
+        (refused > 0).then(|| {
+            format!(
+                "{} {what} could not be recorded: the system refused more memory, or there were more \
+                 than 16 million stacks, or as many combinations of stack and phase with live \
+                 blocks; see the documented limits",
+                exact(refused)
+            )
+        })
+    }
+
+    fn dhat_in_c_heap(&self) -> Option<String> {
+        (self.journal.start.heap == HeapKind::Dhat).then(|| {
+            "memory of C code is not judged under dhat, because dhat's own data is part of it; \
+             --heap jemalloc judges it"
+                .into()
+        })
+    }
+
+    fn no_mappings(&self) -> Option<String> {
+        let mut boundaries = self.journal.boundaries.iter();
+        boundaries.any(|b| b.counts.memory.is_none()).then(|| {
+            "the mappings of this process cannot be read (/proc/self/smaps), so only blocks are \
+             judged, and not C code, mapped memory, threads and file descriptors"
+                .into()
+        })
+    }
+
+    fn slow_unwinding(&self) -> Option<String> {
+        self.journal.start.by_cfi.then(|| {
+            "stacks were walked by call frame information, because this build has no frame pointers \
+             or AFTERDROP_UNWIND=cfi is set; RUSTFLAGS=\"-C force-frame-pointers=yes\" makes \
+             recording several times as fast"
+                .into()
+        })
+    }
+
+    fn sampled(&self) -> Option<String> {
+        self.sampling.map(|s| {
+            format!(
+                "one byte in {} was sampled, and only the blocks with such bytes were recorded, so \
+                 all figures are estimates: a leak of {} per cycle is missed in one of twenty runs, \
+                 a smaller one more often; the same program is sampled in the same way again; \
+                 without --sample every block is recorded",
+                bytes(s.every_bytes as f64),
+                bytes(s.missed_below)
+            )
+        })
+    }
+
+    fn no_stacks(&self) -> Option<String> {
+        let any_stack = self.journal.stacks.keys().any(|&id| id != NO_STACK);
+        (!any_stack && self.attribution.unattributed_bytes > 0).then(|| {
+            "no allocation has a readable stack; build with frame pointers: \
+             RUSTFLAGS=\"-C force-frame-pointers=yes\""
+                .into()
+        })
+    }
+
+    fn witness_disagrees(&self) -> Option<String> {
+        let witness = self.witness.filter(|w| !w.agrees)?;
+        Some(format!(
+            "dhat and the recorder disagree at {}: see `witness` in report.json",
+            counted(witness.differences.len() as u64, "stack")
+        ))
+    }
+
+    fn no_lines(&self) -> Option<String> {
+        let sites = self.call_sites;
+        (!sites.is_empty() && sites.iter().all(|s| s.line.is_none())).then(|| {
+            "this build has no line tables that can be read, so call sites have functions at best: \
+             set `debug = \"line-tables-only\"` for its profile in Cargo.toml, without `strip` and \
+             without zstd compression of debug sections"
+                .into()
+        })
+    }
+
+    /// Why a run that ends by itself has ended while its verdict was open.
+    fn gave_up(&self) -> Option<String> {
+        if self.run != RunVerdict::Undecided || !self.ended.is_complete() {
+            return None;
+        }
+        let (reached, max) = (self.reached(), self.journal.start.cycles);
+        if !self.journal.start.auto || reached >= max {
+            return None;
+        }
+        let parts = self.process.parts.iter();
+        let open = parts.filter(|p| p.verdict == Verdict::Undecided);
+        let more = open.filter_map(|p| p.evidence.more_cycles).max()?;
+        let enough = u64::from(reached) + u64::from(more);
+        Some(format!(
+            "the run ended after {reached} of at most {max} cycles, because the remaining ones would \
+             not have settled the verdict; about --cycles {enough} would"
+        ))
+    }
+
+    /// Why holders are not known, or why blocks that seem lost may not be.
+    fn holder_doubts(&self) -> Option<String> {
+        let done = match self.holder_search? {
+            Err(why) => return Some(format!("holders are not known: {}", one_line(why))),
+            Ok(results) => results.done?,
+        };
+        let is_lost = |s: &CallSite| {
+            let holder = s.holder.as_ref();
+            holder.is_some_and(|h| h.kind.is_lost() || h.lost_blocks > 0)
+        };
+        if !self.call_sites.iter().any(is_lost) {
+            return None;
+        }
+        if done.missed_threads > 0 {
+            return Some(format!(
+                "the stacks of {} were not searched, because they block all signals: blocks that \
+                 seem lost may be held there",
+                counted(done.missed_threads, "thread")
+            ));
+        }
+        (!done.saw_c_code).then(|| {
+            "memory of C code was not searched, nor memory that was mapped directly, because the \
+             system's allocator uses both: blocks that seem lost may be held there; --heap jemalloc \
+             tells"
+                .into()
+        })
+    }
+}
