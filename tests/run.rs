@@ -242,7 +242,9 @@ fn a_leak_listed_in_afterdrop_toml_is_allowed() {
     };
     let known = run_in(&folder, "planted:registry").exits(0);
     assert!(
-        known.words().contains("nothing grows except what is allowed"),
+        known
+            .words()
+            .contains("nothing grows except what is allowed"),
         "{}",
         known.out
     );

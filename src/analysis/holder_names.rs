@@ -5,7 +5,7 @@ use super::fold::Folding;
 use crate::analysis::journal::Journal;
 use crate::analysis::symbols::{blame_frame, static_name};
 use crate::model::frame::{Frame, Owner};
-use crate::model::holders::{HolderRecord, HolderKind};
+use crate::model::holders::{HolderKind, HolderRecord};
 
 /// A holder with its name and location, as far as they are known.
 #[derive(Clone, Debug)]

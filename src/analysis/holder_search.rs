@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::model::block::StackId;
 use crate::model::holders::HolderRecord;
-use crate::model::holders::{Summary, FILE, Record, RetainingPath};
+use crate::model::holders::{FILE, Record, RetainingPath, Summary};
 
 /// The results of one holder search.
 #[derive(Debug, Default)]

@@ -51,8 +51,8 @@ pub(super) struct Args {
     #[arg(long, default_value = "fresh")]
     strategy: Strategy,
 
-    /// Record only a sample of the blocks, one in BYTES allocated bytes on average, and estimate the
-    /// rest. Much faster than recording every block. Needs --heap jemalloc [default BYTES: 512KiB]
+    /// Record only a sample of the blocks, at almost no cost, and estimate the rest. One block is
+    /// recorded per BYTES allocated bytes on average. Needs --heap jemalloc [default BYTES: 512KiB]
     #[arg(
         long,
         value_name = "BYTES",

@@ -50,7 +50,7 @@ pub(super) struct Args {
     #[arg(long)]
     precision: bool,
 
-    /// Limit the memory of each run, such as to 512M. A run that exceeds it is killed
+    /// Limit the memory of each run, such as to 512M. A run that exceeds the limit fails
     #[arg(long, value_name = "BYTES", value_parser = memory_limit::parse)]
     memory_limit: Option<u64>,
 

@@ -75,7 +75,7 @@ fn others_sleep() -> bool {
     proc::others_sleep(&heap::pause())
 }
 
-/// Two counters of which each allocation and each free changes at least one.
+/// Two counters. Every allocation and every free changes at least one of them.
 fn activity() -> (u64, u64) {
     let totals = heap::totals();
     (totals.allocations, totals.live_blocks)

@@ -276,8 +276,8 @@ impl<'a> Runner<'a> {
         }
     }
 
-    /// Starts the holder search; `None` if the plan does not want it, nothing survives, or it was done
-    /// at this boundary before.
+    /// Starts the holder search; `None` if the plan turns it off, there are no survivors, or there was
+    /// a search at this boundary already.
     fn search_for_holders(&mut self) -> Option<Result<RunningSearch, String>> {
         let wanted = self.plan.holders
             && self.census.has_survivors()
