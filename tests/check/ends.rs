@@ -114,7 +114,7 @@ fn the_processes_that_a_check_has_started_are_ended_with_it() {
 
 #[test]
 fn a_set_up_that_fails_in_the_child_fails_the_check() {
-    let only_in_the_child = std::env::var_os("AFTERDROP_CHECK").is_some();
+    let only_in_the_child = std::env::var_os("AFTERDROP_PLAN").is_some();
     assert!(!only_in_the_child, "cannot bind port 8080");
     let message = message(|| Check::new("set-up").cycles(20).run(tidy));
     assert!(message.contains("cannot bind port 8080"), "{message}");
@@ -122,7 +122,7 @@ fn a_set_up_that_fails_in_the_child_fails_the_check() {
 
 #[test]
 fn a_set_up_that_hangs_is_ended() {
-    if std::env::var_os("AFTERDROP_CHECK").is_some() {
+    if std::env::var_os("AFTERDROP_PLAN").is_some() {
         hang();
     }
     let check = Check::new("slow")

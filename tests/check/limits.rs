@@ -23,7 +23,7 @@ fn a_check_beyond_a_limit_fails() {
         .max_live_bytes(0));
     let broken = message(|| run(Check::new("blocks").max_allocations_per_cycle(10)));
     assert!(
-        broken.contains("11 allocations in a cycle, where 10 are allowed"),
+        broken.contains("11 allocations in a cycle, but the limit is 10"),
         "{broken}"
     );
     let broken = message(|| run(Check::new("peak").max_peak_bytes(5_000)));
@@ -110,11 +110,11 @@ fn a_check_beyond_its_baseline_fails() {
     run_with_baseline(10, &path);
     let over = message(|| run_with_baseline(11, &path));
     assert!(
-        over.contains("12 allocations in a cycle, where 11 are allowed"),
+        over.contains("12 allocations in a cycle, but the limit is 11"),
         "{over}"
     );
     assert!(
-        over.contains("11,264 bytes allocated in a cycle, where 10,240"),
+        over.contains("11,264 bytes allocated in a cycle, but the limit is 10,240"),
         "{over}"
     );
     std::fs::remove_file(&path).unwrap();

@@ -151,7 +151,7 @@ pub fn message(check: impl FnOnce()) -> String {
 
 /// A temporary path that is the same in a test and in the measured process of its check.
 pub fn shared_path(name: &str) -> PathBuf {
-    let test = match std::env::var_os("AFTERDROP_CHECK") {
+    let test = match std::env::var_os("AFTERDROP_PLAN") {
         Some(_) => std::os::unix::process::parent_id(),
         None => std::process::id(),
     };

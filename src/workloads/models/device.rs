@@ -3,7 +3,7 @@
 use ::burn::tensor::Device;
 
 use crate::base::error::Error;
-use crate::workloads::settings::Settings;
+use crate::model::settings::Settings;
 
 /// A device and its name on the command line.
 #[derive(Clone, Copy)]

@@ -17,7 +17,7 @@ use crate::base::error::Error;
 use crate::model::model_file::ModelFile;
 use crate::recorder::cycle::{Failure, Model, Prediction, Workload};
 use crate::workloads::entry::Entry;
-use crate::workloads::settings::Settings;
+use crate::model::settings::Settings;
 
 /// Largest accepted difference of an output value: devices sum in different orders.
 const TOLERANCE: f32 = 1e-3;

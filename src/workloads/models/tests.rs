@@ -11,7 +11,7 @@ use super::shipped::{BATCH, CLASSES};
 use super::variant::Precision;
 use crate::model::model_file::ModelFile;
 use crate::workloads::entry::Entry;
-use crate::workloads::settings::Settings;
+use crate::model::settings::Settings;
 
 const MODELS: [&str; 3] = ["mlp", "cnn", "transformer"];
 

@@ -12,7 +12,7 @@ use ::burn::tensor::{DType, Device, Tensor};
 use super::format::Format;
 use super::shipped::Shipped;
 use crate::base::error::Error;
-use crate::workloads::settings::Settings;
+use crate::model::settings::Settings;
 
 /// Largest width, as a multiple of the shipped one.
 const MAX_WIDTH: u32 = 64;
