@@ -16,6 +16,8 @@ mod planted;
 
 pub use self::entry::Entry;
 pub(crate) use self::entry::check_names;
+#[cfg(feature = "keras")]
+pub use self::keras::keras_file;
 pub use self::truth::{HolderTruth, Truth};
 pub use crate::model::settings::Settings;
 
