@@ -261,7 +261,10 @@ fn paths(text: &str) -> Vec<String> {
         for (at, _) in rest.match_indices(start) {
             let is_path = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
             let path: String = rest[at..].chars().take_while(|&c| is_path(c)).collect();
-            paths.push(path.trim_end_matches(':').to_owned());
+            // A list of names belongs to a `use`, and is read there.
+            if !path.ends_with(':') {
+                paths.push(path);
+            }
         }
     }
     paths

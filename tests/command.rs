@@ -119,7 +119,11 @@ fn tests_are_listed_as_nextest_asks_for_them() {
 
 fn a_subcommand_makes_it_the_command() {
     prints(&["list"], 0, &["leaky    leaks 64 bytes a load"]);
-    prints(&["run", "absent", "--bench"], 2, &["no workload `absent`"]);
+    prints(
+        &["run", "absent", "--bench"],
+        2,
+        &["unknown workload `absent`"],
+    );
     prints(&["--help"], 0, &["<COMMAND>"]);
     let out = Folder::new();
     let folder = out.join("out").display().to_string();

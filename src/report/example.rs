@@ -19,7 +19,7 @@ pub(super) fn report() -> Report {
         line: None,
         bytes_per_cycle: Some(0.0),
         retained_bytes: 812,
-        phase: crate::Phase::Infer,
+        phase: crate::model::run::Phase::Infer,
         ..leak.clone()
     };
     Report {
@@ -27,8 +27,8 @@ pub(super) fn report() -> Report {
         version: "0.1.0".into(),
         workload: "mine".into(),
         options: vec!["device=ndarray".into()],
-        heap: crate::HeapKind::Dhat,
-        strategy: crate::Strategy::Fresh,
+        heap: crate::model::run::HeapKind::Dhat,
+        strategy: crate::model::run::Strategy::Fresh,
         cycles: 83,
         auto: false,
         warmup: 3,
@@ -83,7 +83,7 @@ fn leak() -> CallSite {
         function: "serving::reload".into(),
         file: Some("app/reload.rs".into()),
         line: Some(42),
-        phase: crate::Phase::Load,
+        phase: crate::model::run::Phase::Load,
         bytes_per_cycle: Some(1_048_576.0),
         bytes_per_cycle_interval: Some((1_048_576.0, 1_048_576.0)),
         blocks_per_cycle: Some(1.0),

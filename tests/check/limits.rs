@@ -28,7 +28,7 @@ fn a_check_beyond_a_limit_fails() {
     );
     let broken = message(|| run(Check::new("peak").max_peak_bytes(5_000)));
     assert!(
-        broken.contains("bytes live within a cycle, where 5,000 are allowed"),
+        broken.contains("peak live bytes in a cycle, but the limit is 5,000"),
         "{broken}"
     );
 }
@@ -129,7 +129,7 @@ fn live_bytes_can_be_limited() {
         });
     });
     assert!(
-        broken.contains("5,000 bytes live after the last cycle"),
+        broken.contains("5,000 live bytes after the last cycle"),
         "{broken}"
     );
 }

@@ -12,8 +12,8 @@ use burn::tensor::Device;
 use keras_burn::{Array, Model, Plan};
 
 use super::entry::Entry;
-use crate::model::settings::Settings;
 use crate::base::error::Error;
+use crate::model::settings::Settings;
 use crate::recorder::cycle;
 use crate::recorder::cycle::{Failure, Prediction, Workload};
 
@@ -171,7 +171,7 @@ impl cycle::Model for Loaded {
     }
 }
 
-#[cfg(all(test, feature = "cli"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

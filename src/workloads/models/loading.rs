@@ -15,9 +15,9 @@ use super::shipped::{Shipped, output};
 use super::variant::Variant;
 use crate::base::error::Error;
 use crate::model::model_file::ModelFile;
+use crate::model::settings::Settings;
 use crate::recorder::cycle::{Failure, Model, Prediction, Workload};
 use crate::workloads::entry::Entry;
-use crate::model::settings::Settings;
 
 /// Largest accepted difference of an output value: devices sum in different orders.
 const TOLERANCE: f32 = 1e-3;

@@ -10,8 +10,8 @@ use super::format::Format;
 use super::shipped::{BATCH, CLASSES};
 use super::variant::Precision;
 use crate::model::model_file::ModelFile;
-use crate::workloads::entry::Entry;
 use crate::model::settings::Settings;
+use crate::workloads::entry::Entry;
 
 const MODELS: [&str; 3] = ["mlp", "cnn", "transformer"];
 
