@@ -33,7 +33,7 @@ impl Summary<'_> {
                 format!("{growth}, but {cycles} do not reach the horizon")
             }
             RunVerdict::Undecided => self.undecided(),
-            RunVerdict::Clean if self.new().count() < self.call_sites.len() => {
+            RunVerdict::Clean if self.unallowed().count() < self.call_sites.len() => {
                 format!("nothing grows except what is allowed, seen over {cycles}")
             }
             RunVerdict::Clean => format!("nothing grows, seen over {cycles}"),
@@ -71,13 +71,13 @@ impl Summary<'_> {
     }
 
     /// The call sites that are not allowed.
-    fn new(&self) -> impl Iterator<Item = &CallSite> {
+    fn unallowed(&self) -> impl Iterator<Item = &CallSite> {
         self.call_sites.iter().filter(|s| s.allowed.is_none())
     }
 
     /// The number of new call sites with this verdict.
     fn count(&self, verdict: Verdict) -> u32 {
-        self.new().filter(|s| s.verdict == verdict).count() as u32
+        self.unallowed().filter(|s| s.verdict == verdict).count() as u32
     }
 
     /// What grows in the process, if that has this verdict.

@@ -95,7 +95,10 @@ impl Ran {
 
 /// The `afterdrop` executable, where cargo has built it for the test.
 pub fn afterdrop() -> &'static Path {
-    Path::new(option_env!("CARGO_BIN_EXE_afterdrop").expect("the test needs the binary"))
+    match option_env!("CARGO_BIN_EXE_afterdrop") {
+        Some(program) => Path::new(program),
+        None => panic!("this test needs the binary: enable the feature `cli`"),
+    }
 }
 
 /// `afterdrop run <args> --out <a new folder>`.

@@ -9,7 +9,7 @@ use keras_burn::{Array, Input, Model, Plan};
 use serde_json::{Value, json};
 
 /// The members of a `.keras` archive.
-pub const MEMBERS: [&str; 3] = ["config.json", "metadata.json", "model.weights.h5"];
+pub(crate) const MEMBERS: [&str; 3] = ["config.json", "metadata.json", "model.weights.h5"];
 
 /// Size of a generated axis that the configuration leaves open.
 const OPEN_AXIS: usize = 16;
@@ -18,11 +18,11 @@ const OPEN_AXIS: usize = 16;
     deprecated,
     reason = "ndarray is the smallest backend that runs everywhere"
 )]
-pub fn device() -> Device {
+pub(crate) fn device() -> Device {
     Device::ndarray()
 }
 
-pub fn fixture(name: &str) -> PathBuf {
+pub(crate) fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../fixtures/keras")
         .join(name)
@@ -30,7 +30,7 @@ pub fn fixture(name: &str) -> PathBuf {
 
 /// Seeded numbers: SplitMix64 (G. L. Steele, D. Lea, C. H. Flood (2014), "Fast splittable
 /// pseudorandom number generators", OOPSLA).
-pub struct Random(pub u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
     fn any(&mut self) -> u64 {
@@ -42,16 +42,16 @@ impl Random {
     }
 
     /// From 0 to `n - 1`.
-    pub fn below(&mut self, n: usize) -> usize {
+    pub(crate) fn below(&mut self, n: usize) -> usize {
         (self.any() % n as u64) as usize
     }
 }
 
 /// A file that is removed when it is dropped.
-pub struct Temporary(pub PathBuf);
+pub(crate) struct Temporary(pub(crate) PathBuf);
 
 impl Temporary {
-    pub fn new(extension: &str, bytes: &[u8]) -> Self {
+    pub(crate) fn new(extension: &str, bytes: &[u8]) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("keras-burn-{}-{n}.{extension}", std::process::id());
@@ -68,7 +68,7 @@ impl Drop for Temporary {
 }
 
 /// The shapes of generated inputs.
-pub fn shapes(plan: &Plan, batch: usize) -> Vec<Vec<usize>> {
+pub(crate) fn shapes(plan: &Plan, batch: usize) -> Vec<Vec<usize>> {
     let shape = |input: &Input| {
         let sizes = input.shape().unwrap_or_default();
         let sizes = sizes.iter().map(|size| size.unwrap_or(OPEN_AXIS));
@@ -78,7 +78,7 @@ pub fn shapes(plan: &Plan, batch: usize) -> Vec<Vec<usize>> {
 }
 
 /// Generated inputs. Tokens stay below their number.
-pub fn inputs(plan: &Plan, batch: usize) -> Vec<Array> {
+pub(crate) fn inputs(plan: &Plan, batch: usize) -> Vec<Array> {
     let mut random = Random(42);
     let inputs = plan.inputs().iter().zip(shapes(plan, batch));
     let inputs = inputs.map(|(input, shape)| {
@@ -93,7 +93,7 @@ pub fn inputs(plan: &Plan, batch: usize) -> Vec<Array> {
 }
 
 /// Reads the plan and the weights of a file, and runs the model if asked to.
-pub fn read(path: &Path, runs: bool) -> Result<Vec<Array>, String> {
+pub(crate) fn read(path: &Path, runs: bool) -> Result<Vec<Array>, String> {
     let plan = Plan::read(path).map_err(|e| e.to_string())?;
     plan.cost(&shapes(&plan, 8)).map_err(|e| e.to_string())?;
     let model = Model::read(path, &device()).map_err(|e| e.to_string())?;
@@ -104,7 +104,7 @@ pub fn read(path: &Path, runs: bool) -> Result<Vec<Array>, String> {
 }
 
 /// The configuration of a `.keras` archive.
-pub fn config_of(file: &str) -> Value {
+pub(crate) fn config_of(file: &str) -> Value {
     let archive = std::fs::File::open(fixture(file)).unwrap();
     let mut archive = zip::ZipArchive::new(archive).unwrap();
     let mut text = String::new();
@@ -114,12 +114,12 @@ pub fn config_of(file: &str) -> Value {
 }
 
 /// A `.keras` archive with another configuration, its other members as they were.
-pub fn with_config(file: &str, config: &str) -> Temporary {
+pub(crate) fn with_config(file: &str, config: &str) -> Temporary {
     with_members(file, config, &MEMBERS)
 }
 
 /// The same with these members only.
-pub fn with_members(file: &str, config: &str, members: &[&str]) -> Temporary {
+pub(crate) fn with_members(file: &str, config: &str, members: &[&str]) -> Temporary {
     let archive = std::fs::File::open(fixture(file)).unwrap();
     let mut archive = zip::ZipArchive::new(archive).unwrap();
     let mut bytes = Cursor::new(Vec::new());
@@ -146,7 +146,7 @@ pub fn with_members(file: &str, config: &str, members: &[&str]) -> Temporary {
 
 /// Checks that an archive with this configuration is refused with this message.
 #[track_caller]
-pub fn refused(file: &str, config: &str, says: &str) {
+pub(crate) fn refused(file: &str, config: &str, says: &str) {
     let changed = with_config(file, config);
     let error = read(&changed.0, true).unwrap_err();
     assert!(error.contains(says), "{error}");
@@ -154,7 +154,7 @@ pub fn refused(file: &str, config: &str, says: &str) {
 }
 
 /// The first output of a layer, as an argument of a call.
-pub fn tensor(layer: &str) -> Value {
+pub(crate) fn tensor(layer: &str) -> Value {
     json!({"class_name": "__keras_tensor__",
            "config": {"shape": [null, 4], "keras_history": [layer, 0, 0]}})
 }

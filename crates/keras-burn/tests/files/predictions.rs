@@ -57,7 +57,7 @@ fn a_model_predicts_what_keras_predicted(
 
 #[rstest]
 fn weights_of_bfloat16_are_read(#[values("bfloat16/model.h5", "bfloat16/model.keras")] file: &str) {
-    let model = Model::read(&fixture(file), &device()).unwrap();
+    let model = Model::read(fixture(file), &device()).unwrap();
     assert!(model.plan().is_half_precision());
     let outputs = model
         .predict(&arrays(&fixture("bfloat16/input.npy")))
@@ -85,7 +85,7 @@ fn weights_are_read_however_hdf5_stores_them(
 
 #[test]
 fn inputs_and_outputs_have_the_names_of_their_layers() {
-    let model = Model::read(&fixture("transformer/model.keras"), &device()).unwrap();
+    let model = Model::read(fixture("transformer/model.keras"), &device()).unwrap();
     let names: Vec<&str> = model.inputs().iter().map(|input| input.name()).collect();
     assert_eq!(names.len(), 2);
     assert!(model.inputs().iter().all(|input| input.tokens().is_some()));
