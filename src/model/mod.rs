@@ -7,6 +7,7 @@ pub(crate) mod holder;
 pub(crate) mod holders;
 pub(crate) mod journal;
 pub(crate) mod layout;
+#[cfg(feature = "cli")]
 pub(crate) mod model_file;
 pub(crate) mod plan;
 pub(crate) mod process;
@@ -14,5 +15,12 @@ pub(crate) mod profile;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod sampling;
+#[cfg_attr(
+    not(feature = "cli"),
+    expect(
+        unreachable_pub,
+        reason = "public with the workloads, which the command runs"
+    )
+)]
 pub(crate) mod settings;
 pub(crate) mod verdict;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "cli")]
 use crate::base::error::Error;
 
 /// The options of the command line that a workload may read; `None` or empty if an option was not
@@ -34,6 +35,7 @@ pub struct Settings {
     pub scratch: PathBuf,
 }
 
+#[cfg(feature = "cli")]
 impl Settings {
     /// Checks that none of these options was given.
     ///
