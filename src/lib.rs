@@ -122,7 +122,7 @@ pub mod workloads;
 
 pub use report::Report;
 
-/// For this crate's own benches and fuzz targets.
+/// For this crate's own benches.
 #[doc(hidden)]
 pub mod bench {
     use crate::analysis::verdict::synthetic;
@@ -145,12 +145,6 @@ pub mod bench {
         let (n, judged) =
             synthetic::judged_until_settled(most, lives, DEFAULT_HORIZON, loaded_bytes);
         (n, judged.verdict, judged.settled)
-    }
-
-    /// Reads a Keras file, plans and builds its model, and runs it if it is small.
-    #[cfg(feature = "keras")]
-    pub fn read_keras(path: &std::path::Path) -> Result<(), String> {
-        crate::workloads::keras::build(path)
     }
 
     /// Settles how stacks are walked, as a measured process does before its first cycle, and says

@@ -1,5 +1,5 @@
-//! Keras files from outside: each fixture predicts what Keras predicted, and each damaged or
-//! unsupported one is refused in one line that names the place.
+//! Keras files on the command line: each fixture runs and predicts what Keras predicted, and each
+//! damaged or unsupported one is refused in one line that names the place.
 
 mod common;
 
@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::{Folder, Ran, finish, run_with};
+use rstest::rstest;
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -31,53 +32,42 @@ fn data(folder: &str) -> Vec<String> {
     args
 }
 
-#[test]
-fn every_model_predicts_what_keras_predicted() {
-    for folder in [
-        "mlp",
-        "lenet",
-        "resblock",
-        "lstm",
-        "gru_bidir",
-        "transformer",
-    ] {
-        let args = data(folder);
-        let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        for file in ["model.h5", "model.keras"] {
-            let ran = run(&format!("{folder}/{file}"), &args).exits(0);
-            let report = ran.report();
-            assert!(report.cycles_run() <= 12, "{folder}: {}", report.summary);
-            assert!(
-                report.boundaries.iter().all(|b| b.loaded_bytes > 10_000),
-                "{folder}"
-            );
-        }
+#[rstest]
+fn every_model_predicts_what_keras_predicted(
+    #[values("mlp", "lenet", "resblock", "lstm", "gru_bidir", "transformer")] folder: &str,
+    #[values("model.h5", "model.keras")] file: &str,
+) {
+    let args = data(folder);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let ran = run(&format!("{folder}/{file}"), &args).exits(0);
+    let report = ran.report();
+    assert!(report.cycles_run() <= 12, "{}", report.summary);
+    assert!(report.boundaries.iter().all(|b| b.loaded_bytes > 10_000));
+}
+
+#[rstest]
+fn every_layer_predicts_what_keras_predicted(
+    #[files("fixtures/keras/variants/*/model.*")] model: PathBuf,
+) {
+    let folder = model.parent().unwrap();
+    let mut args = Vec::new();
+    let inputs = (0..).map(|i| folder.join(format!("input_{i}.npy")));
+    for input in inputs.take_while(|path| path.exists()) {
+        args.extend(["--input".into(), input.to_str().unwrap().to_owned()]);
     }
+    let expected = folder.join("expected.npy");
+    args.extend(["--expect".into(), expected.to_str().unwrap().to_owned()]);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    run(model.to_str().unwrap(), &args).exits(0);
 }
 
 #[test]
-fn every_layer_predicts_what_keras_predicted() {
-    let mut models = 0;
-    let variants = std::fs::read_dir(fixture("variants")).unwrap();
-    for folder in variants.map(|f| f.unwrap().path()) {
-        let mut args = Vec::new();
-        let inputs = (0..).map(|i| folder.join(format!("input_{i}.npy")));
-        for input in inputs.take_while(|path| path.exists()) {
-            args.extend(["--input".into(), input.to_str().unwrap().to_owned()]);
-        }
-        let expected = folder.join("expected.npy");
-        args.extend(["--expect".into(), expected.to_str().unwrap().to_owned()]);
-        let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        for file in ["model.h5", "model.keras"] {
-            let path = folder.join(file);
-            // Keras cannot write a mask of a Functional model to a legacy file.
-            if path.exists() {
-                run(path.to_str().unwrap(), &args).exits(0);
-                models += 1;
-            }
-        }
-    }
-    assert!(models >= 36, "{models}");
+fn there_is_a_model_for_every_layer() {
+    let folders = std::fs::read_dir(fixture("variants")).unwrap();
+    let folders = folders.map(|folder| folder.unwrap().path());
+    let files = folders.flat_map(|f| ["model.h5", "model.keras"].map(|name| f.join(name)));
+    // Keras cannot write a mask of a Functional model to a legacy file.
+    assert!(files.filter(|file| file.exists()).count() >= 36);
 }
 
 #[test]
@@ -95,7 +85,7 @@ fn a_wrong_prediction_is_found() {
 }
 
 #[test]
-fn a_model_runs_on_an_input_that_is_made_for_it() {
+fn a_model_runs_on_a_generated_input() {
     for model in [
         "lenet/model.keras",
         "transformer/model.h5",
@@ -121,11 +111,11 @@ fn damaged_files_are_refused_with_their_place() {
         ),
         (
             "damaged/truncated_100.h5",
-            "is cut off: it has 100 bytes of 119720",
+            "is truncated: it has 100 bytes of 119720",
         ),
         (
             "damaged/truncated_half.h5",
-            "is cut off: it has 59860 bytes of 119720",
+            "is truncated: it has 59860 bytes of 119720",
         ),
         ("damaged/truncated.keras", "the zip archive is damaged"),
         (
@@ -160,7 +150,7 @@ fn damaged_files_are_refused_with_their_place() {
 }
 
 #[test]
-fn weights_that_are_no_numbers_load_and_predict_none() {
+fn weights_that_are_not_numbers_load_and_predict_none() {
     run("damaged/nan_weight.keras", &[]).exits(0);
 }
 
@@ -171,7 +161,7 @@ fn bad_inputs_are_one_line() {
     let input = fixture("mlp/input.npy");
     let input = input.to_str().unwrap();
     for (model, args, says) in [
-        ("mlp/model.h5", &["--input", text][..], "is no .npy file"),
+        ("mlp/model.h5", &["--input", text][..], "is not a .npy file"),
         (
             "mlp/model.h5",
             &["--input", "nowhere.npy"][..],
@@ -190,7 +180,7 @@ fn bad_inputs_are_one_line() {
         (
             "lenet/model.h5",
             &["--input", input][..],
-            "its input has the shape",
+            "must have the shape",
         ),
         (
             "mlp/model.h5",
@@ -209,7 +199,7 @@ fn bad_inputs_are_one_line() {
 }
 
 #[test]
-fn the_three_habits_are_compared_on_a_file_and_leave_nothing() {
+fn strategies_on_a_file_leave_nothing_but_where_models_are_kept() {
     let folder = Folder::new();
     let mut command = Command::new(env!("CARGO_BIN_EXE_afterdrop"));
     command.args(["strategies", fixture("lenet/model.h5").to_str().unwrap()]);

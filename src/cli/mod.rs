@@ -295,10 +295,10 @@ fn find<'a>(workloads: &'a [Entry], name: &str) -> Result<Found<'a>, Error> {
     }
     #[cfg(feature = "keras")]
     if crate::workloads::keras::is_file(name) {
-        return Ok(Found::Made(Box::new(crate::workloads::keras::entry(name))));
+        return Ok(Found::Made(Box::new(crate::workloads::keras_file(name))));
     }
     #[cfg(feature = "keras")]
-    if let Some(error) = crate::workloads::keras::no_file(name) {
+    if let Some(error) = crate::workloads::keras::not_a_file(name) {
         return Err(error);
     }
     let names: Vec<&str> = workloads.iter().map(Entry::name).collect();

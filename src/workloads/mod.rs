@@ -21,6 +21,9 @@ pub(crate) mod models;
 #[cfg(feature = "planted")]
 mod planted;
 
+#[cfg(feature = "keras")]
+pub use keras::keras_file;
+
 /// What a workload is told on the command line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
