@@ -89,7 +89,11 @@ fn the_output_may_be_a_pipe_a_folder_or_a_link_but_not_the_input() {
     command(&["report", &report, "--as", "html", "-o", &dir]).exits(0);
     assert!(ran.folder.join("report.html").is_file());
     let refused = command(&["report", &report, "--as", "csv", "-o", "x.csv"]).exits(2);
-    assert!(refused.error().contains("written to a folder"), "{}", refused.err);
+    assert!(
+        refused.error().contains("written to a folder"),
+        "{}",
+        refused.err
+    );
     let link = ran.folder.join("link.html");
     std::os::unix::fs::symlink("report.html", &link).unwrap();
     let link_text = link.display().to_string();

@@ -15,12 +15,12 @@ use crate::common::{Folder, Ran, afterdrop, finish, run};
     &["planted:lru", "--cycles", "20", "--warmup", "16"],
     "at least 21"
 )]
-#[case::too_many_cycles(&["planted:lru", "--cycles", "4000000"], "too many")]
-#[case::no_horizon(&["planted:lru", "--horizon", "0"], "--horizon 0")]
+#[case::too_many_cycles(&["planted:lru", "--cycles", "4000000"], "must be at most 524287")]
+#[case::no_horizon(&["planted:lru", "--horizon", "0"], "--horizon must be at least 1")]
 #[case::an_option_without_effect(&["planted:lru", "--device", "ndarray"], "takes no --device")]
 #[case::a_time_that_is_not_a_number(
     &["planted:lru", "--timeout", "nan"],
-    "no time that can be waited"
+    "must be a positive number of seconds"
 )]
 #[case::no_sampling(&["planted:lru", "--sample=0"], "leave --sample out")]
 #[case::sampling_without_jemalloc(
@@ -74,7 +74,7 @@ fn a_folder_that_cannot_be_created_is_named() {
     fs::write(folder.join("file"), "").unwrap();
     let ran = run_into(folder, "file/out").exits(2);
     assert!(
-        ran.error().contains("cannot make the folder"),
+        ran.error().contains("cannot create the folder"),
         "{}",
         ran.err
     );

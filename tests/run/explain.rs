@@ -14,11 +14,11 @@ fn a_stored_report_is_explained() {
     for says in [
         "call site 1: leak",
         "fixtures/leaks/forget.rs:",
-        "growth (Theil-Sen): 1,000 B a cycle",
-        "68 times: a generation that outlives all that died came to stay, in the cycles 1-68",
-        "64 cycles from the first to the last that was confirmed; the horizon is 64",
-        "rises went on for longer than the horizon",
-        "what would have changed it",
+        "growth (Theil-Sen): 1,000 B per cycle",
+        "68 in cycles 1-68: a generation outlived every one that died",
+        "64 cycles from the first rise to the last confirmed one; the horizon is 64",
+        "the span of the rises exceeds the horizon",
+        "what would change the verdict",
     ] {
         assert!(whole.words().contains(says), "{says}: {}", whole.out);
     }
@@ -51,8 +51,8 @@ fn growth_of_the_process_is_explained_like_that_of_a_call_site() {
     let whole = command(&["explain", report.to_str().unwrap()]).exits(0);
     for says in [
         "process, growth in mapped memory: leak",
-        "growth (Theil-Sen): 65,536 B a cycle",
-        "rises went on for longer than the horizon",
+        "growth (Theil-Sen): 65,536 B per cycle",
+        "the span of the rises exceeds the horizon",
     ] {
         assert!(whole.words().contains(says), "{says}: {}", whole.out);
     }

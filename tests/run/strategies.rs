@@ -118,10 +118,10 @@ fn a_strategy_beyond_the_memory_limit_ends_in_a_stated_cycle() {
 }
 
 #[rstest]
-#[case::too_few_cycles(&["--cycles", "7"], "--cycles 7 is too few")]
+#[case::too_few_cycles(&["--cycles", "7"], "--cycles must be at least 8")]
 #[case::sizes_without_a_burn_model(&["--sizes", "S,M"], "takes no --size")]
-#[case::an_unknown_size(&["--sizes", "XL"], "neither S, M or L")]
-#[case::an_unknown_unit(&["--memory-limit", "5T"], "none of K, M and G")]
+#[case::an_unknown_size(&["--sizes", "XL"], "must be S, M, L")]
+#[case::an_unknown_unit(&["--memory-limit", "5T"], "the unit must be K, M or G")]
 #[case::precisions_without_a_burn_model(&["--precision"], "takes no --precision")]
 fn wrong_arguments_are_refused_before_the_first_run(#[case] args: &[&str], #[case] says: &str) {
     let ran = command([&["strategies", "planted:lru"], args].concat()).exits(2);
