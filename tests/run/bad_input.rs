@@ -25,7 +25,7 @@ use crate::common::{Folder, Ran, afterdrop, finish, run};
 #[case::no_sampling(&["planted:lru", "--sample=0"], "leave --sample out")]
 #[case::sampling_without_jemalloc(
     &["planted:lru", "--sample", "--heap", "system"],
-    "goes with --heap jemalloc"
+    "use --heap jemalloc"
 )]
 #[case::a_wrong_strategy(&["planted:lru", "--strategy", "frsh"], "did you mean `fresh`")]
 #[case::a_wrong_heap(&["planted:lru", "--heap", "snmallocator"], "jemalloc, dhat, system")]
