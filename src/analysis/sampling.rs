@@ -5,7 +5,7 @@ use crate::model::sampling::Sampling;
 
 use crate::analysis::verdict::Judgement;
 use crate::base::statistics;
-use crate::base::units::counted;
+use crate::base::text::count;
 use crate::model::verdict::Verdict;
 
 /// The probability that a leak of [`Sampling::missed_below`] is missed.
@@ -86,12 +86,12 @@ pub(crate) fn undecided_if_too_few(judgement: Judgement, boundaries: u32) -> Jud
     let needed = f64::from(boundaries - e.quiet) / SIGNIFICANCE.powf(1.0 / f64::from(sampled));
     let more = (needed.ceil() as u32).saturating_sub(boundaries);
     let more = more.max(3 * boundaries / sampled as u32).max(1);
-    let generations = counted(sampled as u64, "generation");
+    let generations = count(sampled as u64, "generation");
     let mut judgement = judgement.undecided(more);
     judgement.reason = format!(
         "only {generations} of this call site were sampled, too few to tell whether its growth has \
          stopped: about {} would tell, or a smaller --sample, or none",
-        counted(more, "more cycle")
+        count(more, "more cycle")
     );
     judgement
 }

@@ -1,6 +1,6 @@
 //! The verdict on a run in one sentence.
 
-use crate::base::units::counted;
+use crate::base::text::count;
 use crate::model::process::Process;
 use crate::model::report::{CallSite, RunVerdict};
 use crate::model::verdict::{FEWEST_CYCLES, Verdict};
@@ -66,7 +66,7 @@ impl Summary<'_> {
 
     /// `68 cycles after a warm-up of 3`.
     fn cycles(&self) -> String {
-        let cycles = counted(self.after_warmup, "cycle");
+        let cycles = count(self.after_warmup, "cycle");
         format!("{cycles} after a warm-up of {}", self.warmup)
     }
 
@@ -98,5 +98,5 @@ impl Summary<'_> {
 }
 
 fn call_sites(n: u32) -> String {
-    counted(n, "call site")
+    count(n, "call site")
 }

@@ -3,8 +3,9 @@
 
 use super::holder_search::SearchResults;
 use super::journal::Journal;
+use crate::base::text::count;
 use crate::base::text::one_line;
-use crate::base::units::{bytes, counted, exact};
+use crate::base::units::{bytes, exact};
 use crate::model::block::NO_STACK;
 use crate::model::end::{Early, Ended};
 use crate::model::process::Process;
@@ -75,7 +76,7 @@ impl Facts<'_> {
         (early == Some(Early::Time)).then(|| {
             format!(
                 "the run reached its time limit after {}; --max-time gives it more",
-                counted(self.reached(), "cycle")
+                count(self.reached(), "cycle")
             )
         })
     }
@@ -106,7 +107,7 @@ impl Facts<'_> {
             format!(
                 "{} {verb} not recorded, because the thread was inside the allocator already, as in \
                  a signal handler that allocates",
-                counted(unseen, "allocator call")
+                count(unseen, "allocator call")
             )
         })
     }
@@ -180,7 +181,7 @@ impl Facts<'_> {
         let witness = self.witness.filter(|w| !w.agrees)?;
         Some(format!(
             "dhat and the recorder disagree at {}: see `witness` in report.json",
-            counted(witness.differences.len() as u64, "stack")
+            count(witness.differences.len() as u64, "stack")
         ))
     }
 
@@ -230,7 +231,7 @@ impl Facts<'_> {
             return Some(format!(
                 "the stacks of {} were not searched, because they block all signals: blocks that \
                  seem lost may be held there",
-                counted(done.missed_threads, "thread")
+                count(done.missed_threads, "thread")
             ));
         }
         (!done.searched_c_memory).then(|| {

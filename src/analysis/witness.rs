@@ -14,7 +14,8 @@ use serde_json::Value;
 use crate::analysis::journal::Journal;
 use crate::base::error::Error;
 use crate::base::files::write_bytes;
-use crate::base::units::{counted, exact};
+use crate::base::text::count;
+use crate::base::units::exact;
 use crate::model::layout::HOOKS;
 use crate::model::report::Witness;
 
@@ -33,7 +34,7 @@ impl std::fmt::Display for Live {
             f,
             "{} B in {}",
             exact(self.bytes),
-            counted(self.blocks, "block")
+            count(self.blocks, "block")
         )
     }
 }

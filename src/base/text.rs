@@ -85,7 +85,8 @@ pub(crate) fn tail_of_path(path: &str, width: usize) -> String {
 }
 
 /// A number of things: `1 block`, `2 blocks`, `3 boundaries`.
-pub(crate) fn count(number: u64, noun: &str) -> String {
+pub(crate) fn count(number: impl Into<u64>, noun: &str) -> String {
+    let number = number.into();
     let number_shown = super::units::exact(number);
     format!("{number_shown} {}", plural(number, noun))
 }
@@ -145,10 +146,11 @@ mod tests {
 
     #[test]
     fn one_has_no_plural() {
-        assert_eq!(count(1, "block"), "1 block");
-        assert_eq!(count(0, "block"), "0 blocks");
-        assert_eq!(count(1_200, "call site"), "1,200 call sites");
-        assert_eq!(count(2, "boundary"), "2 boundaries");
-        assert_eq!(count(2, "day"), "2 days");
+        assert_eq!(count(1_u32, "block"), "1 block");
+        assert_eq!(count(0_u32, "block"), "0 blocks");
+        assert_eq!(count(1_200_u64, "call site"), "1,200 call sites");
+        assert_eq!(count(2_u32, "boundary"), "2 boundaries");
+        assert_eq!(count(2_u32, "entry"), "2 entries");
+        assert_eq!(count(2_u32, "day"), "2 days");
     }
 }

@@ -13,19 +13,6 @@ pub(crate) fn exact(number: u64) -> String {
     grouped
 }
 
-/// A number with its noun, which is in the plural unless the number is 1: `1 block`, `2 blocks`,
-/// `3 entries`.
-pub(crate) fn counted(number: impl Into<u64>, noun: &str) -> String {
-    let number = number.into();
-    let digits = exact(number);
-    let stem = noun.strip_suffix('y');
-    match stem.filter(|stem| !stem.ends_with(['a', 'e', 'i', 'o', 'u'])) {
-        _ if number == 1 => format!("{digits} {noun}"),
-        Some(stem) => format!("{digits} {stem}ies"),
-        None => format!("{digits} {noun}s"),
-    }
-}
-
 /// Bytes with a decimal unit and three digits: `812 B`, `4.10 kB`, `1.82 MB`.
 pub(crate) fn bytes(number: f64) -> String {
     const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
@@ -76,15 +63,6 @@ mod tests {
         assert_eq!(exact(999), "999");
         assert_eq!(exact(1_000), "1,000");
         assert_eq!(exact(u64::MAX), "18,446,744,073,709,551,615");
-    }
-
-    #[test]
-    fn nouns_agree_with_their_numbers() {
-        assert_eq!(counted(1_u32, "block"), "1 block");
-        assert_eq!(counted(0_u32, "block"), "0 blocks");
-        assert_eq!(counted(1_200_u32, "more cycle"), "1,200 more cycles");
-        assert_eq!(counted(2_u32, "entry"), "2 entries");
-        assert_eq!(counted(2_u32, "key"), "2 keys");
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The growth of a part of the process, in words.
 
 use crate::analysis::verdict::{Criteria, Judgement};
-use crate::base::units::{bytes, counted, exact};
+use crate::base::text::count;
+use crate::base::units::{bytes, exact};
 use crate::model::process::{Grows, Part};
 use crate::model::verdict::{Rule, Verdict};
 
@@ -18,14 +19,14 @@ pub(super) fn reason(judgement: &Judgement, criteria: Criteria) -> String {
         1 => format!("it rose once, in cycle {last} after the warm-up"),
         n => format!("it rose {n} times, most recently in cycle {last} after the warm-up"),
     };
-    let more_cycles = evidence.more_cycles.map(|n| counted(n, "more cycle"));
+    let more_cycles = evidence.more_cycles.map(|n| count(n, "more cycle"));
     match (judgement.verdict, more_cycles) {
         (_, Some(more)) if evidence.rule == Rule::TooLittle => format!(
             "{history}, but by no more so far than the system itself may retain; {more} would tell"
         ),
         (Verdict::Leak, _) => format!(
             "{history}; this is beyond the horizon of {}",
-            counted(criteria.horizon, "cycle")
+            count(criteria.horizon, "cycle")
         ),
         (Verdict::Growing | Verdict::Undecided, Some(more)) => {
             format!("{history}; {more} would tell whether this continues")

@@ -14,7 +14,7 @@ use super::series::Series;
 use super::thresholds::MIN_RISES;
 use super::unretained::judge_unretained;
 use crate::base::statistics;
-use crate::base::units::counted;
+use crate::base::text::count;
 use crate::model::verdict::{FEWEST_CYCLES, Rule, Verdict};
 
 /// The p-value above which live bytes count as constant.
@@ -105,7 +105,7 @@ impl<'a> Findings<'a> {
         if n < FEWEST_CYCLES {
             let reason = format!(
                 "there are only {} after the warm-up; at least {FEWEST_CYCLES} are needed",
-                counted(n, "cycle")
+                count(n, "cycle")
             );
             let (verdict, rule) = (Verdict::Undecided, Rule::TooFewCycles);
             return Some(self.by_generations.conclude(verdict, rule, reason));
@@ -160,7 +160,7 @@ impl<'a> Findings<'a> {
             let reason = format!(
                 "each new block replaces an older one: the number of live blocks did not change in \
                  the last {}",
-                counted(half, "cycle")
+                count(half, "cycle")
             );
             let (verdict, rule) = (Verdict::Cache, Rule::Replaced);
             return self.by_generations.conclude(verdict, rule, reason);

@@ -7,7 +7,7 @@ use super::reasons::at_least;
 use super::rises::Rises;
 use super::series::Series;
 use super::thresholds::MIN_RISES;
-use crate::base::units::counted;
+use crate::base::text::count;
 use crate::model::verdict::{Rule, Verdict};
 
 /// The number of latest growth steps that are examined.
@@ -53,7 +53,7 @@ pub(super) fn judge_growing_container(series: &Series, criteria: Criteria) -> Op
     let n = rises.count();
     let history = format!(
         "live bytes grew {} by a factor, to {}, most recently in cycle {} after the warm-up",
-        counted(n as u64, "time"),
+        count(n as u64, "time"),
         rises.retained(),
         rises.last()
     );
@@ -61,7 +61,7 @@ pub(super) fn judge_growing_container(series: &Series, criteria: Criteria) -> Op
         let reason = format!(
             "{history}; this is beyond the horizon of {}. It is a container that grows and is \
              never emptied",
-            counted(criteria.horizon, "cycle")
+            count(criteria.horizon, "cycle")
         );
         rises.conclude(Verdict::Leak, Rule::Horizon, reason)
     } else {

@@ -11,7 +11,7 @@ use super::containers::judge_growing_container;
 use super::interim::Criteria;
 use super::judgement::Judgement;
 use super::series::Series;
-use crate::base::units::counted;
+use crate::base::text::count;
 use crate::model::verdict::{Rule, Verdict};
 
 /// The maximum number of call sites that are compared pairwise: those that held the most.
@@ -79,7 +79,7 @@ fn judge_set(set: &[usize], judgements: &mut [Judgement], series: &[Series], cri
 fn with_others(others: usize, judged: Judgement) -> Judgement {
     let (others, verb) = match others {
         1 => ("1 other call site".to_owned(), "holds"),
-        n => (counted(n as u64, "other call site"), "hold"),
+        n => (count(n as u64, "other call site"), "hold"),
     };
     Judgement {
         reason: format!(

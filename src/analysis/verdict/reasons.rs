@@ -1,7 +1,8 @@
 //! The reasons for a verdict on rises, in words.
 
 use super::rises::Rises;
-use crate::base::units::{bytes, counted};
+use crate::base::text::count;
+use crate::base::units::bytes;
 use crate::model::verdict::RisesBy;
 
 /// `at least 3 more cycles are needed`.
@@ -9,7 +10,7 @@ pub(super) fn at_least(more_cycles: u32) -> String {
     let verb = if more_cycles == 1 { "is" } else { "are" };
     format!(
         "at least {} {verb} needed",
-        counted(more_cycles, "more cycle")
+        count(more_cycles, "more cycle")
     )
 }
 
@@ -22,17 +23,17 @@ impl Rises {
     /// What rose and how often, as the start of a sentence.
     fn history(&self) -> String {
         let n = self.count() as u64;
-        let times = counted(n, "time");
+        let times = count(n, "time");
         match self.by {
             RisesBy::Generations => {
                 let verb = if n == 1 { "is" } else { "are" };
-                format!("{} {verb} retained", counted(n, "generation"))
+                format!("{} {verb} retained", count(n, "generation"))
             }
             RisesBy::Floor => format!("live bytes rose {times} and never fell back"),
             RisesBy::Troughs => format!(
                 "blocks live for at most {}, but the minimum of live bytes over longer windows rose \
                  {times}",
-                counted(self.longest_lifetime, "cycle")
+                count(self.longest_lifetime, "cycle")
             ),
         }
     }
@@ -52,7 +53,7 @@ impl Rises {
                 "none was freed; ",
                 format!(
                     "{} ({})",
-                    counted(self.count() as u64, "entry"),
+                    count(self.count() as u64, "entry"),
                     self.retained()
                 ),
             ),
@@ -63,7 +64,7 @@ impl Rises {
              more than {size}",
             self.history(),
             self.latest(),
-            counted(self.criteria.horizon, "cycle"),
+            count(self.criteria.horizon, "cycle"),
         )
     }
 
@@ -73,8 +74,8 @@ impl Rises {
              would tell a leak from a cache",
             self.history(),
             self.latest(),
-            counted(self.criteria.horizon, "cycle"),
-            counted(more_cycles, "more cycle"),
+            count(self.criteria.horizon, "cycle"),
+            count(more_cycles, "more cycle"),
         )
     }
 
@@ -84,7 +85,7 @@ impl Rises {
              are retained",
             self.history(),
             self.latest(),
-            counted(self.plateau, "cycle"),
+            count(self.plateau, "cycle"),
             self.retained()
         )
     }
@@ -99,7 +100,7 @@ impl Rises {
             "{}{slower}, {}, {} ago: this is not enough to tell growth from a cache; {}",
             self.history(),
             self.latest(),
-            counted(self.plateau, "cycle"),
+            count(self.plateau, "cycle"),
             at_least(more_cycles)
         )
     }

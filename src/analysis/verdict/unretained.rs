@@ -6,7 +6,7 @@ use super::reasons::at_least;
 use super::rises::{Rises, WINDOW_COUNT};
 use super::series::Series;
 use super::thresholds::{MIN_PLATEAU, MIN_RISES};
-use crate::base::units::counted;
+use crate::base::text::count;
 use crate::model::verdict::{Rule, Verdict};
 
 /// The number of live generations at every boundary from which replacement is called a cache and
@@ -39,11 +39,11 @@ pub(super) fn judge_unretained(
     let judged = if fewest >= CACHE_GENERATIONS {
         let reason = format!(
             "each new generation replaces an older one: never more than {} are live",
-            counted(most, "generation")
+            count(most, "generation")
         );
         by_generations.conclude(Verdict::Cache, Rule::Replaced, reason)
     } else {
-        let longest = counted(longest.max(1), "cycle");
+        let longest = count(longest.max(1), "cycle");
         let reason = format!("no generation lives longer than {longest}");
         by_generations.conclude(Verdict::Churn, Rule::Young, reason)
     };
@@ -73,7 +73,7 @@ fn open_question(
     most: u32,
 ) -> Option<Judgement> {
     let longest = series.longest_lifetime();
-    let lifetime = counted(longest, "cycle");
+    let lifetime = count(longest, "cycle");
     let half = &series.live_generations[series.live_generations.len() / 2..];
     let needed = lifetimes_needed(longest);
     if series.boundaries() < needed && most as usize >= MIN_RISES && is_rising(half) {
@@ -98,7 +98,7 @@ fn open_question(
         let reason = format!(
             "{} have outlived every freed generation (the longest lifetime is {lifetime}): {} to tell \
              whether they are retained",
-            counted(by_generations.count() as u64, "generation"),
+            count(by_generations.count() as u64, "generation"),
             at_least(more)
         );
         return Some(by_generations.open(reason, more));

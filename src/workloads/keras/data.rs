@@ -7,6 +7,7 @@ use keras_burn::{Array, Input, Plan, read_arrays};
 use super::error::from_reader;
 use crate::base::error::Error;
 use crate::base::random::Random;
+use crate::base::text::count;
 
 /// Size of a generated batch, unless one is asked for.
 const BATCH: u32 = 8;
@@ -65,15 +66,12 @@ pub(super) fn given(path: &Path, plan: &Plan, files: &[PathBuf]) -> Result<Vec<A
     let keys: Vec<&str> = plan.inputs().iter().map(Input::key).collect();
     sort_by_names(&mut arrays, &[&names, &keys]);
     if arrays.len() != names.len() {
-        let plural = |n: usize| if n == 1 { "" } else { "s" };
         return Err(Error::usage(format!(
-            "{} takes {} input{} ({}), and --input gives {} array{}",
+            "{} takes {} ({}), and --input gives {}",
             path.display(),
-            names.len(),
-            plural(names.len()),
+            count(names.len() as u64, "input"),
             names.join(", "),
-            arrays.len(),
-            plural(arrays.len()),
+            count(arrays.len() as u64, "array"),
         )));
     }
     Ok(arrays.into_iter().map(|(_, array)| array).collect())
