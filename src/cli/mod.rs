@@ -13,6 +13,7 @@ use crate::recorder::cycle::received_plan;
 use crate::workloads::{Entry, check_names};
 
 mod about;
+mod bytes;
 mod child;
 #[cfg(feature = "formats")]
 mod compare;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::bytes;
 use super::input::find_workload;
 use super::measure_args::{MeasureArgs, Schedule, Variant, seconds};
 use super::outcome::Outcome;
@@ -15,7 +16,6 @@ use super::signals::interrupt_flag;
 use crate::analysis::config;
 use crate::analysis::verdict;
 use crate::base::error::Error;
-use crate::measure::memory_limit::parse_bytes;
 use crate::measure::{self, Measured};
 use crate::model::report::Report;
 use crate::model::run::{HeapKind, Strategy};
@@ -125,7 +125,7 @@ pub(super) fn run(args: &Args, workloads: &[Entry]) -> Result<Outcome, Error> {
 fn parse_sample_interval(text: &str) -> Result<u64, String> {
     // With a larger interval one sampled block of one byte stands for more than a billion blocks.
     const MAX: u64 = 1 << 30;
-    match parse_bytes(text)? {
+    match bytes::bytes(text)? {
         0 => Err("must be at least 1; leave --sample out to record every block".into()),
         bytes if bytes > MAX => Err("must be at most 1G".into()),
         bytes => Ok(bytes),

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
+use super::bytes;
 use super::input::find_workload;
 use super::measure_args::{MeasureArgs, Schedule, Variant};
 use super::outcome::Outcome;
@@ -17,7 +18,7 @@ use crate::analysis::config::{self, Config};
 use crate::base::error::Error;
 use crate::base::files::write_bytes;
 use crate::measure;
-use crate::measure::memory_limit::{self, MemoryLimit};
+use crate::measure::memory_limit::MemoryLimit;
 use crate::model::end::How;
 use crate::model::run::Strategy;
 use crate::report::strategies::{self, Comparison, Row};
@@ -51,7 +52,7 @@ pub(super) struct Args {
     precision: bool,
 
     /// Limit the memory of each run, such as to 512M. A run that exceeds the limit fails
-    #[arg(long, value_name = "BYTES", value_parser = memory_limit::parse)]
+    #[arg(long, value_name = "BYTES", value_parser = bytes::memory_limit)]
     memory_limit: Option<u64>,
 
     /// Output folder, which must be new or empty [default: the next free one in reports/runs]

@@ -28,7 +28,7 @@ impl MemoryLimit {
     }
 
     /// What is limited and how, for a report.
-    #[cfg_attr(not(feature = "cli"), allow(dead_code))]
+    #[cfg(feature = "cli")]
     pub(crate) fn describe(&self) -> &'static str {
         match self {
             Self::Cgroup(_) => "resident memory, by a control group",
@@ -100,67 +100,9 @@ fn own_cgroup() -> Option<PathBuf> {
     Some(root.join(path))
 }
 
-/// Smallest limit in bytes: with less, the process cannot start to measure.
-#[cfg_attr(not(feature = "cli"), allow(dead_code))]
-const MIN_BYTES: u64 = 8 << 20;
-
-/// Parses a limit: see [`parse_bytes`].
-///
-/// # Errors
-/// What is wrong with the text.
-#[cfg_attr(not(feature = "cli"), allow(dead_code))]
-pub(crate) fn parse(text: &str) -> Result<u64, String> {
-    match parse_bytes(text)? {
-        bytes if bytes < MIN_BYTES => Err(format!("must be at least 8M, got {text}")),
-        bytes => Ok(bytes),
-    }
-}
-
-/// Parses a number of bytes with or without a binary unit: `512M`, `2G`, `33554432`.
-///
-/// # Errors
-/// What is wrong with the text.
-pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let shift = match text[digits.len()..].to_ascii_uppercase().as_str() {
-        "" | "B" => 0,
-        "K" | "KB" | "KIB" => 10,
-        "M" | "MB" | "MIB" => 20,
-        "G" | "GB" | "GIB" => 30,
-        _ => return Err("the unit must be K, M or G".into()),
-    };
-    let number: u64 = digits
-        .parse()
-        .map_err(|_| "must be a whole number of bytes, such as 33554432 or 32M")?;
-    match number.checked_mul(1 << shift) {
-        None => Err("must be less than 2^64 bytes".into()),
-        Some(bytes) => Ok(bytes),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_have_binary_units_and_a_minimum() {
-        assert_eq!(parse("8388608"), Ok(MIN_BYTES));
-        assert_eq!(parse("512M"), Ok(512 << 20));
-        assert_eq!(parse("2GiB"), Ok(2 << 30));
-        for wrong in [
-            "",
-            "M",
-            "-1",
-            "1.5G",
-            "5T",
-            "0",
-            "1K",
-            "99999999999G",
-            "1 G",
-        ] {
-            assert!(parse(wrong).is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn a_group_that_cannot_be_limited_is_removed() {
@@ -169,6 +111,7 @@ mod tests {
         fs::create_dir_all(&root).unwrap();
         assert!(Cgroup::create(&root, "bare", 1000).is_err());
         assert!(!root.join("bare").exists(), "the folder has been removed");
+        #[cfg(feature = "cli")]
         assert!(!MemoryLimit::new(1 << 30).describe().is_empty());
         fs::remove_dir_all(&root).unwrap();
     }

@@ -33,7 +33,7 @@ pub enum HolderKind {
 
 impl HolderKind {
     /// Its name in report.json.
-    #[cfg_attr(not(feature = "formats"), allow(dead_code))]
+    #[cfg(feature = "formats")]
     pub(crate) const fn key(self) -> &'static str {
         match self {
             Self::Static => "static",

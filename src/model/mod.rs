@@ -7,7 +7,7 @@ pub(crate) mod holder;
 pub(crate) mod holders;
 pub(crate) mod journal;
 pub(crate) mod layout;
-#[cfg(feature = "cli")]
+#[cfg(any(feature = "cli", feature = "formats"))]
 pub(crate) mod model_file;
 pub(crate) mod plan;
 pub(crate) mod process;
