@@ -189,7 +189,7 @@ impl CounterRows {
         Some(number << INDEX_BITS)
     }
 
-    /// Subtracts freed blocks from their row, whoever owns it, and counts them in the thread's sums.
+    /// Subtracts freed blocks from their row, which any thread may own, and counts them in the thread's sums.
     #[inline(always)]
     pub(super) fn subtract(&self, thread: &ThreadCounters, id: RowId, amount: Amount) {
         if self.segment(id).owner.load(Relaxed) == thread.segments.owner.load(Relaxed) {

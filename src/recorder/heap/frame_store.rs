@@ -133,7 +133,7 @@ impl FrameStore {
             return false;
         };
         let mut stack = first;
-        // Of this stack only so many outer frames are wanted.
+        // Only this many outer frames of `stack` belong to the stack that is read.
         let mut wanted = stack.inner + stack.outer;
         loop {
             let inner = usize::from(wanted - stack.outer);

@@ -54,7 +54,7 @@ pub(super) unsafe fn alloc<const ZEROED: bool>(state: State, size: usize) -> *mu
     }
 }
 
-/// Reallocates a block, and records it anew.
+/// Reallocates a block, and records the new one.
 ///
 /// # Safety
 /// That of [`GlobalAlloc::realloc`], and [`apply`] returned true for the smaller of both sizes.

@@ -1,7 +1,7 @@
 //! All live blocks, exactly: the number of a counter row by the address of each block, and the
 //! counts in the rows.
 //!
-//! The size of a block is in no table: whoever frees a block passes its
+//! The size of a block is in no table: the caller of a free passes the block's
 //! [`Layout`](core::alloc::Layout).
 
 use super::amount::Amount;

@@ -28,7 +28,7 @@ impl<T: Copy> MappedVec<T> {
         if self.len == 0 {
             return &[];
         }
-        // SAFETY: `start` maps `capacity >= len` elements, of which the first `len` were written
+        // SAFETY: `start` maps `capacity >= len` elements, and the first `len` were written
         // (tests: `a_vector_grows_and_keeps_its_elements`).
         unsafe { core::slice::from_raw_parts(self.start, self.len) }
     }
@@ -38,7 +38,7 @@ impl<T: Copy> MappedVec<T> {
         if self.len == 0 {
             return &mut [];
         }
-        // SAFETY: `start` maps `capacity >= len` elements, of which the first `len` were written,
+        // SAFETY: `start` maps `capacity >= len` elements, the first `len` of them were written,
         // and `&mut self` is the only way to them (tests: `reset_fills_and_clear_empties`).
         unsafe { core::slice::from_raw_parts_mut(self.start, self.len) }
     }

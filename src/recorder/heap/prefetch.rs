@@ -26,10 +26,10 @@ const PATIENCE: u32 = 8;
 /// anchor, and the first stack that differs ends that.
 const JUST_FOUND: u32 = 0;
 
-/// The trace is of use if it predicts at least one stack for this many that it does not.
+/// A trace pauses if it predicts less than one stack for this many that it does not.
 const MAX_MISSES_PER_HIT: usize = 8;
 
-/// Longest pause of a trace that is of no use, in rounds.
+/// Longest pause, in rounds.
 const MAX_PAUSE: u32 = 64;
 
 /// A visit of a stack, and the row that its blocks were counted in last.
@@ -168,9 +168,9 @@ impl PrefetchTrace {
 
     #[cold]
     fn end_round(&mut self) {
-        let is_of_use = self.hits >= self.misses / MAX_MISSES_PER_HIT;
+        let is_useful = self.hits >= self.misses / MAX_MISSES_PER_HIT;
         (self.misses, self.hits) = (0, 0);
-        if is_of_use {
+        if is_useful {
             self.last_pause = 0;
         } else if self.pause > 0 {
             self.pause -= 1;

@@ -97,7 +97,8 @@ unsafe fn dealloc_stray<A: GlobalAlloc>(
     unsafe { backend::dealloc(inner, state, at, layout) }
 }
 
-/// Reallocates a block, and records it anew for the stack of the function that this is inlined into.
+/// Reallocates a block, and records the new one for the stack of the function that this is inlined
+/// into.
 ///
 /// # Safety
 /// That of [`GlobalAlloc::realloc`].

@@ -82,7 +82,7 @@ pub(super) unsafe fn dealloc<A: GlobalAlloc>(inner: &A, state: State, at: *mut u
     unsafe { backend::dealloc(inner, state, at, paged) }
 }
 
-/// Reallocates a block, and records it anew if a sample lies in its new size. `skipped` is what
+/// Reallocates a block, and records the new one if a sample lies in it. `skipped` is what
 /// [`sampler::try_skip`] returned for that.
 ///
 /// # Safety

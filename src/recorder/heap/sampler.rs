@@ -47,7 +47,7 @@ static THREADS: AtomicU64 = AtomicU64::new(0);
 thread_local! {
     /// Bytes that this thread may still allocate before the next sample.
     static BYTES_UNTIL_SAMPLE: Cell<i64> = const { Cell::new(0) };
-    /// Bits of an address, one of which is set in each block whose free skips the recorder.
+    /// Bits of an address: a free skips the recorder if any of them is set.
     static SKIP_MASK: Cell<usize> = const { Cell::new(0) };
     /// Number of the last sample, the seed of the distance to the next; 0 before the first.
     static SAMPLE_NUMBER: Cell<u64> = const { Cell::new(0) };

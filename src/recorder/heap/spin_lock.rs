@@ -7,7 +7,7 @@
 //! 3. A forked child never takes it: recording is off there (`state.rs`).
 //!
 //! Memory ordering: locking is an acquire operation and unlocking a release operation, so that
-//! whoever locks sees everything that the last holder wrote.
+//! the holder sees everything that the last holder wrote.
 
 use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
@@ -24,7 +24,7 @@ pub(super) struct SpinLock<T> {
     value: UnsafeCell<T>,
 }
 
-// SAFETY: the value is reached only through a `SpinGuard`, of which there is one at a time
+// SAFETY: the value is reached only through a `SpinGuard`, and there is one guard at a time
 // (tests: `one_thread_at_a_time_holds_the_lock`).
 unsafe impl<T: Send> Sync for SpinLock<T> {}
 
@@ -76,7 +76,7 @@ impl<T> Deref for SpinGuard<'_, T> {
     type Target = T;
     #[inline]
     fn deref(&self) -> &T {
-        // SAFETY: this guard is the only one, so that nobody writes while it is borrowed
+        // SAFETY: this guard is the only one, so that no thread writes while it is borrowed
         // (tests: `one_thread_at_a_time_holds_the_lock`).
         unsafe { &*self.lock.value.get() }
     }

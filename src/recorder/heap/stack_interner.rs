@@ -14,8 +14,8 @@
 //! 1. A slot is filled once and never changes. Its stack is stored before its hash, which is stored
 //!    with release and loaded with acquire: a hash that is seen comes with its stack.
 //! 2. A table is published complete, by a release store of its address. A table that was outgrown
-//!    stays mapped, because a reader may still be in it. It may miss new stacks; whoever misses one
-//!    looks again under the lock.
+//!    stays mapped, because a reader may still use it. A reader that does not find a stack there
+//!    searches again under the lock.
 
 use core::sync::atomic::{
     AtomicPtr, AtomicU32, AtomicU64,

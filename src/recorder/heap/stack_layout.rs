@@ -192,8 +192,8 @@ impl StackLayout {
     #[inline]
     pub(super) fn count_match(&mut self) {
         self.misses = match self.misses.saturating_sub(1) {
-            // Below the threshold the count starts anew, so that another layout now and then does
-            // not make the slot polymorphic again at once.
+            // Below the threshold the count is reset, so that an occasional other layout does not
+            // make the slot polymorphic again at once.
             left if left < POLYMORPHIC => 0,
             left => left,
         };

@@ -84,8 +84,8 @@ fn sample_interval() -> Option<Result<u64, ()>> {
     Some(number.filter(|&interval| interval > 0).ok_or(()))
 }
 
-/// Runs in a forked copy, where another thread may have held a lock for ever: the copy must not take
-/// one.
+/// Runs in a forked copy. A thread that the copy does not have may have held a lock at the fork, so
+/// that the copy must not take one.
 extern "C" fn stop_recording_after_fork() {
     state::IS_FORKED_COPY.store(true, Relaxed);
     let state = state::get();

@@ -88,7 +88,7 @@ impl ThreadRecords {
         let number = free.count + 1;
         let slot = self.records.get(number as usize)?;
         let at: *mut ThreadRecord = map(size_of::<ThreadRecord>()).cast();
-        // SAFETY: a new mapping of zeroed bytes, of which a record is valid; null gives `None`.
+        // SAFETY: a new mapping of zeroed bytes, which are a valid record; null gives `None`.
         let record = unsafe { at.as_ref()? };
         record.counters.segments.owner.store(number, Relaxed);
         slot.store(at, Release);
