@@ -25,7 +25,8 @@ impl TableSlot for CensusEntry {
 
     #[inline]
     fn hash((stack_id, birth, phase): Self::Key) -> u64 {
-        u64::from(stack_id) << 32 | u64::from(birth) << 3 | u64::from(phase)
+        // Stacks in the low bits: the table spreads consecutive numbers evenly.
+        u64::from(birth) << 27 | u64::from(phase) << 24 | u64::from(stack_id)
     }
 }
 
