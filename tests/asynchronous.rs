@@ -52,7 +52,7 @@ fn the_message_of_a_leak_has_its_line_and_phase() {
         first,
         format!("check `leaky`: leaks 4.10 kB per cycle, at {place}")
     );
-    assert!(message.contains("phase load"), "{message}");
+    assert!(common::words(&message).contains("phase load"), "{message}");
 }
 
 #[test]
