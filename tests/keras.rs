@@ -90,10 +90,13 @@ fn a_model_runs_on_a_generated_input(
 #[rstest]
 #[case::empty("damaged/empty.h5", "is empty")]
 #[case::of_another_kind("damaged/not_hdf5.h5", "neither an HDF5 file nor a .keras archive")]
-#[case::cut_off_in_the_header("damaged/truncated_100.h5", "is cut off: it has 100 bytes of 119720")]
+#[case::cut_off_in_the_header(
+    "damaged/truncated_100.h5",
+    "is truncated: it has 100 bytes of 119720"
+)]
 #[case::cut_off_in_the_middle(
     "damaged/truncated_half.h5",
-    "is cut off: it has 59860 bytes of 119720"
+    "is truncated: it has 59860 bytes of 119720"
 )]
 #[case::an_archive_cut_off("damaged/truncated.keras", "the zip archive is damaged")]
 #[case::without_a_configuration(
@@ -128,14 +131,14 @@ fn a_model_with_a_weight_that_is_not_a_number_runs() {
 }
 
 #[rstest]
-#[case::a_text_file("mlp/model.h5", &["--input", "README.md"], "is no .npy file")]
+#[case::a_text_file("mlp/model.h5", &["--input", "README.md"], "is not a .npy file")]
 #[case::a_missing_file("mlp/model.h5", &["--input", "nowhere.npy"], "nowhere.npy")]
 #[case::an_empty_batch("mlp/model.h5", &["--batch", "0"], "--batch 0 is out of range")]
 #[case::an_option_without_effect("mlp/model.h5", &["--format", "bpk"], "takes no --format")]
 #[case::an_input_of_another_shape(
     "lenet/model.h5",
     &["--input", "mlp/input.npy"],
-    "its input has the shape"
+    "input `input_layer_1` must have the shape [any, 28, 28, 1], got [16, 64]"
 )]
 #[case::an_output_without_an_input(
     "mlp/model.h5",
