@@ -120,13 +120,7 @@
 //!
 //! More on each of these is in the repository's `docs/` folder.
 
-#![deny(
-    missing_docs,
-    missing_debug_implementations,
-    unreachable_pub,
-    unsafe_op_in_unsafe_fn,
-    clippy::undocumented_unsafe_blocks
-)]
+#![deny(missing_debug_implementations, missing_docs, unreachable_pub)]
 pub use base::error::Error;
 pub use check::{Check, Cycle, CycleResult};
 pub use model::run::{HeapKind, Phase, Strategy};
@@ -188,6 +182,39 @@ pub mod bench {
     /// Bytes that the tool has mapped for itself in this process.
     pub fn ledger_bytes() -> u64 {
         crate::recorder::heap::mapped_bytes() as u64
+    }
+
+    /// Distinct stacks that were recorded in this process.
+    pub fn stacks() -> u64 {
+        crate::recorder::heap::own_cost().stacks
+    }
+
+    /// The plan of a child that runs these cycles of a workload and writes its journal to a folder,
+    /// for the environment variable `AFTERDROP_PLAN`.
+    pub fn plan(workload: &str, format: &str, cycles: u32, out: &std::path::Path) -> String {
+        use crate::model::plan::{Plan, Subject};
+        use crate::model::run::{HeapKind, Strategy};
+        let settings = crate::model::settings::Settings {
+            format: Some(format.to_owned()),
+            ..Default::default()
+        };
+        let subject = Subject::Workload {
+            name: workload.to_owned(),
+            settings,
+            infer: true,
+        };
+        let plan = Plan {
+            subject,
+            heap: HeapKind::Jemalloc,
+            strategy: Strategy::Fresh,
+            cycles,
+            warmup: 1,
+            auto: None,
+            holders: false,
+            out: out.to_owned(),
+            replies: None,
+        };
+        serde_json::to_string(&plan).expect("a plan has no keys that JSON has not")
     }
 
     /// Gives the blocks that are allocated from now on to a cycle.

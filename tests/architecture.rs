@@ -4,6 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
 
 /// Folders of `src`, each with the folders that it may import.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
@@ -41,6 +44,61 @@ const MOST_LINES_OF_A_FILE: usize = 500;
 
 /// Lines that a function may have, from its signature to its closing brace.
 const MOST_LINES_OF_A_FUNCTION: usize = 80;
+
+/// Crates of the library without features, itself included, as the README promises.
+const MOST_CRATES: usize = 28;
+
+#[test]
+fn the_library_has_as_few_crates_as_the_readme_says() {
+    let crates = crates_of_the_library();
+    assert!(crates.len() <= MOST_CRATES, "{}: {crates:?}", crates.len());
+    let readme = fs::read_to_string("README.md").unwrap();
+    assert!(readme.contains(&format!("{MOST_CRATES} crates")));
+}
+
+#[test]
+fn the_minimum_rust_of_the_library_is_enough_for_its_dependencies() {
+    let minimum = version(env!("CARGO_PKG_RUST_VERSION"));
+    for (name, rust) in crates_of_the_library() {
+        assert!(version(&rust) <= minimum, "{name} needs Rust {rust}");
+    }
+}
+
+fn version(text: &str) -> Vec<u32> {
+    text.split('.').map(|part| part.parse().unwrap()).collect()
+}
+
+/// The crates of the library without features: name, and the Rust version that each needs.
+fn crates_of_the_library() -> BTreeMap<String, String> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--locked", "--offline"])
+        .args(["--filter-platform", "x86_64-unknown-linux-gnu"])
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    let metadata: Value = serde_json::from_slice(&output.stdout).expect(&error);
+    let array = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let with_id = |of: &Value, id: &Value| array(of).into_iter().find(|one| one["id"] == *id);
+    let mut crates = BTreeMap::new();
+    let mut waiting = vec![metadata["resolve"]["root"].clone()];
+    while let Some(id) = waiting.pop() {
+        let package = with_id(&metadata["packages"], &id).unwrap();
+        let text = |key: &str, or: &str| package[key].as_str().unwrap_or(or).to_owned();
+        let name = format!("{} {}", text("name", ""), text("version", ""));
+        if crates.insert(name, text("rust_version", "1.0")).is_some() {
+            continue;
+        }
+        let node = with_id(&metadata["resolve"]["nodes"], &id).unwrap();
+        let is_normal = |dependency: &Value| {
+            array(&dependency["dep_kinds"])
+                .iter()
+                .any(|kind| kind["kind"].is_null())
+        };
+        let normal = array(&node["deps"]).into_iter().filter(is_normal);
+        waiting.extend(normal.map(|dependency| dependency["pkg"].clone()));
+    }
+    crates
+}
 
 #[test]
 fn a_folder_imports_only_folders_below_it() {

@@ -13,7 +13,7 @@ use rstest::rstest;
 
 #[test]
 fn a_run_writes_the_requested_formats() {
-    let ran = run(&["planted:registry", "--report", "html,csv,pprof"]).exits(1);
+    let ran = run(["planted:registry", "--report", "html,csv,pprof"]).exits(1);
     for format in [
         Format::Html,
         Format::CsvCallSites,
@@ -27,13 +27,13 @@ fn a_run_writes_the_requested_formats() {
     let page = fs::read_to_string(ran.file("report.html")).unwrap();
     // The line that leaks, from the source, and the static that holds it.
     assert!(page.contains("// PLANTED") && page.contains("registry::REGISTRY"));
-    let refused = run(&["planted:registry", "--report", "pdf"]).exits(2);
+    let refused = run(["planted:registry", "--report", "pdf"]).exits(2);
     assert!(refused.error().contains("markdown"), "{}", refused.err);
 }
 
 #[test]
 fn a_stored_report_is_shown_in_each_format() {
-    let ran = run(&["planted:registry"]).exits(1);
+    let ran = run(["planted:registry"]).exits(1);
     let dir = ran.dir().display().to_string();
     let first = |args: &[&str]| {
         let shown = command(args).exits(0);
@@ -44,7 +44,7 @@ fn a_stored_report_is_shown_in_each_format() {
     assert!(first(&["report", &dir, "--as", "csv-call-sites"]).starts_with("call_site,verdict,"));
     let all = ran.folder.join("all");
     let all = all.display().to_string();
-    command(&["report", &dir, "--as", "all", "-o", &all]).exits(0);
+    command(["report", &dir, "--as", "all", "-o", &all]).exits(0);
     for format in Format::ALL {
         let length = fs::metadata(Path::new(&all).join(format.file()))
             .unwrap()
@@ -57,7 +57,7 @@ fn a_stored_report_is_shown_in_each_format() {
 
 #[test]
 fn the_output_may_be_a_pipe_a_folder_or_a_link_but_not_the_input() {
-    let ran = run(&["planted:registry"]).exits(1);
+    let ran = run(["planted:registry"]).exits(1);
     let report = ran.file("report.json").display().to_string();
     let pipe = ran.folder.join("pipe");
     assert!(
@@ -75,20 +75,20 @@ fn the_output_may_be_a_pipe_a_folder_or_a_link_but_not_the_input() {
             .spawn()
             .unwrap();
         let args = ["report", &report, "--as", "markdown", "-o", &pipe_text];
-        command(&[&args[..], force].concat()).exits(0);
+        command([&args[..], force].concat()).exits(0);
         let read = reader.wait_with_output().unwrap().stdout;
         assert!(
             read.starts_with(b"### afterdrop"),
             "the pipe was replaced by a file"
         );
         let args = ["report", &report, "--as", "html", "-o", &report];
-        let refused = command(&[&args[..], force].concat()).exits(2);
+        let refused = command([&args[..], force].concat()).exits(2);
         assert!(refused.error().contains("is the input"), "{}", refused.err);
     }
     let dir = ran.folder.path().display().to_string();
-    command(&["report", &report, "--as", "html", "-o", &dir]).exits(0);
+    command(["report", &report, "--as", "html", "-o", &dir]).exits(0);
     assert!(ran.folder.join("report.html").is_file());
-    let refused = command(&["report", &report, "--as", "csv", "-o", "x.csv"]).exits(2);
+    let refused = command(["report", &report, "--as", "csv", "-o", "x.csv"]).exits(2);
     assert!(
         refused.error().contains("written to a folder"),
         "{}",
@@ -97,7 +97,7 @@ fn the_output_may_be_a_pipe_a_folder_or_a_link_but_not_the_input() {
     let link = ran.folder.join("link.html");
     std::os::unix::fs::symlink("report.html", &link).unwrap();
     let link_text = link.display().to_string();
-    command(&[
+    command([
         "report", &report, "--as", "markdown", "-o", &link_text, "--force",
     ])
     .exits(0);
@@ -111,26 +111,26 @@ fn the_output_may_be_a_pipe_a_folder_or_a_link_but_not_the_input() {
 
 #[test]
 fn a_file_is_overwritten_only_with_force() {
-    let ran = run(&["planted:registry"]).exits(1);
+    let ran = run(["planted:registry"]).exits(1);
     let dir = ran.dir().display().to_string();
     let to = ran.folder.join("mine.html");
     fs::write(&to, "mine").unwrap();
     let to_text = to.display().to_string();
-    let refused = command(&["report", &dir, "--as", "html", "-o", &to_text]).exits(2);
+    let refused = command(["report", &dir, "--as", "html", "-o", &to_text]).exits(2);
     assert!(refused.error().contains("--force"), "{}", refused.err);
     assert_eq!(fs::read_to_string(&to).unwrap(), "mine");
-    command(&["report", &dir, "--as", "html", "-o", &to_text, "--force"]).exits(0);
+    command(["report", &dir, "--as", "html", "-o", &to_text, "--force"]).exits(0);
     assert!(
         fs::read_to_string(&to)
             .unwrap()
             .starts_with("<!DOCTYPE html>")
     );
-    let refused = command(&["report", &dir, "--as", "html,sarif"]).exits(2);
+    let refused = command(["report", &dir, "--as", "html,sarif"]).exits(2);
     assert!(refused.error().contains("-o DIR"), "{}", refused.err);
     let before = fs::read(ran.file("report.json")).unwrap();
-    command(&["report", &dir, "--as", "all", "-o", &dir]).exits(0);
+    command(["report", &dir, "--as", "all", "-o", &dir]).exits(0);
     assert!(fs::read(ran.file("report.json")).unwrap() == before);
-    let refused = command(&["report", &dir, "--as", "html,sarif", "-o", &dir]).exits(2);
+    let refused = command(["report", &dir, "--as", "html,sarif", "-o", &dir]).exits(2);
     assert!(
         refused.error().contains("--force overwrites it"),
         "{}",
@@ -140,11 +140,11 @@ fn a_file_is_overwritten_only_with_force() {
 
 #[test]
 fn paths_are_shown_with_another_prefix() {
-    let ran = run(&["planted:registry", "--remap", "fixtures/leaks=src/serving"]).exits(1);
+    let ran = run(["planted:registry", "--remap", "fixtures/leaks=src/serving"]).exits(1);
     let site = ran.report().call_sites[0].clone();
     assert_eq!(site.location(), "src/serving/registry.rs:25");
     let dir = ran.dir().display().to_string();
-    let shown = command(&[
+    let shown = command([
         "report",
         &dir,
         "--as",
@@ -154,7 +154,7 @@ fn paths_are_shown_with_another_prefix() {
     ])
     .exits(0);
     assert!(shown.out.contains(",x/registry.rs,25,"), "{}", shown.out);
-    let refused = command(&["report", &dir, "--remap", "src"]).exits(2);
+    let refused = command(["report", &dir, "--remap", "src"]).exits(2);
     assert!(refused.error().contains("FROM=TO"), "{}", refused.err);
 }
 
@@ -178,8 +178,8 @@ fn no_report_contains_the_path_of_the_home_folder() {
 #[test]
 fn a_new_leak_fails_a_comparison_and_a_fixed_one_does_not() {
     let (clean, leak) = (
-        run(&["planted:lru"]).exits(0),
-        run(&["planted:registry"]).exits(1),
+        run(["planted:lru"]).exits(0),
+        run(["planted:registry"]).exits(1),
     );
     // As if the leak had been fixed: a clean report under the same name.
     let path = clean.file("report.json");
@@ -187,7 +187,7 @@ fn a_new_leak_fails_a_comparison_and_a_fixed_one_does_not() {
     fs::write(&path, text.replace("planted:lru", "planted:registry")).unwrap();
     let dirs = [&clean, &leak].map(|ran| ran.dir().display().to_string());
     let [clean, leak] = dirs.each_ref().map(String::as_str);
-    let compare = |args: &[&str]| command(&[&["compare"], args].concat());
+    let compare = |args: &[&str]| command([&["compare"], args].concat());
     let new = compare(&[clean, leak, "--fail-on-new"]).exits(1);
     assert!(
         new.words().contains("clean -> leak; 1 new, 0 fixed"),
@@ -237,15 +237,15 @@ fn a_new_leak_fails_a_comparison_and_a_fixed_one_does_not() {
 
 #[test]
 fn the_schema_the_manual_and_the_completions_are_printed() {
-    let schema = command(&["schema"]).exits(0);
+    let schema = command(["schema"]).exits(0);
     let schema: serde_json::Value = serde_json::from_str(&schema.out).unwrap();
     assert_eq!(schema["type"], "object");
-    assert!(command(&["man"]).exits(0).out.contains(".TH"));
-    assert!(command(&["man", "run"]).exits(0).out.contains("sample"));
-    assert!(command(&["man", "rum"]).exits(2).error().contains("`run`"));
+    assert!(command(["man"]).exits(0).out.contains(".TH"));
+    assert!(command(["man", "run"]).exits(0).out.contains("sample"));
+    assert!(command(["man", "rum"]).exits(2).error().contains("`run`"));
     for shell in ["bash", "zsh", "fish"] {
         assert!(
-            command(&["completions", shell])
+            command(["completions", shell])
                 .exits(0)
                 .out
                 .contains("strategies")
@@ -255,12 +255,12 @@ fn the_schema_the_manual_and_the_completions_are_printed() {
 
 #[test]
 fn colours_are_used_only_if_requested() {
-    let ran = run(&["planted:lru", "--color", "always"]).exits(0);
+    let ran = run(["planted:lru", "--color", "always"]).exits(0);
     assert!(ran.out.contains("\u{1b}[1m"), "{}", ran.out);
-    let ran = run(&["planted:lru", "--color=never"]).exits(0);
+    let ran = run(["planted:lru", "--color=never"]).exits(0);
     assert!(!ran.out.contains('\u{1b}'));
     let dir = ran.dir().display().to_string();
-    let shown = command(&["--color", "always", "report", &dir]).exits(0);
+    let shown = command(["--color", "always", "report", &dir]).exits(0);
     assert!(shown.out.contains('\u{1b}'));
 }
 

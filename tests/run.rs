@@ -16,7 +16,7 @@ use common::{Folder, afterdrop, finish, run};
 
 #[test]
 fn a_clean_run_exits_with_0_and_begins_with_its_verdict() {
-    let ran = run(&["planted:lru"]).exits(0);
+    let ran = run(["planted:lru"]).exits(0);
     assert!(
         ran.out.starts_with("CLEAN       planted:lru\n"),
         "{}",
@@ -28,7 +28,7 @@ fn a_clean_run_exits_with_0_and_begins_with_its_verdict() {
 
 #[test]
 fn the_report_fits_one_screen_of_80_columns() {
-    let ran = run(&["planted:rayon_worker"]).exits(1);
+    let ran = run(["planted:rayon_worker"]).exits(1);
     assert!(ran.out.lines().count() <= 40, "{}", ran.out);
     let folder = Folder::new();
     let mut command = Command::new(afterdrop());
@@ -46,10 +46,10 @@ fn the_report_fits_one_screen_of_80_columns() {
 
 #[test]
 fn with_every_byte_sampled_the_report_is_exact() {
-    let exact = run(&["planted:registry", "--cycles", "83"])
+    let exact = run(["planted:registry", "--cycles", "83"])
         .exits(1)
         .report();
-    let ran = run(&["planted:registry", "--cycles", "83", "--sample=1"]).exits(1);
+    let ran = run(["planted:registry", "--cycles", "83", "--sample=1"]).exits(1);
     let sampled = ran.report();
     let of = |r: &Report| {
         let s = r.growing_call_sites().next().unwrap();
@@ -61,10 +61,10 @@ fn with_every_byte_sampled_the_report_is_exact() {
 
 #[test]
 fn a_sampled_run_states_its_confidence_interval_and_what_it_may_miss() {
-    let exact = run(&["planted:registry", "--cycles", "300"])
+    let exact = run(["planted:registry", "--cycles", "300"])
         .exits(1)
         .report();
-    let ran = run(&["planted:registry", "--cycles", "300", "--sample=16KiB"]).exits(1);
+    let ran = run(["planted:registry", "--cycles", "300", "--sample=16KiB"]).exits(1);
     let report = ran.report();
     let sampling = report.sampling.unwrap();
     assert_eq!(sampling.every_bytes, 16 << 10);
@@ -80,13 +80,13 @@ fn a_sampled_run_states_its_confidence_interval_and_what_it_may_miss() {
             .contains("a leak of 165 B per cycle is missed in one of twenty runs")
     );
     // This allocates too little to be sampled: the run goes on to the horizon.
-    let ran = run(&["planted:lru", "--sample"]).exits(0);
+    let ran = run(["planted:lru", "--sample"]).exits(0);
     assert!(ran.report().cycles_run() > 64, "{}", ran.out);
 }
 
 #[test]
 fn json_is_the_report_that_was_written() {
-    let ran = run(&["planted:registry", "--json", "--cycles", "83"]).exits(1);
+    let ran = run(["planted:registry", "--json", "--cycles", "83"]).exits(1);
     let printed: Report = serde_json::from_str(&ran.out).unwrap();
     assert_eq!(printed, ran.report());
     assert_eq!(printed.schema, "afterdrop/2");
@@ -112,33 +112,33 @@ fn json_is_the_report_that_was_written() {
 #[test]
 fn an_automatic_run_ends_once_each_call_site_has_a_verdict() {
     // A clean model: within 12 cycles.
-    let clean = run(&["planted:one_time"]).exits(0).report();
+    let clean = run(["planted:one_time"]).exits(0).report();
     assert!(clean.auto && clean.cycles_run() <= 12, "{}", clean.summary);
     // Growth by whole models: eight cycles after the warm-up.
-    let models = run(&["planted:one_time", "--strategy", "keep"]);
+    let models = run(["planted:one_time", "--strategy", "keep"]);
     let models = models.exits(1).report();
     assert_eq!((models.warmup, models.cycles_run()), (3, 11));
     assert_eq!(models.call_sites[0].evidence.rule, Rule::ModelSized);
     // Other steady growth: at the first interim analysis after the horizon.
-    let small = run(&["planted:prediction_log"]).exits(1).report();
+    let small = run(["planted:prediction_log"]).exits(1).report();
     assert_eq!(small.cycles_run(), 3 + 64 + 4);
     let evidence = &small.call_sites[0].evidence;
     assert_eq!((evidence.rule, evidence.span), (Rule::Horizon, 64));
     assert!(evidence.analyses > 10 && evidence.chance < evidence.significance);
     // Lost blocks: as soon as a call site seems to grow.
-    let lost = run(&["planted:forget"]).exits(1).report();
+    let lost = run(["planted:forget"]).exits(1).report();
     assert!(lost.cycles_run() <= 12, "{}", lost.summary);
     assert_eq!(lost.call_sites[0].evidence.rule, Rule::Lost);
 }
 
 #[test]
 fn an_automatic_run_ends_at_its_limits() {
-    let short = run(&["planted:prediction_log", "--max-cycles", "20"]).exits(1);
+    let short = run(["planted:prediction_log", "--max-cycles", "20"]).exits(1);
     let report = short.report();
     assert_eq!((report.cycles, report.cycles_run()), (20, 20));
     assert_eq!(report.verdict, RunVerdict::Growing);
     assert!(report.call_sites[0].evidence.more_cycles.unwrap() >= 40);
-    let timed = run(&["planted:prediction_log", "--max-time", "0.000001"]).exits(4);
+    let timed = run(["planted:prediction_log", "--max-time", "0.000001"]).exits(4);
     assert_eq!(timed.report().cycles_run(), 1);
     assert!(
         timed.words().contains("--max-time gives it more"),
@@ -149,7 +149,7 @@ fn an_automatic_run_ends_at_its_limits() {
 
 #[test]
 fn quiet_is_one_line() {
-    let ran = run(&["planted:registry", "--quiet"]).exits(1);
+    let ran = run(["planted:registry", "--quiet"]).exits(1);
     assert_eq!(
         ran.out,
         "LEAK        planted:registry leaks 4.10 kB per cycle\n"
@@ -158,7 +158,7 @@ fn quiet_is_one_line() {
 
 #[test]
 fn jemallocs_statistics_and_their_change_are_written() {
-    let ran = run(&["planted:registry"]).exits(1);
+    let ran = run(["planted:registry"]).exits(1);
     for name in ["baseline", "end"] {
         let json = fs::read(ran.file(&format!("jemalloc-stats-{name}.json"))).unwrap();
         let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
@@ -172,7 +172,7 @@ fn jemallocs_statistics_and_their_change_are_written() {
 
 #[test]
 fn dhats_profile_has_deep_stacks_without_the_recorders_frames() {
-    let ran = run(&["planted:registry", "--heap", "dhat", "--cycles", "83"]).exits(1);
+    let ran = run(["planted:registry", "--heap", "dhat", "--cycles", "83"]).exits(1);
     let json = fs::read(ran.file("dhat-heap.json")).unwrap();
     let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
     assert_eq!(json["dhatFileVersion"], 2);
@@ -199,7 +199,7 @@ fn dhats_profile_has_deep_stacks_without_the_recorders_frames() {
 
 #[test]
 fn a_short_run_of_a_small_leak_is_growing_and_exits_with_1() {
-    let ran = run(&["planted:prediction_log", "--cycles", "20"]).exits(1);
+    let ran = run(["planted:prediction_log", "--cycles", "20"]).exits(1);
     assert_eq!(ran.report().verdict.name(), "growing", "{}", ran.out);
     assert!(
         ran.words().contains("would tell a leak from a cache"),
@@ -211,7 +211,7 @@ fn a_short_run_of_a_small_leak_is_growing_and_exits_with_1() {
 #[test]
 fn a_run_too_short_to_tell_is_undecided_and_exits_with_4() {
     // The cache is full after 20 entries, which 25 cycles cannot show.
-    let ran = run(&["planted:lazy_cache", "--cycles", "25"]).exits(4);
+    let ran = run(["planted:lazy_cache", "--cycles", "25"]).exits(4);
     assert_eq!(ran.report().verdict.name(), "undecided", "{}", ran.out);
 }
 
@@ -274,7 +274,7 @@ fn a_leak_listed_in_afterdrop_toml_is_allowed() {
 
 #[test]
 fn the_growth_of_a_clean_run_is_a_positive_zero() {
-    let ran = run(&["planted:lru", "--json"]).exits(0);
+    let ran = run(["planted:lru", "--json"]).exits(0);
     assert!(ran.out.contains("\"bytes_per_cycle\": 0.0,"), "{}", ran.out);
     assert!(!ran.out.contains("-0.0"), "{}", ran.out);
 }

@@ -9,7 +9,7 @@ use std::time::Instant;
 use plotters::prelude::*;
 
 use crate::program::{at_depth, nanos};
-use crate::scale::{Order, at_stacks};
+use crate::stacks::{Order, at_stacks};
 
 /// What is measured as a function of what, and how it is drawn.
 pub struct Curve {

@@ -15,12 +15,16 @@ use std::process::Command;
 use tikv_jemallocator::Jemalloc;
 
 mod curves;
+#[cfg(feature = "burn")]
+mod cycles;
 mod models;
 mod page;
 mod parts;
 mod peers;
 mod program;
 mod scale;
+mod stacks;
+mod time;
 
 use program::nanos;
 

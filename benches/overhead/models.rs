@@ -3,35 +3,21 @@
 #[cfg(feature = "burn")]
 use std::{os::fd::AsRawFd, process::Command, time::SystemTime};
 
+#[cfg(feature = "burn")]
+use crate::cycles;
+
 /// The time of 100 cycles of each Burn model with the ledger, as a multiple of the time without it.
 #[cfg(feature = "burn")]
 pub fn models() -> Vec<(String, f64)> {
-    const CYCLES: &str = "100";
     const TURNS: usize = 9;
+    let command = std::path::Path::new(env!("CARGO_BIN_EXE_afterdrop"));
     let once = |workload: &str, format: &str, heap: &str| -> f64 {
-        let name = format!("afterdrop-bench-{}-{heap}", std::process::id());
-        let folder = std::env::temp_dir().join(name);
-        let _ = std::fs::remove_dir_all(&folder);
-        std::fs::create_dir(&folder).expect("a temporary folder");
-        // Only the measured child, without the parent that writes the report.
-        let status = Command::new(env!("CARGO_BIN_EXE_afterdrop"))
-            .args(["run", workload, "--cycles", CYCLES, "--format", format])
-            .env("AFTERDROP_HEAP", heap)
-            .env("AFTERDROP_OUT", &folder)
-            .env("AFTERDROP_PARENT", std::process::id().to_string())
-            .status()
-            .expect("the command starts");
-        assert!(status.success());
-        let journal = std::fs::read_to_string(folder.join("journal.jsonl")).expect("a journal");
-        let nanos = |line: &str| -> Option<f64> {
-            let record: serde_json::Value = serde_json::from_str(line).ok()?;
-            record["boundary"]["cycle_nanos"].as_f64()
-        };
-        let sum = journal.lines().filter_map(nanos).sum();
-        let _ = std::fs::remove_dir_all(&folder);
-        sum
+        cycles::time(command, workload, format, heap).as_secs_f64() * 1e3
     };
-    println!("100 cycles of load, infer and drop: ms bare, ms with the ledger (lowest of {TURNS})");
+    println!(
+        "{} cycles of load, infer and drop: ms bare, ms with the ledger (lowest of {TURNS})",
+        cycles::CYCLES
+    );
     let mut ratios = Vec::new();
     for (workload, format) in [
         ("burn:mlp", "bpk"),
@@ -45,7 +31,7 @@ pub fn models() -> Vec<(String, f64)> {
             ledger = ledger.min(once(workload, format, "jemalloc"));
         }
         let name = format!("{workload} {format}");
-        println!("{name:<30} {:>8.1} {:>8.1}", bare / 1e6, ledger / 1e6);
+        println!("{name:<30} {bare:>8.1} {ledger:>8.1}");
         ratios.push((name, ledger / bare));
     }
     println!();

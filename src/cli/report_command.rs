@@ -74,7 +74,7 @@ fn write_several(
         );
         return Err(Error::usage(message).hint("name one with -o DIR"));
     }
-    std::fs::create_dir_all(folder).map_err(|e| Error::io("make the folder", folder, e))?;
+    std::fs::create_dir_all(folder).map_err(|e| Error::io("create the folder", folder, e))?;
     // In the folder of the run `report.json` is the input.
     let is_input = |f: &Format| *f == Format::Json && is_same_file(&folder.join(f.file()), input);
     let wanted = || formats.iter().filter(|f| !is_input(f));

@@ -4,7 +4,7 @@ use crate::common::{command, run};
 
 #[test]
 fn a_stored_report_is_explained() {
-    let ran = run(&["planted:forget", "--no-holders"]).exits(1);
+    let ran = run(["planted:forget", "--no-holders"]).exits(1);
     let explain = |which: &[&str]| {
         let report = ran.file("report.json");
         let args = [&["explain", report.to_str().unwrap()], which].concat();
@@ -36,19 +36,19 @@ fn a_stored_report_is_explained() {
             .words()
             .contains("process, growth in threads: churn it does not rise")
     );
-    let missing = command(&["explain", "nowhere.json"]).exits(2);
+    let missing = command(["explain", "nowhere.json"]).exits(2);
     assert!(missing.error().contains("nowhere.json"));
 }
 
 #[test]
 fn growth_of_the_process_is_explained_like_that_of_a_call_site() {
-    let ran = run(&["planted:mmap_leak"]).exits(1);
+    let ran = run(["planted:mmap_leak"]).exits(1);
     assert!(
         ran.out
             .starts_with("LEAK        planted:mmap_leak: growth in mapped memory")
     );
     let report = ran.file("report.json");
-    let whole = command(&["explain", report.to_str().unwrap()]).exits(0);
+    let whole = command(["explain", report.to_str().unwrap()]).exits(0);
     for says in [
         "process, growth in mapped memory: leak",
         "growth (Theil-Sen): 65,536 B per cycle",
@@ -60,7 +60,7 @@ fn growth_of_the_process_is_explained_like_that_of_a_call_site() {
 
 #[test]
 fn a_folder_of_several_runs_names_them() {
-    let ran = command(&[
+    let ran = command([
         "strategies",
         "planted:lru",
         "--cycles",
@@ -69,12 +69,12 @@ fn a_folder_of_several_runs_names_them() {
         "out",
     ]);
     let folder = ran.dir();
-    let asked = command(&["explain", folder.to_str().unwrap()]).exits(2);
+    let asked = command(["explain", folder.to_str().unwrap()]).exits(2);
     assert!(
         asked.error().contains("out/fresh-size1-f32"),
         "{}",
         asked.err
     );
     let one = folder.join("fresh-size1-f32");
-    command(&["explain", one.to_str().unwrap()]).exits(0);
+    command(["explain", one.to_str().unwrap()]).exits(0);
 }

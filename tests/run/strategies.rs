@@ -43,7 +43,7 @@ fn keep_leaks_each_model() {
 
 #[test]
 fn growth_by_whole_models_is_a_leak_before_the_horizon() {
-    let ran = run(&["planted:one_time", "--strategy", "keep", "--cycles", "12"]).exits(1);
+    let ran = run(["planted:one_time", "--strategy", "keep", "--cycles", "12"]).exits(1);
     let report = ran.report();
     assert_eq!(report.verdict.name(), "leak", "{}", ran.out);
     assert!(
@@ -55,7 +55,7 @@ fn growth_by_whole_models_is_a_leak_before_the_horizon() {
 
 #[test]
 fn in_a_comparison_only_keep_retains_models() {
-    let ran = command(&[
+    let ran = command([
         "strategies",
         "planted:hungry",
         "--cycles",
@@ -92,7 +92,7 @@ fn in_a_comparison_only_keep_retains_models() {
 
 #[test]
 fn a_strategy_beyond_the_memory_limit_ends_in_a_stated_cycle() {
-    let ran = command(&[
+    let ran = command([
         "strategies",
         "planted:hungry",
         "--cycles",

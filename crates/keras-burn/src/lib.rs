@@ -56,7 +56,7 @@
 //!
 //! Files are treated as untrusted input: none makes the crate panic, hang, or exceed its memory bounds.
 
-#![deny(missing_docs)]
+#![deny(missing_debug_implementations, missing_docs, unreachable_pub)]
 #![forbid(unsafe_code)]
 
 pub use array::Array;

@@ -78,7 +78,7 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Heap<A> {
             if sampler::try_skip(layout.size()) {
                 return backend::skipped_alloc::<A, false>(&self.inner, layout);
             }
-            core::hint::cold_path();
+            cold_path();
             self.measured_alloc::<false>(state::get(), layout)
         }
     }
@@ -91,7 +91,7 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Heap<A> {
             if sampler::try_skip(layout.size()) {
                 return backend::skipped_alloc::<A, true>(&self.inner, layout);
             }
-            core::hint::cold_path();
+            cold_path();
             self.measured_alloc::<true>(state::get(), layout)
         }
     }
@@ -103,7 +103,7 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Heap<A> {
             if !sampler::may_be_recorded(at) {
                 return backend::skipped_dealloc(&self.inner, at, layout);
             }
-            core::hint::cold_path();
+            cold_path();
             self.measured_dealloc(state::get(), at, layout);
         }
     }
@@ -116,11 +116,16 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Heap<A> {
             if skipped && !sampler::may_be_recorded(at) {
                 return backend::skipped_realloc(&self.inner, at, layout, new_size);
             }
-            core::hint::cold_path();
+            cold_path();
             self.measured_realloc(state::get(), at, layout, new_size, skipped)
         }
     }
 }
+
+/// Marks the branch that calls it as the less likely one.
+#[cold]
+#[inline]
+fn cold_path() {}
 
 impl<A: GlobalAlloc> Heap<A> {
     /// # Safety

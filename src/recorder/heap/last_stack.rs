@@ -122,7 +122,7 @@ impl LastStack {
     /// Walks from the frame at `first` outwards until the walk attaches to the last backtrace or
     /// the stack ends.
     pub(super) fn walk_frame_pointers(&mut self, first: usize, stack: impl StackMemory) -> Walk {
-        if self.is_detached {
+        if self.is_detached || cfg!(without = "attach") {
             self.len = 0;
         }
         let mut at = first;

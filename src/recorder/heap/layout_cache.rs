@@ -47,7 +47,9 @@ fn key_hash() -> KeyHash {
 
 /// Turns the cache on in all threads: the build has frame pointers.
 pub(super) fn enable() {
-    KEY_HASH.store(KeyHash::best() as u8, Relaxed);
+    if !cfg!(without = "layouts") {
+        KEY_HASH.store(KeyHash::best() as u8, Relaxed);
+    }
 }
 
 /// Whether keys are computed by AES.
@@ -73,7 +75,7 @@ pub(super) struct LayoutCache {
 /// with several layouts in one slot would replace each other's and none would be found. Chosen by the
 /// golden ratio and not every eighth, so that stacks that alternate get their turn.
 fn may_replace(walk: u32) -> bool {
-    walk.wrapping_mul(0x9E37_79B9) >> (u32::BITS - 3) == 0
+    cfg!(without = "patience") || walk.wrapping_mul(0x9E37_79B9) >> (u32::BITS - 3) == 0
 }
 
 /// The result of a lookup.

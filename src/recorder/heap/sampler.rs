@@ -70,7 +70,7 @@ pub(super) fn try_skip(size: usize) -> bool {
     BYTES_UNTIL_SAMPLE.with(|bytes| {
         let left = bytes.get().wrapping_sub(size as i64);
         bytes.set(left);
-        left >= 0
+        left >= 0 && !cfg!(without = "skip")
     })
 }
 
@@ -86,6 +86,9 @@ pub(super) fn take_sample() -> bool {
     let interval = INTERVAL.load(Relaxed);
     if interval == 0 {
         skip_all();
+        return false;
+    }
+    if cfg!(without = "skip") && BYTES_UNTIL_SAMPLE.get() >= 0 {
         return false;
     }
     if SAMPLE_NUMBER.get() == 0 {

@@ -26,7 +26,13 @@ const FIRST_BUCKETS: usize = MAX_SCANNED_BUCKETS;
 
 /// Buckets of the largest table: 4 MiB, enough for a million stacks. The prefetch trace takes four
 /// times as much.
-const MAX_BUCKETS: usize = if cfg!(test) { 1 << 14 } else { 1 << 16 };
+const MAX_BUCKETS: usize = if cfg!(without = "growth") {
+    FIRST_BUCKETS
+} else if cfg!(test) {
+    1 << 14
+} else {
+    1 << 16
+};
 
 /// Factor by which the table grows.
 const GROWTH: usize = 4;
@@ -157,7 +163,7 @@ impl StackCache {
         };
         self.table = table;
         self.epoch = self.epoch.wrapping_add(1);
-        let has_trace = buckets >= FIRST_BUCKETS_WITH_TRACE;
+        let has_trace = buckets >= FIRST_BUCKETS_WITH_TRACE && !cfg!(without = "trace");
         self.trace
             .reset(if has_trace { buckets * BUCKET_SLOTS } else { 0 });
     }

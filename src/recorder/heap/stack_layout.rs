@@ -39,7 +39,10 @@ impl KeyHash {
     /// The fastest hash that this processor has.
     pub(super) fn best() -> Self {
         #[cfg(target_arch = "x86_64")]
-        if std::is_x86_feature_detected!("aes") && std::is_x86_feature_detected!("avx") {
+        if !cfg!(without = "aes")
+            && std::is_x86_feature_detected!("aes")
+            && std::is_x86_feature_detected!("avx")
+        {
             return Self::Aes;
         }
         Self::Multiply

@@ -3,7 +3,7 @@
 use super::holder_table::HolderId;
 use super::index::BlockId;
 use crate::model::block::{Birth, MAX_CYCLE, StackId};
-use crate::recorder::heap::{MappedVec, NoMemory};
+use crate::recorder::heap::{MappedTable, NoMemory, TableSlot};
 
 /// Stack, birth and holder of blocks that are counted together, packed into a word that is never 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,58 +66,40 @@ pub(super) struct Count {
     pub(super) example: BlockId,
 }
 
-/// An empty slot.
-const FREE: Count = Count {
-    key: Key(0),
-    blocks: 0,
-    example: 0,
-};
+impl TableSlot for Count {
+    type Key = Key;
 
-/// A hash table of counts, with open addressing and linear probing.
-pub(super) struct Counts {
-    slots: MappedVec<Count>,
-    used: usize,
-}
+    const FREE: Self = Self {
+        key: Key(0),
+        blocks: 0,
+        example: 0,
+    };
 
-impl Counts {
-    pub(super) fn new() -> Result<Self, NoMemory> {
-        Self::with_slots(1 << 12)
+    fn key(&self) -> Option<Key> {
+        Some(self.key).filter(|key| key.0 != 0)
     }
 
-    fn with_slots(count: usize) -> Result<Self, NoMemory> {
-        let mut slots = MappedVec::new();
-        slots.reset(count, FREE)?;
-        Ok(Self { slots, used: 0 })
+    fn hash(key: Key) -> u64 {
+        key.0
+    }
+}
+
+/// The counts by their keys.
+pub(super) struct Counts(MappedTable<Count>);
+
+impl Counts {
+    pub(super) fn new() -> Self {
+        Self(MappedTable::new())
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Count> {
-        self.slots.as_slice().iter().filter(|c| c.key != FREE.key)
+        self.0.iter()
     }
 
     /// Adds to the count of a key. Returns whether the key is new.
     pub(super) fn add(&mut self, count: Count) -> Result<bool, NoMemory> {
-        if (self.used + 1) * 2 > self.slots.as_slice().len() {
-            let mut larger = Self::with_slots(self.slots.as_slice().len() * 4)?;
-            for count in self.iter() {
-                larger.add(*count)?;
-            }
-            *self = larger;
-        }
-        let mask = self.slots.as_slice().len() - 1;
-        let mut i = (count.key.0.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as usize & mask;
-        loop {
-            let slot = &mut self.slots.as_mut_slice()[i];
-            if slot.key == count.key {
-                slot.blocks += count.blocks;
-                return Ok(false);
-            }
-            if slot.key == FREE.key {
-                *slot = count;
-                self.used += 1;
-                return Ok(true);
-            }
-            i = (i + 1) & mask;
-        }
+        self.0
+            .insert_or(count, |known| known.blocks += count.blocks)
     }
 }
 
@@ -143,13 +125,13 @@ mod tests {
             );
             let any = key.of_any_cycle();
             assert_eq!((any.birth().cycle, any.birth().phase), (0, birth.phase));
-            assert_ne!(key, FREE.key);
+            assert_ne!(key, Count::FREE.key);
         }
     }
 
     #[test]
     fn a_table_that_grows_keeps_its_counts() {
-        let mut counts = Counts::new().unwrap();
+        let mut counts = Counts::new();
         for round in 0..3 {
             for cycle in 1..=10_000 {
                 let key = Key::new(cycle % 7, Birth { cycle, phase: 2 }, 3);

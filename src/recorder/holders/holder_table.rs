@@ -4,7 +4,7 @@ use super::backtrace::FRAMES;
 use super::objects::Symbol;
 use super::regions::RegionKind;
 use crate::model::block::StackId;
-use crate::recorder::heap::{MappedVec, NoMemory};
+use crate::recorder::heap::{MappedTable, MappedVec, NoMemory, TableSlot};
 
 /// Number of a holder, from 1.
 pub(super) type HolderId = u16;
@@ -105,21 +105,43 @@ fn region_key(kind: RegionKind, place: usize) -> u64 {
     (place as u64).wrapping_mul(8) + 1 + kind.number()
 }
 
-/// The holders, and a hash table of their keys with open addressing and linear probing.
+/// The number of the holder with a key.
+#[derive(Clone, Copy)]
+struct Slot {
+    /// 0 if the slot is free.
+    key: u64,
+    id: HolderId,
+}
+
+impl TableSlot for Slot {
+    type Key = u64;
+
+    const FREE: Self = Self {
+        key: 0,
+        id: NO_HOLDER,
+    };
+
+    fn key(&self) -> Option<u64> {
+        Some(self.key).filter(|&key| key != 0)
+    }
+
+    fn hash(key: u64) -> u64 {
+        key
+    }
+}
+
+/// The holders, and their numbers by their keys.
 pub(super) struct HolderTable {
     holders: MappedVec<Holder>,
-    /// Key and number of a holder; the key of a free slot is 0.
-    slots: MappedVec<(u64, HolderId)>,
+    ids: MappedTable<Slot>,
 }
 
 impl HolderTable {
-    pub(super) fn new() -> Result<Self, NoMemory> {
-        let mut slots = MappedVec::new();
-        slots.reset(1 << 12, (0, NO_HOLDER))?;
-        Ok(Self {
+    pub(super) fn new() -> Self {
+        Self {
             holders: MappedVec::new(),
-            slots,
-        })
+            ids: MappedTable::new(),
+        }
     }
 
     /// The holders in the order of their numbers, which start at 1.
@@ -139,50 +161,27 @@ impl HolderTable {
 
     /// Bytes of the hash table.
     pub(super) fn own_bytes(&self) -> usize {
-        size_of_val(self.slots.as_slice())
+        self.ids.capacity() * size_of::<Slot>()
     }
 
     /// The number of a holder, which is added if its key is new.
     pub(super) fn intern(&mut self, holder: Holder) -> Result<HolderId, NoMemory> {
-        let mask = self.slots.as_slice().len() - 1;
-        let mut i = first_slot(holder.key, mask);
-        loop {
-            match self.slots.as_slice()[i] {
-                (key, id) if key == holder.key => return Ok(id),
-                (0, _) => break,
-                _ => i = (i + 1) & mask,
-            }
+        if let Some(known) = self.ids.get(holder.key) {
+            return Ok(known.id);
         }
         let count = self.count();
         if count >= MAX_HOLDERS {
             return Ok(MAX_HOLDERS);
         }
-        self.holders.push(holder)?;
         let id = count + 1;
-        self.slots.as_mut_slice()[i] = (holder.key, id);
-        if usize::from(count) * 2 > mask {
-            self.grow()?;
-        }
+        let slot = Slot {
+            key: holder.key,
+            id,
+        };
+        self.ids.insert_or(slot, |_| ())?;
+        self.holders.push(holder)?;
         Ok(id)
     }
-
-    fn grow(&mut self) -> Result<(), NoMemory> {
-        let len = self.slots.as_slice().len() * 4;
-        self.slots.reset(len, (0, NO_HOLDER))?;
-        for (id, holder) in (1..).zip(self.holders.as_slice()) {
-            let mut i = first_slot(holder.key, len - 1);
-            while self.slots.as_slice()[i].0 != 0 {
-                i = (i + 1) & (len - 1);
-            }
-            self.slots.as_mut_slice()[i] = (holder.key, id);
-        }
-        Ok(())
-    }
-}
-
-/// The slot at which probing for a key starts.
-fn first_slot(key: u64, mask: usize) -> usize {
-    (key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as usize & mask
 }
 
 #[cfg(test)]
@@ -191,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_holder_keeps_its_number_and_the_last_one_stands_for_all_further_ones() {
-        let mut table = HolderTable::new().unwrap();
+        let mut table = HolderTable::new();
         let holder = |i: usize| Holder::of_region(RegionKind::Statics, i * 8);
         let ids: Vec<HolderId> = (0..70_000)
             .map(|i| table.intern(holder(i)).unwrap())
@@ -214,7 +213,7 @@ mod tests {
             Holder::lost(0, 2, 7, true),
             Holder::lost(0, 0, 8, false),
         ];
-        let mut table = HolderTable::new().unwrap();
+        let mut table = HolderTable::new();
         let ids = sources.map(|h| table.intern(h).unwrap());
         assert_eq!(ids, [1, 2, 3, 4, 5, 6]);
     }

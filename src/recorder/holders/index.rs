@@ -3,10 +3,9 @@
 //! Blocks are numbered in the order of their addresses. Memory is divided into *leaves* of 256 KiB.
 //! Each leaf in which a block starts has a bitmap, one bit for each 8 bytes, that is set where a block
 //! starts, and for each word of the bitmap the number of bits set before it (a rank directory). Leaves
-//! are found by a hash table with open addressing and linear probing. The index takes 2 % of the heap,
-//! whatever the sizes of the blocks.
+//! are found by a hash table. The index takes 2 % of the heap, whatever the sizes of the blocks.
 
-use crate::recorder::heap::{self, MappedVec, NoMemory};
+use crate::recorder::heap::{self, MappedTable, MappedVec, NoMemory, TableSlot};
 
 /// Number of a block, in the order of addresses.
 pub(super) type BlockId = u32;
@@ -31,13 +30,36 @@ struct Leaf {
 /// Flag of a value in the hash table: no block starts in the leaf, and the other bits are the
 /// number of the block that extends into it.
 const COVERED: u32 = 1 << 31;
-/// Key of a free slot of the hash table.
-const FREE: u64 = 0;
+
+/// What is in a leaf's part of memory.
+#[derive(Clone, Copy)]
+struct Slot {
+    /// The key of the leaf plus 1; 0 if the slot is free.
+    key_plus_one: usize,
+    /// The leaf's number, or [`COVERED`] and a block.
+    value: u32,
+}
+
+impl TableSlot for Slot {
+    type Key = usize;
+
+    const FREE: Self = Self {
+        key_plus_one: 0,
+        value: 0,
+    };
+
+    fn key(&self) -> Option<usize> {
+        self.key_plus_one.checked_sub(1)
+    }
+
+    fn hash(key: usize) -> u64 {
+        key as u64
+    }
+}
 
 pub(super) struct Index {
     leaves: MappedVec<Leaf>,
-    /// Hash table: the key of a leaf plus 1, and the leaf's number or [`COVERED`] and a block.
-    table: MappedVec<(u64, u32)>,
+    by_key: MappedTable<Slot>,
     /// Lowest address of a block, and one past the highest address in a block.
     low: usize,
     high: usize,
@@ -61,7 +83,7 @@ impl Index {
     ) -> Result<Self, NoMemory> {
         let mut index = Self {
             leaves: MappedVec::new(),
-            table: MappedVec::new(),
+            by_key: MappedTable::new(),
             low: usize::MAX,
             high: 0,
             count: 0,
@@ -75,8 +97,7 @@ impl Index {
             last = last_covered.max(first);
             (index.low, index.high) = (index.low.min(at), index.high.max(end));
         });
-        let slots = (leaves * 2).next_power_of_two().max(16);
-        index.table.reset(slots, (FREE, 0))?;
+        index.by_key = MappedTable::with_capacity(leaves)?;
         let mut result = Ok(());
         each(&mut |at| {
             if result.is_ok() {
@@ -98,33 +119,27 @@ impl Index {
                 ranks: [0; WORDS],
             })?;
             // Replaces the entry of a large block that ends in this leaf.
-            self.put(key, self.leaves.as_slice().len() as u32 - 1);
+            self.put(key, self.leaves.as_slice().len() as u32 - 1)?;
         }
         let bit = bit_of(at);
         let leaf = self.leaves.as_mut_slice().last_mut().ok_or(NoMemory)?;
         leaf.bits[bit / 64] |= 1 << (bit % 64);
         for covered in key + 1..=(at + size - 1) >> LEAF_BITS {
-            self.put(covered, COVERED | self.count);
+            self.put(covered, COVERED | self.count)?;
         }
         self.count += 1;
         self.bytes += size as u64;
         Ok(())
     }
 
-    /// The slot that has a key, or the free one where it would be.
-    fn slot(&self, key: usize) -> usize {
-        let table = self.table.as_slice();
-        let mask = table.len() - 1;
-        let mut i = (key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) & mask;
-        while table[i].0 != FREE && table[i].0 != key as u64 + 1 {
-            i = (i + 1) & mask;
-        }
-        i
-    }
-
-    fn put(&mut self, key: usize, value: u32) {
-        let slot = self.slot(key);
-        self.table.as_mut_slice()[slot] = (key as u64 + 1, value);
+    fn put(&mut self, key: usize, value: u32) -> Result<(), NoMemory> {
+        let key_plus_one = key + 1;
+        let slot = Slot {
+            key_plus_one,
+            value,
+        };
+        self.by_key.insert_or(slot, |known| known.value = value)?;
+        Ok(())
     }
 
     fn compute_ranks(&mut self) {
@@ -149,7 +164,7 @@ impl Index {
 
     /// Bytes of the index itself.
     pub(super) fn own_bytes(&self) -> usize {
-        size_of_val(self.leaves.as_slice()) + size_of_val(self.table.as_slice())
+        size_of_val(self.leaves.as_slice()) + self.by_key.capacity() * size_of::<Slot>()
     }
 
     /// The block that a word points to: the word is the block's address, with or without a tag in
@@ -165,10 +180,7 @@ impl Index {
 
     #[inline(never)]
     fn look_up(&self, word: usize, length: impl Fn(usize) -> usize) -> Option<Block> {
-        let (key, value) = self.table.as_slice()[self.slot(word >> LEAF_BITS)];
-        if key == FREE {
-            return None;
-        }
+        let value = self.by_key.get(word >> LEAF_BITS)?.value;
         let block = if value & COVERED != 0 {
             self.get(value & !COVERED)
         } else {

@@ -76,7 +76,7 @@ pub(super) fn write_held_blocks(
     search: &Search<'_>,
 ) -> Result<(), SearchError> {
     let counts = count_blocks(search)?;
-    let mut with_path = Counts::new()?;
+    let mut with_path = Counts::new();
     let mut path = MappedVec::new();
     for count in counts.iter() {
         let (key, birth) = (count.key, count.key.birth());
@@ -97,7 +97,7 @@ pub(super) fn write_held_blocks(
 }
 
 fn count_blocks(search: &Search<'_>) -> Result<Counts, NoMemory> {
-    let mut counts = Counts::new()?;
+    let mut counts = Counts::new();
     let mut result = Ok(());
     // Numbers of the index are in the same order.
     let mut next: BlockId = 0;

@@ -24,7 +24,7 @@ impl<'a> Search<'a> {
     /// Searches all regions and all blocks.
     pub(super) fn run(index: &'a Index, regions: &Regions, sizes: Sizes) -> Result<Self, NoMemory> {
         let mut marks = Marks::new(index, sizes)?;
-        let mut holders = HolderTable::new()?;
+        let mut holders = HolderTable::new();
         roots::mark_reached(&mut marks, &mut holders, regions)?;
         marks.spread_shared()?;
         // From here on, a second holder does not make a block shared: an unaligned word may equal

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use ::burn::tensor::Device;
 
+use afterdrop_models::ModelFiles;
+
 use super::device::device;
-use super::fixture::{Fixture, floats};
 use super::format::Format;
 use super::prepare::prepare;
 use super::shipped::{Shipped, output};
@@ -23,13 +24,13 @@ use crate::workloads::entry::Entry;
 const TOLERANCE: f32 = 1e-3;
 
 /// The entry of a shipped model.
-pub(super) fn entry<M: Shipped>(fixture: &'static Fixture) -> Entry {
+pub(super) fn entry<M: Shipped>(files: &'static ModelFiles) -> Entry {
     let mut entry = Entry::new(format!("burn:{}", M::NAME), M::ABOUT, move |settings| {
-        Ok(Box::new(Loading::<M>::new(settings, fixture)?))
+        Ok(Box::new(Loading::<M>::new(settings, files)?))
     });
     entry.check = Box::new(check::<M>);
     entry.describe_file = Some(Box::new(move |settings| {
-        describe_file::<M>(settings, fixture)
+        describe_file::<M>(settings, files)
     }));
     entry
 }
@@ -65,11 +66,11 @@ fn check<M: Shipped>(settings: &Settings) -> Result<Vec<String>, Error> {
     Ok(options)
 }
 
-fn describe_file<M: Shipped>(settings: &Settings, fixture: &Fixture) -> Result<ModelFile, Error> {
+fn describe_file<M: Shipped>(settings: &Settings, files: &ModelFiles) -> Result<ModelFile, Error> {
     let format = Format::of(settings)?;
     let variant = Variant::of(settings, format)?;
     let folder = Unpacked(settings.scratch.clone());
-    Ok(prepare::<M>(variant, fixture, format, &folder.0)?.file)
+    Ok(prepare::<M>(variant, files, format, &folder.0)?.file)
 }
 
 /// Loads the model from its file in each cycle.
@@ -80,23 +81,23 @@ struct Loading<M> {
     variant: Variant,
     format: Format,
     device: Device,
-    input: &'static [u8],
+    files: &'static ModelFiles,
     expected: Arc<[f32]>,
     model: PhantomData<M>,
 }
 
 impl<M: Shipped> Loading<M> {
-    fn new(settings: &Settings, fixture: &'static Fixture) -> Result<Self, Error> {
+    fn new(settings: &Settings, files: &'static ModelFiles) -> Result<Self, Error> {
         let format = Format::of(settings)?;
         let variant = Variant::of(settings, format)?;
         let scratch = &settings.scratch;
-        let mut expected = floats(fixture.expected);
+        let mut expected = files.expected();
         let (path, unpacked) = match &settings.model {
             Some(path) => (path.clone(), None),
             None if variant == Variant::SHIPPED => {
                 let bytes = match format {
-                    Format::Burnpack => fixture.burnpack,
-                    Format::Safetensors => fixture.safetensors,
+                    Format::Burnpack => files.burnpack,
+                    Format::Safetensors => files.safetensors,
                 };
                 let path = scratch.join(format!("{}.{}", M::NAME, format.name()));
                 fs::create_dir_all(scratch)
@@ -105,7 +106,7 @@ impl<M: Shipped> Loading<M> {
                 (path, Some(Unpacked(scratch.clone())))
             }
             None => {
-                let prepared = prepare::<M>(variant, fixture, format, scratch)?;
+                let prepared = prepare::<M>(variant, files, format, scratch)?;
                 expected = prepared.expected;
                 (prepared.path, Some(Unpacked(scratch.clone())))
             }
@@ -116,7 +117,7 @@ impl<M: Shipped> Loading<M> {
             variant,
             format,
             device: device(settings)?.create(),
-            input: fixture.input,
+            files,
             expected: expected.into(),
             model: PhantomData,
         })
@@ -137,7 +138,7 @@ impl<M: Shipped> Workload for Loading<M> {
         Ok(Box::new(Loaded {
             model: load::<M>(&self.path, self.variant, self.format, &self.device)?,
             device: self.device.clone(),
-            input: self.input,
+            files: self.files,
             expected: Arc::clone(&self.expected),
         }))
     }
@@ -154,13 +155,13 @@ impl<M: Shipped> Workload for Loading<M> {
 struct Loaded<M> {
     model: M,
     device: Device,
-    input: &'static [u8],
+    files: &'static ModelFiles,
     expected: Arc<[f32]>,
 }
 
 impl<M: Shipped> Model for Loaded<M> {
     fn infer(&mut self) -> Result<Prediction, Failure> {
-        let output = output(&self.model, &floats(self.input), &self.device)?;
+        let output = output(&self.model, &self.files.input(), &self.device)?;
         compare(&output, &self.expected)?;
         Ok(output)
     }

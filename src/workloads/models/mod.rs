@@ -5,7 +5,6 @@
 
 mod cnn;
 pub(super) mod device;
-mod fixture;
 mod format;
 mod loading;
 mod mlp;
@@ -16,8 +15,9 @@ pub(crate) mod train;
 mod transformer;
 mod variant;
 
+use afterdrop_models::{CNN, MLP, TRANSFORMER};
+
 use self::cnn::Cnn;
-use self::fixture::{CNN, MLP, TRANSFORMER};
 use self::loading::entry;
 use self::mlp::Mlp;
 use self::transformer::Transformer;

@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use afterdrop_models::ModelFiles;
+
 use super::device::ndarray;
-use super::fixture::{Fixture, floats};
 use super::format::Format;
 use super::shipped::{Shipped, output};
 use super::variant::Variant;
@@ -24,7 +25,7 @@ pub(super) struct Prepared {
 /// In the shipped size it has the shipped weights, in another size random weights from a fixed seed.
 pub(super) fn prepare<M: Shipped>(
     variant: Variant,
-    fixture: &Fixture,
+    files: &ModelFiles,
     format: Format,
     folder: &Path,
 ) -> Result<Prepared, Error> {
@@ -34,7 +35,7 @@ pub(super) fn prepare<M: Shipped>(
     fs::create_dir_all(folder).map_err(|e| Error::io("create the folder", folder, e))?;
     let model = if variant.width == 1 {
         let shipped = folder.join(format!("{}.bpk.shipped", M::NAME));
-        fs::write(&shipped, fixture.burnpack)
+        fs::write(&shipped, files.burnpack)
             .map_err(|e| Error::io("unpack the model to", &shipped, e))?;
         Variant::SHIPPED
             .load::<M>(&shipped, Format::Burnpack, &device)
@@ -43,7 +44,7 @@ pub(super) fn prepare<M: Shipped>(
         device.seed(42);
         M::init(&device, variant.width)
     };
-    let input = floats(fixture.input);
+    let input = files.input();
     let exact = output(&model, &input, &device).map_err(cannot)?;
     variant.save(model, &path, format).map_err(cannot)?;
     let metadata = fs::metadata(&path).map_err(|e| Error::io("read the model", &path, e))?;
