@@ -37,7 +37,7 @@ fn inference_on_ndarray_is_clean(
 
 #[test]
 fn loading_from_safetensors_is_clean() {
-    let ran = run(&["burn:mlp", "--format", "safetensors", "--cycles", "24"]).exits(0);
+    let ran = run(["burn:mlp", "--format", "safetensors", "--cycles", "24"]).exits(0);
     assert_eq!(
         ran.report().options,
         ["device=ndarray", "format=safetensors"]
@@ -47,7 +47,7 @@ fn loading_from_safetensors_is_clean() {
 #[test]
 fn inference_on_an_autodiff_device_leaks_in_burn_autodiff_and_in_the_model() {
     // A call of `backward` would free the graphs, so that growth is a leak only past the horizon.
-    let ran = run(&["burn:cnn", "--device", "autodiff", "--horizon", "20"]).exits(1);
+    let ran = run(["burn:cnn", "--device", "autodiff", "--horizon", "20"]).exits(1);
     let report = ran.report();
     assert_eq!(report.verdict, RunVerdict::Leak, "{}", ran.out);
     assert_eq!(report.cycles_run(), 3 + 20 + 4, "{}", ran.out);
@@ -68,7 +68,7 @@ fn inference_on_an_autodiff_device_leaks_in_burn_autodiff_and_in_the_model() {
 
 #[test]
 fn loading_alone_leaks_on_an_autodiff_device() {
-    let ran = run(&["burn:mlp", "--device", "autodiff", "--no-infer"]).exits(1);
+    let ran = run(["burn:mlp", "--device", "autodiff", "--no-infer"]).exits(1);
     let report = ran.report();
     assert_eq!(report.verdict, RunVerdict::Leak, "{}", ran.out);
     assert!(
@@ -94,7 +94,7 @@ fn dhat_reports_the_same_lines_as_jemalloc() {
             "--heap",
             heap,
         ];
-        let report = run(&args).exits(1).report();
+        let report = run(args).exits(1).report();
         if let Some(witness) = &report.witness {
             assert!(witness.agrees, "{witness:?}");
         }
@@ -204,14 +204,14 @@ fn a_file_with_other_weights_fails_in_the_first_inference() {
 
 #[test]
 fn an_unknown_device_is_refused_with_a_hint() {
-    let ran = run(&["burn:mlp", "--device", "ndaray"]).exits(2);
+    let ran = run(["burn:mlp", "--device", "ndaray"]).exits(2);
     assert!(
         ran.error().contains("did you mean `ndarray`"),
         "{}",
         ran.err
     );
     if !cfg!(feature = "flex") {
-        let ran = run(&["burn:mlp", "--device", "flex"]).exits(2);
+        let ran = run(["burn:mlp", "--device", "flex"]).exits(2);
         assert!(ran.error().contains("--features flex"), "{}", ran.err);
     }
 }
@@ -219,7 +219,7 @@ fn an_unknown_device_is_refused_with_a_hint() {
 #[cfg(feature = "flex")]
 #[test]
 fn the_flex_device_keeps_its_memory_pool_and_is_clean() {
-    let ran = run(&["burn:mlp", "--device", "flex", "--cycles", "24"]).exits(0);
+    let ran = run(["burn:mlp", "--device", "flex", "--cycles", "24"]).exits(0);
     assert_eq!(ran.report().verdict, RunVerdict::Clean, "{}", ran.out);
 }
 
