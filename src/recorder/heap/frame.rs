@@ -12,12 +12,8 @@ pub(super) const WORD: usize = size_of::<usize>();
 pub(super) type FrameWords = (usize, usize);
 
 /// One frame of a recorded backtrace.
-// The first two fields are compared with stack memory by one 16-byte load each.
 #[derive(Clone, Copy)]
-#[repr(C, align(32))]
 pub(super) struct Frame {
-    /// The caller's frame pointer, read at `at`.
-    pub(super) caller_fp: usize,
     /// The return address, read one word above `at`.
     pub(super) return_address: usize,
     /// Address of the frame's two words.
@@ -28,7 +24,6 @@ pub(super) struct Frame {
 
 impl Frame {
     pub(super) const EMPTY: Self = Self {
-        caller_fp: 0,
         return_address: 0,
         at: 0,
         hash: 0,

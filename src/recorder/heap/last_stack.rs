@@ -1,18 +1,13 @@
-//! The last backtrace of a thread, and the stack walk that reuses it.
+//! The last backtrace of a thread, and the stack walk that records it.
 //!
 //! In a build with frame pointers each frame starts with two words: the caller's frame pointer and
 //! the return address. A walk along them is a dependent chain: each load waits for the one before.
-//! That is why a stack whose layout is cached is not walked at all (`layout_cache.rs`). Of a stack
-//! that is walked, mostly a few inner frames are new. So the last backtrace is kept, and a walk ends
-//! where it *attaches*: at the first recorded frame that still holds the same words, if all outer
-//! frames do too.
+//! That is why a stack whose layout is cached is not walked at all (`layout_cache.rs`).
 //!
 //! Invariants:
 //! 1. The result of a walk depends on the stack's memory only, not on what was recorded before.
 //! 2. Recorded frames are ordered by address: the outermost has the highest, since stacks grow
 //!    downwards.
-//! 3. Nothing attaches to a truncated backtrace, because its outermost recorded frame is not the
-//!    outermost of the stack.
 
 #[cfg(target_arch = "x86_64")]
 use super::cfi_walk::{CfiWalk, CfiWalker};
@@ -20,35 +15,12 @@ use super::frame::{Frame, MAX_FRAMES, Walk, mix};
 use super::registers::Registers;
 use super::stack_memory::StackMemory;
 
-/// A frame read in this walk, before it is known where the walk attaches.
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct NewFrame {
-    at: usize,
-    return_address: usize,
-    caller_fp: usize,
-}
-
-impl NewFrame {
-    const EMPTY: Self = Self {
-        at: 0,
-        return_address: 0,
-        caller_fp: 0,
-    };
-}
-
 /// The last backtrace of a thread, outermost frame first. Valid if all its bytes are zero: then it
 /// is empty.
 pub(super) struct LastStack {
     len: usize,
-    /// The last walk was truncated or used call frame information: no walk by frame pointers may
-    /// attach.
-    is_detached: bool,
     /// The last walk used frame pointers, so that the address of every frame is known.
     has_addresses: bool,
-    /// Innermost frames of a walk, innermost first, before it is known where they attach. Kept here
-    /// because an array of this size could overflow the stack of the measured thread.
-    new_frames: [NewFrame; MAX_FRAMES],
     frames: [Frame; MAX_FRAMES],
     #[cfg(target_arch = "x86_64")]
     cfi: CfiWalker,
@@ -58,16 +30,14 @@ impl LastStack {
     pub(super) const fn new() -> Self {
         Self {
             len: 0,
-            is_detached: false,
             has_addresses: false,
-            new_frames: [NewFrame::EMPTY; MAX_FRAMES],
             frames: [Frame::EMPTY; MAX_FRAMES],
             #[cfg(target_arch = "x86_64")]
             cfi: CfiWalker::new(),
         }
     }
 
-    /// Forgets the last backtrace, so that nothing attaches to it.
+    /// Forgets the last backtrace.
     pub(super) fn clear(&mut self) {
         self.len = 0;
         #[cfg(target_arch = "x86_64")]
@@ -99,99 +69,31 @@ impl LastStack {
         are_known.then(|| self.frames[..self.len].iter().map(|f| f.at))
     }
 
-    /// How many of the recorded frames up to `innermost` still hold the same words, counted from
-    /// the outermost.
-    ///
-    /// A frame counts only if all outer ones do: an outer function may have gone on to another call
-    /// and built the same inner frames again.
-    #[inline]
-    fn unchanged(&self, innermost: usize, stack: &impl StackMemory) -> usize {
-        let frames = &self.frames[..=innermost];
-        // SAFETY: all of these frames were inside the bounds when they were recorded, and none is
-        // below the innermost, which this walk has reached from a live frame (stack_memory.rs,
-        // invariant 1; tests: `the_result_does_not_depend_on_earlier_walks`).
-        if unsafe { stack.are_unchanged(frames) } {
-            return frames.len();
-        }
-        frames
-            .iter()
-            .take_while(|f| stack.read(f.at) == Some((f.caller_fp, f.return_address)))
-            .count()
-    }
-
-    /// Walks from the frame at `first` outwards until the walk attaches to the last backtrace or
-    /// the stack ends.
+    /// Walks from the frame at `first` outwards until the stack ends.
     pub(super) fn walk_frame_pointers(&mut self, first: usize, stack: impl StackMemory) -> Walk {
-        if self.is_detached || cfg!(without = "attach") {
-            self.len = 0;
-        }
         let mut at = first;
-        let mut new = 0;
-        // The walk may attach to one of the recorded frames below this index.
-        let mut candidates = self.len;
-        let mut verified = false;
         let mut len = 0;
         let mut truncated = false;
         while let Some((caller_fp, return_address)) = stack.read(at).filter(|&(_, ret)| ret != 0) {
-            while candidates > 0 && self.frames[candidates - 1].at < at {
-                candidates -= 1;
-            }
-            if candidates > 0 {
-                let f = self.frames[candidates - 1];
-                if f.at == at && f.caller_fp == caller_fp && f.return_address == return_address {
-                    if !verified {
-                        let unchanged = self.unchanged(candidates - 1, &stack);
-                        verified = true;
-                        candidates = candidates.min(unchanged);
-                    }
-                    if candidates > 0 && self.frames[candidates - 1].at == at {
-                        len = candidates;
-                        break;
-                    }
-                }
-            }
-            if new == MAX_FRAMES {
+            let Some(frame) = self.frames.get_mut(len) else {
                 truncated = true;
                 break;
-            }
-            self.new_frames[new] = NewFrame {
-                at,
-                return_address,
-                caller_fp,
             };
-            new += 1;
+            (frame.at, frame.return_address) = (at, return_address);
+            len += 1;
             if caller_fp <= at {
                 break;
             }
             at = caller_fp;
         }
-        if len + new > MAX_FRAMES {
-            // Attached, the backtrace would be too long. A full walk records the innermost frames.
-            self.len = 0;
-            return self.walk_frame_pointers(first, stack);
-        }
-        let mut hash = if len > 0 {
-            self.frames[len - 1].hash
-        } else {
-            0
-        };
-        for i in (0..new).rev() {
-            let NewFrame {
-                at,
-                return_address,
-                caller_fp,
-            } = self.new_frames[i];
-            hash = mix(hash, return_address);
-            self.frames[len] = Frame {
-                caller_fp,
-                return_address,
-                at,
-                hash,
-            };
-            len += 1;
+        let frames = &mut self.frames[..len];
+        frames.reverse();
+        let mut hash = 0;
+        for frame in frames {
+            hash = mix(hash, frame.return_address);
+            frame.hash = hash;
         }
         self.len = len;
-        self.is_detached = truncated;
         self.has_addresses = true;
         Walk { hash, truncated }
     }
@@ -199,7 +101,7 @@ impl LastStack {
     /// Walks by call frame information, for builds without frame pointers.
     #[cfg(target_arch = "x86_64")]
     pub(super) fn walk_cfi(&mut self, start: Registers, stack: impl StackMemory) -> Walk {
-        (self.has_addresses, self.is_detached) = (false, true);
+        self.has_addresses = false;
         let CfiWalk {
             attached,
             len,
@@ -385,18 +287,6 @@ mod tests {
         assert!(walk.truncated);
         assert_eq!(last.return_addresses().len(), MAX_FRAMES);
         assert_eq!(last.return_addresses().next(), Some(150 * 1000 + 149));
-    }
-
-    #[test]
-    fn an_attached_walk_past_the_limit_keeps_the_innermost_frames() {
-        let calls: Vec<usize> = (0..150).collect();
-        let stack = Synthetic::new(&calls);
-        let mut last = LastStack::new();
-        assert!(!stack.walk(100, &mut last).truncated);
-        let attached = stack.walk(150, &mut last);
-        let mut fresh = LastStack::new();
-        assert_eq!(attached, stack.walk(150, &mut fresh));
-        assert!(last.return_addresses().eq(fresh.return_addresses()));
     }
 
     #[test]

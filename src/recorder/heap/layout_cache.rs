@@ -67,15 +67,6 @@ pub(super) struct LayoutCache {
     /// The slots that are in use: the first `used_count` of these.
     used: [u16; SLOTS],
     used_count: u32,
-    /// Stacks that were walked.
-    walks: u32,
-}
-
-/// Whether a walk may replace the layout in its slot, which one in eight may. If each did, stacks
-/// with several layouts in one slot would replace each other's and none would be found. Chosen by the
-/// golden ratio and not every eighth, so that stacks that alternate get their turn.
-fn may_replace(walk: u32) -> bool {
-    cfg!(without = "patience") || walk.wrapping_mul(0x9E37_79B9) >> (u32::BITS - 3) == 0
 }
 
 /// The result of a lookup.
@@ -189,13 +180,9 @@ impl LayoutCache {
         // SAFETY: `innermost` is a live frame, so that its words are readable.
         let slot = unsafe { slot_of(innermost) };
         let layout = &mut self.layouts[slot];
-        self.walks = self.walks.wrapping_add(1);
-        let may_replace = may_replace(self.walks);
         let is_new = layout.is_empty();
         if is_new {
             layout.reset_misses();
-        } else if key == 0 && !may_replace {
-            return None;
         } else if layout.is_of(innermost, frames.clone()) {
             if key != 0 {
                 return Some(key);
@@ -203,15 +190,6 @@ impl LayoutCache {
             layout.count_match();
         } else {
             layout.count_miss(innermost);
-            if !may_replace {
-                // The lookup computed a key, so that the layout was enabled for this frame. It was
-                // the key of bytes that are not the frames of this stack: the row is that of
-                // another.
-                debug_assert!(layout.begins_at(innermost));
-                layout.forget_last();
-                layout.enable(innermost);
-                return None;
-            }
         }
         let lowest = layout.replace(frames)?;
         debug_assert_eq!(lowest, innermost);

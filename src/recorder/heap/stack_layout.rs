@@ -217,12 +217,6 @@ impl StackLayout {
         self.misses = self.misses.saturating_sub(1);
     }
 
-    /// Forgets the last stack, so that the next key is that of another stack.
-    #[inline]
-    pub(super) fn forget_last(&mut self) {
-        self.digest = NO_DIGEST;
-    }
-
     /// Sets the key and row of the last stack.
     #[inline]
     pub(super) fn set_last(&mut self, key: u64, row: OwnedRow) {

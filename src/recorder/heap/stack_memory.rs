@@ -7,7 +7,7 @@
 //! 2. Only the running thread writes to its stack, so that plain reads see no torn values. They
 //!    are volatile because the compiler does not know what the frames of callers hold.
 
-use super::frame::{Frame, FrameWords, WORD};
+use super::frame::{FrameWords, WORD};
 
 /// Stack memory that a walk can read frames from. Tests implement it for arrays.
 pub(super) trait StackMemory {
@@ -22,17 +22,6 @@ pub(super) trait StackMemory {
     unsafe fn words(&self, at: usize) -> FrameWords {
         // SAFETY: the contract of this function: both words are in readable stack memory.
         unsafe { words(at) }
-    }
-
-    /// Whether all of these frames, outermost first, still hold the recorded words.
-    ///
-    /// # Safety
-    /// That of [`StackMemory::words`], for the address of each frame.
-    #[inline]
-    unsafe fn are_unchanged(&self, frames: &[Frame]) -> bool {
-        // SAFETY: the contract of this function: the words of each frame are in readable stack
-        // memory.
-        unsafe { are_unchanged(frames) }
     }
 
     /// The two words of the frame at an address; `None` where they must not be read.
@@ -131,64 +120,6 @@ pub(super) unsafe fn words(at: usize) -> FrameWords {
     }
 }
 
-/// Whether frames still hold the recorded words. There is no early exit, so that the loads do not
-/// depend on each other.
-///
-/// # Safety
-/// The two words of each frame are in readable stack memory.
-#[cfg(target_arch = "x86_64")]
-#[inline]
-unsafe fn are_unchanged(frames: &[Frame]) -> bool {
-    use core::arch::x86_64::{
-        __m128i, _mm_cmpeq_epi8, _mm_load_si128, _mm_loadu_si128, _mm_movemask_epi8, _mm_or_si128,
-        _mm_setzero_si128, _mm_xor_si128,
-    };
-    // SAFETY: every x86-64 processor has SSE2. The contract of this function makes the two adjacent
-    // words at `at` readable; the recorded words are the first 16 bytes of a `Frame`, which is
-    // aligned to 32 (last_stack.rs, tests: `the_result_does_not_depend_on_earlier_walks`).
-    let difference = |f: &Frame| unsafe {
-        let found = _mm_loadu_si128(f.at as *const __m128i);
-        _mm_xor_si128(found, _mm_load_si128((&raw const *f).cast()))
-    };
-    // SAFETY: every x86-64 processor has SSE2, and these instructions touch no memory.
-    unsafe {
-        let mut all = _mm_setzero_si128();
-        let (fours, rest) = frames.as_chunks::<4>();
-        // Unrolled by hand: the compiler would make a loop of up to three rounds.
-        if let [first, rest @ ..] = rest {
-            all = difference(first);
-            if let [second, rest @ ..] = rest {
-                all = _mm_or_si128(all, difference(second));
-                if let [third, ..] = rest {
-                    all = _mm_or_si128(all, difference(third));
-                }
-            }
-        }
-        for [a, b, c, d] in fours {
-            let two = _mm_or_si128(difference(a), difference(b));
-            let other_two = _mm_or_si128(difference(c), difference(d));
-            all = _mm_or_si128(all, _mm_or_si128(two, other_two));
-        }
-        _mm_movemask_epi8(_mm_cmpeq_epi8(all, _mm_setzero_si128())) == 0xFFFF
-    }
-}
-
-/// The same word by word, for other processors.
-///
-/// # Safety
-/// The two words of each frame are in readable stack memory.
-#[cfg(not(target_arch = "x86_64"))]
-#[inline]
-unsafe fn are_unchanged(frames: &[Frame]) -> bool {
-    let mut difference = 0;
-    for f in frames {
-        // SAFETY: the contract of this function: both words are in readable stack memory.
-        let (caller_fp, return_address) = unsafe { words(f.at) };
-        difference |= (caller_fp ^ f.caller_fp) | (return_address ^ f.return_address);
-    }
-    difference == 0
-}
-
 #[cfg(test)]
 impl<F: Fn(usize) -> Option<FrameWords>> StackMemory for F {
     fn contains(&self, at: usize) -> bool {
@@ -197,12 +128,6 @@ impl<F: Fn(usize) -> Option<FrameWords>> StackMemory for F {
 
     unsafe fn words(&self, at: usize) -> FrameWords {
         self(at).unwrap_or((0, 0))
-    }
-
-    unsafe fn are_unchanged(&self, frames: &[Frame]) -> bool {
-        frames
-            .iter()
-            .all(|f| self(f.at) == Some((f.caller_fp, f.return_address)))
     }
 }
 
