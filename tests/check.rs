@@ -5,6 +5,8 @@ mod common;
 mod ends;
 #[path = "check/limits.rs"]
 mod limits;
+#[path = "check/shared_folder.rs"]
+mod shared_folder;
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -1,10 +1,11 @@
 //! Atomic writes of files, and the home folder.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::base::error::Error;
+use crate::base::private_folder;
 
 /// Writes a file under a temporary name in the same folder, and renames it, so that readers see either
 /// all of it or none. A file that is replaced keeps its permissions.
@@ -12,9 +13,9 @@ pub(crate) fn write_atomically(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<()> {
-    let temporary = temporary_path(path);
     let before = fs::metadata(path).map(|m| m.permissions());
-    let written = File::create(&temporary).and_then(|file| {
+    let (file, temporary) = private_folder::create_beside(path)?;
+    let write_and_rename = || {
         if let Ok(before) = before {
             file.set_permissions(before)?;
         }
@@ -22,18 +23,12 @@ pub(crate) fn write_atomically(
         write(&mut file)?;
         file.flush()?;
         fs::rename(&temporary, path)
-    });
+    };
+    let written = write_and_rename();
     if written.is_err() {
-        // The file may not exist; if it does, it is incomplete.
         let _ = fs::remove_file(&temporary);
     }
     written
-}
-
-/// A name in the same folder that no other process uses.
-fn temporary_path(path: &Path) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.{}.part", std::process::id()))
 }
 
 /// Checks that a page can be written in a folder.
@@ -41,10 +36,13 @@ fn temporary_path(path: &Path) -> PathBuf {
 /// # Errors
 /// If it cannot, because the disk is full or the folder is read-only.
 pub(crate) fn check_writable(folder: &Path) -> Result<(), Error> {
-    let probe = folder.join(".afterdrop-probe");
-    let written = std::fs::write(&probe, [1; 4096]);
-    let _ = std::fs::remove_file(&probe);
-    written.map_err(|e| Error::io("write in", folder, e))
+    let probe = || {
+        let (mut file, path) = private_folder::create_beside(&folder.join("probe"))?;
+        let written = file.write_all(&[1; 4096]);
+        fs::remove_file(path)?;
+        written
+    };
+    probe().map_err(|e| Error::io("write to the folder", folder, e))
 }
 
 /// The user's home folder; `None` if there is none, or it is the root folder.
@@ -66,31 +64,48 @@ pub(crate) fn write_bytes(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
+    use std::path::PathBuf;
+
+    /// A new folder, and a file in it that does not exist.
+    fn new_file(name: &str) -> (PathBuf, PathBuf) {
+        let name = format!("afterdrop-files-{name}-{}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        fs::create_dir(&folder).unwrap();
+        let file = folder.join("x");
+        (folder, file)
+    }
 
     #[test]
     fn a_file_whose_writing_fails_does_not_exist() {
-        let path = std::env::temp_dir().join(format!("afterdrop-files-{}.x", std::process::id()));
+        let (folder, path) = new_file("fails");
         let broken = write_atomically(&path, |to| {
             to.write_all(b"half")?;
             Err(io::ErrorKind::Other.into())
         });
-        assert!(broken.is_err() && !path.exists() && !temporary_path(&path).exists());
+        assert!(broken.is_err());
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_is_replaced_keeps_its_permissions() {
+        let (folder, path) = new_file("replaced");
         write_atomically(&path, |to| to.write_all(b"whole")).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"whole");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         write_atomically(&path, |to| to.write_all(b"anew")).unwrap();
         let mode = fs::metadata(&path).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600, "the permissions are kept");
-        fs::remove_file(&path).unwrap();
+        assert_eq!(mode & 0o777, 0o600);
+        fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]
     fn a_folder_that_does_not_exist_is_not_writable() {
-        let folder = std::env::temp_dir();
+        let (folder, nowhere) = new_file("nowhere");
         check_writable(&folder).unwrap();
-        assert!(!folder.join(".afterdrop-probe").exists());
-        let nowhere = folder.join("afterdrop-files-nowhere");
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
         let error = check_writable(&nowhere).unwrap_err().to_string();
         assert!(error.contains("afterdrop-files-nowhere"), "{error}");
+        fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use crate::base::error::Error;
 use crate::base::names::fnv;
+use crate::base::private_folder;
 use crate::measure::child;
 
-/// Creates the output folder of a check, empty: below cargo's target folder if the executable is in one
+/// Creates the output folder of a check, empty, for this user only: below cargo's target folder if the executable is in one
 /// that can be written, else below the system's folder for temporary files. Files of an earlier run are
 /// removed.
 ///
@@ -20,9 +20,10 @@ pub(crate) fn output_folder(test: &str, key: &str) -> Result<PathBuf, Error> {
     let program = child::this_program()?;
     let executable = program.file_stem().unwrap_or_default().to_string_lossy();
     let create_below = |base: &Path, executable: &str| -> Result<PathBuf, Error> {
+        private_folder::create_or_use(base)?;
         let folder = locked_folder(&base.join(slug(executable)), &slug(test))?.join(slug(key));
         let _ = fs::remove_dir_all(&folder);
-        fs::create_dir_all(&folder).map_err(|e| Error::io("create the folder", &folder, e))?;
+        private_folder::create_or_use(&folder)?;
         Ok(folder)
     };
     let in_target =
@@ -31,10 +32,12 @@ pub(crate) fn output_folder(test: &str, key: &str) -> Result<PathBuf, Error> {
         return Ok(folder);
     }
     // The folder for temporary files is shared, so that the path needs the user and the project.
-    let user = fs::metadata("/proc/self").map_or(0, |m| m.uid());
-    let base = std::env::temp_dir().join(format!("afterdrop-{user}"));
+    let shared = std::env::temp_dir();
+    private_folder::check_shared(&shared)?;
+    let base = shared.join(format!("afterdrop-{}", private_folder::this_user()));
     let project = std::env::current_dir().unwrap_or_default();
     create_below(&base, &format!("{executable} in {}", project.display()))
+        .map_err(|e| e.hint("remove it, or set TMPDIR to a folder that only you can write to"))
 }
 
 /// The target folder of cargo that a program is in, which has a file `CACHEDIR.TAG`; `None` if it is in
@@ -59,7 +62,8 @@ fn locked_folder(parent: &Path, test: &str) -> Result<PathBuf, Error> {
     let mut folder = first.clone();
     for n in 2.. {
         let path = folder.with_extension("lock");
-        let file = File::create(&path).map_err(|e| Error::io("create", &path, e))?;
+        let file =
+            private_folder::open_lock(&path).map_err(|e| Error::io("open the lock", &path, e))?;
         match file.try_lock() {
             Err(TryLockError::WouldBlock) => folder = parent.join(format!("{test}-{n}")),
             // Without support for locks in the file system the folder is used as it is.

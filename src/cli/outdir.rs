@@ -1,10 +1,12 @@
-//! The output folder of a run.
+//! The output folder of a run. Only its owner can enter it.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::base::error::Error;
+use crate::base::files;
+use crate::base::private_folder;
 
 /// The folder for runs without `--out`.
 const RUNS: &str = "reports/runs";
@@ -37,7 +39,7 @@ impl OutDir {
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(error)?;
         }
-        let created = match fs::create_dir(path) {
+        let created = match private_folder::create(path) {
             Ok(()) => true,
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
                 let mut entries = fs::read_dir(path).map_err(error)?;
@@ -55,9 +57,7 @@ impl OutDir {
             created,
             kept: false,
         };
-        let probe = path.join("probe.part");
-        fs::write(&probe, "").map_err(|e| Error::io("write to", path, e))?;
-        let _ = fs::remove_file(probe);
+        files::check_writable(path)?;
         Ok(dir)
     }
 
@@ -72,7 +72,7 @@ impl OutDir {
         fs::create_dir_all(runs).map_err(error)?;
         for n in 1_u32.. {
             let path = runs.join(format!("{name}-{n:03}"));
-            match fs::create_dir(&path) {
+            match private_folder::create(&path) {
                 Ok(()) => {
                     return Ok(Self {
                         path,
