@@ -7,6 +7,8 @@ mod common;
 
 use std::alloc::{GlobalAlloc, Layout, alloc, alloc_zeroed, dealloc, realloc};
 use std::cell::RefCell;
+use std::fs::Permissions;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -397,6 +399,44 @@ fn a_stack_with_too_many_frames_is_cut_and_reported_as_cut() {
     assert_eq!(report.attribution.cut_stacks, 1);
 }
 
+/// Only root can make a program of another user's.
+fn is_root() -> bool {
+    // SAFETY: has no preconditions.
+    unsafe { libc::geteuid() == 0 }
+}
+
+fn a_program_that_gained_privileges_does_not_measure() {
+    const NOBODY: u32 = 65_534;
+    let folder = Folder::new();
+    let program = folder.join("program");
+    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    chown(&program, Some(NOBODY), Some(NOBODY)).unwrap();
+    std::fs::set_permissions(&program, Permissions::from_mode(0o4755)).unwrap();
+    // Where this user, too, can write.
+    let out = folder.join("out");
+    std::fs::create_dir(&out).unwrap();
+    std::fs::set_permissions(&out, Permissions::from_mode(0o777)).unwrap();
+    let run = |plan: &str| {
+        let output = Command::new(&program)
+            .args(["run", "is-measured", "--heap", "system", "--out"])
+            .arg(&out)
+            .env("AFTERDROP_HEAP", "system")
+            .env("AFTERDROP_PARENT", std::process::id().to_string())
+            .env("AFTERDROP_PLAN", plan)
+            .output()
+            .unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(
+            error.contains("cannot measure in a process that gained privileges"),
+            "{error}"
+        );
+    };
+    run("no plan");
+    run("");
+    assert_eq!(std::fs::read_dir(&out).unwrap().count(), 0);
+}
+
 fn a_heap_that_the_build_does_not_have_is_refused() {
     if cfg!(feature = "dhat") {
         return;
@@ -416,7 +456,7 @@ fn main() -> ExitCode {
     {
         return afterdrop::main(workloads());
     }
-    let trials = trials![
+    let mut trials = trials![
         a_failing_load_is_reported_with_its_cycle
         a_panic_is_reported_with_its_message_and_its_line
         an_abort_is_reported_with_the_last_line_of_standard_error
@@ -433,5 +473,11 @@ fn main() -> ExitCode {
         a_stack_with_too_many_frames_is_cut_and_reported_as_cut
         a_heap_that_the_build_does_not_have_is_refused
     ];
+    let privileges = trials![a_program_that_gained_privileges_does_not_measure];
+    trials.extend(
+        privileges
+            .into_iter()
+            .map(|trial| trial.with_ignored_flag(!is_root())),
+    );
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

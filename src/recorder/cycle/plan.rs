@@ -2,12 +2,14 @@
 
 use crate::base::error::Error;
 use crate::model::plan::{ENV_PARENT, ENV_PLAN, Plan};
+use crate::recorder::privileges;
 
 /// The plan in the environment of this process; `None` if this is not a measured process.
 ///
 /// # Errors
-/// If the plan cannot be parsed.
+/// If the plan cannot be parsed, or this process gained privileges.
 pub(crate) fn received_plan() -> Result<Option<Plan>, Error> {
+    privileges::check()?;
     let parent = std::env::var(ENV_PARENT).ok();
     if parent.and_then(|id| id.parse().ok()) != Some(std::os::unix::process::parent_id()) {
         return Ok(None);

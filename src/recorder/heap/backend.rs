@@ -20,7 +20,7 @@ use super::state::{Backend, State};
 /// # Safety
 /// That of [`GlobalAlloc::alloc`].
 #[inline(always)]
-pub(super) unsafe fn alloc<A: GlobalAlloc, const ZEROED: bool>(
+pub(super) unsafe fn alloc<A: GlobalAlloc + 'static, const ZEROED: bool>(
     inner: &A,
     state: State,
     layout: Layout,
@@ -50,7 +50,12 @@ pub(super) unsafe fn alloc<A: GlobalAlloc, const ZEROED: bool>(
 /// # Safety
 /// That of [`GlobalAlloc::dealloc`], for a block of this backend.
 #[inline(always)]
-pub(super) unsafe fn dealloc<A: GlobalAlloc>(inner: &A, state: State, at: *mut u8, layout: Layout) {
+pub(super) unsafe fn dealloc<A: GlobalAlloc + 'static>(
+    inner: &A,
+    state: State,
+    at: *mut u8,
+    layout: Layout,
+) {
     // SAFETY: the caller keeps the contract of `GlobalAlloc::dealloc`, and `at` and `layout` are
     // passed on unchanged to the allocator that the block came from (the invariant of this module;
     // tests/hostile.rs: `every_layout_is_served`).
@@ -71,7 +76,7 @@ pub(super) unsafe fn dealloc<A: GlobalAlloc>(inner: &A, state: State, at: *mut u
 /// # Safety
 /// That of [`GlobalAlloc::realloc`], for a block of this backend.
 #[inline]
-pub(super) unsafe fn realloc<A: GlobalAlloc>(
+pub(super) unsafe fn realloc<A: GlobalAlloc + 'static>(
     inner: &A,
     state: State,
     at: *mut u8,
@@ -99,7 +104,7 @@ pub(super) unsafe fn realloc<A: GlobalAlloc>(
 /// # Safety
 /// That of [`GlobalAlloc::alloc`], after [`try_skip`](super::sampler::try_skip) returned true.
 #[inline(always)]
-pub(super) unsafe fn skipped_alloc<A: GlobalAlloc, const ZEROED: bool>(
+pub(super) unsafe fn skipped_alloc<A: GlobalAlloc + 'static, const ZEROED: bool>(
     inner: &A,
     layout: Layout,
 ) -> *mut u8 {
@@ -123,7 +128,11 @@ pub(super) unsafe fn skipped_alloc<A: GlobalAlloc, const ZEROED: bool>(
 /// That of [`GlobalAlloc::dealloc`], for a block for which
 /// [`may_be_recorded`](super::sampler::may_be_recorded) returned false.
 #[inline(always)]
-pub(super) unsafe fn skipped_dealloc<A: GlobalAlloc>(inner: &A, at: *mut u8, layout: Layout) {
+pub(super) unsafe fn skipped_dealloc<A: GlobalAlloc + 'static>(
+    inner: &A,
+    at: *mut u8,
+    layout: Layout,
+) {
     // SAFETY: the caller keeps the contract of `GlobalAlloc::dealloc`. A block that may not have
     // been recorded has the layout that the caller knows, and came from the allocator of this
     // process (heap/tests.rs: `a_block_is_freed_with_its_layout_whether_it_was_sampled_or_not`).
@@ -142,7 +151,7 @@ pub(super) unsafe fn skipped_dealloc<A: GlobalAlloc>(inner: &A, at: *mut u8, lay
 /// That of [`GlobalAlloc::realloc`], where both [`skipped_alloc`] and [`skipped_dealloc`] may be
 /// called.
 #[inline(always)]
-pub(super) unsafe fn skipped_realloc<A: GlobalAlloc>(
+pub(super) unsafe fn skipped_realloc<A: GlobalAlloc + 'static>(
     inner: &A,
     at: *mut u8,
     layout: Layout,

@@ -69,7 +69,7 @@ impl<A> Heap<A> {
 // goes back to the allocator and with the layout that it was allocated with (backend.rs,
 // sampled_hooks.rs). The recorder neither unwinds nor allocates through itself (tests/hostile.rs:
 // `every_layout_is_served`, over a wrapped allocator that aborts if it is re-entered).
-unsafe impl<A: GlobalAlloc> GlobalAlloc for Heap<A> {
+unsafe impl<A: GlobalAlloc + 'static> GlobalAlloc for Heap<A> {
     // Always inlined: skipping the recorder takes a cycle, and a call would take another.
     #[inline(always)]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
@@ -127,7 +127,7 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Heap<A> {
 #[inline]
 fn cold_path() {}
 
-impl<A: GlobalAlloc> Heap<A> {
+impl<A: GlobalAlloc + 'static> Heap<A> {
     /// # Safety
     /// That of [`GlobalAlloc::alloc`].
     #[inline(always)]

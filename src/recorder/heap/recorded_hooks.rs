@@ -19,7 +19,7 @@ use super::witness;
 /// # Safety
 /// That of [`GlobalAlloc::alloc`].
 #[inline(always)]
-pub(super) unsafe fn alloc<A: GlobalAlloc, const ZEROED: bool>(
+pub(super) unsafe fn alloc<A: GlobalAlloc + 'static, const ZEROED: bool>(
     inner: &A,
     state: State,
     layout: Layout,
@@ -47,7 +47,7 @@ pub(super) unsafe fn alloc<A: GlobalAlloc, const ZEROED: bool>(
 /// That of [`GlobalAlloc::alloc`].
 #[cold]
 #[inline(never)]
-unsafe fn alloc_unrecorded<A: GlobalAlloc, const ZEROED: bool>(
+unsafe fn alloc_unrecorded<A: GlobalAlloc + 'static, const ZEROED: bool>(
     inner: &A,
     reason: NotRecorded,
     state: State,
@@ -65,7 +65,12 @@ unsafe fn alloc_unrecorded<A: GlobalAlloc, const ZEROED: bool>(
 /// # Safety
 /// That of [`GlobalAlloc::dealloc`].
 #[inline(always)]
-pub(super) unsafe fn dealloc<A: GlobalAlloc>(inner: &A, state: State, at: *mut u8, layout: Layout) {
+pub(super) unsafe fn dealloc<A: GlobalAlloc + 'static>(
+    inner: &A,
+    state: State,
+    at: *mut u8,
+    layout: Layout,
+) {
     let row = LEDGER.remove(at as usize);
     let Ok(call) = thread::enter() else {
         // SAFETY: the caller keeps the contract of `GlobalAlloc::dealloc` for `at` and `layout`.
@@ -84,7 +89,7 @@ pub(super) unsafe fn dealloc<A: GlobalAlloc>(inner: &A, state: State, at: *mut u
 /// That of [`GlobalAlloc::dealloc`].
 #[cold]
 #[inline(never)]
-unsafe fn dealloc_stray<A: GlobalAlloc>(
+unsafe fn dealloc_stray<A: GlobalAlloc + 'static>(
     inner: &A,
     row: RowId,
     state: State,
@@ -103,7 +108,7 @@ unsafe fn dealloc_stray<A: GlobalAlloc>(
 /// # Safety
 /// That of [`GlobalAlloc::realloc`].
 #[inline(always)]
-pub(super) unsafe fn realloc<A: GlobalAlloc>(
+pub(super) unsafe fn realloc<A: GlobalAlloc + 'static>(
     inner: &A,
     state: State,
     at: *mut u8,
@@ -141,7 +146,7 @@ pub(super) unsafe fn realloc<A: GlobalAlloc>(
 /// That of [`GlobalAlloc::realloc`].
 #[cold]
 #[inline(never)]
-unsafe fn realloc_unrecorded<A: GlobalAlloc>(
+unsafe fn realloc_unrecorded<A: GlobalAlloc + 'static>(
     inner: &A,
     reason: NotRecorded,
     row: RowId,

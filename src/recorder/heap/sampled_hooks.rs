@@ -24,7 +24,7 @@ use super::thread::{self, RecordedCall};
 // Not inlined: the walk starts at this function's frame.
 #[cold]
 #[inline(never)]
-pub(super) unsafe fn alloc<A: GlobalAlloc, const ZEROED: bool>(
+pub(super) unsafe fn alloc<A: GlobalAlloc + 'static, const ZEROED: bool>(
     inner: &A,
     state: State,
     layout: Layout,
@@ -63,7 +63,12 @@ pub(super) unsafe fn alloc<A: GlobalAlloc, const ZEROED: bool>(
 /// # Safety
 /// That of [`GlobalAlloc::dealloc`].
 #[inline(never)]
-pub(super) unsafe fn dealloc<A: GlobalAlloc>(inner: &A, state: State, at: *mut u8, layout: Layout) {
+pub(super) unsafe fn dealloc<A: GlobalAlloc + 'static>(
+    inner: &A,
+    state: State,
+    at: *mut u8,
+    layout: Layout,
+) {
     let row = LEDGER.remove(at as usize);
     if row == NO_ROW {
         // SAFETY: the caller keeps the contract of `GlobalAlloc::dealloc`, and a block that is not
@@ -88,7 +93,7 @@ pub(super) unsafe fn dealloc<A: GlobalAlloc>(inner: &A, state: State, at: *mut u
 /// # Safety
 /// That of [`GlobalAlloc::realloc`].
 #[inline(never)]
-pub(super) unsafe fn realloc<A: GlobalAlloc>(
+pub(super) unsafe fn realloc<A: GlobalAlloc + 'static>(
     inner: &A,
     state: State,
     at: *mut u8,
@@ -147,7 +152,7 @@ pub(super) unsafe fn realloc<A: GlobalAlloc>(
 ///
 /// # Safety
 /// `at` was allocated with `old` from this backend, and `new` has a size other than 0.
-unsafe fn move_block<A: GlobalAlloc>(
+unsafe fn move_block<A: GlobalAlloc + 'static>(
     inner: &A,
     state: State,
     at: *mut u8,

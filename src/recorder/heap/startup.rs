@@ -1,12 +1,14 @@
 //! Decides what this process does: at its first allocation, before its first cycle, and in a forked
 //! copy.
 
+use core::any::TypeId;
 use core::sync::atomic::Ordering::Relaxed;
 use std::alloc::System;
 
 use super::state::{self, Backend, Mode, State};
 use super::unwinder::{self, Unwinder};
 use super::{call_timing, layout_cache, sampler, thread};
+use crate::recorder::privileges;
 
 /// Environment variable that turns recording on and names the backend. Only the measured child has
 /// it.
@@ -17,11 +19,11 @@ const ENV_UNWIND: &str = "AFTERDROP_UNWIND";
 
 /// The given state, or the one that is decided now if there is none yet.
 #[inline]
-pub(super) fn decided<A>(state: State) -> State {
+pub(super) fn decided<A: 'static>(state: State) -> State {
     if state != State::UNDECIDED {
         return state;
     }
-    let is_system = core::any::type_name::<A>() == core::any::type_name::<System>();
+    let is_system = TypeId::of::<A>() == TypeId::of::<System>();
     state::INNER_IS_SYSTEM.store(is_system, Relaxed);
     decide()
 }
@@ -57,8 +59,11 @@ fn decide() -> State {
     state
 }
 
-/// The value of an environment variable; empty if it is not set.
+/// The value of an environment variable; empty if it is not set, or cannot be trusted.
 fn variable(name: &core::ffi::CStr) -> &'static [u8] {
+    if privileges::were_gained() {
+        return b"";
+    }
     // SAFETY: the C library's environment is set up before any Rust code runs, and the value of a
     // variable stays valid until someone changes the environment. This runs at the first
     // allocation, before anything can have called `setenv`.
