@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -276,4 +277,64 @@ fn a_file_that_is_not_a_report_is_refused(#[case] text: &str, #[case] says: &str
     fs::write(&path, text).unwrap();
     let refused = command(["report", &path.display().to_string()]).exits(2);
     assert!(refused.error().contains(says), "{}", refused.err);
+}
+
+/// The strings of a JSON value, each by the names of the fields that lead to it.
+fn string_fields(value: &serde_json::Value, path: &str, fields: &mut BTreeSet<String>) {
+    match value {
+        serde_json::Value::String(_) => {
+            fields.insert(path.to_owned());
+        }
+        serde_json::Value::Array(values) => {
+            values.iter().for_each(|v| string_fields(v, path, fields));
+        }
+        serde_json::Value::Object(values) => values
+            .iter()
+            .for_each(|(name, v)| string_fields(v, &format!("{path}.{name}"), fields)),
+        _ => {}
+    }
+}
+
+/// Puts escape sequences in front of the strings of a field.
+fn poison(value: &mut serde_json::Value, path: &str, field: &str) {
+    match value {
+        serde_json::Value::String(text) if path == field => {
+            text.insert_str(0, "\u{1b}[2J\u{1b}]0;title\u{7}");
+        }
+        serde_json::Value::Array(values) => {
+            values.iter_mut().for_each(|v| poison(v, path, field));
+        }
+        serde_json::Value::Object(values) => values
+            .iter_mut()
+            .for_each(|(name, v)| poison(v, &format!("{path}.{name}"), field)),
+        _ => {}
+    }
+}
+
+#[test]
+fn no_text_of_a_foreign_report_reaches_the_terminal_as_an_escape_sequence() {
+    let folder = Folder::new();
+    let path = folder.join("report.json");
+    let ran = run(["planted:registry"]).exits(1);
+    let stored = fs::read_to_string(ran.file("report.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&stored).unwrap();
+    let mut fields = BTreeSet::new();
+    string_fields(&report, "", &mut fields);
+    assert!(fields.len() > 20, "{fields:?}");
+    for field in &fields {
+        let mut foreign = report.clone();
+        poison(&mut foreign, "", field);
+        fs::write(&path, foreign.to_string()).unwrap();
+        let file = path.to_str().unwrap();
+        for args in [
+            &["report", file][..],
+            &["explain", file],
+            &["compare", file, file],
+        ] {
+            let ran = command(args);
+            let shown = format!("{}{}", ran.out, ran.err);
+            let hidden = |c: char| c.is_control() && c != '\n';
+            assert!(!shown.contains(hidden), "{field} in {args:?}: {shown:?}");
+        }
+    }
 }

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::base::text::{one_line, printable};
+
 /// Why afterdrop could not do what was asked.
 ///
 /// `Display` is one line: what was tried, on what, and what went wrong; then, after `hint:`, what to
@@ -102,27 +104,29 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0.kind {
-            Kind::Usage(message) | Kind::Child(message) => f.write_str(message)?,
-            Kind::NotBegun => {
-                f.write_str("the measured process exited without measuring anything")?
-            }
+        // Paths, names and messages of parsers repeat what is in files of others.
+        f.write_str(&printable(&one_line(&self.message())))
+    }
+}
+
+impl Error {
+    fn message(&self) -> String {
+        let message = match &self.0.kind {
+            Kind::Usage(message) | Kind::Child(message) => message.clone(),
+            Kind::NotBegun => "the measured process exited without measuring anything".into(),
             Kind::Io {
                 tried,
                 path,
                 source,
-            } => write!(f, "cannot {tried} {}: {source}", path.display())?,
-            Kind::Malformed { path, line, wrong } => {
-                write!(f, "{}", path.display())?;
-                if let Some(line) = line {
-                    write!(f, ":{line}")?;
-                }
-                write!(f, ": {wrong}")?;
-            }
-        }
+            } => format!("cannot {tried} {}: {source}", path.display()),
+            Kind::Malformed { path, line, wrong } => match line {
+                Some(line) => format!("{}:{line}: {wrong}", path.display()),
+                None => format!("{}: {wrong}", path.display()),
+            },
+        };
         match &self.0.hint {
-            Some(hint) => write!(f, "; hint: {hint}"),
-            None => Ok(()),
+            Some(hint) => format!("{message}; hint: {hint}"),
+            None => message,
         }
     }
 }
@@ -158,5 +162,15 @@ mod tests {
         assert!(!error.is_child() && !error.is_usage());
         let error = Error::malformed(Path::new("j"), Some(3), "cut off");
         assert_eq!(error.to_string(), "j:3: cut off");
+    }
+
+    #[test]
+    fn what_an_error_repeats_cannot_move_the_cursor() {
+        let wrong = "unknown variant `\u{1b}[2Jx\n\u{202e}y`";
+        let error = Error::malformed(Path::new("\u{7}j"), None, wrong);
+        assert_eq!(
+            error.to_string(),
+            "\u{fffd}j: unknown variant `\u{fffd}[2Jx \u{fffd}y`"
+        );
     }
 }

@@ -53,7 +53,7 @@ pub(super) fn of_report(
     }
     // libtest captures the output of a passing test, and prints it only if asked to.
     for warning in &report.warnings {
-        println!("check `{name}`: note: {warning}");
+        println!("check `{name}`: note: {}", printable(warning));
     }
     None
 }

@@ -6,7 +6,7 @@ use super::input::report_file;
 use super::outcome::Outcome;
 use super::output::{print, screen};
 use crate::base::error::Error;
-use crate::base::text::count;
+use crate::base::text::{count, printable};
 use crate::model::process::Part;
 use crate::model::report::{CallSite, Report};
 use crate::model::verdict::Verdict;
@@ -30,9 +30,9 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
     let (call_sites, parts) = choose(&report, args.site.as_deref())?;
     let mut text = format!(
         "{}  {}: {}\n",
-        report.workload.escape_debug(),
+        printable(&report.workload),
         report.verdict,
-        report.summary
+        printable(&report.summary)
     );
     if call_sites.is_empty() && parts.is_empty() {
         text +=

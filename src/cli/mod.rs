@@ -8,7 +8,6 @@ use clap::{ColorChoice, CommandFactory, Parser, Subcommand};
 use self::outcome::{BAD_INPUT, Outcome};
 use self::output::{print_error, set_color, usage_message};
 use crate::base::error::Error;
-use crate::base::text::one_line;
 use crate::recorder::cycle::received_plan;
 use crate::workloads::{Entry, check_names};
 
@@ -154,7 +153,7 @@ fn exit(result: Result<Outcome, Error>) -> ExitCode {
     match result {
         Ok(outcome) => ExitCode::from(outcome.code()),
         Err(error) => {
-            print_error(&one_line(&error.to_string()));
+            print_error(&error.to_string());
             ExitCode::from(match error.is_child() {
                 true => Outcome::RunFailed.code(),
                 false => BAD_INPUT,
