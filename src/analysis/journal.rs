@@ -6,6 +6,7 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use crate::base::error::Error;
+use crate::base::text::count;
 use crate::model::block::CensusEntry;
 use crate::model::journal::{
     Boundary, Code, End, Purge, Record, Searched, Stack, Start, Threads, VERSION, Witness,
@@ -29,6 +30,30 @@ pub(crate) struct Journal {
     pub(crate) end: Option<End<String>>,
     /// The last line was incomplete, and is left out.
     pub(crate) tail_cut: bool,
+    pub(crate) damage: Damage,
+}
+
+/// What of a journal could not be read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Damage {
+    /// Lines that are not records, and are left out.
+    pub(crate) lines: u64,
+    /// The number of the first of them, and what is wrong with it.
+    pub(crate) first: Option<(u64, String)>,
+    /// The cycle after which a boundary is missing. A census has only what changed, so that all later
+    /// ones are left out.
+    pub(crate) gap_after: Option<u32>,
+}
+
+impl Damage {
+    /// What is wrong, in words; `None` if nothing is.
+    pub(crate) fn message(&self) -> Option<String> {
+        let (line, wrong) = self.first.as_ref()?;
+        let left_out = count(self.lines, "line");
+        Some(format!(
+            "{left_out} of the journal could not be read, the first in line {line}: {wrong}"
+        ))
+    }
 }
 
 /// Reads a journal that may still grow, one complete line at a time.
@@ -40,6 +65,7 @@ pub(crate) struct Reader {
     line: Vec<u8>,
     /// The number of complete lines.
     number: u64,
+    damage: Damage,
     journal: Option<Journal>,
 }
 
@@ -56,6 +82,7 @@ impl Reader {
             file: None,
             line: Vec::new(),
             number: 0,
+            damage: Damage::default(),
             journal: None,
         }
     }
@@ -64,7 +91,7 @@ impl Reader {
     /// the start record.
     ///
     /// # Errors
-    /// If the file cannot be read, does not begin with a start record, or a line is not a record.
+    /// If the file cannot be read, or was written by another version.
     pub(crate) fn poll(&mut self) -> Result<Option<&Journal>, Error> {
         let unreadable = |e| Error::io("read the journal", &self.path, e);
         if self.file.is_none() && self.path.exists() {
@@ -85,27 +112,34 @@ impl Reader {
         Ok(self.journal.as_ref())
     }
 
+    /// Takes a complete line. One that is not a record costs that line, and not the run.
     fn take_line(&mut self) -> Result<(), Error> {
         self.number += 1;
-        let malformed = |wrong: String| Error::malformed(&self.path, Some(self.number), wrong);
-        let record: Record = serde_json::from_slice(&self.line)
-            .map_err(|e| malformed(format!("not a record of the journal: {e}")))?;
+        let record = match serde_json::from_slice(&self.line) {
+            Ok(record) => record,
+            Err(error) => {
+                self.leave_out(error.to_string());
+                return Ok(());
+            }
+        };
         match (&mut self.journal, record) {
             (None, Record::Start(start)) if start.version == VERSION => {
                 self.journal = Some(Journal::new(start));
             }
             (None, Record::Start(start)) => {
                 let wrong = format!("the journal has version {}, not {VERSION}", start.version);
-                return Err(malformed(wrong).hint("record it again with this version of afterdrop"));
+                return Err(Error::malformed(&self.path, Some(self.number), wrong)
+                    .hint("record it again with this version of afterdrop"));
             }
-            (None, _) => {
-                return Err(malformed(
-                    "the journal does not begin with a start record".into(),
-                ));
-            }
+            (None, _) => self.leave_out("it is before the start record".into()),
             (Some(journal), record) => journal.take(record),
         }
         Ok(())
+    }
+
+    fn leave_out(&mut self, wrong: String) {
+        self.damage.lines += 1;
+        self.damage.first.get_or_insert((self.number, wrong));
     }
 
     /// The journal of a child that has ended, without an incomplete last line.
@@ -123,6 +157,7 @@ impl Reader {
             .journal
             .ok_or_else(|| Error::malformed(&self.path, None, "the journal has no start record"))?;
         journal.tail_cut = tail_cut;
+        (journal.damage.lines, journal.damage.first) = (self.damage.lines, self.damage.first);
         Ok(journal)
     }
 }
@@ -141,6 +176,7 @@ impl Journal {
             searched: None,
             end: None,
             tail_cut: false,
+            damage: Damage::default(),
         }
     }
 
@@ -152,7 +188,7 @@ impl Journal {
             Record::Stack(stack) => {
                 self.stacks.insert(stack.id, stack);
             }
-            Record::Boundary(boundary) => self.boundaries.push(boundary),
+            Record::Boundary(boundary) => self.take_boundary(boundary),
             Record::Waiting(_) => self.waits += 1,
             Record::Witness(witness) => self.witness = Some(witness),
             Record::Threads(threads) => self.threads.push(threads),
@@ -160,6 +196,15 @@ impl Journal {
             Record::Searched(searched) => self.searched = Some(searched),
             Record::End(end) => self.end = Some(end),
         }
+    }
+
+    fn take_boundary(&mut self, boundary: Boundary<Vec<CensusEntry>>) {
+        let last = self.boundaries.last().map_or(0, |b| b.counts.cycle);
+        if self.damage.gap_after.is_some() || boundary.counts.cycle != last + 1 {
+            self.damage.gap_after.get_or_insert(last);
+            return;
+        }
+        self.boundaries.push(boundary);
     }
 }
 
@@ -193,6 +238,7 @@ impl Journal {
                 early: None,
             }),
             tail_cut: false,
+            damage: Damage::default(),
         }
     }
 }
@@ -329,14 +375,55 @@ mod tests {
     }
 
     #[test]
-    fn an_error_names_the_line() {
+    fn a_line_that_is_not_a_record_costs_that_line() {
         let (path, _removed) = temporary();
         write_sample(&path);
-        let mut text = std::fs::read_to_string(&path).unwrap();
-        text.push_str("{\"boundary\":{}}\n");
-        std::fs::write(&path, text).unwrap();
-        let error = Journal::read(&path).unwrap_err().to_string();
-        assert!(error.contains(":6: not a record"), "{error}");
+        let whole = std::fs::read_to_string(&path).unwrap();
+        let lines: Vec<&str> = whole.lines().collect();
+        // The first is the start record, without which nothing can be read.
+        for wrong in 1..lines.len() {
+            let mut lines = lines.clone();
+            lines[wrong] = "\u{1b}{\"boundary\":{}}";
+            std::fs::write(&path, lines.join("\n") + "\n").unwrap();
+            let journal = Journal::read(&path).unwrap();
+            let (line, _) = journal.damage.first.clone().unwrap();
+            assert_eq!((journal.damage.lines, line), (1, wrong as u64 + 1));
+            let says = journal.damage.message().unwrap();
+            assert!(
+                says.starts_with("1 line of the journal could not be read"),
+                "{says}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_before_the_start_record_is_left_out() {
+        let (path, _removed) = temporary();
+        write_sample(&path);
+        let whole = std::fs::read_to_string(&path).unwrap();
+        let expected = Journal::read(&path).unwrap();
+        std::fs::write(&path, format!("hello\n{whole}")).unwrap();
+        let journal = Journal::read(&path).unwrap();
+        assert_eq!(journal.boundaries, expected.boundaries);
+        assert_eq!(journal.damage.lines, 1);
+    }
+
+    #[test]
+    fn no_boundary_is_read_behind_a_missing_one() {
+        let boundary = |cycle| Boundary {
+            counts: Counts {
+                cycle,
+                ..Counts::default()
+            },
+            census: Vec::new(),
+        };
+        let mut journal = Journal::made(10, boundary);
+        let boundaries = std::mem::take(&mut journal.boundaries);
+        for boundary in boundaries.into_iter().filter(|b| b.counts.cycle != 5) {
+            journal.take_boundary(boundary);
+        }
+        assert_eq!(journal.boundaries.len(), 4);
+        assert_eq!(journal.damage.gap_after, Some(4));
     }
 
     proptest::proptest! {
