@@ -32,6 +32,7 @@ impl Facts<'_> {
     pub(super) fn warnings(&self) -> Vec<String> {
         let of_run = [
             self.ended_early(),
+            self.journal.damage.message(),
             self.out_of_time(),
             self.keeps_every_model(),
             self.busy_threads(),
@@ -232,6 +233,12 @@ impl Facts<'_> {
                 "the stacks of {} were not searched, because they block all signals: blocks that \
                  seem lost may be held there",
                 count(done.missed_threads, "thread")
+            ));
+        }
+        if !done.unsearched.is_none() {
+            return Some(format!(
+                "not all memory was searched: {}; blocks that seem lost may be held there",
+                done.unsearched.reasons().join(", ")
             ));
         }
         (!done.searched_c_memory).then(|| {

@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::text::count;
+use crate::base::units::bytes;
+
 /// Name of the file, in the folder of a run: one JSON record a line.
 pub(crate) const FILE: &str = "holders.jsonl";
 
@@ -121,11 +124,66 @@ pub(crate) struct Summary {
     pub(crate) missed_threads: u32,
     /// Memory of C code was searched.
     pub(crate) searched_c_memory: bool,
+    pub(crate) unsearched: Unsearched,
+}
+
+/// Bytes that were not searched, by reason, where pointers to blocks may be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Unsearched {
+    /// Mappings that a forked copy of the process does not have: `MADV_DONTFORK`.
+    pub(crate) not_copied: u64,
+    /// Mappings that are empty in a forked copy: `MADV_WIPEONFORK`.
+    pub(crate) wiped: u64,
+    /// Memory of devices.
+    pub(crate) devices: u64,
+    /// Pages of shared mappings that were not in memory.
+    pub(crate) evicted: u64,
+    /// Memory that could not be read.
+    pub(crate) unreadable: u64,
+    /// Memory that cannot be told from the allocator's own.
+    pub(crate) like_allocator: u64,
+    /// Memory that cannot be told from the recorder's own.
+    pub(crate) like_recorder: u64,
+    /// Blocks, not bytes, that were allocated inside of a hook, and are not known.
+    pub(crate) unknown_blocks: u64,
+}
+
+impl Unsearched {
+    /// Whether there is no such memory.
+    pub(crate) fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// What was not searched, and why.
+    pub(crate) fn reasons(&self) -> Vec<String> {
+        let of_bytes = |n: u64, what: &str| (n > 0).then(|| format!("{} {what}", bytes(n as f64)));
+        let blocks = count(self.unknown_blocks, "block");
+        [
+            of_bytes(self.not_copied, "that a fork does not copy (MADV_DONTFORK)"),
+            of_bytes(self.wiped, "that a fork empties (MADV_WIPEONFORK)"),
+            of_bytes(self.devices, "of devices"),
+            of_bytes(self.evicted, "of shared mappings that are not in memory"),
+            of_bytes(self.unreadable, "that could not be read"),
+            of_bytes(
+                self.like_allocator,
+                "mapped like the allocator's own (MAP_NORESERVE)",
+            ),
+            of_bytes(
+                self.like_recorder,
+                "marked like the recorder's own (MAP_NORESERVE and MADV_DONTDUMP)",
+            ),
+            (self.unknown_blocks > 0)
+                .then(|| format!("{blocks} allocated by signal handlers inside of a hook")),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
 }
 
 impl Summary {
-    /// Whether all memory that could hold a block was searched: of every thread, and of C code.
+    /// Whether all memory that could hold a block was searched.
     pub(crate) fn searched_all(&self) -> bool {
-        self.searched_c_memory && self.missed_threads == 0
+        self.searched_c_memory && self.missed_threads == 0 && self.unsearched.is_none()
     }
 }

@@ -128,26 +128,26 @@ pub(crate) struct MapsLine<'a> {
     pub(crate) start: u64,
     pub(crate) end: u64,
     /// Such as `rw-p`.
-    pub(crate) access: &'a str,
+    pub(crate) access: &'a [u8],
     /// Offset in the file.
     pub(crate) offset: u64,
-    /// A path, a name in brackets, or empty.
-    pub(crate) name: &'a str,
+    /// A path, which need not be UTF-8, a name in brackets, or empty.
+    pub(crate) name: &'a [u8],
 }
 
 impl<'a> MapsLine<'a> {
     /// Parses a line; `None` if it does not have this form.
-    pub(crate) fn parse(line: &'a str) -> Option<Self> {
-        let mut fields = line.splitn(6, ' ');
-        let (start, end) = fields.next()?.split_once('-')?;
+    pub(crate) fn parse(line: &'a [u8]) -> Option<Self> {
+        let mut fields = line.splitn(6, |&b| b == b' ');
+        let (start, end) = str::from_utf8(fields.next()?).ok()?.split_once('-')?;
         let access = fields.next().filter(|a| a.len() == 4)?;
-        let offset = fields.next()?;
+        let offset = str::from_utf8(fields.next()?).ok()?;
         Some(Self {
             start: u64::from_str_radix(start, 16).ok()?,
             end: u64::from_str_radix(end, 16).ok()?,
             access,
             offset: u64::from_str_radix(offset, 16).ok()?,
-            name: fields.nth(2).unwrap_or("").trim_start(),
+            name: fields.nth(2).unwrap_or_default().trim_ascii_start(),
         })
     }
 }
@@ -170,20 +170,21 @@ pub(crate) fn for_each_code_mapping(
     // If it cannot be read to its end, the part that was read is still valid.
     let _ = read_whole("/proc/self/maps", text);
     for line in text.as_slice().split(|&b| b == b'\n') {
-        if let Some(mapping) = std::str::from_utf8(line).ok().and_then(code_mapping) {
+        if let Some(mapping) = code_mapping(line) {
             visit(mapping);
         }
     }
 }
 
 /// The mapping of a line, if it is an executable one of a file.
-fn code_mapping(line: &str) -> Option<CodeMapping<'_>> {
+fn code_mapping(line: &[u8]) -> Option<CodeMapping<'_>> {
     let line = MapsLine::parse(line)?;
-    (line.access.contains('x') && line.name.starts_with('/')).then_some(CodeMapping {
+    let is_code = line.access.contains(&b'x') && line.name.starts_with(b"/");
+    is_code.then_some(CodeMapping {
         start: line.start,
         end: line.end,
         offset: line.offset,
-        path: line.name,
+        path: str::from_utf8(line.name).ok()?,
     })
 }
 
@@ -216,13 +217,13 @@ mod tests {
 
     #[test]
     fn only_executable_mappings_of_files_are_code() {
-        let line = "55d0c0a00000-55d0c0b00000 r-xp 00012000 fe:00 1234       /opt/a b/bin";
+        let line = b"55d0c0a00000-55d0c0b00000 r-xp 00012000 fe:00 1234       /opt/a b/bin";
         let mapping = code_mapping(line).unwrap();
         assert_eq!(mapping.start, 0x55d0_c0a0_0000);
         assert_eq!((mapping.offset, mapping.path), (0x12000, "/opt/a b/bin"));
-        assert_eq!(code_mapping("7f00-7f01 rw-p 0 fe:00 1 /lib/x"), None);
-        assert_eq!(code_mapping("7f00-7f01 r-xp 0 00:00 0 [vdso]"), None);
-        assert_eq!(code_mapping(""), None);
+        assert_eq!(code_mapping(b"7f00-7f01 rw-p 0 fe:00 1 /lib/x"), None);
+        assert_eq!(code_mapping(b"7f00-7f01 r-xp 0 00:00 0 [vdso]"), None);
+        assert_eq!(code_mapping(b""), None);
     }
 
     #[test]

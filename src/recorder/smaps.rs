@@ -29,8 +29,19 @@ pub(crate) struct Mapping<'a> {
     pub(crate) private: bool,
     /// Offset in the file.
     pub(crate) offset: u64,
-    pub(crate) name: &'a str,
-    resident: u64,
+    /// A path, which need not be UTF-8, a name in brackets, or empty.
+    pub(crate) name: &'a [u8],
+    pub(crate) resident: u64,
+    /// Bytes of private pages that were written.
+    pub(crate) anonymous: u64,
+    /// Bytes in swap space.
+    pub(crate) swapped: u64,
+    /// The process may write to it, or may make it writable.
+    pub(crate) may_write: bool,
+    /// A forked copy of the process finds zeros in it: `MADV_WIPEONFORK`.
+    pub(crate) is_wiped: bool,
+    /// It belongs to a device: reading may have effects.
+    pub(crate) is_device: bool,
     /// `VmFlags` has `dd` (do not dump), which the recorder sets for its own memory.
     pub(crate) no_dump: bool,
     /// `VmFlags` has `nr`: no swap space is reserved. Set by the recorder, by glibc for its arenas, and
@@ -56,21 +67,21 @@ pub(crate) fn resident(text: &mut MappedVec<u8>) -> Option<Resident> {
 }
 
 /// The path of the executable, as the kernel shows it for its mappings.
-fn own_path(buffer: &mut [u8; 4096]) -> Option<&str> {
+fn own_path(buffer: &mut [u8; 4096]) -> Option<&[u8]> {
     // That the executable's mappings are the first ones is usual, but not guaranteed.
     let _paused = heap::pause();
     let path = std::fs::read_link("/proc/self/exe").ok()?;
     let bytes = path.as_os_str().as_encoded_bytes();
     let kept = buffer.get_mut(..bytes.len())?;
     kept.copy_from_slice(bytes);
-    std::str::from_utf8(kept).ok()
+    Some(kept)
 }
 
 /// Adds up the mappings in `text`. `own_bytes` is the size of the recorder's own mappings; `present`
 /// counts the resident bytes of a part of a mapping.
 fn sum(
     text: &[u8],
-    program: &str,
+    program: &[u8],
     own_bytes: u64,
     present: impl Fn(Range<u64>) -> u64,
 ) -> Resident {
@@ -91,7 +102,7 @@ fn sum(
 
 /// The state of [`sum`].
 struct Sums<'a, P> {
-    program: &'a str,
+    program: &'a [u8],
     present: P,
     resident: Resident,
     /// Bytes of mappings that have the flags of the recorder's own.
@@ -114,11 +125,11 @@ impl<P: Fn(Range<u64>) -> u64> Sums<'_, P> {
         if is_program {
             self.program_end = Some(m.end);
         }
-        let sum = if m.name.starts_with("[stack") {
+        let sum = if m.name.starts_with(b"[stack") {
             &mut self.resident.stacks
-        } else if m.name == "[heap]" {
+        } else if m.name == b"[heap]" {
             &mut self.resident.c_heap
-        } else if m.name.starts_with('/') {
+        } else if m.name.starts_with(b"/") {
             self.file_end = m.private.then_some((m.end, is_program));
             self.resident.file(is_program, size)
         } else if m.no_dump && m.no_reserve {
@@ -133,7 +144,7 @@ impl<P: Fn(Range<u64>) -> u64> Sums<'_, P> {
             self.resident.file(is_program, size)
         } else if m.is_arena(next) {
             &mut self.resident.c_heap
-        } else if m.name.starts_with("[v") {
+        } else if m.name.starts_with(b"[v") {
             &mut self.resident.files
         } else {
             return self.add_anonymous(*m);
@@ -180,21 +191,12 @@ pub(crate) fn for_each_mapping<'a>(
 ) {
     let mut current: Option<Mapping<'a>> = None;
     for line in text.split(|&b| b == b'\n') {
-        let Ok(line) = std::str::from_utf8(line) else {
-            continue;
-        };
         if let Some(next) = MapsLine::parse(line).map(Mapping::new) {
             if let Some(mapping) = current.replace(next) {
                 visit(mapping, Some(&next));
             }
         } else if let Some(mapping) = &mut current {
-            if let Some(kib) = line.strip_prefix("Rss:") {
-                let kib = kib.trim().strip_suffix(" kB").and_then(|n| n.parse().ok());
-                mapping.resident = kib.unwrap_or(0_u64) * 1024;
-            } else if let Some(flags) = line.strip_prefix("VmFlags:") {
-                let has = |flag: &str| flags.split(' ').any(|f| f == flag);
-                (mapping.no_dump, mapping.no_reserve) = (has("dd"), has("nr"));
-            }
+            mapping.add_figure(line);
         }
     }
     if let Some(mapping) = current {
@@ -203,6 +205,11 @@ pub(crate) fn for_each_mapping<'a>(
 }
 
 impl<'a> Mapping<'a> {
+    /// Whether private pages were written: it has contents of its own.
+    pub(crate) fn was_written(&self) -> bool {
+        self.anonymous > 0 || self.swapped > 0
+    }
+
     /// Whether it is the used part of a heap of one of glibc's arenas: it starts at a multiple of the
     /// size of such a heap, and the unused rest, which may not be accessed, follows up to that size
     /// (arena.c, `new_heap`). The alignment alone does not tell: other allocators have it, too.
@@ -216,16 +223,43 @@ impl<'a> Mapping<'a> {
             && (self.end == end || next.is_some_and(is_rest))
     }
 
+    /// Takes a line with a figure of the mapping, such as `Rss:    8 kB`.
+    fn add_figure(&mut self, line: &[u8]) {
+        let Some((name, value)) = str::from_utf8(line).ok().and_then(|l| l.split_once(':')) else {
+            return;
+        };
+        let kib = || {
+            value
+                .trim()
+                .strip_suffix(" kB")
+                .and_then(|n| n.parse().ok())
+        };
+        let bytes = || kib().unwrap_or(0_u64) * 1024;
+        match name {
+            "Rss" => self.resident = bytes(),
+            "Anonymous" => self.anonymous = bytes(),
+            "Swap" => self.swapped = bytes(),
+            "VmFlags" => {
+                let has = |flag: &str| value.split(' ').any(|f| f == flag);
+                (self.no_dump, self.no_reserve) = (has("dd"), has("nr"));
+                self.may_write = has("mw");
+                self.is_wiped = has("wf");
+                self.is_device = has("io") || has("pf");
+            }
+            _ => {}
+        }
+    }
+
     fn new(line: MapsLine<'a>) -> Self {
         Self {
             start: line.start,
             end: line.end,
-            accessible: !line.access.starts_with("---"),
-            readable: line.access.starts_with('r'),
-            writable: line.access.starts_with("rw"),
-            executable: line.access.contains('x'),
+            accessible: !line.access.starts_with(b"---"),
+            readable: line.access.starts_with(b"r"),
+            writable: line.access.starts_with(b"rw"),
+            executable: line.access.contains(&b'x'),
             offset: line.offset,
-            private: line.access.ends_with('p'),
+            private: line.access.ends_with(b"p"),
             name: line.name,
             ..Self::default()
         }
@@ -284,7 +318,7 @@ Rss:    4 kB
 VmFlags: rd ex
 ";
         let kib = |n: u64| n * 1024;
-        let sums = sum(text.as_bytes(), "/opt/a b/bin", 0x8000, |_| 0);
+        let sums = sum(text.as_bytes(), b"/opt/a b/bin", 0x8000, |_| 0);
         let expected = Resident {
             total: kib(564),
             tool: kib(16),
@@ -302,7 +336,7 @@ VmFlags: rd ex
         };
         assert_eq!(sums, expected);
         assert_eq!(
-            sum(b"nonsense\n\nRss: 5 kB", "", 0, |_| 0),
+            sum(b"nonsense\n\nRss: 5 kB", b"", 0, |_| 0),
             Resident::default()
         );
     }

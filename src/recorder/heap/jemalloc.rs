@@ -34,6 +34,13 @@ pub(crate) fn read() -> Option<Counters> {
     })
 }
 
+/// Bytes that jemalloc has mapped: in use, kept for reuse, or for its own data; `None` if it keeps no
+/// statistics.
+pub(crate) fn mapped_bytes() -> Option<u64> {
+    epoch::advance().ok()?;
+    Some((stats::mapped::read().ok()? + stats::retained::read().ok()?) as u64)
+}
+
 fn flush_thread_cache() {
     control(c"thread.tcache.flush");
 }

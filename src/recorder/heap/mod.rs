@@ -102,8 +102,8 @@ pub(crate) use mapped_table::{MappedTable, TableSlot};
 pub(crate) use mapped_vec::MappedVec;
 pub(crate) use mapping::{NoMemory, mapped_bytes};
 pub(crate) use queries::{
-    OwnCost, backend, for_each_block, for_each_live, is_bare, is_separate_from_c, knows_sizes,
-    origin, own_cost, peak_bytes, restart_peak, stack_frames, totals, usable_bytes,
+    OwnCost, allocator_bytes, backend, for_each_block, for_each_live, is_bare, is_separate_from_c,
+    knows_sizes, origin, own_cost, peak_bytes, restart_peak, stack_frames, totals, usable_bytes,
 };
 pub(crate) use registers::frame_pointer;
 pub(crate) use sampler::{ENV_SAMPLE, interval as sampled_every};

@@ -82,6 +82,15 @@ pub(crate) fn is_separate_from_c() -> bool {
     state::get().backend() == Backend::Jemalloc
 }
 
+/// Bytes that the measured allocator has mapped; `None` if that is not known.
+pub(crate) fn allocator_bytes() -> Option<u64> {
+    #[cfg(feature = "jemalloc")]
+    if is_separate_from_c() {
+        return super::jemalloc::mapped_bytes();
+    }
+    None
+}
+
 /// Copies the return addresses of a stack, innermost first, into `to`. Returns whether the stack was
 /// truncated.
 pub(crate) fn stack_frames(stack_id: StackId, to: &mut MappedVec<usize>) -> bool {

@@ -2,16 +2,25 @@
 
 use std::ffi::CStr;
 
+use super::coverage::OwnMappings;
 use super::error::SearchError;
 use super::frozen_copy::{ProcessInfo, Threads};
 use super::index::{Index, usable_bytes};
-use super::regions::{Region, RegionKind, Regions};
+use super::regions::{Access, Region, RegionKind, Regions};
 use crate::recorder::heap::{self, MappedVec, NoMemory};
 use crate::recorder::pagemap::PAGE;
+use crate::recorder::proc::read_whole;
 use crate::recorder::smaps::{self, Mapping};
 
 /// Bytes of a thread's control block above the thread pointer, rounded up (glibc 2.36: 2304).
 const CONTROL_BLOCK: usize = 4096;
+
+/// Size of `/proc/self/smaps` at most, as a multiple of that of `/proc/self/maps`.
+const SMAPS_SIZE: usize = 24;
+
+/// A shared mapping of a file on a disk is read whole, also what is not in memory, if it has at most
+/// this many bytes.
+const MAX_FILE_BYTES: usize = 256 << 20;
 
 /// Finds all regions. Runs in the copy.
 pub(super) fn find(
@@ -21,6 +30,7 @@ pub(super) fn find(
 ) -> Result<Regions, SearchError> {
     let mut finder = Finder {
         regions: Regions::default(),
+        own: OwnMappings::default(),
         index,
         process: info.id,
         file: MappedVec::new(),
@@ -32,9 +42,13 @@ pub(super) fn find(
         .threads
         .extend_from_slice(threads.states.as_slice())?;
     regions.modules.extend_from_slice(&info.modules)?;
+    let not_copied = threads.not_copied.ok_or(SearchError::NoMappings)?;
     let mut text = MappedVec::new();
-    crate::recorder::proc::read_whole("/proc/self/smaps", &mut text)
-        .ok_or(SearchError::NoMappings)?;
+    read_whole("/proc/self/maps", &mut text).ok_or(SearchError::NoMappings)?;
+    // Room for all of it, so that reading does not change the mappings.
+    text.reset(text.as_slice().len() * SMAPS_SIZE, 0)?;
+    read_whole("/proc/self/smaps", &mut text).ok_or(SearchError::NoMappings)?;
+    let recorder_bytes = heap::mapped_bytes() as u64;
     let mut result = Ok(());
     // Threads first: the rest of the mappings that contain their memory is added without it.
     smaps::for_each_mapping(text.as_slice(), |mapping, _| {
@@ -51,6 +65,13 @@ pub(super) fn find(
     });
     result?;
     let mut regions = finder.regions;
+    regions.unsearched.not_copied = not_copied;
+    regions.unsearched.unknown_blocks = info.unknown_blocks;
+    let allocator_bytes = info.allocator_bytes;
+    let unsearched = &mut regions.unsearched;
+    finder
+        .own
+        .add_others(recorder_bytes, allocator_bytes, unsearched);
     regions.objects.sort();
     let all = regions.regions.as_mut_slice();
     all.sort_unstable_by_key(|r| (r.kind, r.start));
@@ -59,6 +80,7 @@ pub(super) fn find(
 
 struct Finder<'a> {
     regions: Regions,
+    own: OwnMappings,
     index: &'a Index,
     /// The id of the original process, which is also the id of its main thread.
     process: i32,
@@ -96,12 +118,17 @@ impl Finder<'_> {
                 // The thread runs on another stack, as with coroutines. All of its own stack may be
                 // live.
                 match is_main {
-                    true if mapping.name == "[stack]" => (start, end),
+                    true if mapping.name == b"[stack]" => (start, end),
                     false if (start..end).contains(&tp) => (start, tp - self.thread_local_bytes()),
                     _ => continue,
                 }
             };
-            self.regions.regions.push(Region { start, end, kind })?;
+            self.regions.regions.push(Region {
+                start,
+                end,
+                kind,
+                access: Access::Private,
+            })?;
         }
         Ok(())
     }
@@ -131,6 +158,7 @@ impl Finder<'_> {
                     start,
                     end: start + tls.bytes,
                     kind: RegionKind::ThreadLocals { thread, module },
+                    access: Access::Private,
                 })?;
             }
             // At most to the end of the page in which it starts: the next page may not be mapped.
@@ -139,6 +167,7 @@ impl Finder<'_> {
                 start: tp,
                 end: end.max(tp),
                 kind: RegionKind::ThreadControlBlock { thread },
+                access: Access::Private,
             })?;
         }
         Ok(())
@@ -154,9 +183,18 @@ impl Finder<'_> {
             let range = (mapping.start as usize, mapping.end as usize);
             self.regions.code.push(range)?;
         }
-        match mapping.name.starts_with('/') && mapping.private {
-            true => self.add_segment(mapping),
-            false => self.add_memory(mapping, next),
+        let size = mapping.end - mapping.start;
+        if is_of_kernel(mapping.name) {
+            return Ok(());
+        }
+        if mapping.is_device {
+            self.regions.unsearched.devices += size;
+            return Ok(());
+        }
+        match (mapping.private, mapping.name.starts_with(b"/")) {
+            (false, _) => self.add_shared(mapping),
+            (true, true) => self.add_segment(mapping),
+            (true, false) => self.add_memory(mapping, next),
         }
     }
 
@@ -166,50 +204,66 @@ impl Finder<'_> {
         self.file_end = end;
         if mapping.offset == 0 {
             self.file.clear();
-            self.file.extend_from_slice(mapping.name.as_bytes())?;
+            self.file.extend_from_slice(mapping.name)?;
             self.file.push(0)?;
             self.file_start = start;
         }
-        if !mapping.writable {
+        // Pages that were never written have only what is in the file.
+        if !mapping.writable && !mapping.was_written() {
             return Ok(());
         }
-        if is_c_library(mapping.name) {
+        if mapping.writable && is_c_library(mapping.name) {
             self.regions.c_library.push((start, end))?;
         }
         if let Ok(path) = CStr::from_bytes_with_nul(self.file.as_slice())
-            && path.to_bytes() == mapping.name.as_bytes()
+            && path.to_bytes() == mapping.name
         {
             self.regions.objects.add(path, self.file_start)?;
             self.file.clear();
         }
-        self.add(start, end, RegionKind::Statics)
+        self.add(start, end, RegionKind::Statics, access_of_private(mapping))
     }
 
-    /// Adds a mapping that is anonymous or shared, if it may contain roots.
+    /// Adds a mapping that is shared, if this process may have written to it.
+    fn add_shared(&mut self, mapping: &Mapping<'_>) -> Result<(), NoMemory> {
+        // What it wrote through another mapping is found there.
+        if !mapping.may_write {
+            return Ok(());
+        }
+        let (start, end) = (mapping.start as usize, mapping.end as usize);
+        let unsearched = &mut self.regions.unsearched;
+        unsearched.evicted += mapping.swapped;
+        let access = if mapping.name.starts_with(b"/secretmem") {
+            Access::Secret
+        } else if is_only_in_memory(mapping.name) {
+            Access::Shared
+        } else if end - start <= MAX_FILE_BYTES {
+            Access::SharedWhole
+        } else {
+            unsearched.evicted += (mapping.end - mapping.start) - mapping.resident;
+            Access::Shared
+        };
+        self.add(start, end, RegionKind::Mapped, access)
+    }
+
+    /// Adds a mapping that is anonymous and private, if it may contain roots.
     fn add_memory(
         &mut self,
         mapping: &Mapping<'_>,
         next: Option<&Mapping<'_>>,
     ) -> Result<(), NoMemory> {
         let (start, end) = (mapping.start as usize, mapping.end as usize);
-        let is_special = mapping.name.starts_with('[') && mapping.name != "[heap]";
-        if !mapping.readable || mapping.executable || is_special {
-            return Ok(());
-        }
-        if !mapping.private {
-            // A file that is mapped as shared is data for other processes, without pointers into
-            // this one. It could also be truncated while it is read.
-            if mapping.name.starts_with('/') && !mapping.name.starts_with("/dev/zero") {
-                return Ok(());
-            }
-            self.regions.shared.push((start, end))?;
-        }
         if mapping.no_dump && mapping.no_reserve {
-            // The recorder's own memory.
+            self.own.add_of_recorder(mapping);
             return Ok(());
         }
+        if mapping.is_wiped {
+            self.regions.unsearched.wiped += mapping.end - mapping.start;
+            return Ok(());
+        }
+        let access = access_of_private(mapping);
         let is_bss = self.file_end == start
-            && mapping.private
+            && mapping.readable
             && mapping.name.is_empty()
             && !mapping.no_reserve;
         if is_bss {
@@ -219,28 +273,40 @@ impl Finder<'_> {
             {
                 *library_end = end;
             }
-            return self.add(start, end, RegionKind::Statics);
+            return self.add(start, end, RegionKind::Statics, access);
         }
         // If the measured heap is the C library's, its memory contains no roots: only blocks, which
         // are searched when they are reached, and free memory.
         let is_apart = heap::is_separate_from_c();
-        if mapping.name == "[heap]" || mapping.is_arena(next) {
+        if mapping.name == b"[heap]" || mapping.is_arena(next) {
             return match is_apart {
-                true => self.add(start, end, RegionKind::CHeap),
+                true => self.add(start, end, RegionKind::CHeap, access),
                 false => Ok(()),
             };
+        }
+        // Guard pages and reserved address space have no contents.
+        if !is_apart || (!mapping.readable && !mapping.was_written()) {
+            return Ok(());
         }
         // A mapping that contains a block belongs to the measured heap; the rest of it is free
         // memory. A mapping without a block may be the allocator's own data, which contains few
         // addresses of blocks.
-        if !is_apart || self.index.has_in(start, end) {
-            return Ok(());
+        let is_of_heap = self.index.has_in(start, end);
+        self.own.add_of_allocator(mapping, is_of_heap);
+        match is_of_heap {
+            true => Ok(()),
+            false => self.add(start, end, RegionKind::Mapped, access),
         }
-        self.add(start, end, RegionKind::Mapped)
     }
 
     /// Adds a region without the parts that belong to threads.
-    fn add(&mut self, start: usize, end: usize, kind: RegionKind) -> Result<(), NoMemory> {
+    fn add(
+        &mut self,
+        start: usize,
+        end: usize,
+        kind: RegionKind,
+        access: Access,
+    ) -> Result<(), NoMemory> {
         let mut from = start;
         while from < end {
             let regions = self.regions.regions.as_slice().iter();
@@ -259,6 +325,7 @@ impl Finder<'_> {
                     start: from,
                     end: low,
                     kind,
+                    access,
                 })?;
             }
             from = high.max(from + 1);
@@ -267,8 +334,35 @@ impl Finder<'_> {
     }
 }
 
+/// How private memory is read.
+fn access_of_private(mapping: &Mapping<'_>) -> Access {
+    match mapping.readable {
+        true => Access::Private,
+        false => Access::Protected,
+    }
+}
+
+/// Whether a mapping is made by the kernel, or is the main thread's stack, which is among the stacks.
+fn is_of_kernel(name: &[u8]) -> bool {
+    [&b"[v"[..], b"[uprobes]", b"[stack"]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
+}
+
+/// Whether a shared mapping has no file on a disk.
+fn is_only_in_memory(name: &[u8]) -> bool {
+    let prefixes = [
+        &b"/dev/zero"[..],
+        b"/dev/shm/",
+        b"/memfd:",
+        b"/SYSV",
+        b"[anon",
+    ];
+    name.is_empty() || prefixes.iter().any(|prefix| name.starts_with(prefix))
+}
+
 /// Whether a path is that of the C library.
-fn is_c_library(path: &str) -> bool {
-    let name = path.rsplit('/').next();
-    name.is_some_and(|n| n.starts_with("libc.so") || n.starts_with("libc-"))
+fn is_c_library(path: &[u8]) -> bool {
+    let name = path.rsplit(|&b| b == b'/').next();
+    name.is_some_and(|n| n.starts_with(b"libc.so") || n.starts_with(b"libc-"))
 }

@@ -7,6 +7,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::coverage;
 use super::suspend::{Suspension, ThreadState, install_handler, suspended_threads};
 use super::tls::{self, TlsModule, thread_pointer};
 use crate::recorder::heap::{self, MappedVec, NoMemory, Paused};
@@ -19,6 +20,10 @@ pub(super) struct ProcessInfo {
     /// The ids of all threads.
     threads: Vec<i32>,
     pub(super) modules: Vec<TlsModule>,
+    /// Bytes that the allocator has mapped; `None` if that is not known.
+    pub(super) allocator_bytes: Option<u64>,
+    /// Blocks that were allocated inside of a hook.
+    pub(super) unknown_blocks: u64,
 }
 
 impl ProcessInfo {
@@ -28,6 +33,8 @@ impl ProcessInfo {
             id: std::process::id() as i32,
             threads: threads.map(|(id, _)| id as i32).collect(),
             modules: tls::modules(paused),
+            allocator_bytes: heap::allocator_bytes(),
+            unknown_blocks: heap::own_cost().unseen,
         }
     }
 }
@@ -38,6 +45,8 @@ pub(super) struct Threads {
     pub(super) states: MappedVec<ThreadState>,
     /// Number of threads that could not be suspended: their stacks and registers are not known.
     pub(super) missed: usize,
+    /// Bytes of mappings that the copy does not have; `None` if that is not known.
+    pub(super) not_copied: Option<u64>,
 }
 
 /// A copy in which a search runs.
@@ -67,7 +76,7 @@ pub(super) fn copy_process(
     info: &ProcessInfo,
     search: impl FnOnce(Result<Threads, NoMemory>) -> u8,
 ) -> Result<FrozenCopy, CopyError> {
-    let mut registers = [0_usize; 6];
+    let mut registers = [0_usize; 10];
     save_registers(&mut registers);
     let low = std::hint::black_box(&registers).as_ptr().addr();
     let signal = install_handler().ok_or(CopyError::NoFreeSignal)?;
@@ -81,19 +90,23 @@ pub(super) fn copy_process(
         program_counter: 0,
         thread_pointer: thread_pointer(),
     };
+    let mut maps = Maps::new();
     let start = Instant::now();
     let others = info.threads.iter().copied().filter(|&id| id != own_id);
     let suspension = Suspension::begin(signal, info.id, others);
     // Includes threads that have started since the list was made: they are not suspended.
     let count = proc::threads().saturating_sub(1) as usize;
+    maps.read_in_process();
     // SAFETY: `clone` without flags and without a new stack copies the process as `fork` does, and
     // the exit of the copy sends no signal. The copy runs only `search`, whose caller ensures that
     // it takes no lock, and then exits (tests/holders.rs:
     // `every_stated_holder_is_found_under_jemalloc`).
     let process = unsafe { libc::syscall(libc::SYS_clone, 0, 0, 0, 0, 0) };
     if process == 0 {
+        // First, because a new mapping of the copy may take the place of one that was not copied.
+        let not_copied = maps.not_copied();
         heap::stop_recording_in_copy();
-        let code = search(thread_states(own, count));
+        let code = search(thread_states(own, count, not_copied));
         // SAFETY: ends the copy at once, without running exit handlers that the program has
         // registered.
         unsafe { libc::_exit(i32::from(code)) };
@@ -112,18 +125,64 @@ pub(super) fn copy_process(
 
 /// The states of all threads but the forking one, of which there should be `others`, and last
 /// `own`.
-fn thread_states(own: ThreadState, others: usize) -> Result<Threads, NoMemory> {
+fn thread_states(
+    own: ThreadState,
+    others: usize,
+    not_copied: Option<u64>,
+) -> Result<Threads, NoMemory> {
     let mut states = suspended_threads()?;
     let missed = others.saturating_sub(states.as_slice().len());
     states.push(own)?;
-    Ok(Threads { states, missed })
+    Ok(Threads {
+        states,
+        missed,
+        not_copied,
+    })
+}
+
+/// The mappings of the process and of its copy, as in `/proc/self/maps`.
+struct Maps {
+    process: MappedVec<u8>,
+    copy: MappedVec<u8>,
+    /// Whether those of the process were read.
+    is_known: bool,
+}
+
+impl Maps {
+    const FILE: &str = "/proc/self/maps";
+
+    /// Reads both once. That makes room for their texts, so that the next reads map no memory.
+    fn new() -> Self {
+        let mut maps = Self {
+            process: MappedVec::new(),
+            copy: MappedVec::new(),
+            is_known: false,
+        };
+        for text in [&mut maps.process, &mut maps.copy] {
+            let _ = proc::read_whole(Self::FILE, text);
+        }
+        maps
+    }
+
+    fn read_in_process(&mut self) {
+        self.is_known = proc::read_whole(Self::FILE, &mut self.process).is_some();
+    }
+
+    /// Bytes of mappings that this copy of the process does not have; `None` if that is not known.
+    fn not_copied(&mut self) -> Option<u64> {
+        proc::read_whole(Self::FILE, &mut self.copy).filter(|()| self.is_known)?;
+        Some(coverage::not_copied(
+            self.process.as_slice(),
+            self.copy.as_slice(),
+        ))
+    }
 }
 
 /// Stores the callee-saved registers, each of which may have the only pointer to a block.
 #[inline(always)]
-fn save_registers(to: &mut [usize; 6]) {
+fn save_registers(to: &mut [usize; 10]) {
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: stores six words into an array of six that is borrowed for writing; changes neither
+    // SAFETY: stores six words into an array of ten that is borrowed for writing; changes neither
     // registers, stack nor flags (tests/holders.rs: the case `held:only_in_register`).
     unsafe {
         core::arch::asm!(
@@ -138,13 +197,15 @@ fn save_registers(to: &mut [usize; 6]) {
         );
     }
     #[cfg(target_arch = "aarch64")]
-    // SAFETY: stores six words into an array of six that is borrowed for writing; changes neither
+    // SAFETY: stores ten words into an array of ten that is borrowed for writing; changes neither
     // registers, stack nor flags (tests/holders.rs: the case `held:only_in_register`).
     unsafe {
         core::arch::asm!(
             "stp x19, x20, [{0}]",
             "stp x21, x22, [{0}, 16]",
             "stp x23, x24, [{0}, 32]",
+            "stp x25, x26, [{0}, 48]",
+            "stp x27, x28, [{0}, 64]",
             in(reg) to.as_mut_ptr(),
             options(nostack, preserves_flags)
         );

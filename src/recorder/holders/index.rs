@@ -92,7 +92,7 @@ impl Index {
         let (mut leaves, mut last) = (0_usize, usize::MAX);
         each(&mut |at| {
             let end = at + size(at);
-            let (first, last_covered) = (at >> LEAF_BITS, (end - 1) >> LEAF_BITS);
+            let (first, last_covered) = (at >> LEAF_BITS, end >> LEAF_BITS);
             leaves += usize::from(first != last) + (last_covered - first);
             last = last_covered.max(first);
             (index.low, index.high) = (index.low.min(at), index.high.max(end));
@@ -124,7 +124,8 @@ impl Index {
         let bit = bit_of(at);
         let leaf = self.leaves.as_mut_slice().last_mut().ok_or(NoMemory)?;
         leaf.bits[bit / 64] |= 1 << (bit % 64);
-        for covered in key + 1..=(at + size - 1) >> LEAF_BITS {
+        // Up to the address one past its end.
+        for covered in key + 1..=(at + size) >> LEAF_BITS {
             self.put(covered, COVERED | self.count)?;
         }
         self.count += 1;
@@ -172,7 +173,7 @@ impl Index {
     #[inline]
     pub(super) fn find(&self, word: usize, length: impl Fn(usize) -> usize) -> Option<Block> {
         // Fast path: most words are not addresses in the heap.
-        if word.wrapping_sub(self.low) >= self.high.wrapping_sub(self.low) {
+        if word.wrapping_sub(self.low) > self.high.wrapping_sub(self.low) {
             return None;
         }
         self.look_up(word, length)
@@ -278,13 +279,16 @@ pub(super) fn usable_bytes(at: usize) -> usize {
     heap::usable_bytes(at).unwrap_or(8).max(8)
 }
 
+/// A pointer may be one past the end of its block, as that of a buffer which was read to its end, if no
+/// other block starts there.
+///
 /// glibc links free chunks by the addresses of their headers (`malloc/malloc.c`, "bins"). Stale
 /// links remain in blocks that are not fully overwritten. A header overlaps the last 8 bytes of the
 /// block before it, so pointers to these bytes are ignored.
 fn pointable_bytes(at: usize) -> usize {
     let bytes = usable_bytes(at);
     match heap::is_separate_from_c() {
-        true => bytes,
+        true => bytes + 1,
         false => bytes.saturating_sub(8).max(8),
     }
 }

@@ -24,6 +24,8 @@ pub(super) struct Marks<'a> {
     pub(super) sharing_from: HolderId,
     /// Number of words that have been scanned.
     pub(super) scanned_words: u64,
+    /// Bytes of regions that could not be read.
+    pub(super) unreadable_bytes: u64,
 }
 
 /// Which blocks a traversal visits.
@@ -48,6 +50,7 @@ impl<'a> Marks<'a> {
             words: Words::Aligned,
             sharing_from: NO_HOLDER,
             scanned_words: 0,
+            unreadable_bytes: 0,
         };
         marks.holders.reset(count, NO_HOLDER)?;
         marks.predecessors.reset(count, 0)?;
@@ -160,6 +163,22 @@ impl<'a> Marks<'a> {
         &mut self,
         start: usize,
         end: usize,
+        visit: impl FnMut(&mut Self, usize, Block) -> Result<(), NoMemory>,
+    ) -> Result<(), NoMemory> {
+        // SAFETY: the contract of this function is that of `scan_copy` for a copy in place.
+        unsafe { self.scan_copy(start, end, 0, visit) }
+    }
+
+    /// [`Marks::scan`] for a copy of the words at `start..end`, which were copied from addresses that
+    /// are higher by `distance`. `visit` gets the address that a word was copied from.
+    ///
+    /// # Safety
+    /// That of [`Marks::scan`].
+    pub(super) unsafe fn scan_copy(
+        &mut self,
+        start: usize,
+        end: usize,
+        distance: usize,
         mut visit: impl FnMut(&mut Self, usize, Block) -> Result<(), NoMemory>,
     ) -> Result<(), NoMemory> {
         let (index, pointable) = (self.index, self.sizes.pointable);
@@ -169,7 +188,7 @@ impl<'a> Marks<'a> {
         unsafe {
             for_each_word(start, end, self.words, |at, word| {
                 if let (Ok(()), Some(block)) = (result, index.find(word, pointable)) {
-                    result = visit(self, at, block);
+                    result = visit(self, at.wrapping_add(distance), block);
                 }
             });
         }

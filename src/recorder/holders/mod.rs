@@ -21,12 +21,14 @@ use crate::recorder::heap;
 use crate::recorder::journal::JsonLines;
 
 mod backtrace;
+mod coverage;
 mod error;
 mod find_regions;
 mod frozen_copy;
 mod held_blocks;
 mod holder_table;
 mod index;
+mod kernel_copies;
 mod lost;
 mod marks;
 mod objects;
@@ -131,6 +133,7 @@ fn search_and_write(
         own_bytes: search.own_bytes() as u64,
         missed_threads: threads.missed as u32,
         searched_c_memory: heap::is_separate_from_c(),
+        unsearched: search.unsearched(&regions),
     };
     lines.write(&RecordRef::Summary(summary))?;
     Ok(())

@@ -4,6 +4,7 @@
 use super::objects::{Objects, Symbol};
 use super::suspend::ThreadState;
 use super::tls::TlsModule;
+use crate::model::holders::Unsearched;
 use crate::recorder::heap::{self, MappedVec};
 
 /// Kinds of regions, in the order in which they are searched. A block that is reachable from
@@ -58,12 +59,36 @@ impl RegionKind {
     }
 }
 
+/// How the memory of a region is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Private memory, in place.
+    Private,
+    /// Private memory that the process itself may not read now, through the kernel.
+    Protected,
+    /// Shared memory, through the kernel: another process may truncate the file.
+    Shared,
+    /// The same, and pages that are not in memory too.
+    SharedWhole,
+    /// Shared memory that the kernel does not read, in place: `memfd_secret`. It cannot be truncated.
+    Secret,
+}
+
+impl Access {
+    /// Whether it is read through the kernel, which reports an error where a read in place would
+    /// end the process.
+    pub(super) fn is_through_kernel(self) -> bool {
+        matches!(self, Self::Protected | Self::Shared | Self::SharedWhole)
+    }
+}
+
 /// A range of addresses that is searched.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Region {
     pub(super) start: usize,
     pub(super) end: usize,
     pub(super) kind: RegionKind,
+    pub(super) access: Access,
 }
 
 /// All regions, with what is needed to name an address in them.
@@ -75,8 +100,8 @@ pub(super) struct Regions {
     pub(super) code: MappedVec<(usize, usize)>,
     /// Statics of the C library. Those of its allocator have no symbols.
     pub(super) c_library: MappedVec<(usize, usize)>,
-    /// Mappings that may be shared with other processes.
-    pub(super) shared: MappedVec<(usize, usize)>,
+    /// What is not searched.
+    pub(super) unsearched: Unsearched,
     pub(super) objects: Objects,
     /// The forking thread is the last one.
     pub(super) threads: MappedVec<ThreadState>,
@@ -108,11 +133,6 @@ impl Regions {
     /// Whether an address is in executable memory.
     pub(super) fn is_code(&self, address: usize) -> bool {
         is_in(&self.code, address)
-    }
-
-    /// Whether a region may be shared with other processes.
-    pub(super) fn is_shared(&self, region: &Region) -> bool {
-        is_in(&self.shared, region.start)
     }
 }
 

@@ -1,18 +1,24 @@
 //! The parts of a region that have been written. Reading other pages is a waste of time, and
 //! creates them in shared memory.
 
-use super::regions::Region;
+use super::regions::{Access, Region};
 use crate::recorder::pagemap::{CHUNK, Entry, PAGE, Pagemap};
 
 /// Private regions smaller than this are always visited whole.
 const MIN_BYTES: usize = 1 << 20;
 
 /// Calls `visit` with each range of a region that may have been written.
-pub(super) fn for_each(region: &Region, is_shared: bool, mut visit: impl FnMut(usize, usize)) {
-    if region.end - region.start < MIN_BYTES && !is_shared {
+pub(super) fn for_each(region: &Region, mut visit: impl FnMut(usize, usize)) {
+    let is_private = matches!(region.access, Access::Private | Access::Protected);
+    let is_whole = match region.access {
+        Access::SharedWhole => true,
+        Access::Private => region.end - region.start < MIN_BYTES,
+        Access::Protected | Access::Shared | Access::Secret => false,
+    };
+    if is_whole {
         return visit(region.start, region.end);
     }
-    let pagemap = if is_shared { None } else { Pagemap::open() };
+    let pagemap = if is_private { Pagemap::open() } else { None };
     let mut at = region.start / PAGE * PAGE;
     while at < region.end {
         let pages = (region.end - at).div_ceil(PAGE).min(CHUNK);
@@ -20,7 +26,7 @@ pub(super) fn for_each(region: &Region, is_shared: bool, mut visit: impl FnMut(u
         let mut in_use = [true; CHUNK];
         match &pagemap {
             Some(pagemap) => touched(pagemap, at, &mut in_use[..pages]),
-            None if is_shared => in_core(at, &mut in_use[..pages]),
+            None if !is_private => in_core(at, &mut in_use[..pages]),
             None => {}
         }
         for i in (0..pages).filter(|&i| in_use[i]) {
@@ -91,9 +97,13 @@ mod tests {
                 start: start + 8,
                 end: start + PAGES * PAGE,
                 kind: RegionKind::Mapped,
+                access: match flags {
+                    libc::MAP_PRIVATE => Access::Private,
+                    _ => Access::Shared,
+                },
             };
             let mut visited = Vec::new();
-            for_each(&region, flags == libc::MAP_SHARED, |from, to| {
+            for_each(&region, |from, to| {
                 assert_eq!(to - from, PAGE);
                 visited.push((from - start) / PAGE);
             });

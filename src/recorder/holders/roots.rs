@@ -5,6 +5,8 @@
 
 use super::backtrace;
 use super::holder_table::{Holder, HolderId, HolderTable, NO_HOLDER};
+use super::index::Block;
+use super::kernel_copies::KernelCopies;
 use super::marks::Marks;
 use super::regions::{Region, RegionKind, Regions};
 use super::resident_parts;
@@ -56,12 +58,13 @@ pub(super) fn mark_reached_unaligned(
     }
     marks.words = Words::Unaligned;
     marks.queue.clear();
-    // On stacks, too many unaligned words equal an address by chance.
+    // On stacks, too many unaligned words equal an address by chance. In generated code pointers are
+    // seldom aligned.
     let is_searched = |r: &&Region| {
         matches!(
             r.kind,
             RegionKind::Statics | RegionKind::ThreadLocals { .. } | RegionKind::CHeap
-        )
+        ) || regions.is_code(r.start)
     };
     for region in regions.regions.as_slice().iter().filter(is_searched) {
         mark_region(marks, holders, regions, region)?;
@@ -84,22 +87,28 @@ fn mark_region(
     region: &Region,
 ) -> Result<(), NoMemory> {
     let mut result = Ok(());
-    resident_parts::for_each(region, regions.is_shared(region), |start, end| {
+    let mut copies = match region.access.is_through_kernel() {
+        true => Some(KernelCopies::new()),
+        false => None,
+    };
+    resident_parts::for_each(region, |start, end| {
         if result.is_err() {
             return;
         }
-        // SAFETY: every region is readable: `find_regions` takes it from a readable mapping, or it
-        // is thread-local memory or the control block of a thread that has not ended, which the C
-        // library keeps mapped. The copy has one thread, this one, and it removes no mapping
-        // (tests/holders.rs: `every_stated_holder_is_found_under_jemalloc` reads all kinds of
-        // regions).
-        result = unsafe {
-            marks.scan(start, end, |marks, at, block| {
-                match holder_of_word(holders, regions, region, at)? {
-                    NO_HOLDER => Ok(()),
-                    holder => marks.reach(holder, None, block.id),
-                }
-            })
+        let visit = |marks: &mut Marks<'_>, at, block: Block| match holder_of_word(
+            holders, regions, region, at,
+        )? {
+            NO_HOLDER => Ok(()),
+            holder => marks.reach(holder, None, block.id),
+        };
+        result = match &mut copies {
+            Some(copies) => copies.scan(marks, start, end, visit),
+            // SAFETY: every such region is readable: `find_regions` takes it from a readable mapping
+            // that no other process can truncate, or it is thread-local memory or the control block
+            // of a thread that has not ended, which the C library keeps mapped. The copy has one
+            // thread, this one, and it removes no mapping (tests/holders.rs:
+            // `every_stated_holder_is_found_under_jemalloc` reads all kinds of regions).
+            None => unsafe { marks.scan(start, end, visit) },
         };
     });
     result

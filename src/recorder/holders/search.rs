@@ -12,6 +12,7 @@ use super::marks::Marks;
 use super::path::retaining_path;
 use super::regions::Regions;
 use super::{lost, roots};
+use crate::model::holders::Unsearched;
 use crate::recorder::heap::{MappedVec, NoMemory};
 
 /// The result of a search.
@@ -80,6 +81,13 @@ impl<'a> Search<'a> {
         self.marks.scanned_words * 8
     }
 
+    /// What was not searched.
+    pub(super) fn unsearched(&self, regions: &Regions) -> Unsearched {
+        let mut unsearched = regions.unsearched;
+        unsearched.unreadable += self.marks.unreadable_bytes;
+        unsearched
+    }
+
     /// Bytes of memory that the search has used.
     pub(super) fn own_bytes(&self) -> usize {
         self.marks.index.own_bytes() + self.marks.own_bytes() + self.holders.own_bytes()
@@ -91,7 +99,7 @@ mod tests {
     use super::*;
     use crate::base::random::Random;
     use crate::recorder::holders::holder_table::NO_HOLDER;
-    use crate::recorder::holders::regions::{Region, RegionKind};
+    use crate::recorder::holders::regions::{Access, Region, RegionKind};
     use std::collections::BTreeSet;
 
     const WORDS: usize = 8;
@@ -182,6 +190,7 @@ mod tests {
                     start,
                     end: start + 8,
                     kind: RegionKind::Statics,
+                    access: Access::Private,
                 };
                 regions.regions.push(region).unwrap();
             }

@@ -1,0 +1,275 @@
+//! Rings of twenty entries whose pointers are in memory of an unusual kind. None is a leak, although a
+//! search of the heap, the statics and the stacks finds no pointer to an entry.
+//!
+//! This executable is its own `afterdrop` command.
+
+mod common;
+
+use std::ffi::c_int;
+use std::os::fd::IntoRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::process::ExitCode;
+use std::ptr::null_mut;
+use std::sync::atomic::AtomicUsize;
+
+use afterdrop::report::RunVerdict;
+use afterdrop::workloads::Entry;
+use common::{Folder, Ran, trial, trials};
+use libtest_mimic::Arguments;
+
+#[global_allocator]
+static HEAP: afterdrop::Heap = afterdrop::Heap::new();
+
+const ENTRIES: usize = 20;
+const PAGE: usize = 4096;
+
+/// Bytes of an entry: a size class of jemalloc, so that the block has no byte beyond them.
+const ENTRY_BYTES: usize = 1024;
+
+/// How a pointer is stored in a slot.
+#[derive(Clone, Copy)]
+enum Stored {
+    Start,
+    /// One past the end of the entry.
+    End,
+}
+
+/// The memory of the ring, and the access to it while no entry is replaced.
+struct Memory {
+    slots: *mut usize,
+    protection: c_int,
+    stored: Stored,
+}
+
+const READ_WRITE: c_int = libc::PROT_READ | libc::PROT_WRITE;
+
+fn map(flags: c_int, descriptor: c_int) -> *mut usize {
+    // SAFETY: the kernel chooses the address of the new mapping, so that it overlaps no other.
+    let at = unsafe { libc::mmap(null_mut(), PAGE, READ_WRITE, flags, descriptor, 0) };
+    assert_ne!(at, libc::MAP_FAILED, "{}", std::io::Error::last_os_error());
+    at.cast()
+}
+
+fn anonymous(more: c_int) -> *mut usize {
+    map(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | more, -1)
+}
+
+fn advised(more: c_int, advice: c_int) -> *mut usize {
+    let at = anonymous(more);
+    // SAFETY: the range is the mapping that was just created.
+    assert_eq!(unsafe { libc::madvise(at.cast(), PAGE, advice) }, 0);
+    at
+}
+
+/// Maps a file, or memory that has a descriptor, as shared. The descriptor is closed.
+fn shared(descriptor: c_int) -> *mut usize {
+    assert!(descriptor >= 0, "{}", std::io::Error::last_os_error());
+    // SAFETY: the descriptor was just opened, and is used nowhere else.
+    unsafe { assert_eq!(libc::ftruncate(descriptor, PAGE as i64), 0) };
+    let at = map(libc::MAP_SHARED, descriptor);
+    // SAFETY: as above; the mapping does not need it.
+    unsafe { libc::close(descriptor) };
+    at
+}
+
+fn file() -> *mut usize {
+    let path = std::env::temp_dir().join(format!("afterdrop-ring-{}", std::process::id()));
+    let file = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(&path)
+        .unwrap();
+    std::fs::remove_file(path).unwrap();
+    shared(file.into_raw_fd())
+}
+
+fn memfd() -> *mut usize {
+    // SAFETY: the name ends in a null byte.
+    shared(unsafe { libc::memfd_create(c"ring".as_ptr(), 0) })
+}
+
+/// A descriptor of memory that even the kernel does not read.
+fn secret_descriptor() -> c_int {
+    const MEMFD_SECRET: libc::c_long = 447;
+    // SAFETY: the call takes only a number.
+    unsafe { libc::syscall(MEMFD_SECRET, 0) as c_int }
+}
+
+fn system_v() -> *mut usize {
+    // SAFETY: the segment is new, attached where the kernel chooses, and removed when it is detached.
+    unsafe {
+        let id = libc::shmget(libc::IPC_PRIVATE, PAGE, libc::IPC_CREAT | 0o600);
+        assert!(id >= 0, "{}", std::io::Error::last_os_error());
+        let at = libc::shmat(id, null_mut(), 0);
+        libc::shmctl(id, libc::IPC_RMID, null_mut());
+        assert_ne!(at.addr() as isize, -1);
+        at.cast()
+    }
+}
+
+/// The ring that a search sees.
+static IN_A_STATIC: [AtomicUsize; ENTRIES] = [const { AtomicUsize::new(0) }; ENTRIES];
+
+type Kind = (&'static str, fn() -> Memory);
+
+const fn plain(slots: *mut usize) -> Memory {
+    Memory {
+        slots,
+        protection: READ_WRITE,
+        stored: Stored::Start,
+    }
+}
+
+const KINDS: &[Kind] = &[
+    ("static", || plain(IN_A_STATIC.as_ptr().cast_mut().cast())),
+    ("shared-file", || plain(file())),
+    ("memfd", || plain(memfd())),
+    ("system-v", || plain(system_v())),
+    ("secret", || plain(shared(secret_descriptor()))),
+    ("shared-anonymous", || {
+        plain(map(libc::MAP_SHARED | libc::MAP_ANONYMOUS, -1))
+    }),
+    ("protected", || Memory {
+        protection: libc::PROT_NONE,
+        ..plain(anonymous(0))
+    }),
+    ("read-only", || Memory {
+        protection: libc::PROT_READ,
+        ..plain(anonymous(0))
+    }),
+    ("executable", || Memory {
+        protection: READ_WRITE | libc::PROT_EXEC,
+        ..plain(anonymous(0))
+    }),
+    ("protected-memfd", || Memory {
+        protection: libc::PROT_NONE,
+        ..plain(memfd())
+    }),
+    ("not-forked", || plain(advised(0, libc::MADV_DONTFORK))),
+    ("wiped-on-fork", || plain(advised(0, libc::MADV_WIPEONFORK))),
+    ("not-reserved", || plain(anonymous(libc::MAP_NORESERVE))),
+    ("not-reserved-not-dumped", || {
+        plain(advised(libc::MAP_NORESERVE, libc::MADV_DONTDUMP))
+    }),
+    ("one-past-the-end", || Memory {
+        stored: Stored::End,
+        ..plain(anonymous(0))
+    }),
+];
+
+impl Memory {
+    fn protect(&self, protection: c_int) {
+        if self.protection != READ_WRITE {
+            // SAFETY: the range is a mapping of this size that only this workload uses.
+            let result = unsafe { libc::mprotect(self.slots.cast(), PAGE, protection) };
+            assert_eq!(result, 0);
+        }
+    }
+
+    /// Replaces the oldest entry.
+    #[inline(never)]
+    fn replace(&self, cycle: usize) {
+        self.protect(READ_WRITE);
+        let shift = match self.stored {
+            Stored::Start => 0,
+            Stored::End => ENTRY_BYTES,
+        };
+        let slot = self.slots.wrapping_add(cycle % ENTRIES);
+        let entry = Box::new([cycle as u8; ENTRY_BYTES]);
+        // SAFETY: the slot is in the mapping, which was made readable and writable. What is in it is 0,
+        // or the address of an entry, `shift` bytes higher, that was stored there by this function.
+        unsafe {
+            let old = slot.read_volatile();
+            if old != 0 {
+                let start = std::ptr::with_exposed_provenance_mut(old - shift);
+                drop(Box::<[u8; ENTRY_BYTES]>::from_raw(start));
+            }
+            slot.write_volatile(Box::into_raw(entry).expose_provenance() + shift);
+        }
+        self.protect(self.protection);
+    }
+}
+
+fn workloads() -> Vec<Entry> {
+    let entry = |&(name, make): &Kind| {
+        let mut ring: Option<Memory> = None;
+        let mut cycle = 0;
+        Entry::from_fn(name, "", move || {
+            ring.get_or_insert_with(make).replace(cycle);
+            cycle += 1;
+            // Much larger than an entry, so that the ring does not grow by whole models.
+            let model = vec![1.0; 25_000];
+            Ok(move || Ok(model.clone()))
+        })
+    };
+    KINDS.iter().map(entry).collect()
+}
+
+// SAFETY: the pointer is to a mapping that is never removed, and one thread at a time uses it.
+unsafe impl Send for Memory {}
+
+/// `run <name> <args>` in this executable.
+fn run(name: &str, args: &[&str]) -> Ran {
+    let program = std::env::current_exe().unwrap();
+    common::run_with(&program, [&[name, "--heap", "jemalloc"], args].concat())
+}
+
+fn is_no_leak(name: &str, args: &[&str]) {
+    let ran = run(name, args).exits(0);
+    assert_eq!(ran.report().verdict, RunVerdict::Clean, "{}", ran.out);
+}
+
+/// In the middle of its first twenty cycles the ring still grows: whatever is not known then, it must
+/// not be called lost.
+fn is_undecided_in_between(name: &str, says: &str) {
+    let ran = run(name, &["--cycles", "18"]).exits(4);
+    assert!(ran.words().contains(says), "{}", ran.out);
+}
+
+fn a_ring_is_no_leak_below_a_folder_whose_name_is_not_utf_8() {
+    let folder = Folder::new();
+    let below = folder.path().join(std::ffi::OsStr::from_bytes(b"\xff"));
+    std::fs::create_dir(&below).unwrap();
+    let program = below.join("program");
+    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    let args = ["static", "--heap", "jemalloc", "--cycles", "83"];
+    let ran = common::run_with(&program, args).exits(0);
+    assert_eq!(ran.report().verdict, RunVerdict::Clean, "{}", ran.out);
+}
+
+fn main() -> ExitCode {
+    if std::env::args()
+        .nth(1)
+        .is_some_and(|command| command == "run")
+    {
+        return afterdrop::main(workloads());
+    }
+    let mut trials = trials![a_ring_is_no_leak_below_a_folder_whose_name_is_not_utf_8];
+    for &(name, _) in KINDS {
+        let is_missing = name == "secret" && secret_descriptor() < 0;
+        trials.extend([
+            trial(format!("{name}::is_no_leak_at_83"), move || {
+                is_no_leak(name, &["--cycles", "83"]);
+            })
+            .with_ignored_flag(is_missing),
+            trial(format!("{name}::is_no_leak_in_auto"), move || {
+                is_no_leak(name, &[]);
+            })
+            .with_ignored_flag(is_missing),
+        ]);
+    }
+    for (name, says) in [
+        ("not-forked", "that a fork does not copy (MADV_DONTFORK)"),
+        ("wiped-on-fork", "that a fork empties (MADV_WIPEONFORK)"),
+        ("not-reserved-not-dumped", "marked like the recorder's own"),
+    ] {
+        trials.push(trial(
+            format!("{name}::says_why_it_is_unknown"),
+            move || {
+                is_undecided_in_between(name, says);
+            },
+        ));
+    }
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
