@@ -65,7 +65,7 @@
 //! next one comes. A cache that gains one entry per cycle looks exactly like a leak until it is full,
 //! and deferred frees look like a leak until the sweep. So the rule has a stated *horizon*: 64 cycles
 //! after the warm-up, unless set otherwise. What still grows beyond it is called a leak; what stops or
-//! is swept within it never is.
+//! is swept within it is not.
 //!
 //! Two kinds of growth are called a leak earlier: whole models, if at least 90 % of what a load leaves
 //! live is kept in each of eight cycles, and lost survivors of five generations, because a cache can

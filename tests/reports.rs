@@ -269,7 +269,7 @@ fn colours_are_used_only_if_requested() {
 #[case::no_schema("{}", "no schema")]
 #[case::another_schema("{\"schema\": \"afterdrop/9\"}", "run it again with this version")]
 #[case::a_missing_field("{\"schema\": \"afterdrop/2\"}", "missing field")]
-#[case::cut_off("{\"schema\"", "not JSON")]
+#[case::cut_off("{\"schema\"", "the file is truncated")]
 #[case::another_document("[1]", "not a report")]
 fn a_file_that_is_not_a_report_is_refused(#[case] text: &str, #[case] says: &str) {
     let folder = Folder::new();

@@ -143,6 +143,12 @@ impl Limits {
 
     /// A message if the report shows growth that is not allowed, or is undecided.
     fn growth(&self, report: &Report) -> Option<String> {
+        self.growth_of_call_sites(report)
+            .or_else(|| growth_of_process(report))
+            .or_else(|| self.undecided(report))
+    }
+
+    fn growth_of_call_sites(&self, report: &Report) -> Option<String> {
         let allowed = self.leak_bytes_per_cycle.unwrap_or(0) as f64;
         let new = |s: &&CallSite| s.allowed.is_none();
         let mut growing = report.growing_call_sites().filter(new);
@@ -158,6 +164,12 @@ impl Limits {
             let (rate, place) = (bytes(rate), site.location());
             return Some(format!("{verb} {rate} per cycle, at {place}"));
         }
+        None
+    }
+
+    fn undecided(&self, report: &Report) -> Option<String> {
+        let allowed = self.leak_bytes_per_cycle.unwrap_or(0) as f64;
+        let new = |s: &&CallSite| s.allowed.is_none();
         // The growth of an undecided call site may still be known to be less than what is allowed.
         let open = report.call_sites.iter().filter(new);
         let open = open.filter(|s| s.verdict == Verdict::Undecided);
@@ -167,6 +179,17 @@ impl Limits {
         }
         (report.verdict == RunVerdict::Undecided).then(|| format!("undecided: {}", report.summary))
     }
+}
+
+/// A message if something other than call sites grows, such as file descriptors or the C heap.
+fn growth_of_process(report: &Report) -> Option<String> {
+    let process = &report.process;
+    let verb = match process.verdict {
+        Verdict::Leak => "leaks",
+        Verdict::Growing => "grows",
+        _ => return None,
+    };
+    Some(format!("{verb}: {}", process.sentence))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! a file is created only if its name is new.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -82,6 +83,13 @@ pub(crate) fn check_shared(folder: &Path) -> Result<(), Error> {
     .hint("set TMPDIR to a folder that only you can write to"))
 }
 
+/// A path in the folder for temporary files that nobody can predict. Nothing is created there.
+pub(crate) fn unpredictable_path() -> PathBuf {
+    // The keys of a `RandomState` are random numbers from the system.
+    let random = RandomState::new().build_hasher().finish();
+    std::env::temp_dir().join(format!("afterdrop-{random:016x}"))
+}
+
 /// The effective user ID of this process.
 pub(crate) fn this_user() -> u32 {
     fs::metadata("/proc/self").map_or(0, |process| process.uid())
@@ -151,6 +159,11 @@ mod tests {
 
     fn mode(path: &Path) -> u32 {
         fs::metadata(path).unwrap().mode() & 0o777
+    }
+
+    #[test]
+    fn two_unpredictable_paths_differ() {
+        assert_ne!(unpredictable_path(), unpredictable_path());
     }
 
     #[test]

@@ -135,8 +135,8 @@ impl Check {
     /// Sets the horizon: the number of cycles after the warm-up beyond which steady growth is a leak.
     /// The default is 64.
     ///
-    /// A cache that fills within the horizon, and memory that is swept within it, is never called a
-    /// leak.
+    /// A cache that fills within the horizon, and memory that is swept within it, is not called a
+    /// leak, unless more than eight whole models are kept, or the run ends while it fills.
     pub fn horizon(mut self, cycles: u32) -> Self {
         self.horizon = cycles;
         self

@@ -193,6 +193,16 @@ impl Check {
             ))
             .hint(format!("enable the feature `{}` of afterdrop", self.heap)));
         }
+        for (setting, value) in [("horizon", self.horizon), ("warmup", self.warmup)] {
+            if value > MAX_CYCLE {
+                return Err(Error::usage(format!(
+                    "the {setting} must be at most {MAX_CYCLE} cycles, got {value}"
+                )));
+            }
+        }
+        if self.horizon == 0 {
+            return Err(Error::usage("the horizon must be at least 1 cycle, got 0"));
+        }
         let fewest = self.warmup.saturating_add(FEWEST_CYCLES);
         let cycles = self.max_cycles();
         if cycles < fewest {
@@ -204,7 +214,8 @@ impl Check {
         if cycles > MAX_CYCLE {
             return Err(Error::usage(format!(
                 "cannot run {cycles} cycles: the maximum is {MAX_CYCLE}"
-            )));
+            ))
+            .hint("give a smaller `cycles` or `horizon`"));
         }
         Ok(())
     }

@@ -20,8 +20,13 @@ pub(super) struct Test {
 pub(super) fn running_test(closure: &str) -> Test {
     let thread = std::thread::current();
     let named = match thread.name() {
-        None | Some("main") => from_arguments(std::env::args().skip(1))
-            .or_else(|| from_backtrace(&Backtrace::force_capture().to_string())),
+        None | Some("main") => from_arguments(
+            // A name that is not UTF-8 is no test's.
+            std::env::args_os()
+                .skip(1)
+                .filter_map(|argument| argument.into_string().ok()),
+        )
+        .or_else(|| from_backtrace(&Backtrace::force_capture().to_string())),
         Some(name) => Some(name.to_owned()),
     };
     Test {

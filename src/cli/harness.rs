@@ -16,6 +16,7 @@ use super::output::usage_message;
 use crate::analysis::config;
 use crate::analysis::verdict;
 use crate::base::error::Error;
+use crate::base::private_folder;
 use crate::check::output_folder;
 use crate::measure::child;
 use crate::measure::{self, Request};
@@ -125,7 +126,7 @@ fn trial(entry: &Entry, outcomes: Sender<Outcome>) -> Trial {
     let name = entry.name().to_owned();
     // The entry's own functions may not leave this thread, and the trial may run on another.
     let options = entry.check(&Settings {
-        scratch: std::env::temp_dir(),
+        scratch: private_folder::unpredictable_path(),
         ..Settings::default()
     });
     Trial::test(name.clone(), move || {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::analysis::config::Config;
 use crate::base::error::Error;
+use crate::base::private_folder;
 use crate::measure::child::{Start, this_program};
 use crate::measure::{self, Request};
 use crate::model::block::MAX_CYCLE;
@@ -24,8 +25,8 @@ pub(super) struct MeasureArgs {
 
     /// Cycles after the warm-up beyond which steady growth is a leak
     ///
-    /// A cache that fills within the horizon, and memory that is swept within it, is never called a
-    /// leak.
+    /// A cache that fills within the horizon, and memory that is swept within it, is not called a
+    /// leak, unless more than eight whole models are kept.
     #[arg(long, value_name = "N", default_value_t = DEFAULT_HORIZON)]
     pub(super) horizon: u32,
 
@@ -110,8 +111,7 @@ impl MeasureArgs {
     /// The settings for checks in this process before the run. Temporary files go to the system's
     /// folder for them.
     pub(super) fn settings_for_checks(&self, variant: &Variant) -> Settings {
-        let name = format!("afterdrop-{}", std::process::id());
-        self.settings(variant, &std::env::temp_dir().join(name))
+        self.settings(variant, &private_folder::unpredictable_path())
     }
 
     /// Checks the arguments that need no workload, and returns the timeout.

@@ -147,7 +147,7 @@ fn variable(name: &'static CStr) -> &'static str {
 fn kill(process: &mut Process) {
     // SAFETY: `kill` accesses no memory. The child leads its process group and has not been waited
     // for, so that the system cannot have given its ID to another process
-    // (tests/check.rs: `a_check_that_hangs_is_ended_with_what_it_started`).
+    // (tests/check.rs: `the_processes_that_a_check_has_started_are_ended_with_it`).
     unsafe { libc::kill(-(process.id() as i32), libc::SIGKILL) };
     // Both may fail if the child has exited by itself.
     let _ = process.kill();

@@ -31,7 +31,9 @@ impl Process {
         let open = self
             .parts
             .iter()
-            .filter(|p| p.verdict == Verdict::Undecided && p.what != self.grows);
+            .filter(|p| p.verdict == Verdict::Undecided && p.what != self.grows)
+            // In a run that ended early all parts are undecided, also those that never rose.
+            .filter(|p| !p.evidence.rises.is_empty());
         open.map(|p| format!("undecided whether there is {}: {}", p.what.name(), p.reason))
     }
 }

@@ -39,6 +39,7 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path, what: &str, schema: &str) -
     let malformed = |line, wrong: String| Error::malformed(path, line, wrong);
     let text = std::fs::read(path).map_err(|e| Error::io("read", path, e))?;
     let wrong = |e: &serde_json::Error| match e.classify() {
+        Category::Eof => malformed(None, "the file is truncated".into()),
         Category::Data => malformed(None, format!("not a {what} of {schema}: {e}")),
         _ => malformed(Some(e.line() as u64), format!("not JSON: {e}")),
     };

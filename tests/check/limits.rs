@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use afterdrop::Check;
+use rstest::rstest;
 
 use crate::common::{Folder, message, shared_path, words};
 use crate::{run_ignored, tidy};
@@ -180,4 +181,39 @@ fn a_baseline_is_recorded_with_afterdrop_update() {
     );
     assert!(passes("10", "0") && passes("9", "0") && !passes("11", "0"));
     assert_eq!(std::fs::read_to_string(&path).unwrap(), recorded);
+}
+
+#[test]
+fn descriptors_that_stay_open_fail_the_check() {
+    let message = message(|| {
+        Check::new("descriptors")
+            .run(|_| std::mem::forget(std::fs::File::open("/dev/null").unwrap()));
+    });
+    let first = message.lines().next().unwrap();
+    assert!(
+        first.starts_with("check `descriptors`: leaks: ") && first.contains("file descriptors"),
+        "{message}"
+    );
+}
+
+#[test]
+fn descriptors_fail_the_check_also_where_some_growth_is_allowed() {
+    let message = message(|| {
+        Check::new("both").max_leak_bytes_per_cycle(100).run(|_| {
+            std::mem::forget(vec![1_u8; 100]);
+            std::mem::forget(std::fs::File::open("/dev/null").unwrap());
+        });
+    });
+    assert!(
+        words(&message).contains("file descriptors per cycle"),
+        "{message}"
+    );
+}
+
+#[rstest]
+#[case::zero(0, "the horizon must be at least 1 cycle, got 0")]
+#[case::too_long(u32::MAX, "the horizon must be at most 524287 cycles, got 4294967295")]
+fn a_horizon_that_no_run_can_have_is_refused(#[case] horizon: u32, #[case] says: &str) {
+    let message = message(|| Check::new("horizon").cycles(20).horizon(horizon).run(tidy));
+    assert!(message.contains(says), "{message}");
 }

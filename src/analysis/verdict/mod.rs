@@ -3,7 +3,7 @@
 //! A cache that gains one entry per cycle looks exactly like a leak until it is full, and deferred
 //! frees look like one until the next sweep. No finite run can tell them apart by their curves.
 //! The rule therefore has a stated *horizon*: growth that continues beyond it is called a leak;
-//! growth that stops, or is swept, within the horizon never is.
+//! growth that stops, or is swept, within the horizon is not, unless it is by whole models.
 //!
 //! # Terms
 //! - *Generation*: the survivors of one birth cycle.

@@ -100,7 +100,7 @@ pub(super) fn copy_process(
     // SAFETY: `clone` without flags and without a new stack copies the process as `fork` does, and
     // the exit of the copy sends no signal. The copy runs only `search`, whose caller ensures that
     // it takes no lock, and then exits (tests/holders.rs:
-    // `every_stated_holder_is_found_under_jemalloc`).
+    // `has_its_holder_under_jemalloc`).
     let process = unsafe { libc::syscall(libc::SYS_clone, 0, 0, 0, 0, 0) };
     if process == 0 {
         // First, because a new mapping of the copy may take the place of one that was not copied.

@@ -106,8 +106,8 @@ fn mark_region(
             // SAFETY: every such region is readable: `find_regions` takes it from a readable mapping
             // that no other process can truncate, or it is thread-local memory or the control block
             // of a thread that has not ended, which the C library keeps mapped. The copy has one
-            // thread, this one, and it removes no mapping (tests/holders.rs:
-            // `every_stated_holder_is_found_under_jemalloc` reads all kinds of regions).
+            // thread, this one, and it removes no mapping (tests/holders.rs and
+            // tests/memory_kinds.rs read all kinds of regions).
             None => unsafe { marks.scan(start, end, visit) },
         };
     });

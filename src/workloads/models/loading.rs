@@ -15,6 +15,7 @@ use super::prepare::prepare;
 use super::shipped::{Shipped, output};
 use super::variant::Variant;
 use crate::base::error::Error;
+use crate::base::private_folder;
 use crate::model::model_file::ModelFile;
 use crate::model::settings::Settings;
 use crate::recorder::cycle::{Failure, Model, Prediction, Workload};
@@ -100,9 +101,8 @@ impl<M: Shipped> Loading<M> {
                     Format::Safetensors => files.safetensors,
                 };
                 let path = scratch.join(format!("{}.{}", M::NAME, format.name()));
-                fs::create_dir_all(scratch)
-                    .and_then(|()| fs::write(&path, bytes))
-                    .map_err(|e| Error::io("unpack the model to", &path, e))?;
+                private_folder::create_or_use(scratch)?;
+                fs::write(&path, bytes).map_err(|e| Error::io("unpack the model to", &path, e))?;
                 (path, Some(Unpacked(scratch.clone())))
             }
             None => {

@@ -10,6 +10,7 @@ use super::format::Format;
 use super::shipped::{Shipped, output};
 use super::variant::Variant;
 use crate::base::error::Error;
+use crate::base::private_folder;
 use crate::model::model_file::ModelFile;
 
 /// The saved model of a variant.
@@ -32,7 +33,7 @@ pub(super) fn prepare<M: Shipped>(
     let device = ndarray();
     let path = folder.join(format!("{}.{}", M::NAME, format.name()));
     let cannot = |what: String| Error::usage(format!("cannot prepare burn:{}: {what}", M::NAME));
-    fs::create_dir_all(folder).map_err(|e| Error::io("create the folder", folder, e))?;
+    private_folder::create_or_use(folder)?;
     let model = if variant.width == 1 {
         let shipped = folder.join(format!("{}.bpk.shipped", M::NAME));
         fs::write(&shipped, files.burnpack)
