@@ -22,6 +22,9 @@ const WRITABLE_BY_OTHERS: u32 = 0o022;
 /// In a folder with this bit, users can remove only what is theirs.
 const STICKY: u32 = 0o1000;
 
+/// Names that are tried for a temporary file.
+const MAX_NAMES: u32 = 1000;
+
 /// Creates a folder that only this user can enter. Its parent must exist.
 ///
 /// # Errors
@@ -104,18 +107,15 @@ pub(crate) fn this_user() -> u32 {
 pub(crate) fn create_beside(path: &Path) -> io::Result<(File, PathBuf)> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let process = std::process::id();
-    for n in 0_u32.. {
+    for n in 0..MAX_NAMES {
         let temporary = path.with_file_name(format!(".{name}.{process}-{n}.part"));
         match File::create_new(&temporary) {
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && n < MAX_NAMES => {}
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
             created => return created.map(|file| (file, temporary)),
         }
     }
     Err(io::ErrorKind::AlreadyExists.into())
 }
-
-/// Names that are tried for a temporary file.
-const MAX_NAMES: u32 = 1000;
 
 /// Opens a file for locking, or creates it. What is in it stays.
 ///

@@ -10,9 +10,9 @@ use crate::base::names::fnv;
 use crate::base::private_folder;
 use crate::measure::child;
 
-/// Creates the output folder of a check, empty, for this user only: below cargo's target folder if the executable is in one
-/// that can be written, else below the system's folder for temporary files. Files of an earlier run are
-/// removed.
+/// Creates the output folder of a check, empty, for this user only: below cargo's target folder if the
+/// executable is in one that can be written, else below the system's folder for temporary files. Files
+/// of an earlier run are removed.
 ///
 /// # Errors
 /// If the folder cannot be created.

@@ -67,11 +67,11 @@ pub(super) fn find(
     let mut regions = finder.regions;
     regions.unsearched.not_copied = not_copied;
     regions.unsearched.unknown_blocks = info.unknown_blocks;
-    let allocator_bytes = info.allocator_bytes;
-    let unsearched = &mut regions.unsearched;
-    finder
-        .own
-        .add_others(recorder_bytes, allocator_bytes, unsearched);
+    finder.own.add_others(
+        recorder_bytes,
+        info.allocator_bytes,
+        &mut regions.unsearched,
+    );
     regions.objects.sort();
     let all = regions.regions.as_mut_slice();
     all.sort_unstable_by_key(|r| (r.kind, r.start));
