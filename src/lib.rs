@@ -92,7 +92,7 @@
 //!
 //! # What it is not for
 //! - **C code.** Lines are known of what Rust's global allocator hands out. Of C code's `malloc`, and
-//!   of memory mapped by hand, only growth is seen, and how much of it.
+//!   of memory mapped directly, only growth is seen, and how much of it.
 //! - **Builds without line tables.** Lines need `debug = "line-tables-only"` or more. Stacks are
 //!   walked by frame pointers (`-C force-frame-pointers=yes`), or, in builds without them, on x86-64,
 //!   by call frame information, which is slower.
@@ -112,7 +112,7 @@
 //! | --- | --- |
 //! | `cli` | the command |
 //! | `formats` | reports for browsers, profilers, CI systems and spreadsheets |
-//! | `jemalloc`, `dhat` | other allocators beneath the recorder |
+//! | `jemalloc`, `dhat` | other backing allocators |
 //! | `tokio` | async checks |
 //! | `planted` | small programs with known leaks |
 //! | `burn`, `keras`, `flex` | three Burn models; Keras files on Burn; Burn's flex device |

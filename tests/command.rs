@@ -7,7 +7,7 @@ mod common;
 use std::process::{Command, ExitCode};
 
 use afterdrop::workloads::{Entry, Settings};
-use afterdrop::{Error, Failure, Model, Prediction, Workload};
+use afterdrop::{Failure, Model, Prediction, Workload};
 use common::{Folder, Ran, finish, trials};
 use libtest_mimic::Arguments;
 
@@ -43,7 +43,7 @@ impl Workload for Failing {
     }
 }
 
-fn leaking(bytes: usize) -> impl Fn(&Settings) -> Result<Box<dyn Workload>, Error> {
+fn leaking(bytes: usize) -> impl Fn(&Settings) -> Result<Box<dyn Workload>, Failure> {
     move |_| Ok(Box::new(Leaking { bytes }))
 }
 

@@ -144,7 +144,7 @@ fn where_holders_cannot_be_found_the_report_says_why() {
     let report = ran.report();
     let search = report.holder_search.unwrap();
     assert!(
-        search.failure.unwrap().contains("use --heap jemalloc"),
+        search.failure.unwrap().contains("measure over jemalloc"),
         "{}",
         ran.out
     );

@@ -3,6 +3,7 @@
 
 use super::holder_search::SearchResults;
 use super::journal::Journal;
+use super::totals;
 use crate::base::text::count;
 use crate::base::text::one_line;
 use crate::base::units::{bytes, exact};
@@ -13,6 +14,9 @@ use crate::model::report::{Attribution, CallSite, RunVerdict, Witness};
 use crate::model::run::{HeapKind, Strategy};
 use crate::model::sampling::Sampling;
 use crate::model::verdict::Verdict;
+
+/// Seconds spent in the recorder from which it is worth saying how it would take fewer.
+const SLOW_RECORDING: f64 = 2.0;
 
 /// What warnings are derived from.
 pub(super) struct Facts<'a> {
@@ -76,7 +80,7 @@ impl Facts<'_> {
         let early = self.journal.end.as_ref().and_then(|e| e.early);
         (early == Some(Early::Time)).then(|| {
             format!(
-                "the run reached its time limit after {}; --max-time gives it more",
+                "the run reached its time limit after {}; a higher limit gives it more",
                 count(self.reached(), "cycle")
             )
         })
@@ -133,7 +137,7 @@ impl Facts<'_> {
     fn dhat_in_c_heap(&self) -> Option<String> {
         (self.journal.start.heap == HeapKind::Dhat).then(|| {
             "memory of C code is not judged under dhat, because dhat's own data is part of it; \
-             --heap jemalloc judges it"
+             over jemalloc it is judged"
                 .into()
         })
     }
@@ -147,12 +151,15 @@ impl Facts<'_> {
         })
     }
 
+    /// That recording took long, and would take less time with frame pointers.
     fn slow_unwinding(&self) -> Option<String> {
-        self.journal.start.by_cfi.then(|| {
-            "stacks were walked by call frame information, because this build has no frame pointers \
-             or AFTERDROP_UNWIND=cfi is set; RUSTFLAGS=\"-C force-frame-pointers=yes\" makes \
-             recording several times as fast"
-                .into()
+        let seconds = totals::cost(self.journal).hook_seconds?;
+        (self.journal.start.by_cfi && seconds > SLOW_RECORDING).then(|| {
+            format!(
+                "recording took {seconds:.1} s, because stacks were walked by call frame \
+                 information: this build has no frame pointers, or AFTERDROP_UNWIND=cfi is set; \
+                 RUSTFLAGS=\"-C force-frame-pointers=yes\" makes it several times as fast"
+            )
         })
     }
 
@@ -211,7 +218,7 @@ impl Facts<'_> {
         let enough = u64::from(reached) + u64::from(more);
         Some(format!(
             "the run ended after {reached} of at most {max} cycles, because the remaining ones would \
-             not have settled the verdict; about --cycles {enough} would"
+             not have settled the verdict; a run of about {enough} cycles would"
         ))
     }
 
@@ -243,8 +250,8 @@ impl Facts<'_> {
         }
         (!done.searched_c_memory).then(|| {
             "memory of C code was not searched, nor memory that was mapped directly, because the \
-             system's allocator uses both: blocks that seem lost may be held there; --heap jemalloc \
-             tells"
+             system's allocator uses both: blocks that seem lost may be held there; over jemalloc \
+             both are searched"
                 .into()
         })
     }

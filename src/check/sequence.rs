@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::base::error::Error;
 use crate::base::files::write_bytes;
+use crate::recorder::heap;
 
 /// A file in the folder of a check: the folders of the earlier checks of its test, by key.
 const EARLIER: &str = "earlier.json";
@@ -28,6 +29,8 @@ fn tests() -> MutexGuard<'static, BTreeMap<String, Sequence>> {
 
 /// The key of the next check: its name, made unique among the checks of its test by a number.
 pub(super) fn key(test: &str, name: &str) -> String {
+    // In the child, what is allocated here is not a part of the program.
+    let _paused = heap::pause();
     let mut tests = tests();
     let names = &mut tests.entry(test.into()).or_default().names;
     let count = names.entry(name.into()).or_default();

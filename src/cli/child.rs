@@ -4,7 +4,7 @@ use super::input::find_workload;
 use super::outcome::Outcome;
 use crate::base::error::Error;
 use crate::model::plan::{Plan, Subject};
-use crate::recorder::cycle::{self, WorkloadBody};
+use crate::recorder::cycle::{self, Failure, WorkloadBody};
 use crate::workloads::Entry;
 
 /// Runs the cycles of a plan. Writes the journal, and the files of jemalloc or dhat.
@@ -25,7 +25,8 @@ pub(super) fn run(plan: &Plan, workloads: &[Entry]) -> Result<Outcome, Error> {
         }
     };
     cycle::check_heap(plan.heap)?;
-    let workload = find_workload(workloads, name)?.make(settings)?;
+    let workload = find_workload(workloads, name)?;
+    let workload = workload.make(settings).map_err(|e| not_created(name, e))?;
     let unwritable = |e| Error::io("write the journal in", &plan.out, e);
     let mut body = WorkloadBody::new(workload, plan, infer).map_err(unwritable)?;
     let is_complete = cycle::run(plan, &mut body).map_err(unwritable)?;
@@ -33,4 +34,12 @@ pub(super) fn run(plan: &Plan, workloads: &[Entry]) -> Result<Outcome, Error> {
         true => Outcome::Clean,
         false => Outcome::RunFailed,
     })
+}
+
+/// The error for a workload that could not be created.
+fn not_created(name: &str, failure: Failure) -> Error {
+    match failure.downcast::<Error>() {
+        Ok(error) => *error,
+        Err(failure) => Error::usage(format!("cannot create the workload `{name}`: {failure}")),
+    }
 }

@@ -111,7 +111,12 @@ pub(super) fn run(args: &[OsString], workloads: &[Entry]) -> Result<Outcome, Err
     let args = args.for_trials(&trials);
     let conclusion = libtest_mimic::run(&args, trials);
     let outcomes: Vec<Outcome> = outcomes.try_iter().collect();
-    let by_severity = [Outcome::GrowthFound, Outcome::RunFailed, Outcome::Undecided];
+    let by_severity = [
+        Outcome::GrowthFound,
+        Outcome::BadInput,
+        Outcome::RunFailed,
+        Outcome::Undecided,
+    ];
     let worst = by_severity.into_iter().find(|o| outcomes.contains(o));
     Ok(match worst {
         Some(outcome) => outcome,
@@ -132,7 +137,7 @@ fn trial(entry: &Entry, outcomes: Sender<Outcome>) -> Trial {
     Trial::test(name.clone(), move || {
         let (outcome, message) = match options.and_then(|options| measure(&name, options)) {
             Ok(measured) => measured,
-            Err(error) => (Outcome::RunFailed, format!("afterdrop: {error}")),
+            Err(error) => (Outcome::of_error(&error), format!("afterdrop: {error}")),
         };
         // The receiver lives until all trials have run.
         let _ = outcomes.send(outcome);

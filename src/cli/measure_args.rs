@@ -133,7 +133,8 @@ impl MeasureArgs {
             return Err(Error::usage(format!(
                 "cannot use --heap {}: this command was built without the feature `{0}`",
                 self.heap
-            )));
+            ))
+            .hint(format!("build it with `--features {}`", self.heap)));
         }
         seconds("--timeout", self.timeout)
     }
@@ -209,8 +210,10 @@ impl MeasureArgs {
 pub(super) fn seconds(option: &str, seconds: f64) -> Result<Duration, Error> {
     let time = Duration::try_from_secs_f64(seconds).ok();
     time.filter(|t| !t.is_zero()).ok_or_else(|| {
-        Error::usage(format!(
-            "{option} must be a positive number of seconds, got {seconds:?}"
-        ))
+        let wrong = match seconds.is_finite() && seconds > 1.0 {
+            true => "is too long",
+            false => "must be a positive number of seconds",
+        };
+        Error::usage(format!("{option} {wrong}, got {seconds:?}"))
     })
 }

@@ -2,10 +2,10 @@
 
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
-use clap::{ColorChoice, CommandFactory, Parser, Subcommand};
+use clap::error::{ContextKind, ErrorKind};
+use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use self::outcome::{BAD_INPUT, Outcome};
+use self::outcome::Outcome;
 use self::output::{print_error, set_color, usage_message};
 use crate::base::error::Error;
 use crate::recorder::cycle::received_plan;
@@ -106,19 +106,21 @@ pub fn main(workloads: Vec<Entry>) -> ExitCode {
         Ok(Some(plan)) => return exit(child::run(&plan, &workloads)),
         Err(error) => return exit(Err(error)),
     }
-    let (args, is_harness) = harness::arguments(&Cli::command());
+    let definition = with_negative_numbers(Cli::command());
+    let (args, is_harness) = harness::arguments(&definition);
     if is_harness {
         return exit(harness::run(&args, &workloads));
     }
-    let cli = match Cli::try_parse_from(args) {
+    let matches = definition.try_get_matches_from(args);
+    let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             let _ = error.print();
-            return ExitCode::from(BAD_INPUT);
+            return ExitCode::from(Outcome::BadInput.code());
         }
         Err(error) if error.use_stderr() => {
-            print_error(&format!("{}; see --help", usage_message(&error)));
-            return ExitCode::from(BAD_INPUT);
+            print_error(&format!("{}; {}", usage_message(&error), hint(&error)));
+            return ExitCode::from(Outcome::BadInput.code());
         }
         Err(help_or_version) => {
             // This fails behind a closed pipe, which is no error.
@@ -128,6 +130,30 @@ pub fn main(workloads: Vec<Entry>) -> ExitCode {
     };
     set_color(cli.color);
     exit(dispatch(cli.command, &workloads))
+}
+
+/// The command with options that take a negative number as their value, so that the error is about the
+/// value and not about an unknown option.
+fn with_negative_numbers(command: clap::Command) -> clap::Command {
+    command.mut_subcommands(|subcommand| {
+        subcommand.mut_args(|arg| {
+            let takes_value = arg.get_action().takes_values();
+            arg.allow_negative_numbers(takes_value)
+        })
+    })
+}
+
+/// What to do about wrong arguments.
+fn hint(error: &clap::Error) -> &'static str {
+    let wrong = [ContextKind::InvalidSubcommand, ContextKind::InvalidArg];
+    let wrong = wrong.iter().find_map(|&kind| error.get(kind));
+    let wrong = wrong.map(ToString::to_string).unwrap_or_default();
+    let of_formats = ["report", "compare", "schema", "--report"];
+    if !cfg!(feature = "formats") && of_formats.contains(&&*wrong) {
+        return "this command was built without the feature `formats`; hint: build it with \
+                `--features formats`";
+    }
+    "see --help"
 }
 
 fn dispatch(command: Command, workloads: &[Entry]) -> Result<Outcome, Error> {
@@ -154,10 +180,7 @@ fn exit(result: Result<Outcome, Error>) -> ExitCode {
         Ok(outcome) => ExitCode::from(outcome.code()),
         Err(error) => {
             print_error(&error.to_string());
-            ExitCode::from(match error.is_child() {
-                true => Outcome::RunFailed.code(),
-                false => BAD_INPUT,
-            })
+            ExitCode::from(Outcome::of_error(&error).code())
         }
     }
 }

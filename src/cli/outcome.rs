@@ -1,12 +1,15 @@
 //! The results of a command, and their exit codes.
 
+use crate::base::error::Error;
 use crate::model::report::RunVerdict;
 
-/// The result of a command that did what it was asked to. A leak is a result and not an error.
+/// The result of a command. A leak is a result and not an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     Clean,
     GrowthFound,
+    /// Wrong usage, or input that cannot be read.
+    BadInput,
     RunFailed,
     Undecided,
 }
@@ -22,19 +25,25 @@ impl Outcome {
         }
     }
 
+    /// The outcome of a command that could not do what it was asked to.
+    pub(super) fn of_error(error: &Error) -> Self {
+        match error.is_child() {
+            true => Self::RunFailed,
+            false => Self::BadInput,
+        }
+    }
+
     /// The exit code.
     pub(super) fn code(self) -> u8 {
         match self {
             Self::Clean => 0,
             Self::GrowthFound => 1,
+            Self::BadInput => 2,
             Self::RunFailed => 3,
             Self::Undecided => 4,
         }
     }
 }
-
-/// The exit code for usage errors and bad input.
-pub(super) const BAD_INPUT: u8 = 2;
 
 #[cfg(test)]
 mod tests {
@@ -47,5 +56,7 @@ mod tests {
         assert_eq!(Outcome::of(RunVerdict::Growing, true).code(), 1);
         assert_eq!(Outcome::of(RunVerdict::Leak, false).code(), 3);
         assert_eq!(Outcome::of(RunVerdict::Undecided, true).code(), 4);
+        assert_eq!(Outcome::of_error(&Error::usage("no")).code(), 2);
+        assert_eq!(Outcome::of_error(&Error::not_begun()).code(), 3);
     }
 }

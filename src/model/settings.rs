@@ -10,6 +10,7 @@ use crate::base::error::Error;
 /// The options of the command line that a workload may read; `None` or empty if an option was not
 /// given.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Settings {
     /// `--device`: the device of a Burn model.
     pub device: Option<String>,

@@ -15,7 +15,7 @@ pub(super) type Check = Box<dyn Fn(&Settings) -> Result<Vec<String>, Error>>;
 pub(super) type DescribeFile = Box<dyn Fn(&Settings) -> Result<ModelFile, Error>>;
 
 /// Creates the workload in the measured process.
-type Make = Box<dyn Fn(&Settings) -> Result<Box<dyn Workload>, Error>>;
+type Make = Box<dyn Fn(&Settings) -> Result<Box<dyn Workload>, Failure>>;
 
 /// A workload that the command runs by name.
 ///
@@ -57,11 +57,11 @@ impl Entry {
     /// Creates an entry from a function that creates the workload.
     ///
     /// `about` is the line that `list` shows. `make` runs in the measured process, before the first
-    /// cycle.
+    /// cycle; its error ends the run, and is shown.
     pub fn new(
         name: impl Into<String>,
         about: impl Into<String>,
-        make: impl Fn(&Settings) -> Result<Box<dyn Workload>, Error> + 'static,
+        make: impl Fn(&Settings) -> Result<Box<dyn Workload>, Failure> + 'static,
     ) -> Self {
         Self {
             name: name.into(),
@@ -138,7 +138,7 @@ impl Entry {
     }
 
     /// Creates the workload.
-    pub(crate) fn make(&self, settings: &Settings) -> Result<Box<dyn Workload>, Error> {
+    pub(crate) fn make(&self, settings: &Settings) -> Result<Box<dyn Workload>, Failure> {
         (self.make)(settings)
     }
 }

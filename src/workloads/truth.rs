@@ -11,6 +11,7 @@ use crate::model::verdict::Verdict;
 /// looks like one, at a known line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
+#[non_exhaustive]
 pub struct Truth {
     /// The verdict on the planted line.
     pub verdict: Verdict,
@@ -42,6 +43,7 @@ pub struct Truth {
 /// What holds the blocks that a planted case retains.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
+#[non_exhaustive]
 pub struct HolderTruth {
     /// The kind of holder.
     pub kind: HolderKind,

@@ -169,8 +169,8 @@ pub(super) unsafe fn skipped_realloc<A: GlobalAlloc + 'static>(
     }
 }
 
-/// Whether calls that skip the recorder go to jemalloc and not to the wrapped allocator. A constant
-/// where the wrapped allocator is jemalloc itself, whose calls are the same.
+/// Whether calls that skip the recorder go to jemalloc and not to the backing allocator. A constant
+/// where the backing allocator is jemalloc itself, whose calls are the same.
 #[inline(always)]
 fn skips_to_jemalloc<A>(_inner: &A) -> bool {
     #[cfg(feature = "jemalloc")]

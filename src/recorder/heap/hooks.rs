@@ -31,7 +31,7 @@ use super::{backend, recorded_hooks, sampled_hooks, sampler, startup};
 ///    stays the same.
 /// 2. Not recorded, but counted and reported: allocations made while the same thread is already
 ///    inside a hook, by a signal handler. Their frees are seen.
-/// 3. Not seen at all: C code's `malloc`, and memory mapped by hand.
+/// 3. Not seen at all: C code's `malloc`, and memory mapped directly.
 /// 4. A process that is forked off does not record.
 #[derive(Debug)]
 pub struct Heap<A = System> {
@@ -68,7 +68,7 @@ impl<A> Heap<A> {
 // SAFETY: every method passes its layout to one allocator and returns what that returned. A block
 // goes back to the allocator and with the layout that it was allocated with (backend.rs,
 // sampled_hooks.rs). The recorder neither unwinds nor allocates through itself (tests/hostile.rs:
-// `every_layout_is_served`, over a wrapped allocator that aborts if it is re-entered).
+// `every_layout_is_served`, over a backing allocator that aborts if it is re-entered).
 unsafe impl<A: GlobalAlloc + 'static> GlobalAlloc for Heap<A> {
     // Always inlined: skipping the recorder takes a cycle, and a call would take another.
     #[inline(always)]

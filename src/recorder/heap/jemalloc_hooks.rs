@@ -2,7 +2,7 @@
 //! the fast path.
 //!
 //! They differ from `recorded_hooks.rs` in three ways. What depends on the state is decided at
-//! compile time. They are not generic over the wrapped allocator, so that they are compiled with this
+//! compile time. They are not generic over the backing allocator, so that they are compiled with this
 //! crate, where everything that they call can be inlined. And they are compiled a second time for
 //! processors with AES.
 //!

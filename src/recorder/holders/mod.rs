@@ -89,7 +89,7 @@ pub(crate) fn start_search(folder: &Path) -> Result<RunningSearch, String> {
     }
     if !heap::knows_sizes() {
         return Err(
-            "the allocator does not report the sizes of its blocks; hint: use --heap jemalloc"
+            "the allocator does not report the sizes of its blocks; hint: measure over jemalloc"
                 .into(),
         );
     }

@@ -38,8 +38,11 @@ pub(super) fn figures(canvas: &mut Canvas, e: &Evidence, horizon: u32, has_gener
         );
     }
     if has_generations {
-        let longest = format!("{}, of the generations that died", cycles(e.longest_life));
-        line("longest life", &longest);
+        let longest = format!(
+            "at most {}, of the generations that died",
+            cycles(e.longest_life)
+        );
+        line("lifetime", &longest);
     }
     line("chance", &chance(e));
     line("rule", rule(e.rule, has_generations));
@@ -111,23 +114,23 @@ fn alternative(verdict: Verdict, e: &Evidence, report: &Report) -> String {
     match (verdict, e.rule) {
         (Verdict::Leak, Rule::ModelSized) => format!(
             "`growing` if a cycle had left no survivor, or if less than 90 % of one load had been \
-             retained; --cycles {} shows whether the models are swept or cached after all",
+             retained; a run of {} cycles shows whether the models are swept or cached after all",
             default_cycles(report.warmup, report.horizon)
         ),
         (Verdict::Leak, Rule::Lost) => {
-            "`growing` if anything reachable pointed at its blocks; with --no-holders the verdict \
-             waits for the horizon"
+            "`growing` if anything reachable pointed at its blocks; without the holder search \
+             the verdict waits for the horizon"
                 .into()
         }
         (Verdict::Leak, _) => format!(
-            "`cache` if it had not risen for {} after cycle {last}; `growing` with --horizon {} or \
-             more",
+            "`cache` if it had not risen for {} after cycle {last}; `growing` with a horizon of {} \
+             or more",
             cycles(e.quiet_needed),
             e.span + 1
         ),
         (Verdict::Growing, _) => format!(
-            "{more}: `leak` if it goes on rising, `cache` if it stops; or `leak` now with --horizon \
-             {} or less",
+            "{more}: `leak` if it goes on rising, `cache` if it stops; or `leak` now with a \
+             horizon of {} or less",
             e.span.max(1)
         ),
         (Verdict::Undecided, _) => format!("at least {more}"),
