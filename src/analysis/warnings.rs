@@ -13,7 +13,6 @@ use crate::model::process::Process;
 use crate::model::report::{Attribution, CallSite, RunVerdict, Witness};
 use crate::model::run::{HeapKind, Strategy};
 use crate::model::sampling::Sampling;
-use crate::model::verdict::Verdict;
 
 /// Seconds spent in the recorder from which it is worth saying how it would take fewer.
 const SLOW_RECORDING: f64 = 2.0;
@@ -54,7 +53,6 @@ impl Facts<'_> {
         if self.run != RunVerdict::Leak {
             warnings.extend(self.process.doubts());
         }
-        warnings.extend(self.gave_up());
         warnings.extend(self.holder_doubts());
         warnings
     }
@@ -201,25 +199,6 @@ impl Facts<'_> {
              without zstd compression of debug sections"
                 .into()
         })
-    }
-
-    /// Why a run that ends by itself has ended while its verdict was open.
-    fn gave_up(&self) -> Option<String> {
-        if self.run != RunVerdict::Undecided || !self.ended.is_complete() {
-            return None;
-        }
-        let (reached, max) = (self.reached(), self.journal.start.cycles);
-        if !self.journal.start.auto || reached >= max {
-            return None;
-        }
-        let parts = self.process.parts.iter();
-        let open = parts.filter(|p| p.verdict == Verdict::Undecided);
-        let more = open.filter_map(|p| p.evidence.more_cycles).max()?;
-        let enough = u64::from(reached) + u64::from(more);
-        Some(format!(
-            "the run ended after {reached} of at most {max} cycles, because the remaining ones would \
-             not have settled the verdict; a run of about {enough} cycles would"
-        ))
     }
 
     /// Why holders are not known, or why blocks that seem lost may not be.

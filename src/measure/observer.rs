@@ -130,18 +130,20 @@ impl<P: ShowProgress> Observer<P> {
     }
 
     /// The judgements on the parts of the process, without those that would prolong the run in vain:
-    /// after the horizon, the ones that the remaining cycles cannot settle.
+    /// after the horizon, the ones that do not affect the verdict on the run, and that the remaining
+    /// cycles cannot settle.
     fn parts_to_wait_for(&self, journal: &Journal, cycle: u32) -> Vec<Judgement> {
         let terms = analysis::criteria(journal, self.horizon);
         let remaining = journal.start.cycles.saturating_sub(cycle);
         let judged = process::judge(journal, terms).into_iter();
         judged
-            .map(|part| part.judgement)
-            .filter(|j| {
-                let e = &j.evidence;
+            .filter(|part| {
+                let e = &part.judgement.evidence;
                 let can_settle = e.more_cycles.is_none_or(|more| more <= remaining);
-                j.settled || can_settle || e.span < self.horizon
+                let is_early = e.span < self.horizon;
+                can_settle || is_early || process::is_decisive(part, journal)
             })
+            .map(|part| part.judgement)
             .collect()
     }
 }

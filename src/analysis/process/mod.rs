@@ -16,7 +16,7 @@ mod sentence;
 mod verdict;
 
 pub(crate) use parts::judge;
-pub(crate) use verdict::process;
+pub(crate) use verdict::{is_decisive, process};
 
 #[cfg(test)]
 mod tests;

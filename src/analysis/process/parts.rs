@@ -10,6 +10,10 @@ use crate::model::verdict::{Rule, Verdict};
 /// allocated: seven of each of 64 sizes up to 1,032 bytes (malloc.c, "tcache").
 const THREAD_CACHE: u64 = 7 * 64 * (24 + 1032) / 2;
 
+/// The maximum number of freed blocks of one size that glibc caches for one thread: 7 up to version
+/// 2.41, 16 from then on (malloc.c, `TCACHE_FILL_COUNT`).
+const CACHED_OF_ONE_SIZE: u64 = 16;
+
 /// Bytes of libraries and mapped files that a program may touch for the first time long after its
 /// start.
 const PAGED_IN: u64 = 512 << 10;
@@ -56,17 +60,45 @@ pub(crate) fn judge(journal: &Journal, criteria: Criteria) -> Vec<JudgedPart> {
     judged
 }
 
-/// Growth of the C heap counts once it exceeds what the C library may keep for its threads.
+/// Growth of the C heap counts once it exceeds what the C library may keep for its threads, or if it
+/// is by the same amount again and again.
 fn c_heap(judgement: Judgement, level: &Level, levels: &Levels<'_>) -> Judgement {
     let threads = levels.counts.iter().map(|c| c.threads).max().unwrap_or(1);
+    if rises_alike(&level.series, threads.max(1)) {
+        return judgement;
+    }
     let is_c_code_alone = levels.counts.iter().any(|c| c.jemalloc.is_some());
     let least = THREAD_CACHE * threads.max(1);
     match cycles_to_exceed(least, &judgement, &level.series) {
-        Some(more) if is_c_code_alone => judgement.undecided_for_size(more),
+        Some(more) if is_c_code_alone || rises_in_most_cycles(&level.series) => {
+            judgement.undecided_for_size(more)
+        }
         // Rust's own freed blocks are in these caches, too, and fill them for a long time.
         Some(more) => judgement.undecided(more),
         None => judgement,
     }
+}
+
+/// The amounts by which a series rises from one boundary to the next.
+fn rises(series: &[u64]) -> Vec<u64> {
+    let steps = series.windows(2).filter(|w| w[1] > w[0]);
+    steps.map(|w| w[1] - w[0]).collect()
+}
+
+fn rises_in_most_cycles(series: &[u64]) -> bool {
+    10 * rises(series).len() >= 9 * series.len().saturating_sub(1)
+}
+
+/// Whether a series rises in most cycles, and mostly by one and the same amount: more often than the
+/// caches of these threads have room for freed blocks of one size.
+fn rises_alike(series: &[u64], threads: u64) -> bool {
+    let mut rises = rises(series);
+    rises.sort_unstable();
+    let alike = rises.chunk_by(|a, b| a == b).map(<[u64]>::len).max();
+    let alike = alike.unwrap_or(0);
+    rises_in_most_cycles(series)
+        && 2 * alike >= rises.len()
+        && alike as u64 > CACHED_OF_ONE_SIZE * threads
 }
 
 /// Growth of resident memory counts once it exceeds what may be paged in late.

@@ -6,6 +6,9 @@ use crate::base::units::{bytes, exact};
 use crate::model::process::{Grows, Part};
 use crate::model::verdict::{Rule, Verdict};
 
+/// The maximum number of further cycles that are advised.
+const MOST_CYCLES: u32 = 1000;
+
 /// The maximum number of threads that are named.
 const MAX_NAMES: usize = 3;
 
@@ -19,7 +22,8 @@ pub(super) fn reason(judgement: &Judgement, criteria: Criteria) -> String {
         1 => format!("it rose once, in cycle {last} after the warm-up"),
         n => format!("it rose {n} times, most recently in cycle {last} after the warm-up"),
     };
-    let more_cycles = evidence.more_cycles.map(|n| count(n, "more cycle"));
+    let more_cycles = evidence.more_cycles.filter(|&n| n <= MOST_CYCLES);
+    let more_cycles = more_cycles.map(|n| count(n, "more cycle"));
     match (judgement.verdict, more_cycles) {
         (_, Some(more)) if evidence.rule == Rule::TooLittle => format!(
             "{history}, but by no more so far than the system itself may retain; {more} would tell"
@@ -30,6 +34,9 @@ pub(super) fn reason(judgement: &Judgement, criteria: Criteria) -> String {
         ),
         (Verdict::Growing | Verdict::Undecided, Some(more)) => {
             format!("{history}; {more} would tell whether this continues")
+        }
+        (Verdict::Undecided, None) => {
+            format!("{history}, by less than the system itself may retain")
         }
         _ => format!("{history}, and not since then"),
     }

@@ -85,13 +85,20 @@ fn nothing_grows_if_all_levels_are_constant() {
 
 #[test]
 fn growth_of_the_c_heap_is_a_leak_once_it_exceeds_the_thread_caches() {
+    // By another amount in each cycle.
     let leak = |bytes: u64| {
-        move |cycle: u64, counts: &mut Counts| c_code_holds(counts, 1_000 + bytes * cycle)
+        move |cycle: u64, counts: &mut Counts| {
+            c_code_holds(
+                counts,
+                1_000 + bytes * cycle + cycle * cycle * 37 % 101 * 16,
+            );
+        }
     };
     // The caches of two threads may hold 473,088 bytes.
     let much = process_of(leak(6_000));
     assert_eq!((much.grows, much.verdict), (Grows::CHeap, Verdict::Leak));
-    assert_eq!(much.parts[2].per_cycle, Some(6_000.0));
+    let rate = much.parts[2].per_cycle.expect("it is known");
+    assert!((5_990.0..6_010.0).contains(&rate), "{rate}");
     let little = process_of(leak(5_000));
     assert_eq!(
         (little.grows, little.verdict),
@@ -111,11 +118,61 @@ fn growth_of_the_c_heap_is_a_leak_once_it_exceeds_the_thread_caches() {
 }
 
 #[test]
-fn growth_within_the_thread_caches_of_the_systems_allocator_is_a_warning() {
-    assert_warning_without_verdict(&process_of(|cycle, counts| {
+fn growth_of_the_c_heap_by_the_same_amount_in_each_cycle_is_a_leak_behind_the_horizon() {
+    for is_system in [false, true] {
+        let small = |cycles: u32| {
+            let journal = journal_of(cycles, |cycle, counts| {
+                if is_system {
+                    counts.jemalloc = None;
+                }
+                c_code_holds(counts, (8 << 20) + 2_048 * cycle);
+            });
+            process(&journal, Criteria::fixed(HORIZON))
+        };
+        let whole = small(CYCLES);
+        assert_eq!((whole.grows, whole.verdict), (Grows::CHeap, Verdict::Leak));
+        assert_eq!(whole.parts[2].per_cycle, Some(2_048.0));
+        assert_eq!(small(60).verdict, Verdict::Growing);
+    }
+}
+
+#[test]
+fn a_few_blocks_of_one_size_for_each_thread_may_be_cached() {
+    // 32 blocks of 1,000 bytes, until the caches of two threads are full.
+    let process = process_of(|cycle, counts| c_code_holds(counts, 1_000 * cycle.clamp(20, 52)));
+    assert_eq!(
+        (process.grows, process.verdict),
+        (Grows::None, Verdict::WarmUp)
+    );
+}
+
+/// A C heap over the system's allocator that rises by another amount in one of `every` cycles.
+fn grows_within_the_caches(every: u64) -> Process {
+    process_of(|cycle, counts| {
         counts.jemalloc = None;
-        c_code_holds(counts, (8 << 20) + 2_048 * cycle);
-    }));
+        let rises = cycle / every;
+        c_code_holds(counts, (8 << 20) + 2_048 * (rises + 7 * rises % 5));
+    })
+}
+
+#[test]
+fn growth_within_the_thread_caches_of_the_systems_allocator_is_a_warning() {
+    assert_warning_without_verdict(&grows_within_the_caches(2));
+}
+
+#[test]
+fn growth_within_the_thread_caches_in_every_cycle_is_undecided() {
+    let process = process_of(|cycle, counts| {
+        counts.jemalloc = None;
+        c_code_holds(
+            counts,
+            (8 << 20) + 4_096 * cycle + cycle * cycle * 37 % 101 * 16,
+        );
+    });
+    assert_eq!(
+        (process.grows, process.verdict),
+        (Grows::CHeap, Verdict::Undecided)
+    );
 }
 
 #[test]

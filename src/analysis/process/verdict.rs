@@ -19,17 +19,15 @@ const OWN_BLOCKS: u64 = 32 << 10;
 /// The verdict on the process, with its parts.
 pub(crate) fn process(journal: &Journal, criteria: Criteria) -> Process {
     let new_threads = new_threads(journal);
-    let judged = judge(journal, criteria).into_iter();
-    let parts: Vec<Part> = judged.map(|part| report_part(part, criteria)).collect();
-    let mut boundaries = journal.boundaries.iter();
-    let is_c_code_alone = boundaries.any(|b| b.counts.jemalloc.is_some());
-    let is_relevant = |p: &&Part| {
-        let is_certain = p.verdict.is_growth() || p.evidence.rule == Rule::TooLittle;
-        is_certain || is_sign(p, is_c_code_alone)
-    };
+    let judged = judge(journal, criteria);
     // Of two parts with the same verdict the first is closer to the cause.
-    let worst = parts.iter().rev().filter(is_relevant);
-    let worst = worst.max_by_key(|p| p.verdict);
+    let decisive = (0..judged.len())
+        .rev()
+        .filter(|&i| is_decisive(&judged[i], journal));
+    let worst = decisive.max_by_key(|&i| judged[i].judgement.verdict);
+    let parts = judged.into_iter().map(|part| report_part(part, criteria));
+    let parts: Vec<Part> = parts.collect();
+    let worst = worst.map(|i| &parts[i]);
     let purged_bytes = journal.purge.map(|p| p.before.saturating_sub(p.after));
     let (grows, verdict, sentence) = match worst {
         Some(part) => (part.what, part.verdict, sentence(part, &new_threads)),
@@ -48,17 +46,22 @@ pub(crate) fn process(journal: &Journal, criteria: Criteria) -> Process {
     }
 }
 
-/// Whether an undecided part shows enough rises, and is known exactly enough, to keep a run from
-/// being clean.
-fn is_sign(part: &Part, is_c_code_alone: bool) -> bool {
+/// Whether the verdict on this part keeps a run from being clean: it is growth, or undecided with
+/// enough rises of something that is known exactly enough.
+pub(crate) fn is_decisive(part: &JudgedPart, journal: &Journal) -> bool {
+    let (verdict, evidence) = (part.judgement.verdict, &part.judgement.evidence);
+    if verdict.is_growth() || evidence.rule == Rule::TooLittle {
+        return true;
+    }
+    let mut boundaries = journal.boundaries.iter();
+    let mut is_c_code_alone = || boundaries.any(|b| b.counts.jemalloc.is_some());
     let is_exact = match part.what {
         // With the system's allocator, what C code has is not known to the byte.
-        Grows::CHeap => is_c_code_alone && growth(&part.series) > OWN_BLOCKS,
+        Grows::CHeap => growth(&part.series) > OWN_BLOCKS && is_c_code_alone(),
         Grows::Threads | Grows::FileDescriptors | Grows::MappedMemory => true,
         _ => false,
     };
-    let is_open = part.verdict == Verdict::Undecided;
-    is_exact && is_open && part.evidence.rises.len() >= MIN_SIGNS
+    is_exact && verdict == Verdict::Undecided && evidence.rises.len() >= MIN_SIGNS
 }
 
 fn report_part(part: JudgedPart, criteria: Criteria) -> Part {
