@@ -188,7 +188,11 @@ impl Folding {
         let last = journal.boundaries[..self.boundaries].last();
         let cycle = last.map_or(0, |b| b.counts.cycle);
         let n = cycle.saturating_sub(journal.start.warmup) as usize;
-        self.sites.iter().map(|site| site.series(n)).collect()
+        let warmup = journal.start.warmup;
+        self.sites
+            .iter()
+            .map(|site| site.series(n, warmup))
+            .collect()
     }
 
     /// The stacks of a call site that retain the most, in descending order, and the number of all its
@@ -304,7 +308,15 @@ impl FoldedSite {
         repeat_last(&mut self.live_generations, n);
     }
 
-    fn series(&self, n: usize) -> Series {
+    /// The live warm-up generations, as in [`Series`].
+    fn warmup_generations(&self, warmup: u32) -> Vec<(i64, u64)> {
+        let of_warmup = self.births.range(..=warmup);
+        let live = of_warmup.filter(|(_, live)| live.blocks > 0);
+        live.map(|(&cycle, live)| (i64::from(cycle) - i64::from(warmup), live.bytes))
+            .collect()
+    }
+
+    fn series(&self, n: usize, warmup: u32) -> Series {
         fn repeated<T: Copy + Default>(series: &[T], n: usize) -> Vec<T> {
             let mut series = series.to_vec();
             repeat_last(&mut series, n);
@@ -315,6 +327,7 @@ impl FoldedSite {
             blocks: repeated(&self.blocks, n),
             live_generations: repeated(&self.live_generations, n),
             generations: self.generations.values().copied().collect(),
+            warmup: self.warmup_generations(warmup),
             warmup_lifetime: self.warmup_lifetime,
             from_load: self.phase == Phase::Load,
         }

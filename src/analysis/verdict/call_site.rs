@@ -11,6 +11,7 @@ use super::reasons::at_least;
 use super::rise_verdict::{growing_floor, worst_growth};
 use super::rises::{Rises, WINDOW_COUNT};
 use super::series::Series;
+use super::steps::{judge_steps, rate_with_steps};
 use super::thresholds::MIN_RISES;
 use super::unretained::judge_unretained;
 use crate::base::statistics;
@@ -126,6 +127,7 @@ impl<'a> Findings<'a> {
             .then(by_windows)
             .flatten()
             .or_else(|| judge_growing_container(self.series, self.criteria))
+            .or_else(|| judge_steps(self.series, self.criteria))
     }
 
     /// The judgement by generations or by the floor, or else that on data that is replaced.
@@ -152,9 +154,15 @@ impl<'a> Findings<'a> {
         self.series.retained().iter().map(|g| g.bytes).min()
     }
 
-    /// Settles an open judgement on a constant number of blocks, and reopens one on several
-    /// containers that may still grow.
-    fn review(&self, judged: Judgement) -> Judgement {
+    /// Settles an open judgement on a constant number of blocks, reopens one on several containers
+    /// that may still grow, and adds the growth by steps to the rate.
+    fn review(&self, mut judged: Judgement) -> Judgement {
+        if judged.is_growth()
+            && let Some(slope) = judged.bytes_per_cycle
+            && let Some(rate) = rate_with_steps(self.series, self.criteria, slope)
+        {
+            judged.bytes_per_cycle = Some(rate);
+        }
         let half = self.series.boundaries() / 2;
         if judged.verdict == Verdict::Undecided && is_constant(self.series, self.criteria) {
             let reason = format!(

@@ -33,6 +33,7 @@
 //! | `call_site` | the decision on one call site; the entry point |
 //! | `unretained` | the decision where no generation is retained: cache or churn |
 //! | `containers` | containers whose capacity grows by a factor |
+//! | `steps` | steady growth that shows itself in steps, such as that of several containers |
 //! | `model_sized` | growth by whole models, called before the horizon |
 //! | `pooled` | call sites that hold the same memory in turn, judged as one |
 //! | `process_level` | the decision on a part of the process, such as the C heap |
@@ -52,6 +53,7 @@ mod rhythm;
 mod rise_verdict;
 mod rises;
 mod series;
+mod steps;
 pub(crate) mod synthetic;
 mod thresholds;
 mod unretained;

@@ -1,5 +1,6 @@
 //! The reasons for a verdict on rises, in words.
 
+use super::rhythm::Halves;
 use super::rises::Rises;
 use crate::base::text::count;
 use crate::base::units::bytes;
@@ -15,9 +16,9 @@ pub(super) fn at_least(more_cycles: u32) -> String {
 }
 
 impl Rises {
-    /// The bytes that are retained at the last certain boundary.
+    /// [`Rises::retained_bytes`] in words.
     pub(super) fn retained(&self) -> String {
-        bytes(self.bytes.last().copied().unwrap_or(0) as f64)
+        bytes(self.retained_bytes() as f64)
     }
 
     /// What rose and how often, as the start of a sentence.
@@ -75,6 +76,26 @@ impl Rises {
             self.history(),
             self.latest(),
             count(self.criteria.horizon, "cycle"),
+            count(more_cycles, "more cycle"),
+        )
+    }
+
+    /// `halves` are the bytes per cycle in the first half of the time and in the second.
+    pub(super) fn why_slower(&self, halves: Halves, more_cycles: u32) -> String {
+        let level = self.retained_bytes() as f64;
+        let limit = match halves.levels_off_at(level) {
+            Some(limit) => format!("; at this pace it levels off at about {}", bytes(limit)),
+            None => String::new(),
+        };
+        format!(
+            "{}, {}, beyond the horizon of {}, but ever more slowly: by {} per cycle in the first \
+             half of that time and by {} in the second{limit}; {} would tell a leak from a cache \
+             that fills",
+            self.history(),
+            self.latest(),
+            count(self.criteria.horizon, "cycle"),
+            bytes(halves.first),
+            bytes(halves.second),
             count(more_cycles, "more cycle"),
         )
     }

@@ -9,11 +9,41 @@ use crate::model::verdict::RisesBy;
 /// Cycles without a rise after which a run that ends by itself need not wait longer.
 const SETTLED_PLATEAU: u32 = 24;
 
+/// The fraction of its first half's rate below which the second half of a growth is slower.
+const MAX_SLOWER: f64 = 0.75;
+
 /// The fewest rises that are a sign of growth, if not yet evidence.
 const MIN_SIGNS: usize = 3;
 
 /// The fewest windows, each longer than the longest lifetime, after which a run can be clean.
 const MIN_WINDOWS: usize = 3;
+
+/// The growth in bytes per cycle in the first half of the time and in the second.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Halves {
+    pub(super) first: f64,
+    pub(super) second: f64,
+    /// The cycles of a half.
+    cycles: f64,
+}
+
+impl Halves {
+    /// The level at which growth ends that falls by the same factor again in each such half; `None`
+    /// if it does not fall. `level` is the present one.
+    pub(super) fn levels_off_at(self, level: f64) -> Option<f64> {
+        let factor = self.second / self.first;
+        let rest = self.second * self.cycles * factor / (1.0 - factor);
+        (factor < 1.0).then_some(level + rest)
+    }
+}
+
+/// Whether three quarters of these amounts, without those that are 0, are one and the same.
+fn are_mostly_alike(amounts: &[u64]) -> bool {
+    let mut amounts: Vec<u64> = amounts.iter().copied().filter(|&a| a > 0).collect();
+    amounts.sort_unstable();
+    let alike = amounts.chunk_by(|a, b| a == b).map(<[u64]>::len).max();
+    alike.is_some_and(|alike| 4 * alike >= 3 * amounts.len())
+}
 
 impl Rises {
     /// Cycles from the first rise to the last confirmed one: what is compared with the horizon.
@@ -78,6 +108,46 @@ impl Rises {
         let recent = p_since(self.certain.saturating_sub(2 * self.criteria.horizon));
         let is_falling = overall.max(recent) < self.criteria.slowdown_level(self.span());
         (self.count() - early) * 3 < early || is_falling
+    }
+
+    /// The rates of both halves, if the second half grows significantly more slowly than the first,
+    /// as a cache does that fills ever more slowly. Not if it grew by the same amount again and again
+    /// over the last horizon: then something that has stopped shares the call site with something that
+    /// has not.
+    ///
+    /// The test is that of Mann and Kendall for a falling trend of the amounts per cycle.
+    pub(super) fn slower_amounts(&self) -> Option<Halves> {
+        // A window minimum is one amount for each window.
+        let (level, window) = match self.by {
+            RisesBy::Troughs => (&self.level[..], self.longest_lifetime as usize + 1),
+            RisesBy::Generations | RisesBy::Floor => {
+                let since = self.first().saturating_sub(1) as usize;
+                (self.bytes.get(since..)?, 1)
+            }
+        };
+        let amounts: Vec<u64> = level
+            .windows(2)
+            .map(|w| w[1].saturating_sub(w[0]))
+            .collect();
+        let recent = self.criteria.horizon as usize / window;
+        if are_mostly_alike(&amounts[amounts.len().saturating_sub(recent)..]) {
+            return None;
+        }
+        let largest = amounts.iter().copied().max().unwrap_or(0);
+        let turned: Vec<u64> = amounts.iter().map(|a| largest - a).collect();
+        let p = statistics::mann_kendall(&turned);
+        let (early, late) = amounts.split_at(amounts.len() / 2);
+        let rate = |of: &[u64]| {
+            let cycles = (of.len().max(1) * window) as f64;
+            of.iter().sum::<u64>() as f64 / cycles
+        };
+        let halves = Halves {
+            first: rate(early),
+            second: rate(late),
+            cycles: (late.len() * window) as f64,
+        };
+        let is_slower = halves.second <= MAX_SLOWER * halves.first;
+        (is_slower && p < self.criteria.slowdown_level(self.span())).then_some(halves)
     }
 
     fn is_significant(&self) -> bool {

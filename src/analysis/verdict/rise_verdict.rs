@@ -21,9 +21,18 @@ impl Rises {
             });
         }
         let judged = match self.continues() {
-            true if self.confirmed_span() >= self.criteria.horizon => {
-                self.conclude(Verdict::Leak, Rule::Horizon, self.why_leak())
-            }
+            true if self.confirmed_span() >= self.criteria.horizon => match self.slower_amounts() {
+                Some(halves) => {
+                    let more = self.span();
+                    self.conclude(
+                        Verdict::Growing,
+                        Rule::NotYet,
+                        self.why_slower(halves, more),
+                    )
+                    .needing(more)
+                }
+                None => self.conclude(Verdict::Leak, Rule::Horizon, self.why_leak()),
+            },
             true => {
                 let more = self.criteria.horizon - self.confirmed_span() + self.longest_gap();
                 self.conclude(Verdict::Growing, Rule::NotYet, self.why_growing(more))

@@ -193,6 +193,11 @@ impl Rises {
         }
     }
 
+    /// The bytes that are retained at the last certain boundary.
+    pub(super) fn retained_bytes(&self) -> u64 {
+        self.bytes.last().copied().unwrap_or(0)
+    }
+
     pub(super) fn count(&self) -> usize {
         self.at.len()
     }

@@ -26,6 +26,9 @@ pub(crate) struct Series {
     pub(crate) live_generations: Vec<u32>,
     /// All generations that were live at any boundary, ordered by birth.
     pub(crate) generations: Vec<Generation>,
+    /// The warm-up generations that are live at the last boundary, ordered by birth: the boundary of
+    /// the birth cycle, where 0 is the baseline, and the live bytes.
+    pub(crate) warmup: Vec<(i64, u64)>,
     /// The longest lifetime, in boundaries, of a warm-up generation that was freed after the
     /// baseline. It counts towards [`Series::longest_lifetime`].
     pub(crate) warmup_lifetime: u32,

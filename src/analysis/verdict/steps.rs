@@ -1,0 +1,237 @@
+//! Steady growth that shows itself in steps: what is added to several containers that grow by a
+//! factor, or to a slab whose pages double.
+//!
+//! While a container fills nothing is allocated, and the time between its steps grows as its size
+//! does. So the steps become rarer although what it holds grows at a constant rate. What it holds is
+//! known at each step: it was full, so it held as much as it had room for before.
+
+use super::interim::Criteria;
+use super::judgement::Judgement;
+use super::levels::{MIN_FACTOR, floor, lasting_records};
+use super::reasons::at_least;
+use super::rises::Rises;
+use super::series::Series;
+use super::thresholds::{MIN_PLATEAU, MIN_RISES};
+use crate::base::statistics::Slope;
+use crate::base::text::count;
+use crate::base::units::bytes;
+use crate::model::verdict::{Rule, Verdict};
+
+/// The fewest steps that are called growth.
+const MIN_STEPS: usize = 3;
+
+/// The least factor by which all steps together raise the level.
+const MIN_GROWTH: f64 = 2.0;
+
+/// Steps count as stopped after this many times the longest time between two of them. A container
+/// that doubles takes twice as long to fill as before; this leaves some room.
+const OVERDUE: f64 = 2.5;
+
+/// The rate of what the containers hold is steady if its second half is at least this fraction of
+/// its first half. With few steps, chance is less likely to give a larger fraction.
+const MIN_STEADINESS: f64 = 0.5;
+const MIN_STEADINESS_OF_FEW: f64 = 0.75;
+
+/// A step of the level: its boundary, which is 0 or less in the warm-up, and what the containers
+/// held at it, in bytes above the baseline.
+#[derive(Clone, Copy)]
+struct Step {
+    at: i64,
+    held: f64,
+}
+
+/// The steps of a call site, if they show steady growth that goes on.
+struct Steps {
+    steps: Vec<Step>,
+    /// The steps without those of the warm-up.
+    rises: Rises,
+    /// The live bytes at each boundary.
+    level: Vec<u64>,
+    /// The least live bytes from each boundary on.
+    floor: Vec<u64>,
+}
+
+impl Steps {
+    /// Fluctuation raises the level for some cycles, so that a younger step does not count.
+    ///
+    /// `None` if there are fewer than two steps.
+    fn of(series: &Series, criteria: Criteria) -> Option<Self> {
+        let floor = floor(&series.bytes);
+        let mut at = lasting_records(&series.bytes);
+        at.retain(|k| k + MIN_PLATEAU <= series.boundaries());
+        let before = |k: u32| match k {
+            1 => 0,
+            k => floor[k as usize - 2],
+        };
+        let first = *at.first()?;
+        let mut steps: Vec<Step> = Vec::new();
+        // A page that was allocated in the warm-up is the first step.
+        if let Some(&(born, size)) = series.warmup.last()
+            && floor[first as usize - 1] as f64 >= MIN_FACTOR * size as f64
+        {
+            let held = -(size as f64);
+            steps.push(Step { at: born, held });
+        }
+        steps.extend(at.iter().map(|&k| Step {
+            at: i64::from(k),
+            held: before(k) as f64,
+        }));
+        let last = *at.last()?;
+        let rises = Rises {
+            plateau: series.boundaries() - last,
+            at,
+            bytes: floor.clone(),
+            blocks: series.blocks.clone(),
+            ..Rises::of_floor(series, criteria)
+        };
+        (steps.len() >= 2).then_some(Self {
+            steps,
+            rises,
+            level: series.bytes.clone(),
+            floor,
+        })
+    }
+
+    fn longest_gap(&self) -> i64 {
+        let gaps = self.steps.windows(2).map(|w| w[1].at - w[0].at);
+        gaps.max().unwrap_or(1)
+    }
+
+    /// Cycles without a step after which they count as stopped.
+    fn overdue(&self) -> u32 {
+        (OVERDUE * self.longest_gap() as f64) as u32 + 1
+    }
+
+    /// The growth per cycle of what the containers hold, in the first half of the time and in the
+    /// second; `None` if the steps are too few to tell.
+    fn rates(&self) -> Option<(f64, f64)> {
+        let (first, last) = (self.steps.first()?, self.steps.last()?);
+        let middle = (first.at + last.at) / 2;
+        let inner = &self.steps[1..self.steps.len() - 1];
+        let middle = inner.iter().min_by_key(|s| (s.at - middle).abs())?;
+        let rate = |a: &Step, b: &Step| (b.held - a.held) / (b.at - a.at) as f64;
+        Some((rate(first, middle), rate(middle, last)))
+    }
+
+    fn is_steady(&self) -> bool {
+        let least = match self.steps.len() {
+            n if n < MIN_RISES => MIN_STEADINESS_OF_FEW,
+            _ => MIN_STEADINESS,
+        };
+        self.rates().is_none_or(|(early, late)| {
+            let is_few = self.steps.len() < MIN_RISES;
+            late >= least * early && (!is_few || early >= least * late)
+        })
+    }
+
+    /// Whether the steps together raise the level by a factor, and may go on.
+    fn go_on(&self) -> bool {
+        let lowest = match self.steps.first() {
+            Some(step) if step.at <= 0 => -step.held,
+            _ => self.floor[self.rises.first() as usize - 1] as f64,
+        };
+        let highest = self.rises.retained_bytes() as f64;
+        highest >= MIN_GROWTH * lowest && self.rises.plateau <= self.overdue()
+    }
+
+    /// Whether the level has risen by a factor beyond the horizon.
+    fn is_beyond_horizon(&self) -> bool {
+        let criteria = self.rises.criteria;
+        let last = self.rises.last();
+        let horizon = self.rises.first() + criteria.horizon;
+        if last <= horizon || self.rises.count() < MIN_STEPS {
+            return false;
+        }
+        let until = self.level[..horizon as usize].iter().max();
+        let highest_until = until.copied().unwrap_or(0) as f64;
+        self.floor[last as usize - 1] as f64 >= MIN_FACTOR * highest_until
+    }
+
+    /// How many more cycles will show a step beyond the horizon, if the growth goes on.
+    fn more_cycles(&self) -> u32 {
+        let due = self.overdue().saturating_sub(self.rises.plateau);
+        let first = self.rises.first() + self.rises.criteria.horizon;
+        let beyond = (first + MIN_PLATEAU + 1).saturating_sub(self.rises.boundaries);
+        due.max(beyond).max(MIN_RISES as u32)
+    }
+
+    /// The average growth of the level per cycle since the first step.
+    fn rate(&self) -> Slope {
+        let first = self.rises.first();
+        let before = match first {
+            1 => 0,
+            k => self.floor[k as usize - 2],
+        };
+        let n = self.rises.boundaries;
+        let value = (self.rises.retained_bytes() - before) as f64 / f64::from(n + 1 - first);
+        let (early, late) = self.rates().unwrap_or((value, value));
+        Slope {
+            value,
+            low: early.min(late).min(value),
+            high: early.max(late).max(value),
+        }
+    }
+}
+
+/// Judges a call site whose steps together raise its level by a factor, while what it holds grows at
+/// a constant rate. `None` if this is not so, or if the next step is overdue.
+pub(super) fn judge_steps(series: &Series, criteria: Criteria) -> Option<Judgement> {
+    let steps = Steps::of(series, criteria)?;
+    if !steps.go_on() || !steps.is_steady() {
+        return None;
+    }
+    let rises = &steps.rises;
+    let history = format!(
+        "live bytes rose in {}, to {}, most recently in cycle {} after the warm-up, as of containers \
+         that grow by a factor when they are full",
+        count(rises.count() as u64, "step"),
+        rises.retained(),
+        rises.last()
+    );
+    let judged = if steps.is_beyond_horizon() {
+        let what = match steps.rates() {
+            Some((early, late)) => format!(
+                "what they hold grows steadily, by {} per cycle in the first half of the time and \
+                 by {} in the second",
+                bytes(early.max(0.0)),
+                bytes(late)
+            ),
+            None => "what they hold grows".into(),
+        };
+        let reason = format!(
+            "{history}; {what}, and this is beyond the horizon of {}",
+            count(criteria.horizon, "cycle")
+        );
+        rises.conclude(Verdict::Leak, Rule::Horizon, reason)
+    } else {
+        let more = steps.more_cycles();
+        let reason = format!("{history}; {} to tell whether they go on", at_least(more));
+        rises.open(reason, more)
+    };
+    Some(Judgement {
+        bytes_per_cycle: Some(steps.rate()),
+        blocks_per_cycle: rises.slope(&rises.blocks),
+        ..judged
+    })
+}
+
+/// The growth per cycle of a call site that grows both in every cycle and in steps; `None` if there
+/// are no steps that go on, or they add less than the growth in every cycle. `slope` is that growth.
+pub(super) fn rate_with_steps(series: &Series, criteria: Criteria, slope: Slope) -> Option<Slope> {
+    let steady = |k: usize| (slope.value.max(0.0) * (k + 1) as f64) as u64;
+    let rest = series.bytes.iter().enumerate();
+    let rest: Vec<u64> = rest.map(|(k, &b)| b.saturating_sub(steady(k))).collect();
+    let rest = Series {
+        bytes: rest,
+        ..series.clone()
+    };
+    let steps = Steps::of(&rest, criteria)?;
+    let rate = steps.rate();
+    let is_many = steps.rises.count() >= MIN_STEPS;
+    let is_more = rate.value > slope.value;
+    (is_many && steps.go_on() && is_more).then(|| Slope {
+        value: slope.value + rate.value,
+        low: slope.low,
+        high: slope.high.max(slope.value + rate.value),
+    })
+}
