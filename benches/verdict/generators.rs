@@ -85,6 +85,57 @@ pub(crate) fn shrunk(n: u32, every: u32) -> Vec<Block> {
     blocks
 }
 
+/// A map in `shards` parts that gains one entry per cycle in each part on average, up to cycle `stops`.
+/// Each part doubles its table when it is full.
+pub(crate) fn sharded(stops: u32, shards: u64, r: &mut Random) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    let mut parts = vec![(0_u64, 0_u64, 1_u32); shards as usize];
+    for k in 1..=stops {
+        for _ in 0..shards {
+            let (entries, capacity, born) = &mut parts[r.below(shards) as usize];
+            *entries += 1;
+            if *entries > *capacity {
+                blocks.push((*born, Some(k), 40 * *capacity));
+                (*capacity, *born) = ((2 * *capacity).max(4), k);
+            }
+        }
+    }
+    let tables = parts.into_iter();
+    blocks.extend(tables.map(|(_, capacity, born)| (born, None, 40 * capacity)));
+    blocks
+}
+
+/// A slab that gains `per_cycle` slots in each cycle up to cycle `stops`. Its first page, of the warm-up,
+/// has 32 slots, and each further page twice as many as the one before.
+pub(crate) fn slab(stops: u32, per_cycle: u32) -> Vec<Block> {
+    let (mut slots, mut page, mut used) = (32, 32, 0);
+    let mut blocks = Vec::new();
+    for k in 1..=stops {
+        used += per_cycle;
+        while used > slots {
+            page *= 2;
+            slots += page;
+            blocks.push((k, None, 96 * u64::from(page)));
+        }
+    }
+    blocks
+}
+
+/// A cache that keeps less and less of what each cycle adds, up to cycle `stops`: half as much after
+/// each `half` cycles. What is evicted lives for some cycles.
+pub(crate) fn ever_slower(n: u32, half: u32, stops: u32, r: &mut Random) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    for k in 1..=n {
+        let share = 0.5_f64.powf(f64::from(k) / f64::from(half));
+        for entry in 0..16 {
+            let is_kept = k <= stops && (entry == 0 || r.unit() < share);
+            let evicted = k + 1 + r.below(6) as u32;
+            blocks.push((k, (!is_kept).then_some(evicted), 100 + r.below(60)));
+        }
+    }
+    blocks
+}
+
 /// Sessions whose number varies like a sine wave. Either the oldest or the newest end first. In every
 /// `leaked_every`th cycle one is never freed, unless that is 0.
 pub(crate) fn waves(n: u32, period: u32, oldest_first: bool, leaked_every: u32) -> Vec<Block> {

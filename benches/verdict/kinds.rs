@@ -3,7 +3,8 @@
 use afterdrop::bench::{Block, Random};
 
 use crate::generators::{
-    compacted, copied, evicting, filling, leak_every, random_keys, shrunk, some_sweep, waves,
+    compacted, copied, ever_slower, evicting, filling, leak_every, random_keys, sharded, shrunk,
+    slab, some_sweep, waves,
 };
 use crate::noise::Noise;
 use crate::{HORIZON, MODEL};
@@ -152,6 +153,42 @@ pub(crate) const KINDS: &[Kind] = &[
         blocks: |n, r| {
             let period = 3 + r.below(20) as u32;
             compacted(n, period, 1 + r.below(u64::from(period) / 2) as u32)
+        },
+        ..DEFAULT
+    },
+    Kind {
+        name: "sharded map",
+        truth: Truth::Hidden,
+        blocks: |n, r| {
+            let shards = 4 << r.below(4);
+            sharded(n, shards, r)
+        },
+        is_copied: true,
+        hidden_by: HiddenBy::AnyNoise,
+        ..DEFAULT
+    },
+    Kind {
+        name: "slab, pages double",
+        truth: Truth::Hidden,
+        blocks: |n, r| slab(n, 1 + r.below(4) as u32),
+        hidden_by: HiddenBy::AnyNoise,
+        ..DEFAULT
+    },
+    Kind {
+        name: "sharded cache that fills",
+        truth: Truth::Bounded,
+        blocks: |_, r| {
+            let (stops, shards) = (1 + r.below(u64::from(HORIZON)) as u32, 4 << r.below(4));
+            sharded(stops, shards, r)
+        },
+        ..DEFAULT
+    },
+    Kind {
+        name: "slab that fills",
+        truth: Truth::Bounded,
+        blocks: |_, r| {
+            let stops = 1 + r.below(u64::from(HORIZON)) as u32;
+            slab(stops, 1 + r.below(4) as u32)
         },
         ..DEFAULT
     },
@@ -315,6 +352,16 @@ pub(crate) const KINDS: &[Kind] = &[
         truth: Truth::Bounded,
         blocks: |n, r| evicting(n, 6, MODEL, r),
         loaded: MODEL,
+        ..DEFAULT
+    },
+    Kind {
+        name: "cache, ever slower to 500",
+        truth: Truth::Beyond(5),
+        hidden_by: HiddenBy::HeavyNoise,
+        blocks: |n, r| {
+            let half = 16 + r.below(33) as u32;
+            ever_slower(n, half, 500, r)
+        },
         ..DEFAULT
     },
     Kind {

@@ -3,7 +3,7 @@
 use crate::base::text::count;
 use crate::model::process::Process;
 use crate::model::report::{CallSite, RunVerdict};
-use crate::model::verdict::{FEWEST_CYCLES, Verdict};
+use crate::model::verdict::{FEWEST_CYCLES, Rule, Verdict};
 
 /// What a summary is made from.
 pub(super) struct Summary<'a> {
@@ -30,7 +30,12 @@ impl Summary<'_> {
                 let n = self.count(Verdict::Growing);
                 let growth = (n > 0).then(|| format!("memory grows at {}", call_sites(n)));
                 let growth = self.with_process(growth, Verdict::Growing);
-                format!("{growth}, but {cycles} do not reach the horizon")
+                let growing = self.unallowed().filter(|s| s.verdict == Verdict::Growing);
+                let mut rules = growing.map(|s| s.evidence.rule);
+                match n > 0 && rules.all(|rule| rule == Rule::Slower) {
+                    true => format!("{growth}, but ever more slowly, seen over {cycles}"),
+                    false => format!("{growth}, but {cycles} do not reach the horizon"),
+                }
             }
             RunVerdict::Undecided => self.undecided(),
             RunVerdict::Clean if self.unallowed().count() < self.call_sites.len() => {

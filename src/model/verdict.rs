@@ -98,6 +98,8 @@ pub enum Rule {
     Lost,
     /// It still rises, and the run ended before the horizon: growing.
     NotYet,
+    /// The span of the rises exceeds the horizon, but the growth becomes slower: growing.
+    Slower,
     /// It has not risen for as long as the rises took: a cache.
     Stopped,
     /// Each new generation replaces an old one, and several are alive: a cache.

@@ -82,7 +82,7 @@ impl Rises {
 
     /// `halves` are the bytes per cycle in the first half of the time and in the second.
     pub(super) fn why_slower(&self, halves: Halves, more_cycles: u32) -> String {
-        let level = self.retained_bytes() as f64;
+        let level = self.floor.last().copied().unwrap_or(0) as f64;
         let limit = match halves.levels_off_at(level) {
             Some(limit) => format!("; at this pace it levels off at about {}", bytes(limit)),
             None => String::new(),

@@ -37,6 +37,12 @@ impl Halves {
     }
 }
 
+/// By how much each value is greater than the one before.
+fn amounts(level: &[u64]) -> Vec<u64> {
+    let steps = level.windows(2);
+    steps.map(|w| w[1].saturating_sub(w[0])).collect()
+}
+
 /// Whether three quarters of these amounts, without those that are 0, are one and the same.
 fn are_mostly_alike(amounts: &[u64]) -> bool {
     let mut amounts: Vec<u64> = amounts.iter().copied().filter(|&a| a > 0).collect();
@@ -111,40 +117,44 @@ impl Rises {
     }
 
     /// The rates of both halves, if the second half grows significantly more slowly than the first,
-    /// as a cache does that fills ever more slowly. Not if it grew by the same amount again and again
+    /// as a cache does that fills ever more slowly. Not if the same amount was retained again and again
     /// over the last horizon: then something that has stopped shares the call site with something that
     /// has not.
     ///
-    /// The test is that of Mann and Kendall for a falling trend of the amounts per cycle.
+    /// The test is that of Mann and Kendall for a falling trend of the amounts in each cycle: by which
+    /// the floor rises, and which is retained of each generation. The former has fluctuation in it, and
+    /// in the latter the young generations, the last quarter, may still lose
+    /// blocks.
     pub(super) fn slower_amounts(&self) -> Option<Halves> {
-        // A window minimum is one amount for each window.
-        let (level, window) = match self.by {
-            RisesBy::Troughs => (&self.level[..], self.longest_lifetime as usize + 1),
-            RisesBy::Generations | RisesBy::Floor => {
-                let since = self.first().saturating_sub(1) as usize;
-                (self.bytes.get(since..)?, 1)
-            }
-        };
-        let amounts: Vec<u64> = level
-            .windows(2)
-            .map(|w| w[1].saturating_sub(w[0]))
-            .collect();
-        let recent = self.criteria.horizon as usize / window;
-        if are_mostly_alike(&amounts[amounts.len().saturating_sub(recent)..]) {
+        let retained = amounts(&self.bytes);
+        let recent = retained
+            .len()
+            .saturating_sub(self.criteria.horizon as usize);
+        if are_mostly_alike(&retained[recent..]) {
             return None;
         }
-        let largest = amounts.iter().copied().max().unwrap_or(0);
+        // In the first cycles the blocks accumulate that are freed later, and the last boundaries are
+        // not confirmed.
+        let since = (self.first() + self.longest_lifetime).saturating_sub(1) as usize;
+        let until = self.floor.len().saturating_sub(MIN_PLATEAU as usize);
+        let by_floor = amounts(self.floor.get(since..until)?);
+        let old = retained.len() - retained.len() / 4;
+        let by_generations = retained.get(self.first().saturating_sub(1) as usize..old)?;
+        let slower = self.slower(&by_floor);
+        slower.or_else(|| self.slower(by_generations))
+    }
+
+    /// The rates of both halves, if these amounts have a falling trend.
+    fn slower(&self, amounts: &[u64]) -> Option<Halves> {
+        let largest = amounts.iter().copied().max()?;
         let turned: Vec<u64> = amounts.iter().map(|a| largest - a).collect();
         let p = statistics::mann_kendall(&turned);
         let (early, late) = amounts.split_at(amounts.len() / 2);
-        let rate = |of: &[u64]| {
-            let cycles = (of.len().max(1) * window) as f64;
-            of.iter().sum::<u64>() as f64 / cycles
-        };
+        let rate = |of: &[u64]| of.iter().sum::<u64>() as f64 / of.len().max(1) as f64;
         let halves = Halves {
             first: rate(early),
             second: rate(late),
-            cycles: (late.len() * window) as f64,
+            cycles: late.len() as f64,
         };
         let is_slower = halves.second <= MAX_SLOWER * halves.first;
         (is_slower && p < self.criteria.slowdown_level(self.span())).then_some(halves)

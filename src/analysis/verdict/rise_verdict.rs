@@ -3,9 +3,11 @@
 use super::interim::Criteria;
 use super::judgement::Judgement;
 use super::levels::slope_without_growth;
+use super::rhythm::Halves;
 use super::rises::Rises;
 use super::series::Series;
 use super::thresholds::MIN_RISES;
+use crate::base::statistics::Slope;
 use crate::model::verdict::{Evidence, Rule, Verdict};
 
 impl Rises {
@@ -22,15 +24,7 @@ impl Rises {
         }
         let judged = match self.continues() {
             true if self.confirmed_span() >= self.criteria.horizon => match self.slower_amounts() {
-                Some(halves) => {
-                    let more = self.span();
-                    self.conclude(
-                        Verdict::Growing,
-                        Rule::NotYet,
-                        self.why_slower(halves, more),
-                    )
-                    .needing(more)
-                }
+                Some(halves) => return Some(self.judge_slower(halves)),
                 None => self.conclude(Verdict::Leak, Rule::Horizon, self.why_leak()),
             },
             true => {
@@ -45,6 +39,22 @@ impl Rises {
             }
         };
         Some(self.with_slopes(judged))
+    }
+
+    /// The judgement on rises beyond the horizon that become slower.
+    fn judge_slower(&self, halves: Halves) -> Judgement {
+        let more = self.span();
+        let reason = self.why_slower(halves, more);
+        Judgement {
+            bytes_per_cycle: Some(Slope {
+                value: halves.second,
+                low: halves.second,
+                high: halves.first,
+            }),
+            blocks_per_cycle: self.slope(&self.blocks),
+            ..self.conclude(Verdict::Growing, Rule::Slower, reason)
+        }
+        .needing(more)
     }
 
     /// The judgement that these rises alone allow, if it is growth.

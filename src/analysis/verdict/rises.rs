@@ -26,6 +26,8 @@ pub(super) struct Rises {
     pub(super) bytes: Vec<u64>,
     /// The blocks that are retained at each boundary, up to the last certain one.
     pub(super) blocks: Vec<u64>,
+    /// The least live bytes from each boundary on, up to the last.
+    pub(super) floor: Vec<u64>,
     /// The number of boundaries.
     pub(super) boundaries: u32,
     /// The last boundary for which it is certain what is retained: anything younger than the
@@ -55,6 +57,7 @@ impl Rises {
         };
         Self {
             at: retained.iter().map(|g| g.born).collect(),
+            floor: floor(&series.bytes),
             boundaries: series.boundaries(),
             plateau: known_up_to.saturating_sub(last),
             level: series.live_generations[..certain as usize]
@@ -94,6 +97,7 @@ impl Rises {
             level: series.bytes.clone(),
             bytes: floor(&series.bytes),
             blocks: floor(&series.blocks),
+            floor: floor(&series.bytes),
             boundaries: series.boundaries(),
             certain: series.boundaries(),
             plateau: 0,
@@ -138,6 +142,7 @@ impl Rises {
             level: minima,
             bytes: trailing_minima(&series.bytes, window as usize),
             blocks: trailing_minima(&series.blocks, window as usize),
+            floor: floor(&series.bytes),
             boundaries: n,
             certain: n,
             by: RisesBy::Troughs,
@@ -173,6 +178,7 @@ impl Rises {
             level: level[..certain as usize].to_vec(),
             blocks: series.blocks[..certain as usize].to_vec(),
             bytes: floor[..certain as usize].to_vec(),
+            floor,
             certain,
             by: RisesBy::Floor,
             longest_lifetime: series.longest_lifetime(),

@@ -40,6 +40,22 @@ struct Step {
     held: f64,
 }
 
+/// The floor before boundary `k`; 0 at the baseline.
+fn before(floor: &[u64], k: u32) -> u64 {
+    match k {
+        ..=1 => 0,
+        k => floor[k as usize - 2],
+    }
+}
+
+/// The growth in bytes per cycle of what the containers hold: in the first half of the time from the
+/// first step to the last, in the second half, and in the whole.
+struct Rates {
+    early: f64,
+    late: f64,
+    whole: f64,
+}
+
 /// The steps of a call site, if they show steady growth that goes on.
 struct Steps {
     steps: Vec<Step>,
@@ -59,10 +75,6 @@ impl Steps {
         let floor = floor(&series.bytes);
         let mut at = lasting_records(&series.bytes);
         at.retain(|k| k + MIN_PLATEAU <= series.boundaries());
-        let before = |k: u32| match k {
-            1 => 0,
-            k => floor[k as usize - 2],
-        };
         let first = *at.first()?;
         let mut steps: Vec<Step> = Vec::new();
         // A page that was allocated in the warm-up is the first step.
@@ -74,7 +86,7 @@ impl Steps {
         }
         steps.extend(at.iter().map(|&k| Step {
             at: i64::from(k),
-            held: before(k) as f64,
+            held: before(&floor, k) as f64,
         }));
         let last = *at.last()?;
         let rises = Rises {
@@ -102,15 +114,22 @@ impl Steps {
         (OVERDUE * self.longest_gap() as f64) as u32 + 1
     }
 
-    /// The growth per cycle of what the containers hold, in the first half of the time and in the
-    /// second; `None` if the steps are too few to tell.
-    fn rates(&self) -> Option<(f64, f64)> {
-        let (first, last) = (self.steps.first()?, self.steps.last()?);
+    /// The growth per cycle of what the containers hold; `None` if the steps are too few to tell.
+    fn rates(&self) -> Option<Rates> {
+        // What else was allocated in the warm-up is not known.
+        let is_measured = |s: &&Step| s.at > 0;
+        let steps: Vec<&Step> = self.steps.iter().filter(is_measured).collect();
+        let [first, ref inner @ .., last] = steps[..] else {
+            return None;
+        };
         let middle = (first.at + last.at) / 2;
-        let inner = &self.steps[1..self.steps.len() - 1];
         let middle = inner.iter().min_by_key(|s| (s.at - middle).abs())?;
         let rate = |a: &Step, b: &Step| (b.held - a.held) / (b.at - a.at) as f64;
-        Some((rate(first, middle), rate(middle, last)))
+        Some(Rates {
+            early: rate(first, middle),
+            late: rate(middle, last),
+            whole: rate(first, last),
+        })
     }
 
     fn is_steady(&self) -> bool {
@@ -118,7 +137,7 @@ impl Steps {
             n if n < MIN_RISES => MIN_STEADINESS_OF_FEW,
             _ => MIN_STEADINESS,
         };
-        self.rates().is_none_or(|(early, late)| {
+        self.rates().is_none_or(|Rates { early, late, .. }| {
             let is_few = self.steps.len() < MIN_RISES;
             late >= least * early && (!is_few || early >= least * late)
         })
@@ -126,11 +145,11 @@ impl Steps {
 
     /// Whether the steps together raise the level by a factor, and may go on.
     fn go_on(&self) -> bool {
-        let lowest = match self.steps.first() {
-            Some(step) if step.at <= 0 => -step.held,
-            _ => self.floor[self.rises.first() as usize - 1] as f64,
+        let retained = self.rises.retained_bytes() as f64;
+        let (lowest, highest) = match self.steps[0] {
+            Step { at: ..=0, held } => (-held, retained - held),
+            _ => (self.floor[self.rises.first() as usize - 1] as f64, retained),
         };
-        let highest = self.rises.retained_bytes() as f64;
         highest >= MIN_GROWTH * lowest && self.rises.plateau <= self.overdue()
     }
 
@@ -155,20 +174,24 @@ impl Steps {
         due.max(beyond).max(MIN_RISES as u32)
     }
 
-    /// The average growth of the level per cycle since the first step.
+    /// The growth per cycle of what the containers hold; as long as the steps are too few to tell,
+    /// that of the level.
     fn rate(&self) -> Slope {
-        let first = self.rises.first();
-        let before = match first {
-            1 => 0,
-            k => self.floor[k as usize - 2],
-        };
-        let n = self.rises.boundaries;
-        let value = (self.rises.retained_bytes() - before) as f64 / f64::from(n + 1 - first);
-        let (early, late) = self.rates().unwrap_or((value, value));
+        let rates = self.rates().unwrap_or_else(|| {
+            let first = self.rises.first();
+            let cycles = self.rises.boundaries + 1 - first;
+            let average = (self.rises.retained_bytes() - before(&self.floor, first)) as f64;
+            let average = average / f64::from(cycles);
+            Rates {
+                early: average,
+                late: average,
+                whole: average,
+            }
+        });
         Slope {
-            value,
-            low: early.min(late).min(value),
-            high: early.max(late).max(value),
+            value: rates.whole,
+            low: rates.early.min(rates.late),
+            high: rates.early.max(rates.late),
         }
     }
 }
@@ -190,7 +213,7 @@ pub(super) fn judge_steps(series: &Series, criteria: Criteria) -> Option<Judgeme
     );
     let judged = if steps.is_beyond_horizon() {
         let what = match steps.rates() {
-            Some((early, late)) => format!(
+            Some(Rates { early, late, .. }) => format!(
                 "what they hold grows steadily, by {} per cycle in the first half of the time and \
                  by {} in the second",
                 bytes(early.max(0.0)),

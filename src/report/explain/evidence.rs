@@ -89,6 +89,7 @@ fn rule(rule: Rule, has_generations: bool) -> &'static str {
              load"
         }
         Rule::Lost => "nothing points at survivors of several generations",
+        Rule::Slower => "it still rises beyond the horizon, but ever more slowly",
         Rule::NotYet => "it still rises, and the horizon is not reached",
         Rule::Stopped => "it has not risen for as long as the rises took",
         Rule::Replaced => "each new generation replaces an old one",
@@ -128,6 +129,9 @@ fn alternative(verdict: Verdict, e: &Evidence, report: &Report) -> String {
             cycles(e.quiet_needed),
             e.span + 1
         ),
+        (Verdict::Growing, Rule::Slower) => {
+            format!("{more}: `leak` if it goes on at one rate, `cache` if it stops")
+        }
         (Verdict::Growing, _) => format!(
             "{more}: `leak` if it goes on rising, `cache` if it stops; or `leak` now with a \
              horizon of {} or less",
