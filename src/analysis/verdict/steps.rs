@@ -168,7 +168,7 @@ impl Steps {
 
     /// How many more cycles will show a step beyond the horizon, if the growth goes on.
     fn more_cycles(&self) -> u32 {
-        let due = self.overdue().saturating_sub(self.rises.plateau);
+        let due = (self.overdue() + 1).saturating_sub(self.rises.plateau);
         let first = self.rises.first() + self.rises.criteria.horizon;
         let beyond = (first + MIN_PLATEAU + 1).saturating_sub(self.rises.boundaries);
         due.max(beyond).max(MIN_RISES as u32)

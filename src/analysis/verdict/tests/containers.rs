@@ -92,3 +92,86 @@ fn several_doubling_containers_at_one_call_site_are_not_clean() {
         }
     }
 }
+
+/// The pages of a slab that gains two slots of 96 bytes in each cycle up to cycle `stops`. Each page has
+/// twice as many slots as the one before; the first one, of 32, is full in cycle 13.
+fn slab_pages(stops: u32) -> Vec<Block> {
+    let pages = (1..).map(|nth| (2_u32.pow(nth + 4) - 18, 3072 << nth));
+    let allocated = pages.take_while(|&(k, _)| k <= stops);
+    allocated.map(|(k, bytes)| (k, None, bytes)).collect()
+}
+
+#[test]
+fn a_slab_whose_pages_double_leaks_what_it_gains() {
+    let blocks = slab_pages(1000);
+    assert_eq!(blocks[..2], [(14, None, 6144), (46, None, 12288)]);
+    assert_eq!(verdict(DEFAULT_N, blocks.clone()), Verdict::Undecided);
+    let judged = judge(&series(197, blocks), Criteria::fixed(64));
+    assert_eq!(judged.verdict, Verdict::Leak, "{}", judged.reason);
+    assert_eq!(judged.bytes_per_cycle.unwrap().value, 192.0);
+}
+
+#[test]
+fn the_cycles_that_a_slab_needs_do_tell() {
+    for stops in [40, 64, 400] {
+        let blocks = slab_pages(stops);
+        let short = judge(&series(DEFAULT_N, blocks.clone()), Criteria::fixed(64));
+        let more = short.evidence.more_cycles.unwrap_or(0);
+        let found = verdict(DEFAULT_N + more, blocks);
+        match stops {
+            400 => assert_eq!(found, Verdict::Leak),
+            _ => assert!(found < Verdict::Undecided, "{stops}: {found}"),
+        }
+    }
+}
+
+#[test]
+fn a_page_of_the_warm_up_keeps_a_run_waiting_for_the_next_but_one() {
+    // The first page was allocated in the first cycle of the warm-up.
+    let at = |n: u32| {
+        let series = Series {
+            warmup: vec![(-2, 4648)],
+            ..series(n, slab_pages(400))
+        };
+        judge(&series, Criteria::interim(n, 64))
+    };
+    for n in 22..118 {
+        assert!(!at(n).settled, "{n}: {}", at(n).reason);
+    }
+    assert_eq!(at(118).verdict, Verdict::Leak);
+}
+
+#[test]
+fn the_rate_of_a_leak_includes_the_steps_of_its_table() {
+    // Entries of 30 bytes in a map whose table doubles: 2,000 bytes for 16 entries.
+    let mut blocks: Vec<Block> = (1..=80).map(|k| (k, None, 30)).collect();
+    let tables = [(3, 8), (8, 16), (16, 32), (32, 64), (64, 128)];
+    for (i, &(born, room)) in tables.iter().enumerate() {
+        let freed = tables.get(i + 1).map(|&(born, _)| born);
+        blocks.push((born, freed, 125 * room));
+    }
+    let judged = judge(&series(80, blocks), Criteria::fixed(64));
+    assert_eq!(judged.verdict, Verdict::Leak);
+    let rate = judged.bytes_per_cycle.unwrap();
+    assert!((150.0..165.0).contains(&rate.value), "{rate:?}");
+    assert!(rate.low <= 30.0 && rate.high >= rate.value, "{rate:?}");
+}
+
+#[test]
+fn growth_that_becomes_slower_beyond_the_horizon_is_growing_with_both_rates() {
+    // 10,000 bytes in all, half of the rest in each 40 cycles.
+    let held = |k: u32| 10_000.0 * (1.0 - 0.5_f64.powf(f64::from(k) / 40.0));
+    let blocks = (1..=160).map(|k| (k, None, (held(k) - held(k - 1)) as u64));
+    let judged = judge(&series(160, blocks), Criteria::fixed(64));
+    assert_eq!(judged.verdict, Verdict::Growing, "{}", judged.reason);
+    assert_eq!(judged.evidence.rule, Rule::Slower);
+    let expected = "by 94.7 B per cycle in the first half of that time and by 25.3 B in the second; \
+                    at this pace it levels off at about 9.99 kB";
+    assert!(
+        judged.reason.contains("ever more slowly"),
+        "{}",
+        judged.reason
+    );
+    assert!(judged.reason.contains(expected), "{}", judged.reason);
+    assert!(!judged.settled);
+}

@@ -4,7 +4,7 @@ use super::synthetic::Block;
 use super::thresholds::{CONFIRMATION, MIN_PLATEAU};
 use super::unretained::CACHE_GENERATIONS;
 use super::*;
-use crate::model::verdict::{DEFAULT_HORIZON, DEFAULT_MARGIN, FEWEST_CYCLES, Verdict};
+use crate::model::verdict::{DEFAULT_HORIZON, DEFAULT_MARGIN, FEWEST_CYCLES, Rule, Verdict};
 
 mod call_sites;
 mod containers;
