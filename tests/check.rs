@@ -79,7 +79,7 @@ fn the_message_of_a_leak_has_its_line_bytes_and_phase() {
 #[test]
 fn an_automatic_run_ends_once_each_call_site_has_a_verdict() {
     let clean = Check::new("clean").auto().run_report(tidy).unwrap();
-    assert_eq!((clean.verdict, clean.cycles_run()), (RunVerdict::Clean, 12));
+    assert_eq!((clean.verdict, clean.cycles_run()), (RunVerdict::Clean, 19));
     let check = Check::new("leaky").auto();
     let leaky = check.run_report(|_| std::mem::forget(vec![1_u8; 64]));
     let leaky = leaky.unwrap();

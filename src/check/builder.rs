@@ -115,7 +115,7 @@ impl Check {
 
     /// Ends the run as soon as every verdict is settled, as the command does by default.
     ///
-    /// If nothing is retained, that is nine cycles after the warm-up. The run ends at the latest after
+    /// If nothing is retained, that is sixteen cycles after the warm-up. The run ends at the latest after
     /// the warm-up and three horizons, or after the number of cycles set with [`Check::cycles`].
     /// Growth that begins after the run has ended is not seen.
     pub fn auto(mut self) -> Self {

@@ -35,7 +35,8 @@ pub struct Holder {
     /// code.
     #[serde(default)]
     pub searched_all: bool,
-    /// Blocks in the reference cycle, if it is one.
+    /// Blocks in the reference cycle, if it is one; of lost blocks with links between them: in the
+    /// shortest cycle of links.
     pub cycle_blocks: Option<u32>,
     /// The retaining path to one of the blocks, the shortest one: first the block that the holder
     /// points at, last the call site's own. For a reference cycle its blocks.

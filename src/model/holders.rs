@@ -28,7 +28,8 @@ pub enum HolderKind {
     Mapped,
     /// The measured workload itself, which the run owns until its end.
     Workload,
-    /// A block to which nothing points: it is lost, and so is all that it holds.
+    /// A block to which nothing points, or only links between blocks that are lost like it: it is lost,
+    /// and so is all that it holds.
     Lost,
     /// A reference cycle: blocks that only point to each other.
     Cycle,
@@ -85,7 +86,7 @@ pub(crate) struct HolderRecord<S, A> {
     pub(crate) frames: A,
     /// Of a lost block: the stack that allocated it.
     pub(crate) stack_id: Option<u32>,
-    /// Blocks of a reference cycle; 0 for other holders.
+    /// Blocks of a cycle of pointers among lost blocks; 0 for other holders.
     pub(crate) cycle: u32,
     /// Bytes of the blocks that it reached before any other holder.
     pub(crate) reached_bytes: u64,

@@ -103,6 +103,12 @@ impl Holder {
             (HolderKind::Cycle, n) => {
                 format!("lost{part}: {n} blocks that only point at each other (a reference cycle)")
             }
+            (_, n) if n > 0 && self.is_cause() => format!(
+                "lost{part}: nothing points at it but links between blocks that are lost like it"
+            ),
+            (_, n) if n > 0 => {
+                format!("lost{part}: held only by blocks that nothing but links points at:")
+            }
             _ if self.is_cause() => format!(
                 "lost{part}: nothing points at it (mem::forget, Box::leak, or into_raw without \
                  from_raw)"

@@ -95,6 +95,10 @@ impl Judgement {
         self.settled = true;
         self.evidence.rule = Rule::Lost;
         self.evidence.more_cycles = None;
-        self.reason = format!("{lost}, so no cache holds them");
+        self.reason = format!(
+            "{lost}, so no cache holds them. Pointers that are stored in another form (compressed, \
+             encrypted, tagged in their high bits) are not seen: without the holder search \
+             (--no-holders, `Check::without_holders`) the verdict waits for the horizon"
+        );
     }
 }

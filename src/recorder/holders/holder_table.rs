@@ -25,8 +25,10 @@ pub(super) enum Source {
     Region(RegionKind),
     /// The cause of a loss: see [`lost`](super::lost).
     Lost {
-        /// Blocks in the shortest reference cycle through it; 0 if nothing points to it.
+        /// Blocks in the shortest cycle of pointers through it; 0 if nothing points to it.
         cycle: u32,
+        /// The pointers of the cycle may own the blocks: it is a reference cycle.
+        is_owned: bool,
     },
 }
 
@@ -77,13 +79,20 @@ impl Holder {
     }
 
     /// A lost block. Two of them are the same holder if they were allocated by the same stack, both
-    /// before or both after set-up, and their reference cycles are equally long.
-    pub(super) fn lost(at: usize, cycle: u32, stack_id: StackId, after_setup: bool) -> Self {
+    /// before or both after set-up, and their cycles are alike.
+    pub(super) fn lost(
+        at: usize,
+        cycle: u32,
+        is_owned: bool,
+        stack_id: StackId,
+        after_setup: bool,
+    ) -> Self {
         let key = u64::from(stack_id) << 24
-            | u64::from(cycle.min(1 << 20)) << 3
+            | u64::from(cycle.min(1 << 19)) << 4
+            | u64::from(is_owned) << 3
             | u64::from(after_setup) << 2
             | 2;
-        Self::new(Source::Lost { cycle }, at, key)
+        Self::new(Source::Lost { cycle, is_owned }, at, key)
     }
 
     fn new(source: Source, at: usize, key: u64) -> Self {
@@ -208,13 +217,14 @@ mod tests {
         let sources = [
             Holder::of_region(RegionKind::Statics, 64),
             Holder::of_region(RegionKind::Mapped, 64),
-            Holder::lost(0, 0, 7, false),
-            Holder::lost(0, 0, 7, true),
-            Holder::lost(0, 2, 7, true),
-            Holder::lost(0, 0, 8, false),
+            Holder::lost(0, 0, false, 7, false),
+            Holder::lost(0, 0, false, 7, true),
+            Holder::lost(0, 2, true, 7, true),
+            Holder::lost(0, 2, false, 7, true),
+            Holder::lost(0, 0, false, 8, false),
         ];
         let mut table = HolderTable::new();
         let ids = sources.map(|h| table.intern(h).unwrap());
-        assert_eq!(ids, [1, 2, 3, 4, 5, 6]);
+        assert_eq!(ids, [1, 2, 3, 4, 5, 6, 7]);
     }
 }

@@ -4,8 +4,7 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use super::index::Block;
-use super::marks::Marks;
+use super::marks::{Marks, Pointer};
 use crate::recorder::heap::NoMemory;
 use crate::recorder::pagemap::PAGE;
 
@@ -24,14 +23,13 @@ impl KernelCopies {
         }
     }
 
-    /// Calls `visit` with the address of each word in a range that points to a block, and with the
-    /// block. What cannot be read is counted in [`Marks::unreadable_bytes`].
+    /// Calls `visit` with each word in a range that points to a block. What cannot be read is counted in [`Marks::unreadable_bytes`].
     pub(super) fn scan(
         &mut self,
         marks: &mut Marks<'_>,
         start: usize,
         end: usize,
-        mut visit: impl FnMut(&mut Marks<'_>, usize, Block) -> Result<(), NoMemory>,
+        mut visit: impl FnMut(&mut Marks<'_>, Pointer) -> Result<(), NoMemory>,
     ) -> Result<(), NoMemory> {
         let mut at = start.next_multiple_of(8);
         while at < end {
@@ -110,9 +108,9 @@ mod tests {
         }
         let mut found = Vec::new();
         KernelCopies::new()
-            .scan(&mut marks, at, at + 3 * PAGE, |_, word, block| {
-                assert_eq!(block.start, start);
-                found.push(word - at);
+            .scan(&mut marks, at, at + 3 * PAGE, |_, pointer| {
+                assert_eq!(pointer.block.start, start);
+                found.push(pointer.at - at);
                 Ok(())
             })
             .unwrap();

@@ -1,13 +1,14 @@
 //! Marks blocks that are not reachable from any root with the causes of their loss.
 //!
-//! A cause is a block to which nothing points, or a reference cycle to which nothing outside of it
-//! points: a source in the graph of strongly connected components. Sources are found with two
+//! A cause is a block to which nothing points, or blocks that point at each other and to which nothing
+//! else points: a reference cycle, or links that were left behind. In the graph of strongly connected
+//! components it is a source. Sources are found with two
 //! traversals, as in the Kosaraju-Sharir algorithm. The first one starts from each block that it
 //! has not visited yet. A start that is not reachable from any later start belongs to a source.
 
 use super::holder_table::{Holder, HolderTable, NO_HOLDER, UNUSED_ID};
 use super::index::BlockId;
-use super::marks::{Among, Marks};
+use super::marks::{Among, Marks, Pointer};
 use crate::recorder::heap::{self, MappedVec, NoMemory};
 
 /// Marks every block that has no holder yet.
@@ -40,24 +41,28 @@ fn mark_cause(
     visited: &mut MappedVec<BlockId>,
 ) -> Result<(), NoMemory> {
     let start = marks.index.get(cause).start;
-    let cycle = shortest_cycle(marks, cause, visited)?;
+    let mut cycle = shortest_cycle(marks, cause, visited, Pointer::may_own)?;
+    let is_owned = cycle > 0;
+    if !is_owned {
+        cycle = shortest_cycle(marks, cause, visited, |_| true)?;
+    }
     let origin = heap::origin(start);
     let (stack_id, after_setup) =
         origin.map_or((0, false), |(stack_id, birth)| (stack_id, birth.cycle > 0));
-    let holder = holders.intern(Holder::lost(start, cycle, stack_id, after_setup))?;
+    let holder = holders.intern(Holder::lost(start, cycle, is_owned, stack_id, after_setup))?;
     marks.queue.clear();
     marks.reach(holder, None, cause)?;
     marks.follow()
 }
 
-/// Number of blocks in the shortest reference cycle through a cause; 0 if nothing points to the
-/// cause.
+/// Number of blocks in the shortest cycle of such pointers through a cause; 0 if there is none.
 ///
 /// `visited` is scratch memory.
 fn shortest_cycle(
     marks: &mut Marks<'_>,
     cause: BlockId,
     visited: &mut MappedVec<BlockId>,
+    is_followed: fn(Pointer) -> bool,
 ) -> Result<u32, NoMemory> {
     // Lost blocks have no predecessor and no holder yet. During this traversal `predecessors` has
     // the path from the cause, and an unused holder number marks visited blocks; it is reset at the
@@ -70,7 +75,11 @@ fn shortest_cycle(
     let mut next = 0;
     while let (None, Some(&block)) = (last, visited.as_slice().get(next)) {
         next += 1;
-        marks.for_each_pointer(block, |marks, to| {
+        marks.for_each_word_in(block, |marks, pointer| {
+            let to = pointer.block.id;
+            if !is_followed(pointer) {
+                return Ok(());
+            }
             if to == cause {
                 last = last.or(Some(block));
             }

@@ -28,6 +28,25 @@ pub(super) struct Marks<'a> {
     pub(super) unreadable_bytes: u64,
 }
 
+/// A word that points to a block.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pointer {
+    /// The address of the word.
+    pub(super) at: usize,
+    pub(super) block: Block,
+    /// Bytes from the start of the block to where it points.
+    offset: usize,
+}
+
+impl Pointer {
+    /// Whether it may own the block, as `Arc` and `Rc` do. A pointer to the value in them, behind the
+    /// two counters, is as a rule a link that does not.
+    pub(super) fn may_own(self) -> bool {
+        const COUNTERS: usize = 2 * size_of::<usize>();
+        self.offset & !7 != COUNTERS
+    }
+}
+
 /// Which blocks a traversal visits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Among {
@@ -145,17 +164,25 @@ impl<'a> Marks<'a> {
         block: BlockId,
         mut visit: impl FnMut(&mut Self, BlockId) -> Result<(), NoMemory>,
     ) -> Result<(), NoMemory> {
+        self.for_each_word_in(block, |marks, pointer| visit(marks, pointer.block.id))
+    }
+
+    /// Calls `visit` with each word in a block that points to a block.
+    pub(super) fn for_each_word_in(
+        &mut self,
+        block: BlockId,
+        visit: impl FnMut(&mut Self, Pointer) -> Result<(), NoMemory>,
+    ) -> Result<(), NoMemory> {
         let Block { start, .. } = self.index.get(block);
         let bytes = (self.sizes.usable)(start);
         // SAFETY: a live block of the heap is readable up to its usable size, and stays live: the
         // copy has one thread, this one, and it frees nothing (test:
         // `the_search_finds_what_a_naive_search_finds`, whose blocks are borrowed during the
         // search).
-        unsafe { self.scan(start, start + bytes, |marks, _, to| visit(marks, to.id)) }
+        unsafe { self.scan(start, start + bytes, visit) }
     }
 
-    /// Calls `visit` with the address of each word in a range that points to a block, and with the
-    /// block.
+    /// Calls `visit` with each word in a range that points to a block.
     ///
     /// # Safety
     /// The range is mapped and readable, and stays so until the function returns.
@@ -163,14 +190,14 @@ impl<'a> Marks<'a> {
         &mut self,
         start: usize,
         end: usize,
-        visit: impl FnMut(&mut Self, usize, Block) -> Result<(), NoMemory>,
+        visit: impl FnMut(&mut Self, Pointer) -> Result<(), NoMemory>,
     ) -> Result<(), NoMemory> {
         // SAFETY: the contract of this function is that of `scan_copy` for a copy in place.
         unsafe { self.scan_copy(start, end, 0, visit) }
     }
 
     /// [`Marks::scan`] for a copy of the words at `start..end`, which were copied from addresses that
-    /// are higher by `distance`. `visit` gets the address that a word was copied from.
+    /// are higher by `distance`. `visit` gets the addresses that they were copied from.
     ///
     /// # Safety
     /// That of [`Marks::scan`].
@@ -179,7 +206,7 @@ impl<'a> Marks<'a> {
         start: usize,
         end: usize,
         distance: usize,
-        mut visit: impl FnMut(&mut Self, usize, Block) -> Result<(), NoMemory>,
+        mut visit: impl FnMut(&mut Self, Pointer) -> Result<(), NoMemory>,
     ) -> Result<(), NoMemory> {
         let (index, pointable) = (self.index, self.sizes.pointable);
         let mut result = Ok(());
@@ -188,7 +215,9 @@ impl<'a> Marks<'a> {
         unsafe {
             for_each_word(start, end, self.words, |at, word| {
                 if let (Ok(()), Some(block)) = (result, index.find(word, pointable)) {
-                    result = visit(self, at.wrapping_add(distance), block);
+                    let at = at.wrapping_add(distance);
+                    let offset = word.wrapping_sub(block.start);
+                    result = visit(self, Pointer { at, offset, block });
                 }
             });
         }

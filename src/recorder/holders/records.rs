@@ -36,8 +36,10 @@ fn write_holder(
 ) -> Result<(), SearchError> {
     let thread_id = |thread: u16| Some(regions.thread(thread).id);
     let (kind, thread, cycle) = match holder.source {
-        Source::Lost { cycle: 0 } => (HolderKind::Lost, None, 0),
-        Source::Lost { cycle } => (HolderKind::Cycle, None, cycle),
+        Source::Lost { cycle, is_owned } => match is_owned {
+            true => (HolderKind::Cycle, None, cycle),
+            false => (HolderKind::Lost, None, cycle),
+        },
         Source::Region(kind) => match kind {
             RegionKind::Statics => (HolderKind::Static, None, 0),
             RegionKind::ThreadLocals { thread, .. } => {

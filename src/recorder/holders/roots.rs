@@ -5,9 +5,8 @@
 
 use super::backtrace;
 use super::holder_table::{Holder, HolderId, HolderTable, NO_HOLDER};
-use super::index::Block;
 use super::kernel_copies::KernelCopies;
-use super::marks::Marks;
+use super::marks::{Marks, Pointer};
 use super::regions::{Region, RegionKind, Regions};
 use super::resident_parts;
 use super::scan::Words;
@@ -95,11 +94,11 @@ fn mark_region(
         if result.is_err() {
             return;
         }
-        let visit = |marks: &mut Marks<'_>, at, block: Block| match holder_of_word(
-            holders, regions, region, at,
+        let visit = |marks: &mut Marks<'_>, pointer: Pointer| match holder_of_word(
+            holders, regions, region, pointer.at,
         )? {
             NO_HOLDER => Ok(()),
-            holder => marks.reach(holder, None, block.id),
+            holder => marks.reach(holder, None, pointer.block.id),
         };
         result = match &mut copies {
             Some(copies) => copies.scan(marks, start, end, visit),

@@ -112,6 +112,8 @@ mod tests {
     struct Graph {
         blocks: Vec<Box<Memory>>,
         edges: Vec<BTreeSet<usize>>,
+        /// The edges that may own: those that do not lead to the third word of a block.
+        owning: Vec<BTreeSet<usize>>,
         roots: Vec<Box<[usize]>>,
         /// The block that each root points to.
         rooted: Vec<usize>,
@@ -135,17 +137,21 @@ mod tests {
                 let offset = [0, 1, 5, 16, 55, 56, 63][random.index(7)];
                 blocks[from][random.index(WORDS)] = at[to] + offset;
             }
+            let mut owning = edges.clone();
             for (from, block) in blocks.iter().enumerate() {
-                let to_block =
-                    |&word: &usize| at.iter().position(|&a| word.wrapping_sub(a) < pointable);
-                let to = block.iter().filter_map(to_block);
-                edges[from].extend(to);
+                for &word in block.iter() {
+                    let to = at.iter().position(|&a| word.wrapping_sub(a) < pointable);
+                    edges[from].extend(to);
+                    let may_own = |&to: &usize| (word - at[to]) / 8 != 2;
+                    owning[from].extend(to.filter(may_own));
+                }
             }
             let rooted: Vec<usize> = (0..random.index(4)).map(|_| random.index(n)).collect();
             let roots = rooted.iter().map(|&to| vec![at[to]].into()).collect();
             Self {
                 blocks,
                 edges,
+                owning,
                 roots,
                 rooted,
             }
@@ -159,9 +165,9 @@ mod tests {
             seen
         }
 
-        /// Blocks of the shortest cycle through a block; 0 if there is none.
-        fn cycle(&self, through: usize) -> u32 {
-            let mut front = self.edges[through].clone();
+        /// Blocks of the shortest cycle of these edges through a block; 0 if there is none.
+        fn cycle(edges: &[BTreeSet<usize>], through: usize) -> u32 {
+            let mut front = edges[through].clone();
             let mut seen = front.clone();
             let mut length = 1;
             while !front.is_empty() {
@@ -169,7 +175,7 @@ mod tests {
                     return length;
                 }
                 length += 1;
-                let next = front.iter().flat_map(|&b| &self.edges[b]).copied();
+                let next = front.iter().flat_map(|&b| &edges[b]).copied();
                 front = next.filter(|&b| seen.insert(b)).collect();
             }
             0
@@ -249,7 +255,7 @@ mod tests {
                 assert!(is_reached, "{block}");
                 assert!(graph.rooted.contains(&path[0]));
             }
-            Source::Lost { cycle } => {
+            Source::Lost { cycle, is_owned } => {
                 assert!(!is_reached, "{block}");
                 // The cause reaches every block that reaches it.
                 let cause = path[0];
@@ -258,7 +264,13 @@ mod tests {
                 assert!(
                     blocks.all(|b| reached.contains(&b) || !graph.reachable(b).contains(&cause))
                 );
-                assert_eq!(cycle, graph.cycle(cause), "{cause}");
+                let owned = Graph::cycle(&graph.owning, cause);
+                assert_eq!(is_owned, owned > 0, "{cause}");
+                let expected = match is_owned {
+                    true => owned,
+                    false => Graph::cycle(&graph.edges, cause),
+                };
+                assert_eq!(cycle, expected, "{cause}");
             }
         }
     }
