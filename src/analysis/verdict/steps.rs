@@ -166,12 +166,17 @@ impl Steps {
         self.floor[last as usize - 1] as f64 >= MIN_FACTOR * highest_until
     }
 
-    /// How many more cycles will show a step beyond the horizon, if the growth goes on.
+    /// How many more cycles will show steps beyond the horizon, if the growth goes on: all containers
+    /// have taken another step after twice the time.
     fn more_cycles(&self) -> u32 {
-        let due = (self.overdue() + 1).saturating_sub(self.rises.plateau);
-        let first = self.rises.first() + self.rises.criteria.horizon;
-        let beyond = (first + MIN_PLATEAU + 1).saturating_sub(self.rises.boundaries);
-        due.max(beyond).max(MIN_RISES as u32)
+        let rises = &self.rises;
+        let next = rises.last() + self.overdue() + 1;
+        let again = (OVERDUE * f64::from(rises.last())) as u32;
+        let beyond = rises.first() + rises.criteria.horizon + 1;
+        let needed = next.max(again).max(beyond) + MIN_PLATEAU;
+        needed
+            .saturating_sub(rises.boundaries)
+            .max(MIN_RISES as u32)
     }
 
     /// The growth per cycle of what the containers hold; as long as the steps are too few to tell,
