@@ -209,6 +209,7 @@ pub mod bench {
             strategy: Strategy::Fresh,
             cycles,
             warmup: 1,
+            horizon: DEFAULT_HORIZON,
             auto: None,
             holders: false,
             out: out.to_owned(),

@@ -121,8 +121,42 @@ fn workloads() -> Vec<Entry> {
             deep(cycle, 300);
             Ok(())
         }),
+        entry("returns-in-the-copy", |_| {
+            // SAFETY: the process has one thread, so that the copy may do all that this one may.
+            unsafe { libc::fork() };
+            Ok(())
+        }),
+        entry("takes-descriptors", |cycle| match cycle {
+            2 => take_descriptors(),
+            _ => Ok(()),
+        }),
+        entry("gives-up-rights", |cycle| {
+            if cycle == 2 {
+                // SAFETY: `setuid` has no preconditions.
+                assert_eq!(unsafe { libc::setuid(NOBODY) }, 0);
+            }
+            Ok(())
+        }),
         entry("is-measured", |_| Ok(())),
     ]
+}
+
+/// A user that owns nothing.
+const NOBODY: u32 = 65_534;
+
+/// The files of `takes-descriptors` in the folder that this variable names.
+const ENV_TAKEN: &str = "HOSTILE_TAKEN";
+
+/// Closes all descriptors but the standard ones, and opens files of its own under their numbers.
+fn take_descriptors() -> Result<(), Failure> {
+    // SAFETY: nothing else in this function or in the workload uses a descriptor, and the recorder has to
+    // cope with a program that does this.
+    assert_eq!(unsafe { libc::close_range(3, 1000, 0) }, 0);
+    let folder = std::path::PathBuf::from(std::env::var_os(ENV_TAKEN).ok_or("no folder")?);
+    for n in 0..16 {
+        std::mem::forget(std::fs::File::create(folder.join(n.to_string()))?);
+    }
+    Ok(())
 }
 
 /// Calls each function of the allocator with small and large layouts, and checks the contents.
@@ -383,6 +417,71 @@ fn a_forked_child_neither_blocks_nor_records() {
     is_clean_sampled("forks");
 }
 
+fn a_forked_copy_that_returns_into_the_loop_ends() {
+    is_clean("returns-in-the-copy");
+    let ran = run("returns-in-the-copy", &["--heap", "system"]).exits(0);
+    assert_eq!(ran.report().cycles_run(), 19, "{}", ran.out);
+}
+
+fn no_line_of_the_journal_gets_into_a_file_of_the_program() {
+    let (taken, folder) = (Folder::new(), Folder::new());
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args([
+            "run",
+            "takes-descriptors",
+            "--heap",
+            "system",
+            "--cycles",
+            "20",
+            "--out",
+        ])
+        .arg(folder.join("out"))
+        .env(ENV_TAKEN, taken.path());
+    let ran = common::finish(command, folder).exits(0);
+    assert_eq!(ran.report().cycles_run(), 20, "{}", ran.out);
+    let files = std::fs::read_dir(taken.path()).unwrap();
+    let sizes: Vec<u64> = files
+        .map(|f| f.unwrap().metadata().unwrap().len())
+        .collect();
+    assert_eq!(sizes, [0; 16]);
+}
+
+fn a_program_that_gives_up_its_rights_is_measured() {
+    let heap = if cfg!(feature = "jemalloc") {
+        "jemalloc"
+    } else {
+        "system"
+    };
+    let ran = run("gives-up-rights", &["--heap", heap, "--cycles", "20"]).exits(0);
+    assert_eq!(ran.report().cycles_run(), 20, "{}", ran.out);
+    if heap == "jemalloc" {
+        let says = "could not be written: the statistics of the allocator at the baseline";
+        assert!(ran.words().contains(says), "{}", ran.out);
+    }
+}
+
+fn a_limit_on_the_size_of_files_is_an_error_and_no_signal() {
+    let folder = Folder::new();
+    let program = std::env::current_exe().unwrap();
+    let script = "ulimit -f 8; exec \"$0\" run is-measured --heap system --cycles 40 --out out";
+    let output = Command::new("sh")
+        .args(["-c", script])
+        .arg(program)
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        output.status.code().is_some(),
+        "{:?} {error}",
+        output.status
+    );
+    assert_ne!(output.status.code(), Some(0), "{error}");
+    assert_eq!(error.lines().count(), 1, "{error}");
+    assert!(error.contains("too large"), "{error}");
+}
+
 fn the_output_of_a_workload_is_kept_in_a_file() {
     let ran = is_clean("prints");
     let output = std::fs::read_to_string(ran.file("output.txt")).unwrap();
@@ -417,7 +516,6 @@ fn can_gain_privileges() -> bool {
 }
 
 fn a_program_that_gained_privileges_does_not_measure() {
-    const NOBODY: u32 = 65_534;
     let folder = Folder::new();
     let program = folder.join("program");
     std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
@@ -480,11 +578,17 @@ fn main() -> ExitCode {
         every_layout_is_served
         threads_may_allocate_until_they_end
         a_forked_child_neither_blocks_nor_records
+        a_forked_copy_that_returns_into_the_loop_ends
+        no_line_of_the_journal_gets_into_a_file_of_the_program
+        a_limit_on_the_size_of_files_is_an_error_and_no_signal
         the_output_of_a_workload_is_kept_in_a_file
         a_stack_with_too_many_frames_is_cut_and_reported_as_cut
         a_heap_that_the_build_does_not_have_is_refused
     ];
-    let privileges = trials![a_program_that_gained_privileges_does_not_measure];
+    let privileges = trials![
+        a_program_that_gained_privileges_does_not_measure
+        a_program_that_gives_up_its_rights_is_measured
+    ];
     trials.extend(
         privileges
             .into_iter()

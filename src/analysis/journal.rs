@@ -26,6 +26,8 @@ pub(crate) struct Journal {
     pub(crate) threads: Vec<Threads>,
     pub(crate) purge: Option<Purge>,
     pub(crate) searched: Option<Searched<String>>,
+    /// What the child could not write, and why.
+    pub(crate) unwritten: Vec<String>,
     /// `None` if the child has written no end: it was killed, has aborted, or still runs.
     pub(crate) end: Option<End<String>>,
     /// The last line was incomplete, and is left out.
@@ -174,6 +176,7 @@ impl Journal {
             threads: Vec::new(),
             purge: None,
             searched: None,
+            unwritten: Vec::new(),
             end: None,
             tail_cut: false,
             damage: Damage::default(),
@@ -194,6 +197,7 @@ impl Journal {
             Record::Threads(threads) => self.threads.push(threads),
             Record::Purge(purge) => self.purge = Some(purge),
             Record::Searched(searched) => self.searched = Some(searched),
+            Record::Unwritten(what) => self.unwritten.push(what),
             Record::End(end) => self.end = Some(end),
         }
     }
@@ -220,6 +224,7 @@ impl Journal {
                 strategy: crate::model::run::Strategy::Fresh,
                 cycles,
                 warmup: 3,
+                horizon: 64,
                 auto: false,
                 pid: 1,
                 by_cfi: false,
@@ -233,6 +238,7 @@ impl Journal {
             threads: Vec::new(),
             purge: None,
             searched: None,
+            unwritten: Vec::new(),
             end: Some(End {
                 failure: None,
                 early: None,
@@ -268,6 +274,7 @@ mod tests {
                 strategy: Strategy::Fresh,
                 cycles: 20,
                 warmup: 3,
+                horizon: 64,
                 auto: false,
                 pid: 1,
                 by_cfi: false,

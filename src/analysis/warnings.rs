@@ -36,6 +36,7 @@ impl Facts<'_> {
         let of_run = [
             self.ended_early(),
             self.journal.damage.message(),
+            self.unwritten(),
             self.out_of_time(),
             self.keeps_every_model(),
             self.busy_threads(),
@@ -72,6 +73,11 @@ impl Facts<'_> {
                 self.journal.start.cycles
             )
         })
+    }
+
+    fn unwritten(&self) -> Option<String> {
+        let what = &self.journal.unwritten;
+        (!what.is_empty()).then(|| format!("could not be written: {}", one_line(&what.join("; "))))
     }
 
     fn out_of_time(&self) -> Option<String> {

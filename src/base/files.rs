@@ -1,6 +1,6 @@
 //! Atomic writes of files, and the home folder.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
@@ -19,7 +19,7 @@ pub(crate) fn write_atomically(
         if let Ok(before) = before {
             file.set_permissions(before)?;
         }
-        let mut file = BufWriter::new(file);
+        let mut file = BufWriter::new(Limited::new(file));
         write(&mut file)?;
         file.flush()?;
         fs::rename(&temporary, path)
@@ -29,6 +29,54 @@ pub(crate) fn write_atomically(
         let _ = fs::remove_file(&temporary);
     }
     written
+}
+
+/// A file that is not written beyond the process's limit on the size of files (`ulimit -f`): the kernel
+/// would send a signal that ends the process.
+#[derive(Debug)]
+pub(crate) struct Limited {
+    file: File,
+    /// Bytes that may still be written.
+    left: u64,
+}
+
+impl Limited {
+    pub(crate) fn new(file: File) -> Self {
+        let left = file_size_limit().unwrap_or(u64::MAX);
+        Self { file, left }
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Goes on with another open file of the same content. Returns the one so far.
+    pub(crate) fn replace(&mut self, file: File) -> File {
+        std::mem::replace(&mut self.file, file)
+    }
+}
+
+impl Write for Limited {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.len() as u64 > self.left {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        let written = self.file.write(bytes)?;
+        self.left -= written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// The limit on the size of files that this process writes, in bytes; `None` if there is none.
+fn file_size_limit() -> Option<u64> {
+    let limits = fs::read_to_string("/proc/self/limits").ok()?;
+    let mut lines = limits.lines();
+    let soft = lines.find_map(|line| line.strip_prefix("Max file size"))?;
+    soft.split_whitespace().next()?.parse().ok()
 }
 
 /// Checks that a page can be written in a folder.

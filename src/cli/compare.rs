@@ -1,13 +1,13 @@
 //! `afterdrop compare`: what is new, fixed or changed from one stored report to another.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::input::report_file;
+use super::input::{read_report, report_file};
 use super::outcome::Outcome;
 use super::output::screen;
 use super::reports::{Paths, To};
 use crate::base::error::Error;
-use crate::model::report::{Report, RunVerdict};
+use crate::model::report::RunVerdict;
 use crate::report::compare::{self, Became};
 use crate::report::formats;
 use crate::report::terminal::Screen;
@@ -47,10 +47,9 @@ pub(super) struct Args {
 const FORMATS: [&str; 5] = ["terminal", "markdown", "html", "flame", "json"];
 
 pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
-    let files = [report_file(&args.before)?, report_file(&args.after)?];
-    let [before, after] = files
-        .each_ref()
-        .map(|file| args.paths.apply(Report::read(file)?));
+    let files = [report_file(&args.before), report_file(&args.after)];
+    let [before, after] =
+        [&args.before, &args.after].map(|path| args.paths.apply(read_report(path)?));
     let (before, after) = (before?, after?);
     let comparison = compare::compare(&before, &after);
     let (bytes, name) = match &args.format[..] {
@@ -72,7 +71,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
             (compare::render(&comparison, screen).into(), "compare.txt")
         }
     };
-    let inputs = files.each_ref().map(|file| file.as_path());
+    let inputs: Vec<&Path> = files.iter().flatten().map(PathBuf::as_path).collect();
     args.to.write(&bytes, name, &inputs)?;
     let is_gate = args.fail_on_new || args.fail_on_worse;
     let worse = args.fail_on_worse && comparison.count(Became::Worse) > 0;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::input::report_file;
+use super::input::read_report;
 use super::outcome::Outcome;
 use super::output::{print, screen};
 use crate::base::error::Error;
@@ -26,7 +26,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
-    let report = Report::read(&report_file(&args.report)?)?;
+    let report = read_report(&args.report)?;
     let (call_sites, parts) = choose(&report, args.site.as_deref())?;
     let mut text = format!(
         "{}  {}: {}\n",

@@ -170,6 +170,7 @@ fn measure(name: &str, options: Vec<String>) -> Result<(Outcome, String), Error>
                 strategy: Strategy::default(),
                 cycles: warmup.saturating_add(verdict::max_cycles(horizon)),
                 warmup,
+                horizon,
                 auto: Some(measure::auto(warmup, horizon, TIMEOUT)),
                 holders: true,
                 out: folder.clone(),
@@ -180,7 +181,6 @@ fn measure(name: &str, options: Vec<String>) -> Result<(Outcome, String), Error>
             sample_every: None,
         },
         all_holders: false,
-        horizon,
         options,
         config,
     };

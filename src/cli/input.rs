@@ -6,8 +6,23 @@ use std::path::{Path, PathBuf};
 
 use crate::base::error::Error;
 use crate::base::names;
-use crate::model::report::FILE;
+use crate::measure::report_of;
+use crate::model::journal;
+use crate::model::report::{FILE, Report};
 use crate::workloads::Entry;
+
+/// The report that a path names: a file, or the folder of a run. If the run has only a journal, the
+/// report is made from it.
+///
+/// # Errors
+/// If there is neither, or it cannot be read.
+pub(super) fn read_report(path: &Path) -> Result<Report, Error> {
+    let is_unreported = path.is_dir() && !path.join(FILE).exists();
+    if is_unreported && path.join(journal::FILE).exists() {
+        return report_of(path);
+    }
+    Report::read(&report_file(path)?)
+}
 
 /// The report file that a path names: the file itself, or the `report.json` in a folder.
 ///

@@ -110,8 +110,12 @@ pub(super) fn run(args: &Args, workloads: &[Entry]) -> Result<Outcome, Error> {
         .measure
         .request(&args.variant, schedule, folder, options, config)?;
     request.start.sample_every = args.sample;
-    let measured = measure::measure(request, &interrupted, bar)?;
-    out.keep();
+    let measured = measure::measure(request, &interrupted, bar);
+    // A journal that cannot be read may still be of use to a person.
+    if !matches!(&measured, Err(error) if error.is_child()) {
+        out.keep();
+    }
+    let measured = measured?;
     let measured = with_paths(args, measured)?.write();
     let written = write_formats(args, &measured, &out);
     // The report is shown even if a file could not be written.

@@ -10,10 +10,14 @@ mod progress;
 mod request;
 mod run;
 mod run_folder;
+#[cfg(any(test, feature = "cli"))]
+mod unreported;
 
 pub(crate) use request::{Request, auto};
 pub(crate) use run::measure;
 pub(crate) use run_folder::OUTPUT;
 
 #[cfg(feature = "cli")]
-pub(crate) use {measured::Measured, progress::ShowProgress, run_folder::SCRATCH};
+pub(crate) use {
+    measured::Measured, progress::ShowProgress, run_folder::SCRATCH, unreported::report_of,
+};

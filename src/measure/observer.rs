@@ -38,12 +38,12 @@ pub(super) struct Observer<P> {
 
 impl<P: ShowProgress> Observer<P> {
     /// An observer of the run with this plan. It writes its replies to the pipe.
-    pub(super) fn new(plan: &Plan, horizon: u32, replies: PipeWriter, progress: P) -> Self {
+    pub(super) fn new(plan: &Plan, replies: PipeWriter, progress: P) -> Self {
         Self {
             reader: Reader::new(plan.out.join(journal::FILE)),
             folding: Folding::default(),
             search: None,
-            horizon,
+            horizon: plan.horizon,
             folder: plan.out.clone(),
             replies,
             replied: 0,
@@ -163,12 +163,20 @@ fn is_searched(journal: &Journal, cycle: u32) -> bool {
 
 /// Reads and removes the result of the last holder search; `None` if there was none.
 fn take_found(journal: &Journal, folder: &Path) -> Option<Result<SearchResults, String>> {
-    let searched = journal.searched.as_ref()?;
-    let found = match &searched.failure {
-        Some(failure) => Err(failure.clone()),
-        None => SearchResults::read(folder),
-    };
+    let found = read_found(journal, folder);
     // The report has all of its content, and the next search creates it again.
     let _ = std::fs::remove_file(folder.join(holders::FILE));
-    Some(found)
+    found
+}
+
+/// Reads the result of the last holder search; `None` if there was none.
+pub(super) fn read_found(
+    journal: &Journal,
+    folder: &Path,
+) -> Option<Result<SearchResults, String>> {
+    let searched = journal.searched.as_ref()?;
+    Some(match &searched.failure {
+        Some(failure) => Err(failure.clone()),
+        None => SearchResults::read(folder),
+    })
 }

@@ -11,8 +11,6 @@ use crate::model::plan::Auto;
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     pub(crate) start: child::Start,
-    /// Cycles after the warm-up beyond which steady growth is a leak.
-    pub(crate) horizon: u32,
     /// Whether to report the holders of all call sites. If not, only of those that leak, grow or are
     /// undecided.
     pub(crate) all_holders: bool,

@@ -35,7 +35,7 @@ pub(crate) fn measure(
     let plan = &mut request.start.plan;
     plan.replies = Some(read_end.as_raw_fd());
     let folder = plan.out.clone();
-    let mut observer = Observer::new(plan, request.horizon, replies, progress);
+    let mut observer = Observer::new(plan, replies, progress);
     let ended = child::run(&request.start, interrupted, || observer.poll())?;
     run_folder::remove_temporary(&folder);
     let observed = observer
@@ -55,7 +55,7 @@ pub(crate) fn measure(
     };
     let with = RunContext {
         ended,
-        horizon: request.horizon,
+        horizon: request.start.plan.horizon,
         options: request.options,
         witness,
         holder_search: observed.found,

@@ -22,7 +22,7 @@ pub(crate) const FILE: &str = "journal.jsonl";
 pub(crate) const PREDICTIONS: &str = "predictions";
 
 /// Version of the format.
-pub(crate) const VERSION: u32 = 3;
+pub(crate) const VERSION: u32 = 4;
 
 /// The first record: what is measured, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +34,8 @@ pub(crate) struct Start<S> {
     /// Number of cycles; with `auto`, the most that may run.
     pub(crate) cycles: u32,
     pub(crate) warmup: u32,
+    /// Cycles after the warm-up beyond which steady growth is a leak.
+    pub(crate) horizon: u32,
     /// The run ends when all verdicts are settled.
     pub(crate) auto: bool,
     pub(crate) pid: u32,
@@ -254,6 +256,8 @@ pub(crate) enum Record<S = String, A = Vec<u64>, R = Vec<CensusEntry>, W = Vec<W
     Threads(Threads),
     Searched(Searched<S>),
     Purge(Purge),
+    /// What could not be written, and why.
+    Unwritten(S),
     End(End<S>),
 }
 

@@ -29,6 +29,8 @@ pub(crate) struct Plan {
     pub(crate) cycles: u32,
     /// Cycles before the baseline.
     pub(crate) warmup: u32,
+    /// Cycles after the warm-up beyond which steady growth is a leak.
+    pub(crate) horizon: u32,
     /// When to end before the last cycle; `None` if the number of cycles is fixed.
     pub(crate) auto: Option<Auto>,
     /// Whether to search for holders after the last boundary.
@@ -151,6 +153,7 @@ mod tests {
             strategy: Strategy::Swap,
             cycles: 195,
             warmup: 3,
+            horizon: 64,
             auto: Some(Auto {
                 first_analysis: 11,
                 time: Duration::MAX,

@@ -2,44 +2,91 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::Path;
+use std::os::fd::IntoRawFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::base::files::Limited;
 use crate::model::journal::RecordRef;
-use crate::recorder::heap::MappedVec;
+use crate::recorder::heap::{self, MappedVec};
 
 /// A file in the JSON Lines format. Lines are built in a mapping outside of the heap.
 pub(crate) struct JsonLines {
-    file: File,
+    file: Limited,
     line: MappedVec<u8>,
 }
 
 /// The journal, which the parent reads while it is written.
-pub(crate) struct Writer(JsonLines);
+///
+/// Only the process that has created it writes it: a copy that was forked in a cycle ends when it would
+/// write. If the program closes all descriptors and opens files of its own, the journal is opened again,
+/// so that none of them gets its lines.
+pub(crate) struct Writer {
+    lines: JsonLines,
+    path: PathBuf,
+    /// The device and the number of the file.
+    identity: (u64, u64),
+    process: u32,
+}
 
 impl Writer {
     /// # Errors
     /// If the file cannot be created, or exists already.
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
-        JsonLines::create(path).map(Self)
+        let lines = JsonLines::create(path)?;
+        Ok(Self {
+            identity: identity(lines.file.file())?,
+            lines,
+            path: path.into(),
+            process: std::process::id(),
+        })
     }
 
-    /// Writes a record; see [`JsonLines::write`].
+    /// Writes a record; see [`JsonLines::write`]. Ends the process if it is a copy of the one that has
+    /// created the journal.
     ///
     /// # Errors
-    /// If the file cannot be written, or there is no memory for the line.
+    /// If the file cannot be written or was replaced, or there is no memory for the line.
     pub(crate) fn write(&mut self, record: &RecordRef<'_>) -> io::Result<()> {
-        self.0.write(record)
+        if std::process::id() != self.process {
+            // SAFETY: `_exit` has no preconditions. Unlike `exit` it runs nothing that belongs to the
+            // original process (test: `a_forked_copy_writes_nothing`).
+            unsafe { libc::_exit(0) };
+        }
+        if identity(self.lines.file.file()).ok() != Some(self.identity) {
+            self.open_again()?;
+        }
+        self.lines.write(record)
     }
+
+    /// Opens the journal again, and leaves the descriptor so far to the program.
+    fn open_again(&mut self) -> io::Result<()> {
+        let _paused = heap::pause();
+        let file = File::options().append(true).open(&self.path)?;
+        if identity(&file)? != self.identity {
+            return Err(io::Error::other("it was replaced by another file"));
+        }
+        // Closing it would close a file of the program.
+        let _ = self.lines.file.replace(file).into_raw_fd();
+        Ok(())
+    }
+}
+
+/// The device and the number of an open file.
+fn identity(file: &File) -> io::Result<(u64, u64)> {
+    let metadata = file.metadata()?;
+    Ok((metadata.dev(), metadata.ino()))
 }
 
 impl JsonLines {
     /// # Errors
     /// If the file cannot be created, or exists already.
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
+        let file = File::options().append(true).create_new(true).open(path)?;
         Ok(Self {
-            file: File::options().write(true).create_new(true).open(path)?,
+            file: Limited::new(file),
             line: MappedVec::new(),
         })
     }
@@ -69,5 +116,70 @@ impl Write for LineBuffer<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::private_folder;
+    use crate::model::journal::{Record, Waiting};
+    use std::fs;
+    use std::os::fd::AsRawFd;
+
+    const RECORD: RecordRef<'static> = Record::Waiting(Waiting { cycle: 1 });
+
+    #[test]
+    fn a_forked_copy_writes_nothing() {
+        let path = private_folder::unpredictable_path();
+        let mut writer = Writer::create(&path).unwrap();
+        writer.write(&RECORD).unwrap();
+        writer.process += 1;
+        // SAFETY: the copy only writes a record, which allocates nothing, and ends.
+        let copy = unsafe { libc::fork() };
+        if copy == 0 {
+            let _ = writer.write(&RECORD);
+            // SAFETY: see above. It is not reached.
+            unsafe { libc::_exit(1) };
+        }
+        let mut status = 0;
+        // SAFETY: `status` is valid for writes.
+        assert_eq!(unsafe { libc::waitpid(copy, &raw mut status, 0) }, copy);
+        assert_eq!(status, 0, "the copy has ended in `write`");
+        assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 1);
+        fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_has_taken_the_descriptor_gets_no_lines() {
+        let [path, other] = [(); 2].map(|()| private_folder::unpredictable_path());
+        let mut writer = Writer::create(&path).unwrap();
+        writer.write(&RECORD).unwrap();
+        let taken = File::create(&other).unwrap();
+        let descriptor = writer.lines.file.file().as_raw_fd();
+        // SAFETY: both descriptors are open; the second one becomes a copy of the first.
+        let copy = unsafe { libc::dup2(taken.as_raw_fd(), descriptor) };
+        assert_eq!(copy, descriptor);
+        writer.write(&RECORD).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 2);
+        assert_eq!(fs::metadata(&other).unwrap().len(), 0);
+        // SAFETY: the descriptor is the copy, which nothing owns any more, and which must still be open.
+        assert_eq!(unsafe { libc::close(descriptor) }, 0);
+        fs::remove_file(path).unwrap();
+        fs::remove_file(other).unwrap();
+    }
+
+    #[test]
+    fn a_journal_that_was_replaced_is_an_error() {
+        let [path, other] = [(); 2].map(|()| private_folder::unpredictable_path());
+        let mut writer = Writer::create(&path).unwrap();
+        let taken = File::create(&other).unwrap();
+        fs::rename(&other, &path).unwrap();
+        let descriptor = writer.lines.file.file().as_raw_fd();
+        // SAFETY: as in the test above.
+        unsafe { libc::dup2(taken.as_raw_fd(), descriptor) };
+        let error = writer.write(&RECORD).unwrap_err();
+        assert!(error.to_string().contains("replaced"), "{error}");
+        fs::remove_file(path).unwrap();
     }
 }

@@ -45,6 +45,7 @@ pub(crate) fn run(plan: &Plan, body: &mut dyn CycleBody) -> io::Result<bool> {
         strategy: plan.strategy,
         cycles: plan.cycles,
         warmup: plan.warmup,
+        horizon: plan.horizon,
         auto: plan.auto.is_some(),
         pid: std::process::id(),
         by_cfi: unwinder == heap::Unwinder::Cfi,
@@ -235,7 +236,7 @@ impl<'a> Runner<'a> {
     /// Writes what is needed once after the warm-up. Only blocks that are allocated later are judged.
     fn baseline(&mut self) -> io::Result<()> {
         self.write_threads(false)?;
-        allocator_stats::write_dump(self.plan, "baseline")?;
+        self.write_dump("baseline")?;
         #[cfg(feature = "dhat")]
         if self.plan.heap == HeapKind::Dhat {
             let path = self.plan.out.join(journal::DHAT_FILE);
@@ -247,7 +248,7 @@ impl<'a> Runner<'a> {
     /// Writes what is needed once after the last boundary.
     fn finish(&mut self) -> io::Result<()> {
         self.write_threads(true)?;
-        allocator_stats::write_dump(self.plan, "end")?;
+        self.write_dump("end")?;
         #[cfg(feature = "dhat")]
         if self.window.is_some() {
             self.write_witness()?;
@@ -257,6 +258,17 @@ impl<'a> Runner<'a> {
         let search = self.search_for_holders();
         self.try_to_purge()?;
         self.wait_for_holders(search)
+    }
+
+    /// Writes the statistics of the allocator. A program that has given up its rights cannot, which is
+    /// no reason to fail.
+    fn write_dump(&mut self, when: &str) -> io::Result<()> {
+        let Err(error) = allocator_stats::write_dump(self.plan, when) else {
+            return Ok(());
+        };
+        let _paused = heap::pause();
+        let what = format!("the statistics of the allocator at the {when} ({error})");
+        self.journal.write(&Record::Unwritten(&what))
     }
 
     /// Waits for the interim analysis of the parent, and searches for holders if the parent asks for
