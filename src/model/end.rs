@@ -47,6 +47,14 @@ impl Ended {
 
 impl std::fmt::Display for Ended {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.at(""))
+    }
+}
+
+impl Ended {
+    /// What happened, at which point of the run, and the details: `failed after 6 of 20 cycles: …`.
+    /// `point` is empty or begins with a space.
+    pub(crate) fn at(&self, point: &str) -> String {
         let how = match self.how {
             How::Completed => "completed",
             How::Failed => "failed",
@@ -55,9 +63,9 @@ impl std::fmt::Display for Ended {
             How::Interrupted => "was interrupted",
         };
         match &self.detail {
-            Some(detail) if self.how == How::Killed => write!(f, "{how} {detail}"),
-            Some(detail) => write!(f, "{how}: {detail}"),
-            None => f.write_str(how),
+            Some(detail) if self.how == How::Killed => format!("{how} {detail}{point}"),
+            Some(detail) => format!("{how}{point}: {detail}"),
+            None => format!("{how}{point}"),
         }
     }
 }

@@ -55,9 +55,11 @@ impl Binary {
             RunTimeEndian::Big
         };
         let Ok(debug) = Dwarf::load(|id: SectionId| {
-            let section = headers.section_by_name(id.name());
+            // Where variables are is of no use here, and takes much memory.
+            let is_used = !matches!(id, SectionId::DebugLoc | SectionId::DebugLocLists);
+            let section = headers.section_by_name(id.name()).filter(|_| is_used);
             let bytes = section.and_then(|s| section_bytes(&file, &s));
-            let bytes = Rc::from(bytes.unwrap_or_default());
+            let bytes = bytes.unwrap_or_else(|| Rc::from([]));
             Ok::<_, std::convert::Infallible>(Reader::new(bytes, endian))
         });
         let segments = headers.segments().map(|s| {
@@ -150,17 +152,23 @@ fn functions(file: &File, headers: &Headers<'_>) -> Option<Functions> {
 /// The content of a section, decompressed; `None` if it cannot be read or is compressed in a way
 /// that this build does not support: zlib needs the feature `formats`, which brings `flate2`, and
 /// zstd is not supported.
-fn section_bytes<'a>(file: &File, section: &impl ObjectSection<'a>) -> Option<Vec<u8>> {
+fn section_bytes<'a>(file: &File, section: &impl ObjectSection<'a>) -> Option<Rc<[u8]>> {
     let range = section.compressed_file_range().ok()?;
     // A damaged header may state any size.
     if range.compressed_size > file.metadata().ok()?.len() {
         return None;
     }
-    let mut bytes = vec![0; usize::try_from(range.compressed_size).ok()?];
-    file.read_exact_at(&mut bytes, range.offset).ok()?;
+    let size = usize::try_from(range.compressed_size).ok()?;
+    // Read in place: a section may have a hundred megabytes, and is not to be in memory twice.
+    let mut bytes: Rc<[u8]> = std::iter::repeat_n(0, size).collect();
+    file.read_exact_at(Rc::get_mut(&mut bytes)?, range.offset)
+        .ok()?;
     match range.format {
         CompressionFormat::None => Some(bytes),
-        CompressionFormat::Zlib => inflate(&bytes, usize::try_from(range.uncompressed_size).ok()?),
+        CompressionFormat::Zlib => {
+            let size = usize::try_from(range.uncompressed_size).ok()?;
+            inflate(&bytes, size).map(Rc::from)
+        }
         _ => None,
     }
 }
@@ -269,7 +277,7 @@ mod tests {
             elf
         }
 
-        fn read(name: &str, bytes: &[u8]) -> Option<Vec<u8>> {
+        fn read(name: &str, bytes: &[u8]) -> Option<Rc<[u8]>> {
             let path =
                 std::env::temp_dir().join(format!("afterdrop-elf-{name}-{}", std::process::id()));
             std::fs::write(&path, bytes).unwrap();

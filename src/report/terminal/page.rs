@@ -88,13 +88,12 @@ fn title(report: &Report) -> String {
     let is_complete = report.ended.is_complete();
     // Writing to a `String` cannot fail.
     if !is_complete {
-        let _ = write!(
-            title,
-            " {} after {} of {}",
-            one_line(&report.ended.to_string()),
+        let (run, all) = (
             report.cycles_run(),
-            count(u64::from(report.cycles), "cycle")
+            count(u64::from(report.cycles), "cycle"),
         );
+        let ended = report.ended.at(&format!(" after {run} of {all}"));
+        let _ = write!(title, " {}", one_line(&ended));
     }
     if let Some(sampling) = &report.sampling {
         let every = bytes(sampling.every_bytes as f64);
