@@ -6,7 +6,8 @@ use super::fold::Folding;
 use super::holder_names::{NamedHolder, container_type};
 use crate::analysis::holder_search::{Held, SearchResults};
 use crate::analysis::journal::Journal;
-use crate::analysis::symbols::{UNATTRIBUTED, blame_frame};
+use crate::analysis::symbols::UNATTRIBUTED;
+use crate::model::frame::relevant;
 use crate::model::holder::{Holder, PathBlock, Root};
 use crate::model::holders::HolderKind;
 
@@ -162,9 +163,10 @@ impl<'a> Holders<'a> {
         };
         let blocks = path.blocks.iter().map(|&(stack_id, bytes)| {
             let stack = folding.stack(stack_id, self.journal);
-            let blame = blame_frame(&stack).map(|i| stack[i].clone());
+            // In a dependency, its own frame says more than the same line of the user again.
+            let frame = relevant(&stack).first().cloned();
             let what = container_type(&stack).map(str::to_owned);
-            let (function, file, line) = match blame {
+            let (function, file, line) = match frame {
                 Some(frame) => (frame.function, frame.file, frame.line),
                 None => (UNATTRIBUTED.into(), None, None),
             };

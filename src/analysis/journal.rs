@@ -9,7 +9,8 @@ use crate::base::error::Error;
 use crate::base::text::count;
 use crate::model::block::CensusEntry;
 use crate::model::journal::{
-    Boundary, Code, End, Purge, Record, Searched, Stack, Start, Threads, VERSION, Witness,
+    Boundary, Code, End, OpenFiles, Purge, Record, Searched, Stack, Start, Threads, VERSION,
+    Witness,
 };
 
 /// The content of a journal.
@@ -24,6 +25,8 @@ pub(crate) struct Journal {
     pub(crate) witness: Option<Vec<Witness>>,
     /// The lists of threads at the baseline and at the end, as far as the run got.
     pub(crate) threads: Vec<Threads>,
+    /// The lists of open files at the baseline and at the end, as far as the run got.
+    pub(crate) files: Vec<OpenFiles>,
     pub(crate) purge: Option<Purge>,
     pub(crate) searched: Option<Searched<String>>,
     /// What the child could not write, and why.
@@ -174,6 +177,7 @@ impl Journal {
             waits: 0,
             witness: None,
             threads: Vec::new(),
+            files: Vec::new(),
             purge: None,
             searched: None,
             unwritten: Vec::new(),
@@ -195,6 +199,7 @@ impl Journal {
             Record::Waiting(_) => self.waits += 1,
             Record::Witness(witness) => self.witness = Some(witness),
             Record::Threads(threads) => self.threads.push(threads),
+            Record::Files(files) => self.files.push(files),
             Record::Purge(purge) => self.purge = Some(purge),
             Record::Searched(searched) => self.searched = Some(searched),
             Record::Unwritten(what) => self.unwritten.push(what),
@@ -236,6 +241,7 @@ impl Journal {
             waits: 0,
             witness: None,
             threads: Vec::new(),
+            files: Vec::new(),
             purge: None,
             searched: None,
             unwritten: Vec::new(),

@@ -80,6 +80,7 @@ pub(crate) fn report(journal: &Journal, mut folding: Folding, with: RunContext) 
         process: &process,
         after_warmup,
         warmup: start.warmup,
+        rate: growth(run, &call_sites).unwrap_or(0.0),
     };
     let boundaries = journal.boundaries.iter();
     Report {

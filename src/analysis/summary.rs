@@ -1,6 +1,7 @@
 //! The verdict on a run in one sentence.
 
 use crate::base::text::count;
+use crate::base::units::exact;
 use crate::model::process::Process;
 use crate::model::report::{CallSite, RunVerdict};
 use crate::model::verdict::{FEWEST_CYCLES, Rule, Verdict};
@@ -13,6 +14,8 @@ pub(super) struct Summary<'a> {
     /// Cycles that ran after the warm-up.
     pub(super) after_warmup: u32,
     pub(super) warmup: u32,
+    /// The growth of all new call sites together, in bytes per cycle; 0 if it is not known.
+    pub(super) rate: f64,
 }
 
 impl Summary<'_> {
@@ -24,7 +27,7 @@ impl Summary<'_> {
                 let verb = if n == 1 { "leaks" } else { "leak" };
                 let leaks = (n > 0).then(|| format!("{} {verb}", call_sites(n)));
                 let leaks = self.with_process(leaks, Verdict::Leak);
-                format!("{leaks}, seen over {cycles}")
+                format!("{leaks}, seen over {cycles}{}", magnitude(self.rate))
             }
             RunVerdict::Growing => {
                 let n = self.count(Verdict::Growing);
@@ -102,6 +105,33 @@ impl Summary<'_> {
     }
 }
 
+/// When a small leak will have taken a gigabyte.
+fn magnitude(rate: f64) -> String {
+    const GIGABYTE: f64 = 1e9;
+    const MIN_CYCLES: f64 = 10_000.0;
+    let cycles = GIGABYTE / rate;
+    if !cycles.is_finite() || cycles < MIN_CYCLES {
+        return String::new();
+    }
+    // Two digits are as much as the rate is good for.
+    let unit = 10_f64.powf(cycles.log10().floor() - 1.0);
+    let cycles = (cycles / unit).round() * unit;
+    format!("; 1 GB in some {} cycles", exact(cycles as u64))
+}
+
 fn call_sites(n: u32) -> String {
     count(n, "call site")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_leak_says_when_it_has_taken_a_gigabyte() {
+        assert_eq!(magnitude(4096.0), "; 1 GB in some 240,000 cycles");
+        assert_eq!(magnitude(30.0), "; 1 GB in some 33,000,000 cycles");
+        assert_eq!(magnitude(1e6), "", "it is large enough to be seen");
+        assert_eq!(magnitude(0.0), "");
+    }
 }

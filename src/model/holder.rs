@@ -52,11 +52,12 @@ pub struct Holder {
 pub struct PathBlock {
     /// Its type, as far as the allocation shows it: `Arc`, `Vec`, `HashMap` and so on.
     pub what: Option<String>,
-    /// Function of the blame frame of its allocation.
+    /// Function of the innermost frame of its allocation outside of the standard library: where it was
+    /// allocated, in the user's own code or in a dependency.
     pub function: String,
-    /// File of the blame frame.
+    /// File of that frame.
     pub file: Option<String>,
-    /// Line of the blame frame.
+    /// Line of that frame.
     pub line: Option<u32>,
     /// Size in bytes, as the allocator rounded it.
     pub bytes: u64,

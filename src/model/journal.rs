@@ -147,6 +147,13 @@ pub(crate) struct Threads {
     pub(crate) threads: Vec<(u32, String)>,
 }
 
+/// What each open file descriptor refers to, at the baseline or at the end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct OpenFiles {
+    pub(crate) at_end: bool,
+    pub(crate) files: Vec<String>,
+}
+
 /// Resident memory before and after the allocator was asked to return unused memory to the system,
 /// after the last boundary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -254,6 +261,7 @@ pub(crate) enum Record<S = String, A = Vec<u64>, R = Vec<CensusEntry>, W = Vec<W
     /// Blocks that were allocated while dhat recorded and are live when it ends.
     Witness(W),
     Threads(Threads),
+    Files(OpenFiles),
     Searched(Searched<S>),
     Purge(Purge),
     /// What could not be written, and why.

@@ -58,6 +58,9 @@ fn status_bytes(status: &str, field: &str) -> Option<u64> {
     Some(kib * 1024)
 }
 
+/// The maximum number of descriptors that are listed.
+const MAX_LISTED: usize = 4096;
+
 /// Number of threads; 1 if the kernel does not report it.
 pub(crate) fn threads() -> u64 {
     let mut buffer = [0; SMALL];
@@ -103,6 +106,19 @@ pub(crate) fn others_sleep(_: &Paused) -> bool {
 /// report it.
 pub(crate) fn descriptors(_: &Paused) -> u64 {
     std::fs::read_dir("/proc/self/fd").map_or(0, |all| all.count() as u64)
+}
+
+/// What each open file descriptor refers to: a path, or such as `socket:[4711]`. At most
+/// [`MAX_LISTED`] of them; empty if the kernel does not report them.
+pub(crate) fn open_files(_: &Paused) -> Vec<String> {
+    let Ok(all) = std::fs::read_dir("/proc/self/fd") else {
+        return Vec::new();
+    };
+    let targets = all
+        .flatten()
+        .filter_map(|fd| std::fs::read_link(fd.path()).ok());
+    let targets = targets.map(|target| target.to_string_lossy().into_owned());
+    targets.take(MAX_LISTED).collect()
 }
 
 /// Id and name of each thread, in the order of their ids; empty if the kernel does not report it.

@@ -124,7 +124,7 @@ impl PathBlock {
         self.what.as_deref().unwrap_or("block")
     }
 
-    /// The blame frame of its allocation as `file:line`, as far as it is known.
+    /// Where it was allocated as `file:line`, as far as it is known.
     pub(super) fn location(&self) -> String {
         location_of(self.file.as_deref(), self.line)
     }

@@ -9,7 +9,7 @@ use crate::model::verdict::{Rule, Verdict};
 /// The maximum number of further cycles that are advised.
 const MOST_CYCLES: u32 = 1000;
 
-/// The maximum number of threads that are named.
+/// The maximum number of threads or files that are named.
 const MAX_NAMES: usize = 3;
 
 /// Why a part has its verdict, in words that fit any unit.
@@ -42,12 +42,8 @@ pub(super) fn reason(judgement: &Judgement, criteria: Criteria) -> String {
     }
 }
 
-/// What grows, how fast, and why that is known.
-pub(super) fn sentence(part: &Part, new_threads: &[String]) -> String {
-    let names = match part.what {
-        Grows::Threads => named(new_threads),
-        _ => String::new(),
-    };
+/// What grows, how fast, and why that is known. `names` says which threads or files, or is empty.
+pub(super) fn sentence(part: &Part, names: &str) -> String {
     let amount = amount(part);
     let origin = origin(part.what);
     let what = part.what.name();
@@ -84,8 +80,20 @@ fn origin(what: Grows) -> &'static str {
     }
 }
 
+/// `: 80 of `/proc/N/stat``, or nothing.
+pub(super) fn of_files(files: &[(String, usize)]) -> String {
+    let shown = files.iter().take(MAX_NAMES);
+    let shown: Vec<String> = shown
+        .map(|(file, count)| format!("{} of `{file}`", exact(*count as u64)))
+        .collect();
+    match shown.is_empty() {
+        true => String::new(),
+        false => format!(": {}", shown.join(", ")),
+    }
+}
+
 /// `, named `worker``, or nothing.
-fn named(threads: &[String]) -> String {
+pub(super) fn named(threads: &[String]) -> String {
     let mut names: Vec<&String> = threads.iter().collect();
     names.dedup();
     if names.is_empty() {

@@ -281,3 +281,32 @@ fn a_second_step_of_the_c_heap_keeps_a_run_from_ending() {
     assert!(settled(&[]) && settled(&[5]));
     assert!(!settled(&[5, 10]));
 }
+
+#[test]
+fn growth_of_descriptors_says_which_files_are_open() {
+    use crate::model::journal::OpenFiles;
+    let mut journal = journal_of(CYCLES, |cycle, counts| {
+        memory(counts).descriptors = 5 + cycle;
+    });
+    let of = |at_end, files: &[&str]| OpenFiles {
+        at_end,
+        files: files.iter().map(|&file| file.to_owned()).collect(),
+    };
+    journal.files = vec![
+        of(false, &["/dev/null", "socket:[17]"]),
+        of(
+            true,
+            &[
+                "/dev/null",
+                "/proc/18/stat",
+                "/proc/2/stat",
+                "socket:[3]",
+                "socket:[17]",
+            ],
+        ),
+    ];
+    let process = process(&journal, Criteria::fixed(HORIZON));
+    assert_eq!(process.grows, Grows::FileDescriptors);
+    let expected = "per cycle stay open: 2 of `/proc/N/stat`, 1 of `socket:[N]`; it rose";
+    assert!(process.sentence.contains(expected), "{}", process.sentence);
+}

@@ -1,9 +1,11 @@
 //! The verdict on the process: that on its worst part.
 
+use std::collections::BTreeMap;
+
 use super::kept_pages::kept_pages;
 use super::levels::growth;
 use super::parts::{JudgedPart, judge};
-use super::sentence::{reason, sentence};
+use super::sentence::{named, of_files, reason, sentence};
 use crate::analysis::journal::Journal;
 use crate::analysis::verdict::Criteria;
 use crate::model::process::{Grows, Part, Process};
@@ -30,7 +32,14 @@ pub(crate) fn process(journal: &Journal, criteria: Criteria) -> Process {
     let worst = worst.map(|i| &parts[i]);
     let purged_bytes = journal.purge.map(|p| p.before.saturating_sub(p.after));
     let (grows, verdict, sentence) = match worst {
-        Some(part) => (part.what, part.verdict, sentence(part, &new_threads)),
+        Some(part) => {
+            let what = match part.what {
+                Grows::Threads => named(&new_threads),
+                Grows::FileDescriptors => of_files(&new_files(journal)),
+                _ => String::new(),
+            };
+            (part.what, part.verdict, sentence(part, &what))
+        }
         None => match kept_pages(journal, purged_bytes) {
             Some(sentence) => (Grows::AllocatorKeepsPages, Verdict::Cache, sentence),
             None => (Grows::None, Verdict::WarmUp, "nothing else grows".into()),
@@ -74,6 +83,45 @@ fn report_part(part: JudgedPart, criteria: Criteria) -> Part {
         evidence: judgement.evidence,
         series: part.series,
     }
+}
+
+/// What the descriptors refer to that were opened after the baseline and are still open at the end:
+/// paths with `N` for each number, and how many there are of each, the most frequent first.
+fn new_files(journal: &Journal) -> Vec<(String, usize)> {
+    let of = |at_end: bool| journal.files.iter().find(|f| f.at_end == at_end);
+    let (Some(before), Some(after)) = (of(false), of(true)) else {
+        return Vec::new();
+    };
+    let counted = |files: &[String]| {
+        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+        for file in files {
+            *counts.entry(without_numbers(file)).or_default() += 1;
+        }
+        counts
+    };
+    let known = counted(&before.files);
+    let new = counted(&after.files)
+        .into_iter()
+        .filter_map(|(file, count)| {
+            let before = known.get(&file).copied().unwrap_or(0);
+            (count > before).then(|| (file, count - before))
+        });
+    let mut new: Vec<(String, usize)> = new.collect();
+    new.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
+    new
+}
+
+/// The text with `N` for each number in it, so that `/proc/17/stat` and `/proc/18/stat` are alike.
+fn without_numbers(text: &str) -> String {
+    let mut folded = String::new();
+    for c in text.chars() {
+        match c.is_ascii_digit() {
+            true if folded.ends_with('N') => {}
+            true => folded.push('N'),
+            false => folded.push(c),
+        }
+    }
+    folded
 }
 
 /// The names of the threads that started after the baseline and still run at the end, sorted.

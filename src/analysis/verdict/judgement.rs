@@ -88,6 +88,11 @@ impl Judgement {
                 "a generation is retained in every cycle, and together they are whole models; {lost}"
             );
         }
+        if let Some((growth, _)) = self.reason.split_once(". If this is a cache")
+            && self.evidence.rule == Rule::Horizon
+        {
+            self.reason = format!("{growth}; {lost}");
+        }
         if !self.may_be_lost() {
             return;
         }

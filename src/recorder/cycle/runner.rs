@@ -13,7 +13,8 @@ use super::reply_pipe::ReplyPipe;
 use super::stack_writer::StackWriter;
 use crate::model::end::Early;
 use crate::model::journal::{
-    self, Boundary, CHeap, Counts, End, Memory, Purge, Record, Searched, Start, Threads, Waiting,
+    self, Boundary, CHeap, Counts, End, Memory, OpenFiles, Purge, Record, Searched, Start, Threads,
+    Waiting,
 };
 use crate::model::plan::{Plan, Reply};
 #[cfg(feature = "dhat")]
@@ -226,16 +227,20 @@ impl<'a> Runner<'a> {
         Ok(())
     }
 
-    fn write_threads(&mut self, at_end: bool) -> io::Result<()> {
+    /// Writes the threads and the open files.
+    fn write_threads_and_files(&mut self, at_end: bool) -> io::Result<()> {
         let paused = heap::pause();
         let threads = proc::thread_names(&paused);
         self.journal
-            .write(&Record::Threads(Threads { at_end, threads }))
+            .write(&Record::Threads(Threads { at_end, threads }))?;
+        let files = proc::open_files(&paused);
+        self.journal
+            .write(&Record::Files(OpenFiles { at_end, files }))
     }
 
     /// Writes what is needed once after the warm-up. Only blocks that are allocated later are judged.
     fn baseline(&mut self) -> io::Result<()> {
-        self.write_threads(false)?;
+        self.write_threads_and_files(false)?;
         self.write_dump("baseline")?;
         #[cfg(feature = "dhat")]
         if self.plan.heap == HeapKind::Dhat {
@@ -247,7 +252,7 @@ impl<'a> Runner<'a> {
 
     /// Writes what is needed once after the last boundary.
     fn finish(&mut self) -> io::Result<()> {
-        self.write_threads(true)?;
+        self.write_threads_and_files(true)?;
         self.write_dump("end")?;
         #[cfg(feature = "dhat")]
         if self.window.is_some() {
