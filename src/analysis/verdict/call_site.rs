@@ -33,6 +33,13 @@ pub(crate) fn judge(series: &Series, criteria: Criteria) -> Judgement {
         return growth;
     }
     let judged = found.decide();
+    if judged.verdict == Verdict::Growing && judged.evidence.rule != Rule::Slower {
+        // The youngest tables of several containers are retained generations, too.
+        let steps = judge_steps(series, criteria);
+        if let Some(leak) = steps.filter(|j| j.verdict == Verdict::Leak) {
+            return leak;
+        }
+    }
     if judged.verdict < Verdict::Growing {
         // In a queue that falls behind, blocks are freed in the order of their birth, so no
         // generation is retained.

@@ -12,6 +12,12 @@ const SETTLED_PLATEAU: u32 = 24;
 /// The fraction of its first half's rate below which the second half of a growth is slower.
 const MAX_SLOWER: f64 = 0.75;
 
+/// Into so many sums the amounts are put for the test.
+const SUMS: usize = 24;
+
+/// The same for a difference that needs no test.
+const MUCH_SLOWER: f64 = 0.35;
+
 /// The fewest rises that are a sign of growth, if not yet evidence.
 const MIN_SIGNS: usize = 3;
 
@@ -146,8 +152,12 @@ impl Rises {
 
     /// The rates of both halves, if these amounts have a falling trend.
     fn slower(&self, amounts: &[u64]) -> Option<Halves> {
-        let largest = amounts.iter().copied().max()?;
-        let turned: Vec<u64> = amounts.iter().map(|a| largest - a).collect();
+        // Sums over some cycles: in most cycles a cache that is nearly full adds nothing.
+        let cycles = (amounts.len() / SUMS).max(1);
+        let sums = amounts.chunks_exact(cycles);
+        let sums: Vec<u64> = sums.map(|sum| sum.iter().sum()).collect();
+        let largest = sums.iter().copied().max()?;
+        let turned: Vec<u64> = sums.iter().map(|sum| largest - sum).collect();
         let p = statistics::mann_kendall(&turned);
         let (early, late) = amounts.split_at(amounts.len() / 2);
         let rate = |of: &[u64]| of.iter().sum::<u64>() as f64 / of.len().max(1) as f64;
@@ -156,8 +166,11 @@ impl Rises {
             second: rate(late),
             cycles: late.len() as f64,
         };
-        let is_slower = halves.second <= MAX_SLOWER * halves.first;
-        (is_slower && p < self.criteria.slowdown_level(self.span())).then_some(halves)
+        let is_slower = halves.second <= MAX_SLOWER * halves.first
+            && p < self.criteria.slowdown_level(self.span());
+        // So large a difference is no chance, however few of the sums it shows in.
+        let is_much_slower = halves.second <= MUCH_SLOWER * halves.first;
+        (is_slower || is_much_slower).then_some(halves)
     }
 
     fn is_significant(&self) -> bool {

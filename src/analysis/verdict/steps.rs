@@ -27,6 +27,9 @@ const MIN_GROWTH: f64 = 2.0;
 /// that doubles takes twice as long to fill as before; this leaves some room.
 const OVERDUE: f64 = 2.5;
 
+/// Room for irregular filling.
+const TOLERANCE: f64 = 1.25;
+
 /// The rate of what the containers hold is steady if its second half is at least this fraction of
 /// its first half. With few steps, chance is less likely to give a larger fraction.
 const MIN_STEADINESS: f64 = 0.5;
@@ -109,9 +112,12 @@ impl Steps {
         gaps.max().unwrap_or(1)
     }
 
-    /// Cycles without a step after which they count as stopped.
+    /// Cycles without a step after which they count as stopped: if what they hold grows steadily, all
+    /// containers take another step until twice the time.
     fn overdue(&self) -> u32 {
-        (OVERDUE * self.longest_gap() as f64) as u32 + 1
+        let span = self.rises.last() - self.rises.first();
+        let again = TOLERANCE * f64::from(span);
+        again.max(OVERDUE * self.longest_gap() as f64) as u32 + 1
     }
 
     /// The growth per cycle of what the containers hold; `None` if the steps are too few to tell.
