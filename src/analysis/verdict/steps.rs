@@ -116,8 +116,13 @@ impl Steps {
     /// containers take another step until twice the time.
     fn overdue(&self) -> u32 {
         let span = self.rises.last() - self.rises.first();
-        let again = TOLERANCE * f64::from(span);
-        again.max(OVERDUE * self.longest_gap() as f64) as u32 + 1
+        let gap = self.longest_gap();
+        // What rises in most cycles is no container that fills.
+        let again = match gap >= i64::from(MIN_PLATEAU) {
+            true => TOLERANCE * f64::from(span),
+            false => 0.0,
+        };
+        again.max(OVERDUE * gap as f64) as u32 + 1
     }
 
     /// The growth per cycle of what the containers hold; `None` if the steps are too few to tell.
