@@ -12,11 +12,11 @@ const SETTLED_PLATEAU: u32 = 24;
 /// The fraction of its first half's rate below which the second half of a growth is slower.
 const MAX_SLOWER: f64 = 0.75;
 
-/// Into so many sums the amounts are put for the test.
-const SUMS: usize = 24;
-
 /// The same for a difference that needs no test.
 const MUCH_SLOWER: f64 = 0.35;
+
+/// Number of sums into which the amounts are put for the test.
+const SUMS: usize = 24;
 
 /// The fewest rises that are a sign of growth, if not yet evidence.
 const MIN_SIGNS: usize = 3;
@@ -129,8 +129,7 @@ impl Rises {
     ///
     /// The test is that of Mann and Kendall for a falling trend of the amounts in each cycle: by which
     /// the floor rises, and which is retained of each generation. The former has fluctuation in it, and
-    /// in the latter the young generations, the last quarter, may still lose
-    /// blocks.
+    /// in the latter the young generations, the last quarter, may still lose blocks.
     pub(super) fn slower_amounts(&self) -> Option<Halves> {
         let retained = amounts(&self.bytes);
         let recent = retained
@@ -169,7 +168,7 @@ impl Rises {
         let is_slower = halves.second <= MAX_SLOWER * halves.first
             && p < self.criteria.slowdown_level(self.span());
         // So large a difference is no chance, however few of the sums it shows in.
-        let is_much_slower = halves.second <= MUCH_SLOWER * halves.first;
+        let is_much_slower = halves.first > 0.0 && halves.second <= MUCH_SLOWER * halves.first;
         (is_slower || is_much_slower).then_some(halves)
     }
 

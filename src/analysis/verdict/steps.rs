@@ -66,8 +66,6 @@ struct Steps {
     rises: Rises,
     /// The live bytes at each boundary.
     level: Vec<u64>,
-    /// The least live bytes from each boundary on.
-    floor: Vec<u64>,
 }
 
 impl Steps {
@@ -95,7 +93,7 @@ impl Steps {
         let rises = Rises {
             plateau: series.boundaries() - last,
             at,
-            bytes: floor.clone(),
+            bytes: floor,
             blocks: series.blocks.clone(),
             ..Rises::of_floor(series, criteria)
         };
@@ -103,7 +101,6 @@ impl Steps {
             steps,
             rises,
             level: series.bytes.clone(),
-            floor,
         })
     }
 
@@ -159,7 +156,10 @@ impl Steps {
         let retained = self.rises.retained_bytes() as f64;
         let (lowest, highest) = match self.steps[0] {
             Step { at: ..=0, held } => (-held, retained - held),
-            _ => (self.floor[self.rises.first() as usize - 1] as f64, retained),
+            _ => (
+                self.rises.floor[self.rises.first() as usize - 1] as f64,
+                retained,
+            ),
         };
         highest >= MIN_GROWTH * lowest && self.rises.plateau <= self.overdue()
     }
@@ -174,7 +174,7 @@ impl Steps {
         }
         let until = self.level[..horizon as usize].iter().max();
         let highest_until = until.copied().unwrap_or(0) as f64;
-        self.floor[last as usize - 1] as f64 >= MIN_FACTOR * highest_until
+        self.rises.floor[last as usize - 1] as f64 >= MIN_FACTOR * highest_until
     }
 
     /// How many more cycles will show steps beyond the horizon, if the growth goes on: all containers
@@ -196,7 +196,7 @@ impl Steps {
         let rates = self.rates().unwrap_or_else(|| {
             let first = self.rises.first();
             let cycles = self.rises.boundaries + 1 - first;
-            let average = (self.rises.retained_bytes() - before(&self.floor, first)) as f64;
+            let average = (self.rises.retained_bytes() - before(&self.rises.floor, first)) as f64;
             let average = average / f64::from(cycles);
             Rates {
                 early: average,

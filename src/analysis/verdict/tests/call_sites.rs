@@ -303,3 +303,12 @@ proptest::proptest! {
         proptest::prop_assert_ne!(found, Verdict::Leak);
     }
 }
+
+#[test]
+fn a_leak_of_varying_size_is_a_leak_where_churn_hides_how_the_floor_rises() {
+    // The floor is that of a cycle near the end in which the churn is least.
+    let sizes = (1..=80).map(|k| (k, None, 40 + u64::from(k * k % 97)));
+    let churn = (1..=80).map(|k| (k, Some(k + 1), u64::from(81 - k) << 20));
+    let judged = judge(&series(80, sizes.chain(churn)), Criteria::fixed(64));
+    assert_eq!(judged.verdict, Verdict::Leak, "{}", judged.reason);
+}
