@@ -5,7 +5,7 @@
 //! a file is created only if its name is new.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-#[cfg(feature = "cli")]
+#[cfg(any(test, feature = "cli"))]
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -88,7 +88,7 @@ pub(crate) fn check_shared(folder: &Path) -> Result<(), Error> {
 }
 
 /// A path in the folder for temporary files that nobody can predict. Nothing is created there.
-#[cfg(feature = "cli")]
+#[cfg(any(test, feature = "cli"))]
 pub(crate) fn unpredictable_path() -> PathBuf {
     // The keys of a `RandomState` are random numbers from the system.
     let random = RandomState::new().build_hasher().finish();
@@ -163,7 +163,6 @@ mod tests {
         fs::metadata(path).unwrap().mode() & 0o777
     }
 
-    #[cfg(feature = "cli")]
     #[test]
     fn two_unpredictable_paths_differ() {
         assert_ne!(unpredictable_path(), unpredictable_path());
