@@ -15,6 +15,9 @@ pub(crate) struct SearchResults {
     pub(crate) holders: Vec<HolderRecord<String, Vec<u64>>>,
     /// The numbers of blocks that are held, by holder and stack.
     pub(crate) held: Vec<Held>,
+    /// The numbers of blocks that a static or thread-local reaches after another one, and the number
+    /// of that one.
+    pub(crate) reached: Vec<(Held, u16)>,
     /// Retaining paths.
     pub(crate) paths: Vec<RetainingPath<Vec<(StackId, u64)>>>,
     /// Figures of the search; `None` as long as it has not ended.
@@ -30,6 +33,18 @@ pub(crate) struct Held {
     /// The number of the holder; 0 if there were too many holders to distinguish.
     pub(crate) holder: u16,
     pub(crate) blocks: u64,
+}
+
+impl From<(StackId, u32, u8, u16, u64)> for Held {
+    fn from((stack_id, birth, phase, holder, blocks): (StackId, u32, u8, u16, u64)) -> Self {
+        Self {
+            stack_id,
+            birth,
+            phase,
+            holder,
+            blocks,
+        }
+    }
 }
 
 impl SearchResults {
@@ -48,15 +63,8 @@ impl SearchResults {
                 serde_json::from_str(&line).map_err(|e| format!("{FILE}:{number}: {e}"))?;
             match record {
                 Record::Holder(holder) => results.holders.push(holder),
-                Record::Held((stack_id, birth, phase, holder, blocks)) => {
-                    results.held.push(Held {
-                        stack_id,
-                        birth,
-                        phase,
-                        holder,
-                        blocks,
-                    });
-                }
+                Record::Held(held) => results.held.push(held.into()),
+                Record::Reached(reached, first) => results.reached.push((reached.into(), first)),
                 Record::Path(path) => results.paths.push(path),
                 Record::Summary(summary) => results.summary = Some(summary),
             }

@@ -7,9 +7,10 @@ use super::holder_names::{NamedHolder, container_type};
 use crate::analysis::holder_search::{Held, SearchResults};
 use crate::analysis::journal::Journal;
 use crate::analysis::symbols::UNATTRIBUTED;
+use crate::model::block::StackId;
 use crate::model::frame::relevant;
 use crate::model::holder::{Holder, PathBlock, Root};
-use crate::model::holders::HolderKind;
+use crate::model::holders::{HolderKind, RetainingPath};
 
 /// The share of a call site's blocks above which a holder is called its holder.
 const MAJORITY: f64 = 0.5;
@@ -36,6 +37,15 @@ pub(super) struct Holders<'a> {
     named: BTreeMap<u16, NamedHolder>,
 }
 
+/// The blocks of a call site.
+#[derive(Default)]
+struct BlocksOfSite {
+    /// By the holder that has reached them first.
+    held: Vec<Held>,
+    /// Those that a holder reaches after another one, and the number of the latter.
+    reached: Vec<(Held, u16)>,
+}
+
 /// What makes holders one in a report: kind, name (or thread) and line. The threads of a pool, for
 /// example, hold alike.
 type SiteKey = (HolderKind, Option<String>, Option<u32>);
@@ -55,18 +65,28 @@ impl<'a> Holders<'a> {
         folding: &mut Folding,
         is_wanted: impl Fn(usize) -> bool,
     ) -> Vec<SiteHolder> {
-        let mut held: Vec<Vec<Held>> = vec![Vec::new(); folding.sites().len()];
-        for blocks in &self.results.held {
+        let mut sites: Vec<BlocksOfSite> = Vec::new();
+        sites.resize_with(folding.sites().len(), BlocksOfSite::default);
+        let site_of = |blocks: &Held| {
             let site = folding.site_of(blocks.stack_id, blocks.phase);
-            if let Some(site) = site.filter(|&site| is_wanted(site)) {
-                held[site].push(*blocks);
+            site.filter(|&site| is_wanted(site))
+        };
+        for &held in &self.results.held {
+            if let Some(site) = site_of(&held) {
+                sites[site].held.push(held);
             }
         }
-        let sites = held.into_iter();
-        sites.map(|held| self.of_site(held, folding)).collect()
+        for &reached in &self.results.reached {
+            if let Some(site) = site_of(&reached.0) {
+                sites[site].reached.push(reached);
+            }
+        }
+        let sites = sites.into_iter();
+        sites.map(|blocks| self.of_site(blocks, folding)).collect()
     }
 
-    fn of_site(&mut self, mut held: Vec<Held>, folding: &mut Folding) -> SiteHolder {
+    fn of_site(&mut self, blocks: BlocksOfSite, folding: &mut Folding) -> SiteHolder {
+        let BlocksOfSite { mut held, reached } = blocks;
         let warmup = self.journal.start.warmup;
         let is_after_warmup = |h: &Held| h.birth > warmup;
         if held.iter().any(is_after_warmup) {
@@ -76,7 +96,7 @@ impl<'a> Holders<'a> {
         if all == 0 {
             return SiteHolder::default();
         }
-        let by_holder = self.by_holder(held, folding);
+        let mut by_holder = self.by_holder(held, folding);
         let lost: Vec<Held> = by_holder
             .iter()
             .filter(|((kind, ..), _)| kind.is_lost())
@@ -87,6 +107,12 @@ impl<'a> Holders<'a> {
             true => birth_cycles(&lost),
             false => 0,
         };
+        let holders = by_holder.len();
+        let births: BTreeSet<u32> = by_holder.values().flatten().map(|h| h.birth).collect();
+        for (key, mut reached) in self.by_later_holder(reached, folding) {
+            reached.retain(|h| births.contains(&h.birth));
+            by_holder.entry(key).or_default().extend(reached);
+        }
         let largest = by_holder.values().max_by_key(|held| block_count(held));
         match largest.filter(|held| is_majority(block_count(held))) {
             Some(held) => SiteHolder {
@@ -97,12 +123,37 @@ impl<'a> Holders<'a> {
             None => SiteHolder {
                 holder: None,
                 unknown: Some(format!(
-                    "{} holders share its blocks, and none has most of them",
-                    by_holder.len()
+                    "{holders} holders share its blocks, and none has most of them"
                 )),
                 lost_generations,
             },
         }
+    }
+
+    /// The blocks of a call site that a holder reaches and another one has reached first, by the former.
+    /// If several holders are shown as one, only those of the one that reaches the most, because the
+    /// others may reach the same blocks.
+    fn by_later_holder(
+        &mut self,
+        reached: Vec<(Held, u16)>,
+        folding: &mut Folding,
+    ) -> BTreeMap<SiteKey, Vec<Held>> {
+        let mut by_id: BTreeMap<u16, Vec<Held>> = BTreeMap::new();
+        for (blocks, first) in reached {
+            if self.key(blocks.holder, folding) != self.key(first, folding) {
+                by_id.entry(blocks.holder).or_default().push(blocks);
+            }
+        }
+        let mut by_holder: BTreeMap<SiteKey, Vec<Held>> = BTreeMap::new();
+        for (id, reached) in by_id {
+            if let Some(key) = self.key(id, folding) {
+                let most = by_holder.entry(key).or_default();
+                if block_count(&reached) > block_count(most) {
+                    *most = reached;
+                }
+            }
+        }
+        by_holder
     }
 
     /// The blocks of a call site by holder. Blocks without a holder's record are left out.
@@ -113,12 +164,16 @@ impl<'a> Holders<'a> {
     ) -> BTreeMap<SiteKey, Vec<Held>> {
         let mut by_holder: BTreeMap<SiteKey, Vec<Held>> = BTreeMap::new();
         for blocks in held {
-            if let Some(named) = self.named(blocks.holder, folding) {
-                let key = (named.kind, named.name.or(named.thread), named.line);
+            if let Some(key) = self.key(blocks.holder, folding) {
                 by_holder.entry(key).or_default().push(blocks);
             }
         }
         by_holder
+    }
+
+    fn key(&mut self, id: u16, folding: &mut Folding) -> Option<SiteKey> {
+        let named = self.named(id, folding)?;
+        Some((named.kind, named.name.or(named.thread), named.line))
     }
 
     /// The holder of these blocks, for the report. `all` and `lost` are numbers of blocks of the call
@@ -130,8 +185,10 @@ impl<'a> Holders<'a> {
         lost: u64,
         folding: &mut Folding,
     ) -> Option<Holder> {
-        // If several holders are shown as one, the one with the most blocks is described.
-        let largest = held.iter().max_by_key(|h| h.blocks)?;
+        // If several holders are shown as one, the one with the most blocks is described. Only blocks
+        // that it has reached first have a path from it.
+        let has_path = |h: &&Held| self.path_to(h).is_some();
+        let largest = held.iter().max_by_key(|h| (has_path(h), h.blocks))?;
         let named = self.named(largest.holder, folding)?;
         let (path, path_blocks) = self.path(largest, folding);
         let record = self.results.holder(largest.holder)?;
@@ -153,12 +210,16 @@ impl<'a> Holders<'a> {
         })
     }
 
+    fn path_to(&self, held: &Held) -> Option<&'a RetainingPath<Vec<(StackId, u64)>>> {
+        let key = (held.stack_id, held.phase, held.holder);
+        let mut paths = self.results.paths.iter();
+        paths.find(|p| (p.stack_id, p.phase, p.holder) == key)
+    }
+
     /// The retaining path to these blocks, and the number of its blocks. The middle of a long path
     /// is left out.
     fn path(&self, held: &Held, folding: &mut Folding) -> (Vec<PathBlock>, u32) {
-        let key = (held.stack_id, held.phase, held.holder);
-        let mut paths = self.results.paths.iter();
-        let Some(path) = paths.find(|p| (p.stack_id, p.phase, p.holder) == key) else {
+        let Some(path) = self.path_to(held) else {
             return (Vec::new(), 0);
         };
         let blocks = path.blocks.iter().map(|&(stack_id, bytes)| {

@@ -62,11 +62,14 @@ impl HolderKind {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Record<S = String, A = Vec<u64>, P = Vec<(u32, u64)>> {
-    /// All holders come first, in the order of their numbers.
+    /// The holders are in the order of their numbers.
     Holder(HolderRecord<S, A>),
     /// Blocks of a stack, birth cycle and phase that a holder reached before any other:
     /// `(stack, birth, phase, holder, blocks)`.
     Held((u32, u32, u8, u16, u64)),
+    /// The same of blocks that a static or thread-local reaches, too, but which another one, the last
+    /// number, reached before it. Only of stacks whose blocks several of them have reached first.
+    Reached((u32, u32, u8, u16, u64), u16),
     Path(RetainingPath<P>),
     /// The last line: the search is complete.
     Summary(Summary),
@@ -88,7 +91,8 @@ pub(crate) struct HolderRecord<S, A> {
     pub(crate) stack_id: Option<u32>,
     /// Blocks of a cycle of pointers among lost blocks; 0 for other holders.
     pub(crate) cycle: u32,
-    /// Bytes of the blocks that it reached before any other holder.
+    /// Bytes of the blocks that it reached before any other holder; of a holder in [`Record::Reached`],
+    /// of all that it reaches.
     pub(crate) reached_bytes: u64,
     pub(crate) reached_blocks: u64,
     /// Of these, what no other holder reaches.

@@ -23,6 +23,8 @@ mod lazy_hash_map;
 mod leaked_into_static;
 #[path = "../../fixtures/holders/libc_static.rs"]
 mod libc_static;
+#[path = "../../fixtures/holders/list_with_cursor.rs"]
+mod list_with_cursor;
 #[path = "../../fixtures/holders/lost_parent.rs"]
 mod lost_parent;
 #[path = "../../fixtures/holders/main_thread_local.rs"]
@@ -67,6 +69,7 @@ const CASES: &[Planted] = cases![
     arc_cycle
     arc_cycle_of_fifty
     cycle_in_static
+    list_with_cursor
     weak_only
     lost_parent
     only_in_register

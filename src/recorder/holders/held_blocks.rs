@@ -66,6 +66,15 @@ pub(super) struct Count {
     pub(super) example: BlockId,
 }
 
+impl Count {
+    /// Stack, birth cycle, phase, holder and blocks.
+    pub(super) fn record(&self) -> (StackId, u32, u8, HolderId, u64) {
+        let Birth { cycle, phase } = self.key.birth();
+        let stack_id = self.key.stack_id();
+        (stack_id, cycle, phase, self.key.holder(), self.blocks)
+    }
+}
+
 impl TableSlot for Count {
     type Key = Key;
 
@@ -94,6 +103,10 @@ impl Counts {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Count> {
         self.0.iter()
+    }
+
+    pub(super) fn get(&self, key: Key) -> Option<&Count> {
+        self.0.get(key)
     }
 
     /// Adds to the count of a key. Returns whether the key is new.

@@ -43,7 +43,7 @@ pub(super) struct Holder {
     pub(super) symbol: Option<Symbol>,
     /// Of a word on a stack: program counters of its function and of the callers, innermost first.
     pub(super) frames: [usize; FRAMES],
-    /// Usable bytes of all blocks that it has reached first.
+    /// Usable bytes of all blocks that it has reached first, or at all: see [`super::overlap`].
     pub(super) reached_bytes: u64,
     pub(super) reached_blocks: u64,
     /// Of these, the blocks that no other holder reaches.

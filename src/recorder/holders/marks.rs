@@ -15,6 +15,9 @@ pub(super) struct Marks<'a> {
     pub(super) predecessors: MappedVec<BlockId>,
     /// Blocks that more than one holder reaches; and lost blocks that have been visited.
     pub(super) shared: BlockSet,
+    /// Holders, and the blocks to which they point but which another one has reached first. Only of
+    /// statics and thread-locals.
+    pub(super) later_roots: MappedVec<(HolderId, BlockId)>,
     /// Blocks whose pointers have not been followed yet, first in, first out.
     pub(super) queue: MappedVec<BlockId>,
     /// Which words are scanned.
@@ -65,6 +68,7 @@ impl<'a> Marks<'a> {
             holders: MappedVec::new(),
             predecessors: MappedVec::new(),
             shared: BlockSet::new(count)?,
+            later_roots: MappedVec::new(),
             queue: MappedVec::new(),
             words: Words::Aligned,
             sharing_from: NO_HOLDER,
@@ -113,7 +117,11 @@ impl<'a> Marks<'a> {
             }
             other if other != holder && other >= self.sharing_from => {
                 self.shared.insert(to);
-                Ok(())
+                let is_precise_root = from.is_none() && self.sharing_from == NO_HOLDER;
+                match is_precise_root {
+                    true => self.later_roots.push((holder, to)),
+                    false => Ok(()),
+                }
             }
             _ => Ok(()),
         }
@@ -156,6 +164,36 @@ impl<'a> Marks<'a> {
             }
         }
         self.insert_reachable(Among::Held)
+    }
+
+    /// All blocks that a static or thread-local reaches, first or later.
+    pub(super) fn reached_by(&mut self, holder: HolderId) -> Result<BlockSet, NoMemory> {
+        let mut reached = BlockSet::new(self.index.count() as usize)?;
+        self.queue.clear();
+        for block in self.blocks() {
+            if self.holder(block) == holder {
+                reached.insert(block);
+                self.queue.push(block)?;
+            }
+        }
+        for &(_, block) in self.later_roots.as_slice().iter().filter(|r| r.0 == holder) {
+            if !reached.contains(block) {
+                reached.insert(block);
+                self.queue.push(block)?;
+            }
+        }
+        let mut next = 0;
+        while let Some(&block) = self.queue.as_slice().get(next) {
+            next += 1;
+            self.for_each_pointer(block, |marks, to| {
+                if reached.contains(to) {
+                    return Ok(());
+                }
+                reached.insert(to);
+                marks.queue.push(to)
+            })?;
+        }
+        Ok(reached)
     }
 
     /// Calls `visit` with each block that a block points to.

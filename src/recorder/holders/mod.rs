@@ -6,7 +6,8 @@
 //!    outside of the heap that may contain pointers to them, with its symbols ([`objects`]).
 //! 3. [`search`] marks each block with the holder that reaches it first: a root ([`roots`]), or the
 //!    cause of the loss ([`lost`]).
-//! 4. [`records`] writes holders and retaining paths to [`FILE`], which the parent process reads.
+//! 4. [`overlap`] finds what a static reaches besides, if several of them share the blocks of a stack.
+//! 5. [`records`] writes holders and retaining paths to [`FILE`], which the parent process reads.
 //!
 //! The scan is conservative: every word that equals an address in a block counts as a pointer to
 //! it. Stale words, on stacks and in reused memory, can make a lost block appear to be held.
@@ -32,6 +33,7 @@ mod kernel_copies;
 mod lost;
 mod marks;
 mod objects;
+mod overlap;
 mod path;
 mod records;
 mod regions;
@@ -121,10 +123,10 @@ fn search_and_write(
     let each = |visit: &mut dyn FnMut(usize)| heap::for_each_block(visit);
     let index = Index::new(each, Sizes::OF_HEAP.usable)?;
     let regions = find_regions::find(info, threads, &index)?;
-    let search = Search::run(&index, &regions, Sizes::OF_HEAP)?;
+    let mut search = Search::run(&index, &regions, Sizes::OF_HEAP)?;
     let nanos = start.elapsed().as_nanos() as u64;
+    records::write_held_blocks(lines, &mut search)?;
     records::write_holders(lines, &search, &regions)?;
-    records::write_held_blocks(lines, &search)?;
     let summary = Summary {
         blocks: u64::from(index.count()),
         bytes: index.bytes(),

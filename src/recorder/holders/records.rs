@@ -5,6 +5,7 @@ use super::held_blocks::{Count, Counts, Key};
 use super::holder_table::{Holder, HolderId, NO_HOLDER, Source};
 use super::index::{BlockId, usable_bytes};
 use super::objects::Objects;
+use super::overlap::Overlap;
 use super::path::MAX_BLOCKS;
 use super::regions::{RegionKind, Regions};
 use super::search::Search;
@@ -75,30 +76,48 @@ fn write_holder(
 /// Blocks from before the first cycle are left out.
 pub(super) fn write_held_blocks(
     lines: &mut JsonLines,
-    search: &Search<'_>,
+    search: &mut Search<'_>,
 ) -> Result<(), SearchError> {
-    let counts = count_blocks(search)?;
+    let counts = count_blocks(search, |_, _| true)?;
     let mut with_path = Counts::new();
     let mut path = MappedVec::new();
     for count in counts.iter() {
-        let (key, birth) = (count.key, count.key.birth());
-        lines.write(&RecordRef::Held((
-            key.stack_id(),
-            birth.cycle,
-            birth.phase,
-            key.holder(),
-            count.blocks,
-        )))?;
+        lines.write(&RecordRef::Held(count.record()))?;
         // One path is enough for blocks that differ only in their birth cycle.
-        let key = key.of_any_cycle();
+        let key = count.key.of_any_cycle();
         if key.holder() != NO_HOLDER && with_path.add(Count { key, ..*count })? {
             write_path(lines, search, count, &mut path)?;
+        }
+    }
+    write_overlap(lines, search, &counts)
+}
+
+/// Writes which blocks a holder reaches after another one.
+fn write_overlap(
+    lines: &mut JsonLines,
+    search: &mut Search<'_>,
+    counts: &Counts,
+) -> Result<(), SearchError> {
+    let overlap = Overlap::new(search, counts)?;
+    for &holder in overlap.holders() {
+        let reached = search.reached_by(holder)?;
+        let is_later = |block, key: Key| {
+            key.holder() != holder && reached.contains(block) && overlap.is_contested(key)
+        };
+        for count in count_blocks(search, is_later)?.iter() {
+            let (stack_id, birth, phase, first, blocks) = count.record();
+            let reached = (stack_id, birth, phase, holder, blocks);
+            lines.write(&RecordRef::Reached(reached, first))?;
         }
     }
     Ok(())
 }
 
-fn count_blocks(search: &Search<'_>) -> Result<Counts, NoMemory> {
+/// Counts the blocks that are wanted.
+fn count_blocks(
+    search: &Search<'_>,
+    is_wanted: impl Fn(BlockId, Key) -> bool,
+) -> Result<Counts, NoMemory> {
     let mut counts = Counts::new();
     let mut result = Ok(());
     // Numbers of the index are in the same order.
@@ -108,12 +127,15 @@ fn count_blocks(search: &Search<'_>) -> Result<Counts, NoMemory> {
         next += 1;
         let origin = heap::origin(at).filter(|(_, birth)| birth.cycle > 0);
         if let (Some((stack_id, birth)), Ok(())) = (origin, result) {
-            let count = Count {
-                key: Key::new(stack_id, birth, search.holder(block)),
-                blocks: 1,
-                example: block,
-            };
-            result = counts.add(count).map(drop);
+            let key = Key::new(stack_id, birth, search.holder(block));
+            if is_wanted(block, key) {
+                let count = Count {
+                    key,
+                    blocks: 1,
+                    example: block,
+                };
+                result = counts.add(count).map(drop);
+            }
         }
     });
     result.map(|()| counts)

@@ -8,7 +8,7 @@
 
 use super::holder_table::{HolderId, HolderTable, Source};
 use super::index::{BlockId, Index, Sizes};
-use super::marks::Marks;
+use super::marks::{BlockSet, Marks};
 use super::path::retaining_path;
 use super::regions::Regions;
 use super::{lost, roots};
@@ -60,6 +60,25 @@ impl<'a> Search<'a> {
     /// The holder of a block.
     pub(super) fn holder(&self, block: BlockId) -> HolderId {
         self.marks.holder(block)
+    }
+
+    pub(super) fn block_count(&self) -> usize {
+        self.marks.index.count() as usize
+    }
+
+    /// All blocks that a static or thread-local reaches, which its totals then include.
+    pub(super) fn reached_by(&mut self, holder: HolderId) -> Result<BlockSet, NoMemory> {
+        let reached = self.marks.reached_by(holder)?;
+        let marks = &self.marks;
+        if let Some(holder) = self.holders.get_mut(holder) {
+            (holder.reached_bytes, holder.reached_blocks) = (0, 0);
+            for block in marks.blocks().filter(|&block| reached.contains(block)) {
+                let start = marks.index.get(block).start;
+                holder.reached_bytes += (marks.sizes.usable)(start) as u64;
+                holder.reached_blocks += 1;
+            }
+        }
+        Ok(reached)
     }
 
     /// The address of a block.
@@ -220,12 +239,13 @@ mod tests {
                 pointable,
             };
             let index = graph.index(sizes);
-            let search = Search::run(&index, &graph.regions(), sizes).unwrap();
+            let mut search = Search::run(&index, &graph.regions(), sizes).unwrap();
             let by_root: Vec<_> = graph.rooted.iter().map(|&b| graph.reachable(b)).collect();
             for block in 0..graph.blocks.len() {
                 check_block(&graph, &search, &by_root, block);
             }
-            for holder in search.holders.as_slice() {
+            for id in 1..=search.holders.count() {
+                let holder = search.holders.as_slice()[usize::from(id) - 1];
                 if let Source::Lost { .. } = holder.source {
                     assert_eq!(holder.retained_blocks, holder.reached_blocks, "{round}");
                     continue;
@@ -235,6 +255,11 @@ mod tests {
                 let is_alone = |b: &&usize| by_root.iter().filter(|r| r.contains(b)).count() == 1;
                 let alone = by_root[i].iter().filter(is_alone).count() as u64;
                 assert_eq!(holder.retained_blocks, alone, "{round}");
+                let reached = search.reached_by(id).unwrap();
+                let all = 0..graph.blocks.len();
+                let reached: BTreeSet<_> =
+                    all.filter(|&b| reached.contains(b as BlockId)).collect();
+                assert_eq!(reached, by_root[i], "{round}");
             }
         }
     }
