@@ -64,6 +64,8 @@ impl NamedHolder {
         }
         let frame = first_of(Owner::Own)
             .or_else(|| first_of(Owner::Dependency))
+            // What the test harness waits with says less than that it is the harness.
+            .or_else(|| frames.iter().find(|f| is_of_test_harness(f)))
             .or_else(|| frames.iter().find(|f| f.line.is_some()));
         if let Some(frame) = frame {
             self.take_frame(frame);
@@ -75,6 +77,11 @@ impl NamedHolder {
         self.file.clone_from(&frame.file);
         self.line = frame.line;
     }
+}
+
+fn is_of_test_harness(frame: &Frame) -> bool {
+    let file = frame.file.as_deref().unwrap_or_default();
+    frame.owner == Owner::Standard && file.starts_with("test/src/")
 }
 
 /// The name of a thread of the measured process; `None` if it was in no list of threads.
@@ -119,4 +126,38 @@ pub(super) fn container_type(stack: &[Frame]) -> Option<&'static str> {
         }
     }
     outermost
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_receiver_of_the_test_harness_is_named_as_the_harness() {
+        let frames = [
+            (
+                "std::sync::mpmc::Receiver<T>::recv",
+                "std/src/sync/mpmc/mod.rs",
+            ),
+            ("test::run_tests", "test/src/lib.rs"),
+            ("test::console::run_tests_console", "test/src/console.rs"),
+            ("std::rt::lang_start", "std/src/rt.rs"),
+        ];
+        let frames = frames.map(|(function, file)| Frame {
+            function: function.into(),
+            file: Some(file.into()),
+            line: Some(7),
+            owner: Owner::Standard,
+        });
+        let mut named = NamedHolder {
+            kind: HolderKind::Stack,
+            name: None,
+            file: None,
+            line: None,
+            thread: Some("main".into()),
+        };
+        named.name_stack(&frames);
+        assert_eq!(named.name.as_deref(), Some("test::run_tests"));
+        assert_eq!(named.kind, HolderKind::Stack);
+    }
 }
