@@ -9,8 +9,7 @@ use crate::base::error::Error;
 use crate::base::text::count;
 use crate::model::block::CensusEntry;
 use crate::model::journal::{
-    Boundary, Code, End, OpenFiles, Purge, Record, Searched, Stack, Start, Threads, VERSION,
-    Witness,
+    Boundary, Code, End, Files, Purge, Record, Searched, Stack, Start, Threads, VERSION, Witness,
 };
 
 /// The content of a journal.
@@ -25,8 +24,8 @@ pub(crate) struct Journal {
     pub(crate) witness: Option<Vec<Witness>>,
     /// The lists of threads at the baseline and at the end, as far as the run got.
     pub(crate) threads: Vec<Threads>,
-    /// The lists of open files at the baseline and at the end, as far as the run got.
-    pub(crate) files: Vec<OpenFiles>,
+    /// What was open and mapped at the baseline and at the end, as far as the run got.
+    pub(crate) files: Vec<Files>,
     pub(crate) purge: Option<Purge>,
     pub(crate) searched: Option<Searched<String>>,
     /// What the child could not write, and why.

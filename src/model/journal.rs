@@ -6,6 +6,8 @@
 //! come before it. So if the process is killed, the journal is complete up to the last boundary; an
 //! incomplete last line is ignored.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::model::block::CensusEntry;
@@ -22,7 +24,7 @@ pub(crate) const FILE: &str = "journal.jsonl";
 pub(crate) const PREDICTIONS: &str = "predictions";
 
 /// Version of the format.
-pub(crate) const VERSION: u32 = 4;
+pub(crate) const VERSION: u32 = 5;
 
 /// The first record: what is measured, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,11 +149,14 @@ pub(crate) struct Threads {
     pub(crate) threads: Vec<(u32, String)>,
 }
 
-/// What each open file descriptor refers to, at the baseline or at the end.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct OpenFiles {
+/// What is open and mapped, at the baseline or at the end.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Files {
     pub(crate) at_end: bool,
-    pub(crate) files: Vec<String>,
+    /// What each open file descriptor refers to.
+    pub(crate) open: Vec<String>,
+    /// Bytes of the parts of [`Resident::mapped`] by name, which is empty if they are of no file.
+    pub(crate) mapped: BTreeMap<String, u64>,
 }
 
 /// Resident memory before and after the allocator was asked to return unused memory to the system,
@@ -261,7 +266,7 @@ pub(crate) enum Record<S = String, A = Vec<u64>, R = Vec<CensusEntry>, W = Vec<W
     /// Blocks that were allocated while dhat recorded and are live when it ends.
     Witness(W),
     Threads(Threads),
-    Files(OpenFiles),
+    Files(Files),
     Searched(Searched<S>),
     Purge(Purge),
     /// What could not be written, and why.

@@ -1,9 +1,10 @@
 //! The mappings of this process and its resident memory by use, read from `/proc/self/smaps`.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::model::journal::Resident;
-use crate::recorder::heap::{self, MappedVec};
+use crate::recorder::heap::{self, MappedVec, Paused};
 use crate::recorder::pagemap::Pagemap;
 use crate::recorder::proc::{self, MapsLine};
 
@@ -52,6 +53,27 @@ pub(crate) struct Mapping<'a> {
 /// Resident memory of this process by use; `None` if the kernel does not report it. `text` is scratch
 /// memory.
 pub(crate) fn resident(text: &mut MappedVec<u8>) -> Option<Resident> {
+    resident_and_mapped(text, |_, _| ())
+}
+
+/// What [`Resident::mapped`] consists of: names of mappings, which are empty if they are of no file, and
+/// the bytes of all with that name. Empty if the kernel does not report it.
+pub(crate) fn mapped_by_name(_: &Paused) -> BTreeMap<String, u64> {
+    let mut mapped: BTreeMap<String, u64> = BTreeMap::new();
+    let add = |name: &[u8], bytes| {
+        let name = String::from_utf8_lossy(name).into_owned();
+        *mapped.entry(name).or_default() += bytes;
+    };
+    let _ = resident_and_mapped(&mut MappedVec::new(), add);
+    mapped
+}
+
+/// [`resident`], with a call of `visit` for each name and number of bytes that add to
+/// [`Resident::mapped`].
+fn resident_and_mapped(
+    text: &mut MappedVec<u8>,
+    visit: impl FnMut(&[u8], u64),
+) -> Option<Resident> {
     proc::read_whole("/proc/self/smaps", text)?;
     let mut path = [0; 4096];
     let program = own_path(&mut path)?;
@@ -63,7 +85,7 @@ pub(crate) fn resident(text: &mut MappedVec<u8>) -> Option<Resident> {
             p.present_bytes(range.start as usize, range.end as usize)
         })
     };
-    Some(sum(text.as_slice(), program, own_bytes, present))
+    Some(sum(text.as_slice(), program, own_bytes, present, visit))
 }
 
 /// The path of the executable, as the kernel shows it for its mappings.
@@ -78,32 +100,35 @@ fn own_path(buffer: &mut [u8; 4096]) -> Option<&[u8]> {
 }
 
 /// Adds up the mappings in `text`. `own_bytes` is the size of the recorder's own mappings; `present`
-/// counts the resident bytes of a part of a mapping.
+/// counts the resident bytes of a part of a mapping; `visit` gets the parts of [`Resident::mapped`].
 fn sum(
     text: &[u8],
     program: &[u8],
     own_bytes: u64,
     present: impl Fn(Range<u64>) -> u64,
+    visit: impl FnMut(&[u8], u64),
 ) -> Resident {
     let mut sums = Sums {
         program,
         present,
+        visit,
         resident: Resident::default(),
         like_own: 0,
         file_end: None,
         program_end: None,
     };
     for_each_mapping(text, |mapping, next| sums.add(&mapping, next));
-    let mut resident = sums.resident;
     // Others may have marked memory as the recorder marks its own.
-    resident.mapped += sums.like_own.saturating_sub(own_bytes);
-    resident
+    let others = sums.like_own.saturating_sub(own_bytes);
+    sums.add_mapped(b"", others);
+    sums.resident
 }
 
 /// The state of [`sum`].
-struct Sums<'a, P> {
+struct Sums<'a, P, V> {
     program: &'a [u8],
     present: P,
+    visit: V,
     resident: Resident,
     /// Bytes of mappings that have the flags of the recorder's own.
     like_own: u64,
@@ -114,7 +139,7 @@ struct Sums<'a, P> {
     program_end: Option<u64>,
 }
 
-impl<P: Fn(Range<u64>) -> u64> Sums<'_, P> {
+impl<P: Fn(Range<u64>) -> u64, V: FnMut(&[u8], u64)> Sums<'_, P, V> {
     fn add(&mut self, m: &Mapping<'_>, next: Option<&Mapping<'_>>) {
         self.resident.total += m.resident;
         let size = m.end - m.start;
@@ -131,7 +156,7 @@ impl<P: Fn(Range<u64>) -> u64> Sums<'_, P> {
             &mut self.resident.c_heap
         } else if m.name.starts_with(b"/") {
             self.file_end = m.private.then_some((m.end, is_program));
-            self.resident.file(is_program, size)
+            self.file(is_program, m.name, size)
         } else if m.no_dump && m.no_reserve {
             self.like_own += size;
             &mut self.resident.tool
@@ -141,7 +166,7 @@ impl<P: Fn(Range<u64>) -> u64> Sums<'_, P> {
                 true => self.resident.program_zeroed += m.resident,
                 false => self.resident.behind_files += m.resident,
             }
-            self.resident.file(is_program, size)
+            self.file(is_program, m.name, size)
         } else if m.is_arena(next) {
             &mut self.resident.c_heap
         } else if m.name.starts_with(b"[v") {
@@ -167,20 +192,23 @@ impl<P: Fn(Range<u64>) -> u64> Sums<'_, P> {
             rest.end -= (stack.end - stack.start).min(rest.end - rest.start);
         }
         if m.accessible {
-            self.resident.mapped += rest.end - rest.start;
+            self.add_mapped(m.name, rest.end - rest.start);
         }
         self.resident.anonymous += rest.resident;
     }
-}
 
-impl Resident {
     /// The sum for mappings of files. Those that are not the executable's add to `mapped`.
-    fn file(&mut self, is_program: bool, size: u64) -> &mut u64 {
+    fn file(&mut self, is_program: bool, name: &[u8], size: u64) -> &mut u64 {
         if is_program {
-            return &mut self.program;
+            return &mut self.resident.program;
         }
-        self.mapped += size;
-        &mut self.files
+        self.add_mapped(name, size);
+        &mut self.resident.files
+    }
+
+    fn add_mapped(&mut self, name: &[u8], bytes: u64) {
+        self.resident.mapped += bytes;
+        (self.visit)(name, bytes);
     }
 }
 
@@ -318,7 +346,13 @@ Rss:    4 kB
 VmFlags: rd ex
 ";
         let kib = |n: u64| n * 1024;
-        let sums = sum(text.as_bytes(), b"/opt/a b/bin", 0x8000, |_| 0);
+        let mut mapped = BTreeMap::new();
+        let visit = |name: &[u8], bytes| {
+            *mapped
+                .entry(String::from_utf8(name.into()).unwrap())
+                .or_insert(0) += bytes;
+        };
+        let sums = sum(text.as_bytes(), b"/opt/a b/bin", 0x8000, |_| 0, visit);
         let expected = Resident {
             total: kib(564),
             tool: kib(16),
@@ -335,8 +369,17 @@ VmFlags: rd ex
             mapped: 0x1_0000 + 0x1_0000 + 0x1_0000 + 0x10_0000 + 0x8000 + 0x2_1000,
         };
         assert_eq!(sums, expected);
+        let by_name = [
+            ("", 0x1_0000 + 0x10_0000 + 0x8000 + 0x2_1000),
+            ("/dev/zero (deleted)", 0x1_0000),
+            ("/lib/libc.so.6", 0x1_0000),
+        ];
         assert_eq!(
-            sum(b"nonsense\n\nRss: 5 kB", b"", 0, |_| 0),
+            mapped,
+            by_name.map(|(name, bytes)| (name.to_owned(), bytes)).into()
+        );
+        assert_eq!(
+            sum(b"nonsense\n\nRss: 5 kB", b"", 0, |_| 0, |_, _| ()),
             Resident::default()
         );
     }

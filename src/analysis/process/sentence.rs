@@ -9,7 +9,7 @@ use crate::model::verdict::{Rule, Verdict};
 /// The maximum number of further cycles that are advised.
 const MOST_CYCLES: u32 = 1000;
 
-/// The maximum number of threads or files that are named.
+/// The maximum number of threads, files or mappings that are named.
 const MAX_NAMES: usize = 3;
 
 /// Why a part has its verdict, in words that fit any unit.
@@ -42,7 +42,8 @@ pub(super) fn reason(judgement: &Judgement, criteria: Criteria) -> String {
     }
 }
 
-/// What grows, how fast, and why that is known. `names` says which threads or files, or is empty.
+/// What grows, how fast, and why that is known. `names` says which threads, files or mappings, or is
+/// empty.
 pub(super) fn sentence(part: &Part, names: &str) -> String {
     let amount = amount(part);
     let origin = origin(part.what);
@@ -81,11 +82,25 @@ fn origin(what: Grows) -> &'static str {
 }
 
 /// `: 80 of `/proc/N/stat``, or nothing.
-pub(super) fn of_files(files: &[(String, usize)]) -> String {
-    let shown = files.iter().take(MAX_NAMES);
-    let shown: Vec<String> = shown
-        .map(|(file, count)| format!("{} of `{file}`", exact(*count as u64)))
-        .collect();
+pub(super) fn of_files(files: &[(String, u64)]) -> String {
+    let of_file = |(file, count): &(String, u64)| format!("{} of `{file}`", exact(*count));
+    list(files.iter().map(of_file))
+}
+
+/// `: 1.23 MB anonymous, 64.0 kB of `/dev/shm/N``, or nothing.
+pub(super) fn of_mappings(mappings: &[(String, u64)]) -> String {
+    let of_mapping = |(name, amount): &(String, u64)| {
+        let amount = bytes(*amount as f64);
+        match &name[..] {
+            "" => format!("{amount} anonymous"),
+            name => format!("{amount} of `{name}`"),
+        }
+    };
+    list(mappings.iter().map(of_mapping))
+}
+
+fn list(names: impl Iterator<Item = String>) -> String {
+    let shown: Vec<String> = names.take(MAX_NAMES).collect();
     match shown.is_empty() {
         true => String::new(),
         false => format!(": {}", shown.join(", ")),

@@ -284,13 +284,14 @@ fn a_second_step_of_the_c_heap_keeps_a_run_from_ending() {
 
 #[test]
 fn growth_of_descriptors_says_which_files_are_open() {
-    use crate::model::journal::OpenFiles;
+    use crate::model::journal::Files;
     let mut journal = journal_of(CYCLES, |cycle, counts| {
         memory(counts).descriptors = 5 + cycle;
     });
-    let of = |at_end, files: &[&str]| OpenFiles {
+    let of = |at_end, open: &[&str]| Files {
         at_end,
-        files: files.iter().map(|&file| file.to_owned()).collect(),
+        open: open.iter().map(|&file| file.to_owned()).collect(),
+        ..Files::default()
     };
     journal.files = vec![
         of(false, &["/dev/null", "socket:[17]"]),
@@ -308,5 +309,37 @@ fn growth_of_descriptors_says_which_files_are_open() {
     let process = process(&journal, Criteria::fixed(HORIZON));
     assert_eq!(process.grows, Grows::FileDescriptors);
     let expected = "per cycle stay open: 2 of `/proc/N/stat`, 1 of `socket:[N]`; it rose";
+    assert!(process.sentence.contains(expected), "{}", process.sentence);
+}
+
+#[test]
+fn growth_of_mapped_memory_says_what_is_mapped() {
+    use crate::model::journal::Files;
+    let mut journal = journal_of(CYCLES, |cycle, counts| {
+        memory(counts).resident.mapped = 5_000_000 + 8192 * cycle;
+    });
+    let of = |at_end, mapped: &[(&str, u64)]| Files {
+        at_end,
+        mapped: mapped
+            .iter()
+            .map(|&(name, bytes)| (name.to_owned(), bytes))
+            .collect(),
+        ..Files::default()
+    };
+    journal.files = vec![
+        of(false, &[("", 65_536), ("/lib/libc.so.6", 4096)]),
+        of(
+            true,
+            &[
+                ("", 131_072),
+                ("/dev/shm/ring-1", 81_920),
+                ("/dev/shm/ring-22", 81_920),
+                ("/lib/libc.so.6", 4096),
+            ],
+        ),
+    ];
+    let process = process(&journal, Criteria::fixed(HORIZON));
+    assert_eq!(process.grows, Grows::MappedMemory);
+    let expected = "not unmapped: 164 kB of `/dev/shm/ring-N`, 65.5 kB anonymous; it rose";
     assert!(process.sentence.contains(expected), "{}", process.sentence);
 }

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use super::kept_pages::kept_pages;
 use super::levels::growth;
 use super::parts::{JudgedPart, judge};
-use super::sentence::{named, of_files, reason, sentence};
+use super::sentence::{named, of_files, of_mappings, reason, sentence};
 use crate::analysis::journal::Journal;
 use crate::analysis::verdict::Criteria;
+use crate::model::journal::Files;
 use crate::model::process::{Grows, Part, Process};
 use crate::model::verdict::{Rule, Verdict};
 
@@ -36,6 +37,7 @@ pub(crate) fn process(journal: &Journal, criteria: Criteria) -> Process {
             let what = match part.what {
                 Grows::Threads => named(&new_threads),
                 Grows::FileDescriptors => of_files(&new_files(journal)),
+                Grows::MappedMemory => of_mappings(&new_mappings(journal)),
                 _ => String::new(),
             };
             (part.what, part.verdict, sentence(part, &what))
@@ -87,27 +89,44 @@ fn report_part(part: JudgedPart, criteria: Criteria) -> Part {
 
 /// What the descriptors refer to that were opened after the baseline and are still open at the end:
 /// paths with `N` for each number, and how many there are of each, the most frequent first.
-fn new_files(journal: &Journal) -> Vec<(String, usize)> {
+fn new_files(journal: &Journal) -> Vec<(String, u64)> {
+    new(journal, |files| {
+        files.open.iter().map(|file| (file, 1)).collect()
+    })
+}
+
+/// What was mapped after the baseline and is still mapped at the end: paths with `N` for each number,
+/// and bytes, the largest first.
+fn new_mappings(journal: &Journal) -> Vec<(String, u64)> {
+    new(journal, |files| {
+        files
+            .mapped
+            .iter()
+            .map(|(name, &bytes)| (name, bytes))
+            .collect()
+    })
+}
+
+/// By how much the amounts of each path have risen from the baseline to the end.
+fn new(journal: &Journal, amounts: fn(&Files) -> Vec<(&String, u64)>) -> Vec<(String, u64)> {
     let of = |at_end: bool| journal.files.iter().find(|f| f.at_end == at_end);
     let (Some(before), Some(after)) = (of(false), of(true)) else {
         return Vec::new();
     };
-    let counted = |files: &[String]| {
-        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-        for file in files {
-            *counts.entry(without_numbers(file)).or_default() += 1;
+    let sums = |files: &Files| {
+        let mut sums: BTreeMap<String, u64> = BTreeMap::new();
+        for (file, amount) in amounts(files) {
+            *sums.entry(without_numbers(file)).or_default() += amount;
         }
-        counts
+        sums
     };
-    let known = counted(&before.files);
-    let new = counted(&after.files)
-        .into_iter()
-        .filter_map(|(file, count)| {
-            let before = known.get(&file).copied().unwrap_or(0);
-            (count > before).then(|| (file, count - before))
-        });
-    let mut new: Vec<(String, usize)> = new.collect();
-    new.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
+    let known = sums(before);
+    let new = sums(after).into_iter().filter_map(|(file, amount)| {
+        let before = known.get(&file).copied().unwrap_or(0);
+        (amount > before).then(|| (file, amount - before))
+    });
+    let mut new: Vec<(String, u64)> = new.collect();
+    new.sort_by_key(|&(_, amount)| std::cmp::Reverse(amount));
     new
 }
 

@@ -13,7 +13,7 @@ use super::reply_pipe::ReplyPipe;
 use super::stack_writer::StackWriter;
 use crate::model::end::Early;
 use crate::model::journal::{
-    self, Boundary, CHeap, Counts, End, Memory, OpenFiles, Purge, Record, Searched, Start, Threads,
+    self, Boundary, CHeap, Counts, End, Files, Memory, Purge, Record, Searched, Start, Threads,
     Waiting,
 };
 use crate::model::plan::{Plan, Reply};
@@ -233,9 +233,11 @@ impl<'a> Runner<'a> {
         let threads = proc::thread_names(&paused);
         self.journal
             .write(&Record::Threads(Threads { at_end, threads }))?;
-        let files = proc::open_files(&paused);
-        self.journal
-            .write(&Record::Files(OpenFiles { at_end, files }))
+        self.journal.write(&Record::Files(Files {
+            at_end,
+            open: proc::open_files(&paused),
+            mapped: smaps::mapped_by_name(&paused),
+        }))
     }
 
     /// Writes what is needed once after the warm-up. Only blocks that are allocated later are judged.
