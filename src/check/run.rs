@@ -16,11 +16,10 @@ use crate::analysis::config::{self, Config};
 use crate::analysis::verdict;
 use crate::base::error::Error;
 use crate::measure::child::{Start, this_program};
-use crate::measure::{self, Request};
-use crate::model::block::MAX_CYCLE;
+use crate::measure::{self, Lengths, Request};
 use crate::model::plan::{Plan, Subject};
 use crate::model::report::Report;
-use crate::model::verdict::{FEWEST_CYCLES, default_cycles};
+use crate::model::verdict::default_cycles;
 use crate::recorder::cycle::{Failure, Workload, no_heap_error, received_plan};
 use crate::recorder::heap;
 
@@ -193,31 +192,18 @@ impl Check {
             ))
             .hint(format!("enable the feature `{}` of afterdrop", self.heap)));
         }
-        for (setting, value) in [("horizon", self.horizon), ("warmup", self.warmup)] {
-            if value > MAX_CYCLE {
-                return Err(Error::usage(format!(
-                    "the {setting} must be at most {MAX_CYCLE} cycles, got {value}"
-                )));
-            }
+        let set_by = match self.cycles {
+            Some(_) => "cycles",
+            None => "the number of cycles that the horizon needs",
+        };
+        Lengths {
+            cycles: self.max_cycles(),
+            set_by,
+            warmup: self.warmup,
+            horizon: self.horizon,
+            prefix: "",
         }
-        if self.horizon == 0 {
-            return Err(Error::usage("the horizon must be at least 1 cycle, got 0"));
-        }
-        let fewest = self.warmup.saturating_add(FEWEST_CYCLES);
-        let cycles = self.max_cycles();
-        if cycles < fewest {
-            return Err(Error::usage(format!(
-                "cannot judge a run of {cycles} cycles: with a warm-up of {} it needs at least {fewest}",
-                self.warmup
-            )));
-        }
-        if cycles > MAX_CYCLE {
-            return Err(Error::usage(format!(
-                "cannot run {cycles} cycles: the maximum is {MAX_CYCLE}"
-            ))
-            .hint("give a smaller `cycles` or `horizon`"));
-        }
-        Ok(())
+        .check()
     }
 
     /// The number of cycles; with [`Check::auto`] an upper limit.

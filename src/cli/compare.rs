@@ -1,8 +1,8 @@
 //! `afterdrop compare`: what is new, fixed or changed from one stored report to another.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::input::{read_report, report_file};
+use super::input::read_report;
 use super::outcome::Outcome;
 use super::output::screen;
 use super::reports::{Paths, To};
@@ -47,10 +47,9 @@ pub(super) struct Args {
 const FORMATS: [&str; 5] = ["terminal", "markdown", "html", "flame", "json"];
 
 pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
-    let files = [report_file(&args.before), report_file(&args.after)];
-    let [before, after] =
-        [&args.before, &args.after].map(|path| args.paths.apply(read_report(path)?));
-    let (before, after) = (before?, after?);
+    let (before, before_file) = read_report(&args.before)?;
+    let (after, after_file) = read_report(&args.after)?;
+    let (before, after) = (args.paths.apply(before)?, args.paths.apply(after)?);
     let comparison = compare::compare(&before, &after);
     let (bytes, name) = match &args.format[..] {
         "markdown" => (formats::compare::markdown(&comparison).into(), "compare.md"),
@@ -71,8 +70,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
             (compare::render(&comparison, screen).into(), "compare.txt")
         }
     };
-    let inputs: Vec<&Path> = files.iter().flatten().map(PathBuf::as_path).collect();
-    args.to.write(&bytes, name, &inputs)?;
+    args.to.write(&bytes, name, &[&before_file, &after_file])?;
     let is_gate = args.fail_on_new || args.fail_on_worse;
     let worse = args.fail_on_worse && comparison.count(Became::Worse) > 0;
     Ok(match is_gate {

@@ -26,7 +26,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
-    let report = read_report(&args.report)?;
+    let (report, _) = read_report(&args.report)?;
     let (call_sites, parts) = choose(&report, args.site.as_deref())?;
     let mut text = format!(
         "{}  {}: {}\n",

@@ -11,24 +11,26 @@ use crate::model::journal;
 use crate::model::report::{FILE, Report};
 use crate::workloads::Entry;
 
-/// The report that a path names: a file, or the folder of a run. If the run has only a journal, the
-/// report is made from it.
+/// The report that a path names, which is a file or the folder of a run, and the file that it was read
+/// from. If the run has only a journal, the report is made from that.
 ///
 /// # Errors
 /// If there is neither, or it cannot be read.
-pub(super) fn read_report(path: &Path) -> Result<Report, Error> {
+pub(super) fn read_report(path: &Path) -> Result<(Report, PathBuf), Error> {
     let is_unreported = path.is_dir() && !path.join(FILE).exists();
-    if is_unreported && path.join(journal::FILE).exists() {
-        return report_of(path);
+    let journal = path.join(journal::FILE);
+    if is_unreported && journal.exists() {
+        return Ok((report_of(path)?, journal));
     }
-    Report::read(&report_file(path)?)
+    let file = report_file(path)?;
+    Ok((Report::read(&file)?, file))
 }
 
 /// The report file that a path names: the file itself, or the `report.json` in a folder.
 ///
 /// # Errors
 /// If the path is a folder without a report. The message names the runs in its subfolders.
-pub(super) fn report_file(path: &Path) -> Result<PathBuf, Error> {
+fn report_file(path: &Path) -> Result<PathBuf, Error> {
     if !path.is_dir() {
         return Ok(path.to_owned());
     }

@@ -7,12 +7,11 @@ use crate::analysis::config::Config;
 use crate::base::error::Error;
 use crate::base::private_folder;
 use crate::measure::child::{Start, this_program};
-use crate::measure::{self, Request};
-use crate::model::block::MAX_CYCLE;
+use crate::measure::{self, Lengths, Request};
 use crate::model::plan::{Plan, Subject};
 use crate::model::run::{HeapKind, Strategy};
 use crate::model::settings::Settings;
-use crate::model::verdict::{DEFAULT_HORIZON, DEFAULT_WARMUP, FEWEST_CYCLES};
+use crate::model::verdict::{DEFAULT_HORIZON, DEFAULT_WARMUP};
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct MeasureArgs {
@@ -119,16 +118,6 @@ impl MeasureArgs {
     /// # Errors
     /// If a value is out of range, or this build does not have the backing allocator.
     pub(super) fn validate(&self) -> Result<Duration, Error> {
-        for (option, value) in [("--warmup", self.warmup), ("--horizon", self.horizon)] {
-            if value > MAX_CYCLE {
-                return Err(Error::usage(format!(
-                    "{option} must be at most {MAX_CYCLE}, got {value}"
-                )));
-            }
-        }
-        if self.horizon == 0 {
-            return Err(Error::usage("--horizon must be at least 1, got 0"));
-        }
         if !self.heap.is_available() {
             return Err(Error::usage(format!(
                 "cannot use --heap {}: this command was built without the feature `{0}`",
@@ -144,19 +133,14 @@ impl MeasureArgs {
     /// # Errors
     /// If there are too few cycles or too many.
     pub(super) fn validate_cycles(&self, option: &str, cycles: u32) -> Result<(), Error> {
-        let fewest = self.warmup.saturating_add(FEWEST_CYCLES);
-        if cycles < fewest {
-            return Err(Error::usage(format!(
-                "{option} must be at least {fewest} with --warmup {}, got {cycles}",
-                self.warmup
-            )));
+        Lengths {
+            cycles,
+            set_by: option,
+            warmup: self.warmup,
+            horizon: self.horizon,
+            prefix: "--",
         }
-        if cycles > MAX_CYCLE {
-            return Err(Error::usage(format!(
-                "{option} must be at most {MAX_CYCLE}, got {cycles}"
-            )));
-        }
-        Ok(())
+        .check()
     }
 
     /// The measurement to make. `out` is the output folder, and `options` are the settings of the

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::input::{read_report, report_file};
+use super::input::read_report;
 use super::outcome::Outcome;
 use super::output::{print, screen};
 use super::reports::{Formats, Paths, To, is_same_file};
@@ -35,9 +35,8 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
     if is_comparison(&args.report) {
         return of_strategies(args, &formats);
     }
-    let report = args.paths.apply(read_report(&args.report)?)?;
-    // A report that was made from a journal has no file that could be overwritten.
-    let file = report_file(&args.report).unwrap_or_default();
+    let (report, file) = read_report(&args.report)?;
+    let report = args.paths.apply(report)?;
     match formats[..] {
         [Format::Terminal] if args.to.output.is_none() => {
             print(&terminal::render(&report, "", screen()))?;

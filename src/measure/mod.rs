@@ -13,7 +13,7 @@ mod run_folder;
 #[cfg(any(test, feature = "cli"))]
 mod unreported;
 
-pub(crate) use request::{Request, auto};
+pub(crate) use request::{Lengths, Request, auto};
 pub(crate) use run::measure;
 pub(crate) use run_folder::OUTPUT;
 

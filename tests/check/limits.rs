@@ -211,8 +211,8 @@ fn descriptors_fail_the_check_also_where_some_growth_is_allowed() {
 }
 
 #[rstest]
-#[case::zero(0, "the horizon must be at least 1 cycle, got 0")]
-#[case::too_long(u32::MAX, "the horizon must be at most 524287 cycles, got 4294967295")]
+#[case::zero(0, "horizon must be at least 1 cycle, got 0")]
+#[case::too_long(u32::MAX, "horizon must be at most 524287 cycles, got 4294967295")]
 fn a_horizon_that_no_run_can_have_is_refused(#[case] horizon: u32, #[case] says: &str) {
     let message = message(|| Check::new("horizon").cycles(20).horizon(horizon).run(tidy));
     assert!(message.contains(says), "{message}");

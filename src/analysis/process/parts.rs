@@ -2,7 +2,7 @@
 
 use super::levels::{Level, Levels, growth};
 use crate::analysis::journal::Journal;
-use crate::analysis::verdict::{Criteria, Judgement};
+use crate::analysis::verdict::{Criteria, Judgement, alike, rises};
 use crate::model::process::Grows;
 use crate::model::verdict::{Rule, Verdict};
 
@@ -79,25 +79,16 @@ fn c_heap(judgement: Judgement, level: &Level, levels: &Levels<'_>) -> Judgement
     }
 }
 
-/// The amounts by which a series rises from one boundary to the next.
-fn rises(series: &[u64]) -> Vec<u64> {
-    let steps = series.windows(2).filter(|w| w[1] > w[0]);
-    steps.map(|w| w[1] - w[0]).collect()
-}
-
 fn rises_in_most_cycles(series: &[u64]) -> bool {
-    10 * rises(series).len() >= 9 * series.len().saturating_sub(1)
+    10 * alike(&rises(series)).0 >= 9 * series.len().saturating_sub(1)
 }
 
 /// Whether a series rises in most cycles, and mostly by one and the same amount: more often than the
 /// caches of these threads have room for freed blocks of one size.
 fn rises_alike(series: &[u64], threads: u64) -> bool {
-    let mut rises = rises(series);
-    rises.sort_unstable();
-    let alike = rises.chunk_by(|a, b| a == b).map(<[u64]>::len).max();
-    let alike = alike.unwrap_or(0);
+    let (count, alike) = alike(&rises(series));
     rises_in_most_cycles(series)
-        && 2 * alike >= rises.len()
+        && 2 * alike >= count
         && alike as u64 > CACHED_OF_ONE_SIZE * threads
 }
 

@@ -103,6 +103,20 @@ pub(super) fn is_between_sweeps(before: u64, level: &[u64], since: u32) -> bool 
     last_sweep > 0 && since as usize >= last_sweep && is_within_period
 }
 
+/// The amounts by which a series rises from one boundary to the next; 0 where it does not.
+pub(crate) fn rises(series: &[u64]) -> Vec<u64> {
+    let steps = series.windows(2);
+    steps.map(|w| w[1].saturating_sub(w[0])).collect()
+}
+
+/// The number of rises, and how many of them are by the most common amount.
+pub(crate) fn alike(rises: &[u64]) -> (usize, usize) {
+    let mut rises: Vec<u64> = rises.iter().copied().filter(|&a| a > 0).collect();
+    rises.sort_unstable();
+    let alike = rises.chunk_by(|a, b| a == b).map(<[u64]>::len).max();
+    (rises.len(), alike.unwrap_or(0))
+}
+
 /// Whether a number of live generations rises significantly.
 pub(super) fn is_rising(counts: &[u32]) -> bool {
     let counts: Vec<u64> = counts.iter().map(|&c| u64::from(c)).collect();

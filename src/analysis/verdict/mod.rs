@@ -61,6 +61,7 @@ mod unretained;
 pub(crate) use call_site::judge;
 pub(crate) use interim::{Criteria, max_cycles, may_end, next_interim};
 pub(crate) use judgement::Judgement;
+pub(crate) use levels::{alike, rises};
 pub(crate) use model_sized::judge_model_sized;
 pub(crate) use pooled::judge_pooled;
 pub(crate) use process_level::judge_level;

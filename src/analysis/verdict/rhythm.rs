@@ -1,6 +1,6 @@
 //! Whether rises have stopped, slow down or continue, and how fast the series grows.
 
-use super::levels::slope_without_growth;
+use super::levels::{alike, rises, slope_without_growth};
 use super::rises::Rises;
 use super::thresholds::{CONFIRMATION, MIN_PLATEAU, MIN_RISES};
 use crate::base::statistics::{self, Slope};
@@ -41,20 +41,6 @@ impl Halves {
         let rest = self.second * self.cycles * factor / (1.0 - factor);
         (factor < 1.0).then_some(level + rest)
     }
-}
-
-/// By how much each value is greater than the one before.
-fn amounts(level: &[u64]) -> Vec<u64> {
-    let steps = level.windows(2);
-    steps.map(|w| w[1].saturating_sub(w[0])).collect()
-}
-
-/// Whether three quarters of these amounts, without those that are 0, are one and the same.
-fn are_mostly_alike(amounts: &[u64]) -> bool {
-    let mut amounts: Vec<u64> = amounts.iter().copied().filter(|&a| a > 0).collect();
-    amounts.sort_unstable();
-    let alike = amounts.chunk_by(|a, b| a == b).map(<[u64]>::len).max();
-    alike.is_some_and(|alike| 4 * alike >= 3 * amounts.len())
 }
 
 impl Rises {
@@ -131,18 +117,19 @@ impl Rises {
     /// the floor rises, and which is retained of each generation. The former has fluctuation in it, and
     /// in the latter the young generations, the last quarter, may still lose blocks.
     pub(super) fn slower_amounts(&self) -> Option<Halves> {
-        let retained = amounts(&self.bytes);
+        let retained = rises(&self.bytes);
         let recent = retained
             .len()
             .saturating_sub(self.criteria.horizon as usize);
-        if are_mostly_alike(&retained[recent..]) {
+        let (count, alike) = alike(&retained[recent..]);
+        if count > 0 && 4 * alike >= 3 * count {
             return None;
         }
         // In the first cycles the blocks accumulate that are freed later, and the last boundaries are
         // not confirmed.
         let since = (self.first() + self.longest_lifetime).saturating_sub(1) as usize;
         let until = self.floor.len().saturating_sub(MIN_PLATEAU as usize);
-        let by_floor = amounts(self.floor.get(since..until)?);
+        let by_floor = rises(self.floor.get(since..until)?);
         let old = retained.len() - retained.len() / 4;
         let by_generations = retained.get(self.first().saturating_sub(1) as usize..old)?;
         let slower = self.slower(&by_floor);

@@ -71,13 +71,9 @@ fn head(report: &Report) -> String {
     // Writing to a `String` cannot fail.
     let _ = writeln!(text, "{rate}{}\n", cell(&report.summary));
     if !report.ended.is_complete() {
-        let _ = writeln!(
-            text,
-            "The run {} after {} of {}.\n",
-            cell(&report.ended.to_string()),
-            report.cycles_run(),
-            count(u64::from(report.cycles), "cycle")
-        );
+        let cycles = count(u64::from(report.cycles), "cycle");
+        let point = format!(" after {} of {cycles}", report.cycles_run());
+        let _ = writeln!(text, "The run {}.\n", cell(&report.ended.at(&point)));
     }
     let options: String = report
         .options
