@@ -103,7 +103,7 @@ impl Rises {
     pub(super) fn why_stopped(&self) -> String {
         format!(
             "{}, {}; there was no rise in the last {}, at least as many as the growth took; {} \
-             are retained",
+             allocated after the warm-up are retained",
             self.history(),
             self.latest(),
             count(self.plateau, "cycle"),
