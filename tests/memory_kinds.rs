@@ -6,6 +6,7 @@
 mod common;
 
 use std::ffi::c_int;
+use std::ops::Range;
 use std::os::fd::IntoRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
@@ -52,6 +53,37 @@ fn map(flags: c_int, descriptor: c_int) -> *mut usize {
 
 fn anonymous(more: c_int) -> *mut usize {
     map(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | more, -1)
+}
+
+/// Memory that is mapped like jemalloc's own, directly beside it, so that the kernel has one mapping for
+/// both.
+fn beside_the_allocators() -> *mut usize {
+    let block = Box::new(0_u8);
+    let block = (&raw const *block).addr();
+    let own = mapping_of(block);
+    let flags =
+        libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED_NOREPLACE;
+    let beside = [own.end, own.start - PAGE].into_iter().find_map(|at| {
+        let at = std::ptr::without_provenance_mut(at);
+        // SAFETY: the call fails if there is a mapping at this address.
+        let at = unsafe { libc::mmap(at, PAGE, READ_WRITE, flags, -1, 0) };
+        (at != libc::MAP_FAILED).then_some(at)
+    });
+    let beside = beside.expect("a free page beside the allocator's memory");
+    assert_eq!(mapping_of(beside.addr()), mapping_of(block));
+    beside.cast()
+}
+
+/// The addresses of the mapping with an address.
+fn mapping_of(address: usize) -> Range<usize> {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let mut ranges = maps.lines().map(|line| {
+        let (start, rest) = line.split_once('-').unwrap();
+        let (end, _) = rest.split_once(' ').unwrap();
+        let address = |text| usize::from_str_radix(text, 16).unwrap();
+        address(start)..address(end)
+    });
+    ranges.find(|r| r.contains(&address)).unwrap()
 }
 
 fn advised(more: c_int, advice: c_int) -> *mut usize {
@@ -149,6 +181,7 @@ const KINDS: &[Kind] = &[
     ("not-forked", || plain(advised(0, libc::MADV_DONTFORK))),
     ("wiped-on-fork", || plain(advised(0, libc::MADV_WIPEONFORK))),
     ("not-reserved", || plain(anonymous(libc::MAP_NORESERVE))),
+    ("beside-the-allocators", || plain(beside_the_allocators())),
     ("not-reserved-not-dumped", || {
         plain(advised(libc::MAP_NORESERVE, libc::MADV_DONTDUMP))
     }),
@@ -262,6 +295,7 @@ fn main() -> ExitCode {
     for (name, says) in [
         ("not-forked", "that a fork does not copy (MADV_DONTFORK)"),
         ("wiped-on-fork", "that a fork empties (MADV_WIPEONFORK)"),
+        ("beside-the-allocators", "mapped like the allocator's own"),
         ("not-reserved-not-dumped", "marked like the recorder's own"),
     ] {
         trials.push(trial(
