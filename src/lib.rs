@@ -112,6 +112,7 @@
 //! | --- | --- |
 //! | `cli` | the command |
 //! | `formats` | reports for browsers, profilers, CI systems and spreadsheets |
+//! | `compressed-debug` | reads compressed debug sections; part of `cli` and of `formats` |
 //! | `jemalloc`, `dhat` | other backing allocators |
 //! | `tokio` | async checks |
 //! | `planted` | small programs with known leaks |

@@ -4,6 +4,8 @@
 //! This executable is its own `afterdrop` command.
 
 mod common;
+#[path = "hostile/debug_info.rs"]
+mod debug_info;
 #[path = "hostile/workloads.rs"]
 mod workloads;
 
@@ -362,6 +364,13 @@ fn main() -> ExitCode {
         a_stack_with_too_many_frames_is_cut_and_reported_as_cut
         a_heap_that_the_build_does_not_have_is_refused
     ];
+    use debug_info::*;
+    trials.extend(trials![
+        compressed_debug_sections_are_read
+        a_stripped_program_has_the_lines_of_the_file_that_it_refers_to
+        a_missing_file_with_debug_information_is_the_reason_for_no_lines
+        a_program_without_debug_information_has_no_line_tables
+    ]);
     let privileges = trials![
         a_program_that_gained_privileges_does_not_measure
         a_program_that_gives_up_its_rights_is_measured

@@ -152,6 +152,11 @@ impl Folding {
         self.symbols.stack(addresses)
     }
 
+    /// Why frames lack lines; see [`Symbolizer::unread`].
+    pub(super) fn unread(&self, even_if_not_found: bool) -> Vec<String> {
+        self.symbols.unread(even_if_not_found)
+    }
+
     /// The file and line at which a static is declared.
     pub(super) fn static_location(&self, name: &str) -> Option<(String, u32)> {
         self.symbols.static_location(name)

@@ -10,7 +10,7 @@ use super::journal::Journal;
 use super::judging::{after_warmup, call_lost_by, criteria, judge};
 use super::summary::Summary;
 use super::verdict::Judgement;
-use super::warnings::Facts;
+use super::warnings::{Facts, no_lines};
 use super::{process, profile, totals};
 use crate::model::end::Ended;
 use crate::model::holder::Root;
@@ -70,6 +70,7 @@ pub(crate) fn report(journal: &Journal, mut folding: Folding, with: RunContext) 
         sampling,
         witness: with.witness.as_ref(),
         holder_search,
+        unread: &folding.unread(no_lines(&call_sites)),
     };
     let mut warnings = facts.warnings();
     warnings.extend(with.config.warnings);

@@ -28,6 +28,13 @@ pub(super) struct Facts<'a> {
     pub(super) sampling: Option<Sampling>,
     pub(super) witness: Option<&'a Witness>,
     pub(super) holder_search: Option<&'a Result<SearchResults, String>>,
+    /// Debug information that was not read, and why.
+    pub(super) unread: &'a [String],
+}
+
+/// Whether no call site has a line.
+pub(super) fn no_lines(sites: &[CallSite]) -> bool {
+    !sites.is_empty() && sites.iter().all(|s| s.line.is_none())
 }
 
 impl Facts<'_> {
@@ -48,9 +55,10 @@ impl Facts<'_> {
             self.sampled(),
             self.no_stacks(),
             self.witness_disagrees(),
-            self.no_lines(),
+            self.no_line_tables(),
         ];
         let mut warnings: Vec<String> = of_run.into_iter().flatten().collect();
+        warnings.extend(self.unread.iter().map(|why| one_line(why)));
         if self.run != RunVerdict::Leak {
             warnings.extend(self.process.doubts());
         }
@@ -197,12 +205,10 @@ impl Facts<'_> {
         ))
     }
 
-    fn no_lines(&self) -> Option<String> {
-        let sites = self.call_sites;
-        (!sites.is_empty() && sites.iter().all(|s| s.line.is_none())).then(|| {
-            "this build has no line tables that can be read, so call sites have functions at best: \
-             set `debug = \"line-tables-only\"` for its profile in Cargo.toml, without `strip` and \
-             without zstd compression of debug sections"
+    fn no_line_tables(&self) -> Option<String> {
+        (no_lines(self.call_sites) && self.unread.is_empty()).then(|| {
+            "this build has no line tables, so call sites have functions at best: set `debug = \
+             \"line-tables-only\"` for its profile in Cargo.toml, without `strip`"
                 .into()
         })
     }

@@ -90,6 +90,10 @@ fn that_complete() -> Vec<Entry> {
             deep(cycle, 300);
             Ok(())
         }),
+        entry("leaks", |_| {
+            leak();
+            Ok(())
+        }),
         entry("returns-in-the-copy", |_| {
             // SAFETY: the process has one thread, so that the copy may do all that this one may.
             unsafe { libc::fork() };
@@ -108,6 +112,11 @@ fn that_complete() -> Vec<Entry> {
         }),
         entry("is-measured", |_| Ok(())),
     ]
+}
+
+#[inline(never)]
+fn leak() {
+    std::mem::forget(vec![0_u8; 77]); // LEAK
 }
 
 /// A user that owns nothing.

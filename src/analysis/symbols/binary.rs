@@ -1,25 +1,16 @@
-//! The debug sections, functions and segments of an executable or shared object.
-//!
-//! Only the parts that are needed are read, and they are read instead of mapped: a file that
-//! changes while it is mapped would crash the reader.
+//! The debug information, functions and segments of an executable or shared object.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::rc::Rc;
 
-use gimli::{Dwarf, EndianRcSlice, RunTimeEndian, SectionId};
-use object::read::elf::{ElfFile64, Sym};
-use object::{CompressionFormat, Endianness, Object, ObjectSection, ObjectSegment, ReadCache, elf};
+use object::read::elf::Sym;
+use object::{Object, ObjectSegment, elf};
 
+use super::debug_info::DebugInfo;
+use super::elf_file::{ElfFile, Headers};
 use super::functions::{Function, Functions};
 use super::names::demangled;
-
-/// Debug sections in memory.
-type Reader = EndianRcSlice<RunTimeEndian>;
-
-/// The headers of a file. Its sections are read on demand.
-type Headers<'a> = ElfFile64<'a, Endianness, &'a ReadCache<File>>;
+use super::separate;
+use super::unread::Unread;
 
 /// The maximum number of functions of a module whose files are looked up. Generic functions may be
 /// instantiated in other files than their own.
@@ -27,10 +18,11 @@ const MAX_LOOKUPS: usize = 64;
 
 /// What one file knows about its own code.
 pub(super) struct Binary {
-    /// Looks addresses up in the debug sections; `None` if they do not parse.
-    pub(super) context: Option<addr2line::Context<Reader>>,
+    pub(super) debug: DebugInfo,
     functions: Functions,
     segments: Vec<Segment>,
+    /// Why the debug information of a stripped file was not found.
+    unread: Option<Unread>,
 }
 
 /// A loadable segment.
@@ -46,23 +38,23 @@ struct Segment {
 impl Binary {
     /// Reads a file; `None` if it cannot be read or is not a 64-bit ELF file.
     pub(super) fn read(path: &Path) -> Option<Self> {
-        let file = File::open(path).ok()?;
-        let cache = ReadCache::new(file.try_clone().ok()?);
-        let headers: Headers<'_> = ElfFile64::parse(&cache).ok()?;
-        let endian = if cfg!(target_endian = "little") {
-            RunTimeEndian::Little
-        } else {
-            RunTimeEndian::Big
+        Self::read_with(path, Path::new(separate::DEBUG_FOLDER))
+    }
+
+    /// The same with another folder than [`separate::DEBUG_FOLDER`].
+    pub(super) fn read_with(path: &Path, debug_folder: &Path) -> Option<Self> {
+        let file = ElfFile::open(path)?;
+        let headers = file.headers()?;
+        let separate = match headers.parsed.has_debug_symbols() {
+            true => Ok(None),
+            false => separate::find(&headers, debug_folder),
         };
-        let Ok(debug) = Dwarf::load(|id: SectionId| {
-            // Where variables are is of no use here, and takes much memory.
-            let is_used = !matches!(id, SectionId::DebugLoc | SectionId::DebugLocLists);
-            let section = headers.section_by_name(id.name()).filter(|_| is_used);
-            let bytes = section.and_then(|s| section_bytes(&file, &s));
-            let bytes = bytes.unwrap_or_else(|| Rc::from([]));
-            Ok::<_, std::convert::Infallible>(Reader::new(bytes, endian))
-        });
-        let segments = headers.segments().map(|s| {
+        let (separate, unread) = match separate {
+            Ok(found) => (found, None),
+            Err(unread) => (None, Some(unread)),
+        };
+        let separate = separate.as_ref().and_then(ElfFile::headers);
+        let segments = headers.parsed.segments().map(|s| {
             let (offset, size) = s.file_range();
             Segment {
                 offset,
@@ -70,11 +62,20 @@ impl Binary {
                 address: s.address(),
             }
         });
+        let functions = separate.as_ref().and_then(functions_of);
         Some(Self {
-            context: addr2line::Context::from_dwarf(debug).ok(),
-            functions: functions(&file, &headers).unwrap_or_default(),
+            functions: functions
+                .or_else(|| functions_of(&headers))
+                .unwrap_or_default(),
             segments: segments.collect(),
+            debug: DebugInfo::read(separate.as_ref().unwrap_or(&headers), path.into()),
+            unread,
         })
+    }
+
+    /// Debug information that could not be read so far.
+    pub(super) fn unread(&self) -> Option<Unread> {
+        self.unread.clone().or_else(|| self.debug.unread())
     }
 
     /// The virtual address of a byte of the file.
@@ -93,7 +94,6 @@ impl Binary {
     /// The source files of functions of a module, given by its demangled name, such as
     /// `serving::registry`; `None` if there are none.
     pub(super) fn source_files(&self, module: &str) -> Option<Vec<String>> {
-        let context = self.context.as_ref()?;
         let last = module.rsplit("::").next()?;
         // Both mangling schemes write each part of a path after its length.
         let part = format!("{}{last}", last.len());
@@ -111,7 +111,7 @@ impl Binary {
         of_module.sort_unstable();
         let mut paths = Vec::new();
         for (_, address) in of_module.into_iter().take(MAX_LOOKUPS) {
-            let Ok(mut frames) = context.find_frames(address).skip_all_loads() else {
+            let Some(mut frames) = self.debug.frames(address) else {
                 continue;
             };
             let mut outermost = None;
@@ -129,15 +129,15 @@ impl Binary {
 }
 
 /// The functions of the symbol table, or of the dynamic one in a file that was stripped.
-fn functions(file: &File, headers: &Headers<'_>) -> Option<Functions> {
-    let endian = headers.endian();
+fn functions_of(file: &Headers<'_>) -> Option<Functions> {
+    let endian = file.parsed.endian();
     let tables = [
-        headers.elf_symbol_table(),
-        headers.elf_dynamic_symbol_table(),
+        file.parsed.elf_symbol_table(),
+        file.parsed.elf_dynamic_symbol_table(),
     ];
     let table = tables.into_iter().find(|table| !table.is_empty())?;
-    let names = headers.section_by_index(table.string_section()).ok()?;
-    let names = section_bytes(file, &names)?;
+    let names = file.parsed.section_by_index(table.string_section()).ok()?;
+    let names = file.content(&names).ok()?;
     let functions = table.iter().filter_map(|symbol| {
         let function = Function {
             address: symbol.st_value(endian),
@@ -147,49 +147,6 @@ fn functions(file: &File, headers: &Headers<'_>) -> Option<Functions> {
         (symbol.st_type() == elf::STT_FUNC && function.address != 0).then_some(function)
     });
     Some(Functions::new(functions, names))
-}
-
-/// The content of a section, decompressed; `None` if it cannot be read or is compressed in a way
-/// that this build does not support: zlib needs the feature `formats`, which brings `flate2`, and
-/// zstd is not supported.
-fn section_bytes<'a>(file: &File, section: &impl ObjectSection<'a>) -> Option<Rc<[u8]>> {
-    let range = section.compressed_file_range().ok()?;
-    // A damaged header may state any size.
-    if range.compressed_size > file.metadata().ok()?.len() {
-        return None;
-    }
-    let size = usize::try_from(range.compressed_size).ok()?;
-    // Read in place: a section may have a hundred megabytes, and is not to be in memory twice.
-    let mut bytes: Rc<[u8]> = std::iter::repeat_n(0, size).collect();
-    file.read_exact_at(Rc::get_mut(&mut bytes)?, range.offset)
-        .ok()?;
-    match range.format {
-        CompressionFormat::None => Some(bytes),
-        CompressionFormat::Zlib => {
-            let size = usize::try_from(range.uncompressed_size).ok()?;
-            inflate(&bytes, size).map(Rc::from)
-        }
-        _ => None,
-    }
-}
-
-/// Decompresses zlib data of a known size.
-#[cfg(feature = "formats")]
-fn inflate(compressed: &[u8], size: usize) -> Option<Vec<u8>> {
-    use std::io::Read;
-
-    // One byte more than expected shows that the size is wrong.
-    let mut bytes = Vec::new();
-    flate2::read::ZlibDecoder::new(compressed)
-        .take((size as u64).saturating_add(1))
-        .read_to_end(&mut bytes)
-        .ok()?;
-    (bytes.len() == size).then_some(bytes)
-}
-
-#[cfg(not(feature = "formats"))]
-fn inflate(_compressed: &[u8], _size: usize) -> Option<Vec<u8>> {
-    None
 }
 
 #[cfg(test)]
@@ -223,77 +180,5 @@ mod tests {
             symbol.contains("the_functions_are_those_of_the_symbol_table"),
             "{symbol}"
         );
-    }
-
-    #[cfg(feature = "formats")]
-    mod compressed {
-        use std::io::Write;
-
-        use super::*;
-
-        const CONTENT: &[u8] = b"a string of the debug information\0and another one\0";
-
-        /// A 64-bit ELF file with one section `.debug_str`, compressed with zlib: file header,
-        /// section data, section names, three section headers (System V ABI, chapter 4).
-        fn file(uncompressed_size: u64) -> Vec<u8> {
-            let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), Default::default());
-            zlib.write_all(CONTENT).unwrap();
-            let mut data = Vec::new();
-            // `Elf64_Chdr`: ELFCOMPRESS_ZLIB, reserved, size, alignment.
-            data.extend(1_u32.to_le_bytes());
-            data.extend(0_u32.to_le_bytes());
-            data.extend(uncompressed_size.to_le_bytes());
-            data.extend(1_u64.to_le_bytes());
-            data.extend(zlib.finish().unwrap());
-            let names = b"\0.debug_str\0.shstrtab\0";
-            let names_at = 64 + data.len() as u64;
-            let headers_at = (names_at + names.len() as u64).next_multiple_of(8);
-            // The 64-bit little-endian file header of an x86-64 executable.
-            let mut elf = b"\x7fELF\x02\x01\x01".to_vec();
-            elf.resize(16, 0);
-            elf.extend(2_u16.to_le_bytes());
-            elf.extend(62_u16.to_le_bytes());
-            elf.extend(1_u32.to_le_bytes());
-            elf.extend([0; 16]);
-            elf.extend(headers_at.to_le_bytes());
-            elf.extend(0_u32.to_le_bytes());
-            for number in [64_u16, 0, 0, 64, 3, 2] {
-                elf.extend(number.to_le_bytes());
-            }
-            elf.extend(&data);
-            elf.extend(names);
-            elf.resize(headers_at as usize, 0);
-            let mut section = |name: u32, kind: u32, flags: u64, at: u64, size: u64| {
-                elf.extend(name.to_le_bytes());
-                elf.extend(kind.to_le_bytes());
-                for number in [flags, 0, at, size, 0, 1, 0] {
-                    elf.extend(number.to_le_bytes());
-                }
-            };
-            section(0, 0, 0, 0, 0);
-            // SHT_PROGBITS with SHF_COMPRESSED, and SHT_STRTAB.
-            section(1, 1, 0x800, 64, data.len() as u64);
-            section(12, 3, 0, names_at, names.len() as u64);
-            elf
-        }
-
-        fn read(name: &str, bytes: &[u8]) -> Option<Rc<[u8]>> {
-            let path =
-                std::env::temp_dir().join(format!("afterdrop-elf-{name}-{}", std::process::id()));
-            std::fs::write(&path, bytes).unwrap();
-            let file = File::open(&path).unwrap();
-            std::fs::remove_file(&path).unwrap();
-            let cache = ReadCache::new(file.try_clone().unwrap());
-            let headers: Headers<'_> = ElfFile64::parse(&cache).unwrap();
-            section_bytes(&file, &headers.section_by_name(".debug_str").unwrap())
-        }
-
-        #[test]
-        fn a_section_that_is_compressed_with_zlib_is_read() {
-            let size = CONTENT.len() as u64;
-            assert_eq!(read("whole", &file(size)).as_deref(), Some(CONTENT));
-            assert_eq!(read("longer", &file(size + 1)), None);
-            assert_eq!(read("shorter", &file(size - 1)), None);
-        }
     }
 }

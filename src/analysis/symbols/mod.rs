@@ -8,7 +8,12 @@
 //! | file | content |
 //! | --- | --- |
 //! | `symbolizer` | looks up addresses and statics in all mapped files |
-//! | `binary` | the debug sections, symbols and segments of one file |
+//! | `binary` | the debug information, functions and segments of one file |
+//! | `debug_info` | the debug sections of one file |
+//! | `separate` | where the debug information of a stripped file is |
+//! | `split` | debug information that is split into many files, or packed beside the executable |
+//! | `unread` | why debug information is not read |
+//! | `elf_file` | the sections of a file, decompressed |
 //! | `functions` | the functions of one file by address and by name |
 //! | `names` | names without what the compiler adds |
 //! | `ownership` | whose code a frame is: the user's, a dependency's, the tool's |
@@ -17,11 +22,18 @@
 
 mod binary;
 mod blame;
+mod debug_info;
+mod elf_file;
 mod functions;
 mod names;
 mod ownership;
+mod separate;
 mod sources;
+mod split;
 mod symbolizer;
+#[cfg(test)]
+mod tests;
+mod unread;
 
 pub(crate) use blame::{UNATTRIBUTED, blame_frame};
 pub(crate) use names::static_name;

@@ -1,13 +1,14 @@
 //! Looks up addresses and statics in the files that were mapped in the measured process.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use super::binary::Binary;
 use super::names::{demangled, without_hash};
 use super::ownership::{classify_path, crate_of, frame_of, is_pass_through};
 use super::sources::Sources;
+use super::unread::Unread;
 use crate::model::frame::{Frame, Owner};
 use crate::model::journal::Code;
 
@@ -58,6 +59,22 @@ impl Symbolizer {
         frames
     }
 
+    /// Why files in which addresses were looked up lack lines or inlined frames. Files whose debug
+    /// information is elsewhere and was not found are left out unless `even_if_not_found`: those of a
+    /// library that nobody debugs are rarely installed.
+    pub(crate) fn unread(&self, even_if_not_found: bool) -> Vec<String> {
+        let used: BTreeSet<usize> = self
+            .frames
+            .keys()
+            .filter_map(|&a| self.mapping(a)?.1)
+            .collect();
+        let unread = used.into_iter().filter_map(|i| self.binaries[i].unread());
+        unread
+            .filter(|u| even_if_not_found || !matches!(u, Unread::NotFound { .. }))
+            .map(|u| u.to_string())
+            .collect()
+    }
+
     /// The lines around a line of a frame's file, and the number of the first of them; `None` if the
     /// file cannot be read.
     pub(crate) fn excerpt(&self, file: &str, line: u32) -> Option<(u32, Vec<String>)> {
@@ -100,11 +117,17 @@ impl Symbolizer {
         }
     }
 
+    /// The mapping of the call before a return address.
+    fn mapping(&self, return_address: u64) -> Option<&(Code<String>, Option<usize>)> {
+        let call = return_address.wrapping_sub(1);
+        let mut mappings = self.mappings.iter();
+        mappings.find(|(c, _)| (c.start..c.end).contains(&call))
+    }
+
     fn look_up(&self, return_address: u64) -> Vec<Frame> {
         // The call instruction ends before the return address, which may be on another line.
         let call = return_address.wrapping_sub(1);
-        let mut mappings = self.mappings.iter();
-        let Some((code, file)) = mappings.find(|(c, _)| (c.start..c.end).contains(&call)) else {
+        let Some((code, file)) = self.mapping(return_address) else {
             return Vec::new();
         };
         let mut frames = file
@@ -128,12 +151,10 @@ impl Symbolizer {
 }
 
 /// The frames at a virtual address of a file, inlined ones first.
-fn frames_at(binary: &Binary, sources: &Sources, address: u64) -> Vec<Frame> {
+pub(super) fn frames_at(binary: &Binary, sources: &Sources, address: u64) -> Vec<Frame> {
     let symbol = || binary.symbol(address).map(demangled);
     let mut frames = Vec::new();
-    let context = binary.context.as_ref();
-    let found = context.and_then(|c| c.find_frames(address).skip_all_loads().ok());
-    if let Some(mut found) = found {
+    if let Some(mut found) = binary.debug.frames(address) {
         while let Ok(Some(frame)) = found.next() {
             let name = frame
                 .function

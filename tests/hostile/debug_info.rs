@@ -1,0 +1,93 @@
+//! The program's debug information is compressed, elsewhere, or missing.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::common::{self, Folder, Ran, marked};
+
+/// A copy of this executable, named `program`.
+fn copy_to(folder: &Path) -> PathBuf {
+    let program = folder.join("program");
+    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    program
+}
+
+fn done(command: &mut Command) {
+    let output = command.output();
+    let output = output.unwrap_or_else(|e| panic!("cannot run {command:?}: {e}"));
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {error}");
+}
+
+fn objcopy(folder: &Path, args: &[&str]) {
+    done(Command::new("objcopy").args(args).current_dir(folder));
+}
+
+/// `run leaks` in a program that leaks.
+fn leaks(program: &Path) -> Ran {
+    let args = ["leaks", "--heap", "system", "--cycles", "20"];
+    common::run_with(program, args).exits(1)
+}
+
+/// The file and line of the leak.
+fn line(ran: &Ran) -> Option<String> {
+    let report = ran.report();
+    let site = report.growing_call_sites().next().unwrap();
+    Some(format!("{}:{}", site.file.as_ref()?, site.line?))
+}
+
+fn marked_line() -> Option<String> {
+    let text = include_str!("workloads.rs");
+    Some(marked("tests/hostile/workloads.rs", text, "LEAK"))
+}
+
+pub fn compressed_debug_sections_are_read() {
+    let folder = Folder::new();
+    let program = copy_to(folder.path());
+    objcopy(
+        folder.path(),
+        &["--compress-debug-sections=zlib", "program"],
+    );
+    assert_eq!(line(&leaks(&program)), marked_line());
+}
+
+/// A program without debug information, which is in `program.debug`.
+fn stripped(folder: &Path) -> PathBuf {
+    let program = copy_to(folder);
+    objcopy(folder, &["--only-keep-debug", "program", "program.debug"]);
+    objcopy(folder, &["--strip-debug", "program"]);
+    program
+}
+
+fn link(folder: &Path) {
+    objcopy(folder, &["--add-gnu-debuglink=program.debug", "program"]);
+}
+
+pub fn a_stripped_program_has_the_lines_of_the_file_that_it_refers_to() {
+    let folder = Folder::new();
+    let program = stripped(folder.path());
+    link(folder.path());
+    assert_eq!(line(&leaks(&program)), marked_line());
+}
+
+const NO_LINE_TABLES: &str = "this build has no line tables";
+
+pub fn a_missing_file_with_debug_information_is_the_reason_for_no_lines() {
+    let folder = Folder::new();
+    let program = stripped(folder.path());
+    link(folder.path());
+    std::fs::remove_file(folder.join("program.debug")).unwrap();
+    let ran = leaks(&program);
+    assert_eq!(line(&ran), None);
+    let says = "program was moved to program.debug, which is not found";
+    assert!(ran.words().contains(says), "{}", ran.out);
+    assert!(!ran.words().contains(NO_LINE_TABLES), "{}", ran.out);
+}
+
+pub fn a_program_without_debug_information_has_no_line_tables() {
+    let folder = Folder::new();
+    let program = stripped(folder.path());
+    let ran = leaks(&program);
+    assert_eq!(line(&ran), None);
+    assert!(ran.words().contains(NO_LINE_TABLES), "{}", ran.out);
+}
