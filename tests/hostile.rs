@@ -338,7 +338,7 @@ fn a_heap_that_the_build_does_not_have_is_refused() {
 }
 
 fn main() -> ExitCode {
-    if std::env::args()
+    if std::env::args_os()
         .nth(1)
         .is_some_and(|command| command == "run")
     {
@@ -370,6 +370,8 @@ fn main() -> ExitCode {
         a_stripped_program_has_the_lines_of_the_file_that_it_refers_to
         a_missing_file_with_debug_information_is_the_reason_for_no_lines
         a_program_without_debug_information_has_no_line_tables
+        a_program_below_a_folder_whose_name_is_not_utf_8_has_lines
+        a_library_below_a_folder_whose_name_is_not_utf_8_has_lines
     ]);
     let privileges = trials![
         a_program_that_gained_privileges_does_not_measure

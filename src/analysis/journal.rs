@@ -16,7 +16,7 @@ use crate::model::journal::{
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Journal {
     pub(crate) start: Start<String>,
-    pub(crate) code: Vec<Code<String>>,
+    pub(crate) code: Vec<Code>,
     pub(crate) stacks: BTreeMap<u32, Stack<Vec<u64>>>,
     pub(crate) boundaries: Vec<Boundary<Vec<CensusEntry>>>,
     /// How often the child has waited for a reply.
@@ -256,6 +256,7 @@ impl Journal {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStrExt;
     use std::path::Path;
 
     use super::*;
@@ -289,7 +290,7 @@ mod tests {
                 start: 1,
                 end: 2,
                 offset: 3,
-                path: "/bin/a b",
+                path: b"/bin/a b"[..].into(),
             }),
             Record::Stack(Stack {
                 id: 7,
@@ -342,12 +343,29 @@ mod tests {
         write_sample(&path);
         let journal = Journal::read(&path).unwrap();
         assert_eq!(journal.start.workload, "planted:\"registry\"\n");
-        assert_eq!(journal.code[0].path, "/bin/a b");
+        assert_eq!(journal.code[0].path.as_path(), Path::new("/bin/a b"));
         assert_eq!(journal.stacks[&7].stack, [u64::MAX, 1]);
         assert_eq!(journal.boundaries[0].census[0].bytes, 4096);
         assert_eq!(journal.boundaries[0].counts.resident_bytes, Some(9));
         assert_eq!(journal.end.unwrap().failure.unwrap(), "broke");
         assert!(!journal.tail_cut);
+    }
+
+    #[test]
+    fn a_path_that_is_not_utf_8_keeps_its_bytes() {
+        let path = b"/bin/\xff \"\n";
+        let code: RecordRef<'_> = Record::Code(Code {
+            start: 1,
+            end: 2,
+            offset: 3,
+            path: path[..].into(),
+        });
+        let line = serde_json::to_vec(&code).unwrap();
+        let record: Record = serde_json::from_slice(&line).unwrap();
+        let Record::Code(code) = record else {
+            panic!("another record");
+        };
+        assert_eq!(code.path.as_path().as_os_str().as_bytes(), path);
     }
 
     #[test]

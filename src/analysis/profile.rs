@@ -72,16 +72,16 @@ fn mappings(profile: &Profile, journal: &Journal) -> Vec<Mapping> {
         addresses.get(from).is_some_and(|&a| a < end)
     };
     let here = std::env::current_dir().unwrap_or_default();
-    let shown = |path: &str| {
-        let inside = Path::new(path).strip_prefix(&here);
-        inside.map_or_else(|_| path.to_owned(), |p| p.to_string_lossy().into_owned())
+    let shown = |path: &Path| {
+        let inside = path.strip_prefix(&here).unwrap_or(path);
+        inside.to_string_lossy().into_owned()
     };
     let code = journal.code.iter().filter(|c| is_used(c.start, c.end));
     code.map(|c| Mapping {
         start: c.start,
         end: c.end,
         offset: c.offset,
-        path: shown(&c.path),
+        path: shown(c.path.as_path()),
     })
     .collect()
 }

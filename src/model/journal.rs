@@ -7,6 +7,9 @@
 //! incomplete last line is ignored.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -48,14 +51,37 @@ pub(crate) struct Start<S> {
     pub(crate) sampled_every: Option<u64>,
 }
 
+/// A path: a text, or its bytes if they are not UTF-8.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum RecordedPath<S = String, B = Vec<u8>> {
+    Text(S),
+    Bytes(B),
+}
+
+impl<'a> From<&'a [u8]> for RecordedPath<&'a str, &'a [u8]> {
+    fn from(path: &'a [u8]) -> Self {
+        str::from_utf8(path).map_or(Self::Bytes(path), Self::Text)
+    }
+}
+
+impl RecordedPath {
+    pub(crate) fn as_path(&self) -> &Path {
+        match self {
+            Self::Text(path) => Path::new(path),
+            Self::Bytes(path) => Path::new(OsStr::from_bytes(path)),
+        }
+    }
+}
+
 /// An executable mapping of a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Code<S> {
+pub(crate) struct Code<P = RecordedPath> {
     pub(crate) start: u64,
     pub(crate) end: u64,
     /// Offset in the file.
     pub(crate) offset: u64,
-    pub(crate) path: S,
+    pub(crate) path: P,
 }
 
 /// A stack that is in a census for the first time.
@@ -257,9 +283,15 @@ pub(crate) type Witness = (u32, u64, u64);
     clippy::large_enum_variant,
     reason = "only one exists at a time, and a box would allocate in the measured process"
 )]
-pub(crate) enum Record<S = String, A = Vec<u64>, R = Vec<CensusEntry>, W = Vec<Witness>> {
+pub(crate) enum Record<
+    S = String,
+    A = Vec<u64>,
+    R = Vec<CensusEntry>,
+    W = Vec<Witness>,
+    P = RecordedPath,
+> {
     Start(Start<S>),
-    Code(Code<S>),
+    Code(Code<P>),
     Stack(Stack<A>),
     Boundary(Boundary<R>),
     Waiting(Waiting),
@@ -274,4 +306,5 @@ pub(crate) enum Record<S = String, A = Vec<u64>, R = Vec<CensusEntry>, W = Vec<W
     End(End<S>),
 }
 
-pub(crate) type RecordRef<'a> = Record<&'a str, &'a [usize], &'a [CensusEntry], &'a [Witness]>;
+pub(crate) type RecordRef<'a> =
+    Record<&'a str, &'a [usize], &'a [CensusEntry], &'a [Witness], RecordedPath<&'a str, &'a [u8]>>;

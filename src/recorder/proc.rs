@@ -175,7 +175,7 @@ pub(crate) struct CodeMapping<'a> {
     pub(crate) end: u64,
     /// Offset in the file.
     pub(crate) offset: u64,
-    pub(crate) path: &'a str,
+    pub(crate) path: &'a [u8],
 }
 
 /// Calls `visit` with each executable mapping of a file. `text` is scratch memory.
@@ -200,7 +200,7 @@ fn code_mapping(line: &[u8]) -> Option<CodeMapping<'_>> {
         start: line.start,
         end: line.end,
         offset: line.offset,
-        path: str::from_utf8(line.name).ok()?,
+        path: line.name,
     })
 }
 
@@ -236,7 +236,10 @@ mod tests {
         let line = b"55d0c0a00000-55d0c0b00000 r-xp 00012000 fe:00 1234       /opt/a b/bin";
         let mapping = code_mapping(line).unwrap();
         assert_eq!(mapping.start, 0x55d0_c0a0_0000);
-        assert_eq!((mapping.offset, mapping.path), (0x12000, "/opt/a b/bin"));
+        assert_eq!(
+            (mapping.offset, mapping.path),
+            (0x12000, &b"/opt/a b/bin"[..])
+        );
         assert_eq!(code_mapping(b"7f00-7f01 rw-p 0 fe:00 1 /lib/x"), None);
         assert_eq!(code_mapping(b"7f00-7f01 r-xp 0 00:00 0 [vdso]"), None);
         assert_eq!(code_mapping(b""), None);

@@ -1,9 +1,20 @@
 //! The program's debug information is compressed, elsewhere, or missing.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::common::{self, Folder, Ran, marked};
+use crate::workloads::ENV_LIBRARY;
+
+/// A library that calls back.
+const LIBRARY: &str = "\
+void call(void (*function)(void)) {
+    function();
+    __asm__ volatile(\"\");
+}
+";
 
 /// A copy of this executable, named `program`.
 fn copy_to(folder: &Path) -> PathBuf {
@@ -90,4 +101,41 @@ pub fn a_program_without_debug_information_has_no_line_tables() {
     let ran = leaks(&program);
     assert_eq!(line(&ran), None);
     assert!(ran.words().contains(NO_LINE_TABLES), "{}", ran.out);
+}
+
+/// A folder whose name is not UTF-8.
+fn not_utf_8(folder: &Folder) -> PathBuf {
+    let inside = folder.path().join(OsStr::from_bytes(b"\xff"));
+    std::fs::create_dir(&inside).unwrap();
+    inside
+}
+
+pub fn a_program_below_a_folder_whose_name_is_not_utf_8_has_lines() {
+    let folder = Folder::new();
+    let program = copy_to(&not_utf_8(&folder));
+    assert_eq!(line(&leaks(&program)), marked_line());
+}
+
+pub fn a_library_below_a_folder_whose_name_is_not_utf_8_has_lines() {
+    let folder = Folder::new();
+    let library = not_utf_8(&folder).join("library.so");
+    std::fs::write(folder.join("library.c"), LIBRARY).unwrap();
+    done(
+        Command::new("cc")
+            .args(["-g", "-shared", "-fPIC", "-fno-omit-frame-pointer", "-o"])
+            .args([&library, &folder.join("library.c")]),
+    );
+    let ran = Folder::new();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["run", "leaks-in-a-library", "--heap", "system"])
+        .args(["--cycles", "20", "--out"])
+        .arg(ran.join("out"))
+        .env(ENV_LIBRARY, library);
+    let ran = common::finish(command, ran).exits(1);
+    let report = ran.report();
+    let site = report.growing_call_sites().next().unwrap();
+    let called = site.stack.iter().find(|f| f.function == "call").unwrap();
+    assert!(called.file.as_ref().unwrap().ends_with("library.c"));
+    assert_eq!(called.line, Some(2));
 }

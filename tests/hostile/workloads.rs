@@ -2,6 +2,8 @@
 
 use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, realloc};
 use std::cell::RefCell;
+use std::ffi::CString;
+use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -94,6 +96,7 @@ fn that_complete() -> Vec<Entry> {
             leak();
             Ok(())
         }),
+        entry("leaks-in-a-library", |_| leak_in_a_library()),
         entry("returns-in-the-copy", |_| {
             // SAFETY: the process has one thread, so that the copy may do all that this one may.
             unsafe { libc::fork() };
@@ -114,9 +117,28 @@ fn that_complete() -> Vec<Entry> {
     ]
 }
 
-#[inline(never)]
-fn leak() {
+extern "C" fn leak() {
     std::mem::forget(vec![0_u8; 77]); // LEAK
+}
+
+/// The path of a shared library with a function that calls its argument.
+pub const ENV_LIBRARY: &str = "HOSTILE_LIBRARY";
+
+fn leak_in_a_library() -> Result<(), Failure> {
+    let path = std::env::var_os(ENV_LIBRARY).unwrap();
+    let path = CString::new(path.into_vec()).unwrap();
+    // SAFETY: both names end in a null byte. The library has no constructors, and its function `call`
+    // has this type.
+    unsafe {
+        let library = libc::dlopen(path.as_ptr(), libc::RTLD_NOW);
+        let call = libc::dlsym(library, c"call".as_ptr());
+        if call.is_null() {
+            return Err("the library cannot be loaded".into());
+        }
+        let call: extern "C" fn(extern "C" fn()) = std::mem::transmute(call);
+        call(leak);
+    }
+    Ok(())
 }
 
 /// A user that owns nothing.

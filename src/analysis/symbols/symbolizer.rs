@@ -17,8 +17,8 @@ use crate::model::journal::Code;
 pub(crate) struct Symbolizer {
     /// Code mappings, each with the index of its file in `binaries`; `None` if the file cannot be
     /// read.
-    mappings: Vec<(Code<String>, Option<usize>)>,
-    by_path: HashMap<String, Option<usize>>,
+    mappings: Vec<(Code, Option<usize>)>,
+    by_path: HashMap<PathBuf, Option<usize>>,
     binaries: Vec<Binary>,
     sources: Sources,
     /// Frames by return address.
@@ -30,13 +30,14 @@ pub(crate) struct Symbolizer {
 impl Symbolizer {
     /// Adds a mapping of code, and reads its file. If the file cannot be read, its frames have no
     /// names.
-    pub(crate) fn add_mapping(&mut self, code: &Code<String>) {
+    pub(crate) fn add_mapping(&mut self, code: &Code) {
         let binaries = &mut self.binaries;
+        let path = code.path.as_path();
         let read = || {
-            binaries.push(Binary::read(Path::new(&code.path))?);
+            binaries.push(Binary::read(path)?);
             Some(binaries.len() - 1)
         };
-        let file = *self.by_path.entry(code.path.clone()).or_insert_with(read);
+        let file = *self.by_path.entry(path.into()).or_insert_with(read);
         self.mappings.push((code.clone(), file));
     }
 
@@ -118,7 +119,7 @@ impl Symbolizer {
     }
 
     /// The mapping of the call before a return address.
-    fn mapping(&self, return_address: u64) -> Option<&(Code<String>, Option<usize>)> {
+    fn mapping(&self, return_address: u64) -> Option<&(Code, Option<usize>)> {
         let call = return_address.wrapping_sub(1);
         let mut mappings = self.mappings.iter();
         mappings.find(|(c, _)| (c.start..c.end).contains(&call))
@@ -138,7 +139,7 @@ impl Symbolizer {
             })
             .unwrap_or_default();
         if frames.is_empty() {
-            let file = Path::new(&code.path).file_name();
+            let file = code.path.as_path().file_name();
             frames.push(Frame {
                 function: "??".into(),
                 file: file.map(|f| f.to_string_lossy().into_owned()),
@@ -204,6 +205,7 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
+    use crate::model::journal::RecordedPath;
 
     static DECLARED_HERE: AtomicU32 = AtomicU32::new(0);
 
@@ -217,7 +219,7 @@ mod tests {
                     start: m.start,
                     end: m.end,
                     offset: m.offset,
-                    path: m.path.to_owned(),
+                    path: RecordedPath::Bytes(m.path.to_owned()),
                 });
             },
         );

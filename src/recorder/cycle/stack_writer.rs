@@ -80,7 +80,7 @@ impl StackWriter {
                     start: m.start,
                     end: m.end,
                     offset: m.offset,
-                    path: m.path,
+                    path: m.path.into(),
                 }))
             });
         });
