@@ -17,18 +17,17 @@
 //! 3. Levels are added under a lock, so that no two threads map the same one. Reading, replacing and
 //!    removing take no lock, so that a signal handler may free.
 
-use core::sync::atomic::{
-    AtomicPtr, AtomicU32,
+use super::mapping::map;
+use super::spin_lock::SpinLock;
+use crate::recorder::primitive::{
+    AtomicPtr, AtomicU32, IS_MODEL,
     Ordering::{Acquire, Relaxed, Release},
 };
 
-use super::mapping::map;
-use super::spin_lock::SpinLock;
-
 const GRANULE_BITS: u32 = 4;
-const LEAF_BITS: u32 = 14;
-const MIDDLE_BITS: u32 = 15;
-const ROOT_BITS: u32 = 15;
+const LEAF_BITS: u32 = if IS_MODEL { 1 } else { 14 };
+const MIDDLE_BITS: u32 = if IS_MODEL { 1 } else { 15 };
+const ROOT_BITS: u32 = if IS_MODEL { 1 } else { 15 };
 const ADDRESS_BITS: u32 = GRANULE_BITS + LEAF_BITS + MIDDLE_BITS + ROOT_BITS;
 
 type Leaf = [AtomicU32; 1 << LEAF_BITS];

@@ -1,7 +1,8 @@
 //! The time that hooks take, the allocator included, estimated from one call in [`INTERVAL`].
 
 use core::cell::Cell;
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::recorder::primitive::{AtomicU64, Ordering::Relaxed};
 
 /// One call in this many is timed. An odd number, so that where allocations and frees alternate,
 /// both are timed.

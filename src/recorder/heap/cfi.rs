@@ -19,11 +19,6 @@
 //! 2. A slot never changes once it has an address. The table does not grow: what finds no slot
 //!    within [`PROBES`] is evaluated each time.
 
-use core::sync::atomic::{
-    AtomicPtr, AtomicU64, AtomicUsize,
-    Ordering::{Acquire, Relaxed, Release},
-};
-
 use gimli::{
     BaseAddresses, CfaRule, EhFrame, EhFrameHdr, EndianSlice, NativeEndian, Pointer, ReaderOffset,
     Register, RegisterRule, UnwindContext, UnwindContextStorage, UnwindSection, UnwindTableRow,
@@ -33,6 +28,10 @@ use gimli::{
 use super::cfi_rule::Rule;
 use super::mapped_vec::MappedVec;
 use super::mapping::map;
+use crate::recorder::primitive::{
+    AtomicPtr, AtomicU64, AtomicUsize,
+    Ordering::{Acquire, Relaxed, Release},
+};
 
 /// The code of a loaded object and its unwind sections, which stay mapped as long as the object.
 #[derive(Clone, Copy)]

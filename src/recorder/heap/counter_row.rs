@@ -25,15 +25,14 @@
 //! - The owner's blocks are read before those of others. Frees in between make the sum smaller than
 //!   it was at any instant, never larger.
 
-use core::sync::atomic::{
-    AtomicI32, AtomicI64, AtomicU32, AtomicU64,
-    Ordering::{Acquire, Relaxed, Release},
-    fence,
-};
-
 use super::amount::{Amount, add_unshared};
 use crate::model::block::Birth;
 use crate::model::block::StackId;
+use crate::recorder::primitive::{
+    AtomicI32, AtomicI64, AtomicU32, AtomicU64, IS_MODEL,
+    Ordering::{Acquire, Relaxed, Release},
+    fence,
+};
 
 /// Number of a row; [`NO_ROW`] is none.
 pub(super) type RowId = u32;
@@ -41,7 +40,7 @@ pub(super) type RowId = u32;
 pub(super) const NO_ROW: RowId = 0;
 
 /// Bits of a row's number: there are at most 16 million rows.
-pub(super) const ROW_BITS: u32 = 24;
+pub(super) const ROW_BITS: u32 = if IS_MODEL { 3 } else { 24 };
 
 /// A 48-bit hash of the stack key and the birth that a row is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,11 +11,6 @@
 //! reach other threads through the block table. A thread that frees a block has received its address
 //! from the thread that allocated it, which orders everything that thread did before.
 
-use core::sync::atomic::{
-    AtomicI64, AtomicU32,
-    Ordering::{Acquire, Relaxed, Release},
-};
-
 use super::amount::Amount;
 use super::counter_row::{
     CounterRow, KeyedStack, NO_ROW, OwnedRow, RowCounters, RowId, RowInfo, Timestamp,
@@ -23,12 +18,16 @@ use super::counter_row::{
 use super::row_segments::{INDEX_BITS, SEGMENT_ROWS, SEGMENTS, Segment, index_of, segment_of};
 use super::thread_counters::{StrayFrees, ThreadCounters};
 use crate::model::block::StackId;
+use crate::recorder::primitive::{
+    AtomicI64, AtomicU32, IS_MODEL,
+    Ordering::{Acquire, Relaxed, Release},
+};
 
 /// Rows that are tried in search of an empty one before a new one is taken.
 const MAX_TRIED: u32 = 16;
 
 /// How often a snapshot of a row is tried while its owner keeps restarting it.
-const MAX_SNAPSHOTS: u32 = 16;
+const MAX_SNAPSHOTS: u32 = if IS_MODEL { 1 } else { 16 };
 
 pub(super) struct CounterRows {
     segments: [Segment; SEGMENTS],

@@ -5,12 +5,12 @@
 //! to the stack that reallocated it last. So that dhat's file can be compared with the ledger stack
 //! by stack, the first stack of every reallocated block is kept here while a window is open.
 
-use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::path::Path;
 
 use super::address_map::{AddressMap, Block};
 use super::thread::pause;
 use crate::model::block::{Birth, StackId};
+use crate::recorder::primitive::{AtomicU32, Ordering::Relaxed};
 
 pub(super) static ALLOCATOR: dhat::Alloc = dhat::Alloc;
 

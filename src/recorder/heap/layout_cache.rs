@@ -21,10 +21,9 @@
 //! 2. All addresses of a layout are on the stack of the thread that uses the cache, at or above the
 //!    innermost frame. The cache is cleared when another thread takes it over.
 
-use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
-
 use super::counter_row::OwnedRow;
 use super::stack_layout::{KeyHash, StackLayout};
+use crate::recorder::primitive::{AtomicU8, Ordering::Relaxed};
 
 #[cfg(test)]
 mod tests;

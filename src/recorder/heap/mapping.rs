@@ -5,7 +5,7 @@
 //! two uses: the kernel does not merge the mapping with a neighbour that belongs to someone else,
 //! and `smaps.rs` recognises the recorder's memory by it.
 
-use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use crate::recorder::primitive::{AtomicUsize, Ordering::Relaxed};
 
 /// Bytes that this module has mapped and not yet unmapped.
 static MAPPED_BYTES: AtomicUsize = AtomicUsize::new(0);

@@ -4,7 +4,8 @@
 //! for one cache line. The peak is exact to [`STEP`] for each running thread.
 
 use core::cell::Cell;
-use core::sync::atomic::{AtomicI64, Ordering::Relaxed};
+
+use crate::recorder::primitive::{AtomicI64, Ordering::Relaxed};
 
 const STEP: i64 = 4096;
 

@@ -1,7 +1,5 @@
 //! What the runner asks: sums, live blocks, stacks, and what the recorder itself costs.
 
-use core::sync::atomic::Ordering::Relaxed;
-
 use super::ledger::LEDGER;
 use super::mapped_vec::MappedVec;
 use super::mapping::mapped_bytes;
@@ -11,6 +9,7 @@ use super::thread::{self, pause};
 use super::thread_counters::Totals;
 use super::{call_timing, peak, recording};
 use crate::model::block::{Birth, CensusEntry, StackId};
+use crate::recorder::primitive::Ordering::Relaxed;
 
 /// The backend if the ledger records, or one that this build does not have; `None` in a process that
 /// is not measured.

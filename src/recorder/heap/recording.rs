@@ -1,7 +1,5 @@
 //! What the hooks do besides calling the allocator: count a block that was allocated or freed.
 
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
-
 use super::amount::Amount;
 use super::c_heap;
 use super::counter_row::{NO_ROW, OwnedRow, RowId};
@@ -10,6 +8,7 @@ use super::stack_lookup::row_here;
 use super::state::{Backend, State};
 use super::thread::{NotRecorded, RecordedCall};
 use super::witness;
+use crate::recorder::primitive::{AtomicU64, Ordering::Relaxed};
 
 /// Allocations that were not recorded, because their thread was inside a hook.
 static REENTRANT: AtomicU64 = AtomicU64::new(0);

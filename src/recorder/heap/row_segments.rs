@@ -1,13 +1,12 @@
 //! Memory for counter rows: segments of 128, each owned by one thread.
 
-use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering::Relaxed};
-
 use super::amount::add_unshared;
 use super::counter_row::{ROW_BITS, RowCounters, RowId, RowInfo};
 use super::mapping::{map, unmap};
+use crate::recorder::primitive::{AtomicPtr, AtomicU32, IS_MODEL, Ordering::Relaxed};
 
 /// Low bits of a row's number: its index in its segment. The high bits are the segment's number.
-pub(super) const INDEX_BITS: u32 = 7;
+pub(super) const INDEX_BITS: u32 = if IS_MODEL { 0 } else { 7 };
 pub(super) const SEGMENT_ROWS: u32 = 1 << INDEX_BITS;
 
 /// Segments at most.

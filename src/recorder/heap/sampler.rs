@@ -21,14 +21,14 @@
 
 use core::alloc::Layout;
 use core::cell::Cell;
-use core::sync::atomic::{
+
+use super::amount::Amount;
+use crate::base::random::Random;
+use crate::recorder::primitive::{
     AtomicU64,
     Ordering::{Relaxed, SeqCst},
     compiler_fence,
 };
-
-use super::amount::Amount;
-use crate::base::random::Random;
 
 const PAGE: usize = 4096;
 

@@ -9,11 +9,12 @@
 //! Memory ordering: locking is an acquire operation and unlocking a release operation, so that
 //! the holder sees everything that the last holder wrote.
 
-use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
-use core::sync::atomic::{
+
+use crate::recorder::primitive::{
     AtomicBool,
     Ordering::{Acquire, Relaxed, Release},
+    UnsafeCell, spin_loop, yield_now,
 };
 
 /// Attempts before the thread yields its processor: the holder may have been preempted.
@@ -60,9 +61,9 @@ impl<T> SpinLock<T> {
                 {
                     return;
                 }
-                core::hint::spin_loop();
+                spin_loop();
             }
-            std::thread::yield_now();
+            yield_now();
         }
     }
 }

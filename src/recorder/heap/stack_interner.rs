@@ -17,16 +17,15 @@
 //!    stays mapped, because a reader may still use it. A reader that does not find a stack there
 //!    searches again under the lock.
 
-use core::sync::atomic::{
-    AtomicPtr, AtomicU32, AtomicU64,
-    Ordering::{Acquire, Relaxed, Release},
-};
-
 use super::frame_store::{FrameStore, HashedFrame};
 use super::mapped_vec::MappedVec;
 use super::mapping::map;
 use super::spin_lock::SpinLock;
 use crate::model::block::{NO_STACK, StackId};
+use crate::recorder::primitive::{
+    AtomicPtr, AtomicU32, AtomicU64, IS_MODEL,
+    Ordering::{Acquire, Relaxed, Release},
+};
 
 /// The stacks of this process.
 pub(super) static STACKS: StackInterner = StackInterner::new();
@@ -38,7 +37,7 @@ const SHARD_BITS: u32 = 6;
 const SHARDS: usize = 1 << SHARD_BITS;
 
 /// Slots of a shard's first table.
-const FIRST_CAPACITY: usize = 128;
+const FIRST_CAPACITY: usize = if IS_MODEL { 2 } else { 128 };
 
 /// A slot of the index; empty if its hash is 0.
 struct Slot {

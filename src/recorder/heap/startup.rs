@@ -2,12 +2,12 @@
 //! copy.
 
 use core::any::TypeId;
-use core::sync::atomic::Ordering::Relaxed;
 use std::alloc::System;
 
 use super::state::{self, Backend, Mode, State};
 use super::unwinder::{self, Unwinder};
 use super::{call_timing, layout_cache, sampler, thread};
+use crate::recorder::primitive::Ordering::Relaxed;
 use crate::recorder::privileges;
 
 /// Environment variable that turns recording on and names the backend. Only the measured child has

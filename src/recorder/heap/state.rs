@@ -10,9 +10,8 @@
 //! Memory ordering: relaxed. What the state refers to is either constant-initialised or set up
 //! before a second thread exists.
 
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed};
-
 use crate::model::block::Birth;
+use crate::recorder::primitive::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed};
 
 /// The allocator that the hooks call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

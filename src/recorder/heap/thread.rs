@@ -16,11 +16,6 @@
 
 use core::cell::Cell;
 use core::marker::PhantomData;
-use core::sync::atomic::{
-    AtomicU32,
-    Ordering::{Relaxed, SeqCst},
-    compiler_fence,
-};
 
 use super::call_timing::{self, CallTimer};
 use super::ledger::LEDGER;
@@ -29,6 +24,11 @@ use super::stack_memory::StackBounds;
 use super::state;
 use super::thread_record::ThreadRecord;
 use super::thread_stacks;
+use crate::recorder::primitive::{
+    AtomicU32,
+    Ordering::{Relaxed, SeqCst},
+    compiler_fence,
+};
 
 /// In [`ThreadState::countdown`]: calls are not recorded now.
 const BUSY: u32 = 1 << 31;

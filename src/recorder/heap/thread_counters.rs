@@ -1,10 +1,9 @@
 //! The counters of one thread: the rows that it owns, and the sums over all that it has done.
 
-use core::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
-
 use super::amount::{Amount, add_unshared};
 use super::counter_row::OwnedRow;
 use super::row_segments::OwnSegments;
+use crate::recorder::primitive::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
 /// Written by its thread only, read by any. Valid if all its bytes are zero.
 // Hot fields last, so that they are not at the start of a page: avoids 4 KiB aliasing with the row

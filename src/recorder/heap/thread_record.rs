@@ -13,21 +13,20 @@
 //! Memory ordering: a new record is published by a release store and read with acquire. A record
 //! that is handed over passes through the lock.
 
-use core::cell::UnsafeCell;
-use core::sync::atomic::{
-    AtomicPtr, AtomicU32,
-    Ordering::{Acquire, Relaxed, Release},
-};
-
 use super::last_stack::LastStack;
 use super::layout_cache::LayoutCache;
 use super::mapping::map;
 use super::spin_lock::SpinLock;
 use super::stack_cache::StackCache;
 use super::thread_counters::ThreadCounters;
+use crate::recorder::primitive::{
+    AtomicPtr, AtomicU32, IS_MODEL,
+    Ordering::{Acquire, Relaxed, Release},
+    UnsafeCell,
+};
 
 /// Records at most: threads that run at the same time.
-const MAX_RECORDS: usize = 1 << 13;
+const MAX_RECORDS: usize = if IS_MODEL { 4 } else { 1 << 13 };
 
 /// Valid if all its bytes are zero.
 #[repr(C, align(128))]

@@ -4,12 +4,11 @@
 //! Memory ordering: a slot is claimed by an atomic increment and written once, its lower bound
 //! last with release; a reader that sees a lower bound other than 0 (acquire) sees the upper bound.
 
-use core::sync::atomic::{
+use super::stack_memory::StackBounds;
+use crate::recorder::primitive::{
     AtomicUsize,
     Ordering::{Acquire, Relaxed, Release},
 };
-
-use super::stack_memory::StackBounds;
 
 /// Stacks that can be recorded. A new thread mostly gets the stack of one that has ended.
 const CAPACITY: usize = 1024;

@@ -3,12 +3,11 @@
 //! The choice is made once, before the first cycle. Stacks recorded before it, during set-up, are
 //! walked by frame pointers.
 
-use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
-
 use super::last_stack::LastStack;
 use super::layout_cache;
 use super::registers::registers;
 use super::stack_memory::StackBounds;
+use crate::recorder::primitive::{AtomicU8, Ordering::Relaxed};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]

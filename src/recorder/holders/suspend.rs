@@ -3,14 +3,14 @@
 //! The handler is never removed: a thread that blocks the signal may receive it after all threads
 //! have been resumed.
 
-use std::sync::atomic::{
-    AtomicBool, AtomicI32, AtomicUsize,
-    Ordering::{Acquire, Relaxed, Release},
-};
 use std::time::{Duration, Instant};
 
 use super::tls::thread_pointer;
 use crate::recorder::heap::{MappedVec, NoMemory};
+use crate::recorder::primitive::{
+    AtomicBool, AtomicI32, AtomicUsize,
+    Ordering::{Acquire, Relaxed, Release},
+};
 
 /// Most threads whose registers can be saved.
 const MAX_THREADS: usize = 1024;
