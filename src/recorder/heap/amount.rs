@@ -3,9 +3,12 @@
 /// Adds to an atomic counter that only the running thread writes. A plain load and store, not an
 /// atomic read-modify-write: other threads only read it.
 macro_rules! add_unshared {
-    ($counter:expr, $by:expr) => {{
+    ($counter:expr, $by:expr) => {
+        add_unshared!($counter, $by, Relaxed)
+    };
+    ($counter:expr, $by:expr, $ordering:expr) => {{
         let counter = &$counter;
-        counter.store(counter.load(Relaxed).wrapping_add($by), Relaxed)
+        counter.store(counter.load(Relaxed).wrapping_add($by), $ordering)
     }};
 }
 pub(super) use add_unshared;

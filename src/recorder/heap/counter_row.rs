@@ -18,12 +18,17 @@
 //! - Readers use a row as a sequence lock whose sequence number is the stack key, the epoch, the
 //!   stack and the birth. [`CounterRow::restart`] stores [`RESTARTING`] as the birth before a release
 //!   fence, and the new birth last, with release. [`CounterRow::snapshot`] reads the sequence
-//!   number, the counts, and after an acquire fence the sequence number again.
+//!   number, the counts, and after an acquire fence the sequence number again. The fence is for the
+//!   bytes of others, which are read last; the loads before them acquire.
 //! - A free by another thread subtracts the bytes first and the blocks with release. The owner
 //!   restarts a row only after it has read a sum of 0 blocks, with acquire: all bytes are subtracted
 //!   by then, and none can be subtracted from the restarted row.
-//! - The owner's blocks are read before those of others. Frees in between make the sum smaller than
-//!   it was at any instant, never larger.
+//! - The owner's count is read before that of others, and the owner counts with release: a reader
+//!   that sees a count sees all that others had freed by then. Frees in between make the sum smaller
+//!   than it was at any instant, never larger. The owner's frees release too, or else a reader that
+//!   sees one would miss what others had freed before.
+//!
+//! `tests/orderings/run` shows that each of these is needed.
 
 use super::amount::{Amount, add_unshared};
 use crate::model::block::Birth;
@@ -98,16 +103,16 @@ impl RowCounters {
     #[inline(always)]
     pub(super) fn add(&self, amount: Amount) {
         let Amount { blocks, bytes, .. } = amount;
-        add_unshared!(self.blocks, blocks as u64);
-        add_unshared!(self.bytes, (bytes as u64) << LOW_BITS);
+        add_unshared!(self.blocks, blocks as u64, Release);
+        add_unshared!(self.bytes, (bytes as u64) << LOW_BITS, Release);
     }
 
     /// Subtracts blocks; called by the owner.
     #[inline(always)]
     pub(super) fn subtract(&self, amount: Amount) {
         let Amount { blocks, bytes, .. } = amount;
-        add_unshared!(self.bytes, (-bytes as u64) << LOW_BITS);
-        add_unshared!(self.blocks, -i64::from(blocks) as u64);
+        add_unshared!(self.bytes, (-bytes as u64) << LOW_BITS, Release);
+        add_unshared!(self.blocks, -i64::from(blocks) as u64, Release);
     }
 
     fn restart(&self, fingerprint: Fingerprint) {
@@ -196,12 +201,13 @@ impl CounterRow {
     pub(super) fn blocks(self) -> i32 {
         // The owner's count first: see the memory ordering in the module's docs.
         let own = self.counters.blocks.load(Acquire) as i32;
+        // Acquire, because the owner may restart an empty row.
         own.wrapping_add(self.info.other_blocks.load(Acquire))
     }
 
     pub(super) fn bytes(self) -> i64 {
         let own = self.counters.bytes.load(Acquire) >> LOW_BITS;
-        let sum = own.wrapping_add(self.info.other_bytes.load(Acquire) as u64);
+        let sum = own.wrapping_add(self.info.other_bytes.load(Relaxed) as u64);
         (sum << LOW_BITS) as i64 >> LOW_BITS
     }
 
@@ -244,8 +250,6 @@ impl CounterRow {
         self.info.epoch.store(now.epoch, Relaxed);
         self.info.stack_id.store(stack.stack_id, Relaxed);
         self.info.birth.store(now.birth, Release);
-        // A reader that sees a count added later sees the new birth too.
-        fence(Release);
     }
 }
 

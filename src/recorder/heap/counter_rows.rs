@@ -7,9 +7,11 @@
 //! Rows lie in segments, which belong to a thread record (`thread_record.rs`). When a thread ends,
 //! the next new thread takes over its record and with it the rows, so that no count is lost.
 //!
-//! Memory ordering: a segment is published by a release store of its row pointers, and row numbers
-//! reach other threads through the block table. A thread that frees a block has received its address
-//! from the thread that allocated it, which orders everything that thread did before.
+//! Memory ordering: a segment is published by release stores of its row pointers, for readers that
+//! have not received a row's number from its thread: a census, and what lists the block table. They
+//! load a pointer with acquire and test it. All others load it relaxed. A thread that frees a block
+//! has received its address from the thread that allocated it, which orders everything that thread
+//! did before; a thread that takes over a record has received it through a lock.
 
 use super::amount::Amount;
 use super::counter_row::{
@@ -60,7 +62,7 @@ impl CounterRows {
 
     #[inline(always)]
     fn counters(&self, id: RowId) -> &RowCounters {
-        let counters = self.segment(id).counters.load(Acquire);
+        let counters = self.segment(id).counters.load(Relaxed);
         // SAFETY: row numbers are only given out of published segments, which have `SEGMENT_ROWS`
         // rows and are never unmapped (tests: `rows_equal_plain_sums_after_any_sequence`).
         unsafe { &*counters.add(index_of(id) as usize) }
@@ -68,7 +70,7 @@ impl CounterRows {
 
     #[inline]
     fn info(&self, id: RowId) -> &RowInfo {
-        let infos = self.segment(id).infos.load(Acquire);
+        let infos = self.segment(id).infos.load(Relaxed);
         // SAFETY: row numbers are only given out of published segments, which have `SEGMENT_ROWS`
         // rows and are never unmapped (tests: `rows_equal_plain_sums_after_any_sequence`).
         unsafe { &*infos.add(index_of(id) as usize) }
@@ -241,7 +243,7 @@ impl CounterRows {
     /// Calls `visit` with the stack, birth, bytes and blocks of every row that is not empty. Several
     /// rows may be of the same stack and birth. Other threads may allocate meanwhile.
     pub(super) fn for_each(&'static self, mut visit: impl FnMut(StackId, u32, u64, u64)) {
-        let last = self.taken.load(Acquire).min(SEGMENTS as u32 - 1);
+        let last = self.taken.load(Relaxed).min(SEGMENTS as u32 - 1);
         for number in 1..=last {
             if self.segments[number as usize]
                 .counters

@@ -10,8 +10,8 @@
 //!    (`thread.rs`).
 //! 2. A record is never unmapped.
 //!
-//! Memory ordering: a new record is published by a release store and read with acquire. A record
-//! that is handed over passes through the lock.
+//! Memory ordering: a record that is new or handed over passes through the lock, and so does the
+//! number of records. So relaxed loads and stores of their addresses are enough.
 
 use super::last_stack::LastStack;
 use super::layout_cache::LayoutCache;
@@ -19,11 +19,7 @@ use super::mapping::map;
 use super::spin_lock::SpinLock;
 use super::stack_cache::StackCache;
 use super::thread_counters::ThreadCounters;
-use crate::recorder::primitive::{
-    AtomicPtr, AtomicU32, IS_MODEL,
-    Ordering::{Acquire, Relaxed, Release},
-    UnsafeCell,
-};
+use crate::recorder::primitive::{AtomicPtr, AtomicU32, IS_MODEL, Ordering::Relaxed, UnsafeCell};
 
 /// Records at most: threads that run at the same time.
 const MAX_RECORDS: usize = if IS_MODEL { 4 } else { 1 << 13 };
@@ -90,7 +86,7 @@ impl ThreadRecords {
         // SAFETY: a new mapping of zeroed bytes, which are a valid record; null gives `None`.
         let record = unsafe { at.as_ref()? };
         record.counters.segments.owner.store(number, Relaxed);
-        slot.store(at, Release);
+        slot.store(at, Relaxed);
         free.count = number;
         Some(record)
     }
@@ -103,7 +99,7 @@ impl ThreadRecords {
     }
 
     fn get(&self, number: u32) -> Option<&ThreadRecord> {
-        let at = self.records[number as usize].load(Acquire);
+        let at = self.records[number as usize].load(Relaxed);
         // SAFETY: a published record is complete and is never unmapped (ledger.rs, tests:
         // `a_record_passes_to_the_next_thread_with_its_counts`).
         unsafe { at.as_ref() }
