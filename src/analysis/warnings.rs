@@ -228,8 +228,9 @@ impl Facts<'_> {
         }
         if done.missed_threads > 0 {
             return Some(format!(
-                "the stacks of {} were not searched, because they block all signals: blocks that \
-                 seem lost may be held there",
+                "the stacks of {} were not searched, because no signal could suspend them, as where \
+                 a thread blocks all signals or waits for them: blocks that seem lost may be held \
+                 there",
                 count(done.missed_threads, "thread")
             ));
         }

@@ -58,6 +58,12 @@ fn status_bytes(status: &str, field: &str) -> Option<u64> {
     Some(kib * 1024)
 }
 
+/// The signals that a thread blocks, from its `status`: signal 1 is the lowest bit.
+pub(crate) fn blocked_signals(status: &str) -> Option<u64> {
+    let set = status.lines().find_map(|l| l.strip_prefix("SigBlk:"))?;
+    u64::from_str_radix(set.trim(), 16).ok()
+}
+
 /// The maximum number of descriptors that are listed.
 const MAX_LISTED: usize = 4096;
 
@@ -221,6 +227,13 @@ mod tests {
         assert_eq!(status_bytes(status, "VmRSS:"), Some(1236 * 1024));
         assert_eq!(status_bytes(status, "VmHWM:"), Some(99 * 1024));
         assert_eq!(status_bytes("VmRSS: lots", "VmRSS:"), None);
+    }
+
+    #[test]
+    fn blocked_signals_are_hexadecimal() {
+        let status = "SigPnd:\t00\nSigBlk:\t8000000000000a02\nSigIgn:\t00\n";
+        assert_eq!(blocked_signals(status), Some(0x8000_0000_0000_0a02));
+        assert_eq!(blocked_signals("SigPnd:\t00\n"), None);
     }
 
     #[test]

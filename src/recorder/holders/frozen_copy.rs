@@ -8,7 +8,8 @@
 use std::time::{Duration, Instant};
 
 use super::coverage;
-use super::suspend::{Suspension, ThreadState, install_handler, suspended_threads};
+use super::signals::Choice;
+use super::suspend::{Suspension, ThreadState, suspended_threads};
 use super::tls::{self, TlsModule, thread_pointer};
 use crate::recorder::heap::{self, MappedVec, NoMemory, Paused};
 use crate::recorder::proc;
@@ -73,13 +74,13 @@ pub(super) enum CopyError {
 // the frame of a caller.
 #[inline(never)]
 pub(super) fn copy_process(
+    paused: &Paused,
     info: &ProcessInfo,
     search: impl FnOnce(Result<Threads, NoMemory>) -> u8,
 ) -> Result<FrozenCopy, CopyError> {
     let mut registers = [0_usize; 10];
     save_registers(&mut registers);
     let low = std::hint::black_box(&registers).as_ptr().addr();
-    let signal = install_handler().ok_or(CopyError::NoFreeSignal)?;
     // SAFETY: `gettid` takes no argument and writes no memory.
     let own_id = unsafe { libc::syscall(libc::SYS_gettid) } as i32;
     let own = ThreadState {
@@ -91,9 +92,11 @@ pub(super) fn copy_process(
         thread_pointer: thread_pointer(),
     };
     let mut maps = Maps::new();
-    let start = Instant::now();
     let others = info.threads.iter().copied().filter(|&id| id != own_id);
-    let suspension = Suspension::begin(signal, info.id, others);
+    // Just before the signals are sent, because threads block and unblock signals.
+    let Choice { signal, threads } = Choice::new(paused, others).ok_or(CopyError::NoFreeSignal)?;
+    let start = Instant::now();
+    let suspension = Suspension::begin(signal, info.id, &threads).ok_or(CopyError::NoFreeSignal)?;
     // Includes threads that have started since the list was made: they are not suspended.
     let count = proc::threads().saturating_sub(1) as usize;
     maps.read_in_process();

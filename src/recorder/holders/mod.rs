@@ -1,6 +1,7 @@
 //! The holder search: which static, thread or reference cycle keeps each retained block reachable.
 //!
-//! 1. [`frozen_copy`] suspends the other threads ([`suspend`]), forks, and resumes them. The memory
+//! 1. [`frozen_copy`] suspends the other threads ([`suspend`], by a
+//!    signal that does no harm: [`signals`]), forks, and resumes them. The memory
 //!    of the copy does not change any more.
 //! 2. In the copy, [`index`] is built from all live blocks, and [`find_regions`] finds the memory
 //!    outside of the heap that may contain pointers to them, with its symbols ([`objects`]).
@@ -41,6 +42,7 @@ mod resident_parts;
 mod roots;
 mod scan;
 mod search;
+mod signals;
 mod suspend;
 mod tls;
 
@@ -99,7 +101,7 @@ pub(crate) fn start_search(folder: &Path) -> Result<RunningSearch, String> {
     let path = folder.join(FILE);
     let mut lines = JsonLines::create(&path).map_err(|e| format!("cannot create {FILE}: {e}"))?;
     let info = ProcessInfo::collect(&paused);
-    let copy = frozen_copy::copy_process(&info, |threads| {
+    let copy = frozen_copy::copy_process(&paused, &info, |threads| {
         let searched = threads
             .map_err(SearchError::from)
             .and_then(|threads| search_and_write(&mut lines, &info, &threads));

@@ -1,7 +1,7 @@
 //! Suspends all other threads by a signal, whose handler leaves their registers on their stacks.
 //!
-//! The handler is never removed: a thread that blocks the signal may receive it after all threads
-//! have been resumed.
+//! Afterwards the handler is removed, unless a thread has not received the signal in time: it may
+//! receive it later.
 
 use std::time::{Duration, Instant};
 
@@ -15,8 +15,9 @@ use crate::recorder::primitive::{
 /// Most threads whose registers can be saved.
 const MAX_THREADS: usize = 1024;
 
-/// Longest wait for the threads to enter the handler. A thread that blocks all signals never does.
-const TIMEOUT: Duration = Duration::from_millis(100);
+/// Longest wait for the threads to enter the handler. A thread that a debugger has stopped, or that
+/// waits for a disk, may not do so in time.
+const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Registers of a thread, and where they were saved.
 #[derive(Clone, Copy, Debug, Default)]
@@ -50,45 +51,54 @@ static SLOTS_TAKEN: AtomicUsize = AtomicUsize::new(0);
 static SUSPENDED: AtomicUsize = AtomicUsize::new(0);
 /// Whether threads in the handler have to wait.
 static STOP: AtomicBool = AtomicBool::new(false);
+/// Whether a thread may still receive a signal that was sent to it.
+static IS_ONE_LATE: AtomicBool = AtomicBool::new(false);
 
 /// While this value exists, the other threads are suspended.
-pub(super) struct Suspension(());
+pub(super) struct Suspension {
+    signal: libc::c_int,
+}
 
 impl Suspension {
-    /// Sends the signal of [`install_handler`] to each of these threads, and waits until they are
-    /// in the handler. Threads that are not after [`TIMEOUT`] go on running.
-    pub(super) fn begin(
-        signal: libc::c_int,
-        process: i32,
-        threads: impl Iterator<Item = i32>,
-    ) -> Self {
+    /// Sends a signal to each of these threads, and waits until they are in the handler. Threads that
+    /// are not after [`TIMEOUT`] go on running. `None` if no handler can be installed.
+    pub(super) fn begin(signal: libc::c_int, process: i32, threads: &[i32]) -> Option<Self> {
         // Those of an earlier suspension.
         for slot in taken_slots() {
             slot.id.store(0, Relaxed);
         }
         SLOTS_TAKEN.store(0, Relaxed);
         SUSPENDED.store(0, Relaxed);
+        if !install_handler(signal) {
+            return None;
+        }
         let start = Instant::now();
         STOP.store(true, Release);
         let mut signalled = 0;
         for id in threads {
-            // SAFETY: `tgkill` takes only numbers. `install_handler` has set a handler for the
-            // signal, so that it kills nothing; for a thread that has ended the call returns an
-            // error.
-            let result = unsafe { libc::syscall(libc::SYS_tgkill, process, id, signal) };
+            // SAFETY: `tgkill` takes only numbers. A handler was installed for the signal, so that it
+            // kills nothing; for a thread that has ended the call returns an error.
+            let result = unsafe { libc::syscall(libc::SYS_tgkill, process, *id, signal) };
             signalled += usize::from(result == 0);
         }
-        while SUSPENDED.load(Acquire) < signalled && start.elapsed() < TIMEOUT {
+        while SUSPENDED.load(Acquire) < signalled {
+            if start.elapsed() >= TIMEOUT {
+                IS_ONE_LATE.store(true, Relaxed);
+                break;
+            }
             // SAFETY: takes no argument and writes no memory.
             unsafe { libc::sched_yield() };
         }
-        Self(())
+        Some(Self { signal })
     }
 }
 
 impl Drop for Suspension {
     fn drop(&mut self) {
         STOP.store(false, Release);
+        if !IS_ONE_LATE.load(Relaxed) {
+            remove_handler(self.signal);
+        }
     }
 }
 
@@ -117,31 +127,49 @@ pub(super) fn suspended_threads() -> Result<MappedVec<ThreadState>, NoMemory> {
     Ok(threads)
 }
 
-/// Installs the handler for a real-time signal that the program does not handle itself; `None` if
-/// there is none.
-pub(super) fn install_handler() -> Option<libc::c_int> {
-    (libc::SIGRTMIN()..=libc::SIGRTMAX()).rev().find(|&signal| {
-        // SAFETY: `sigaction` is a C struct of integers, for which zero is a valid value.
-        let mut old: libc::sigaction = unsafe { core::mem::zeroed() };
-        // SAFETY: without a new action, the call only writes the present one to `old`, a local of
-        // the right type.
-        let is_known = unsafe { libc::sigaction(signal, core::ptr::null(), &mut old) } == 0;
-        let handler = wait_while_stopped as *const () as usize;
-        if is_known && old.sa_sigaction == handler {
-            return true;
-        }
-        if !is_known || old.sa_sigaction != libc::SIG_DFL {
-            return false;
-        }
-        // SAFETY: `sigaction` is a C struct of integers, for which zero is a valid value.
-        let mut new: libc::sigaction = unsafe { core::mem::zeroed() };
-        new.sa_sigaction = handler;
-        new.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART;
-        // SAFETY: the handler has the signature that `SA_SIGINFO` requires. It is
-        // async-signal-safe: it only makes system calls, uses atomics, and preserves `errno`
-        // (tests/holders.rs: the case `held:detached_thread` has a thread to suspend).
-        unsafe { libc::sigaction(signal, &new, core::ptr::null_mut()) == 0 }
-    })
+/// Whether the program does not handle a signal itself.
+pub(super) fn is_free(signal: libc::c_int) -> bool {
+    let handler = handler_of(signal);
+    handler == Some(libc::SIG_DFL) || handler == Some(own_handler())
+}
+
+fn own_handler() -> libc::sighandler_t {
+    wait_while_stopped as *const () as usize
+}
+
+/// The present handler of a signal; `None` if it is not known.
+pub(super) fn handler_of(signal: libc::c_int) -> Option<libc::sighandler_t> {
+    // SAFETY: `sigaction` is a C struct of integers, for which zero is a valid value.
+    let mut old: libc::sigaction = unsafe { core::mem::zeroed() };
+    // SAFETY: without a new action, the call only writes the present one to `old`, a local of the
+    // right type.
+    let is_known = unsafe { libc::sigaction(signal, core::ptr::null(), &mut old) } == 0;
+    is_known.then_some(old.sa_sigaction)
+}
+
+/// Installs the handler; `false` if that failed.
+fn install_handler(signal: libc::c_int) -> bool {
+    // SAFETY: `sigaction` is a C struct of integers, for which zero is a valid value.
+    let mut new: libc::sigaction = unsafe { core::mem::zeroed() };
+    new.sa_sigaction = own_handler();
+    new.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART;
+    // SAFETY: the handler has the signature that `SA_SIGINFO` requires. It is async-signal-safe: it
+    // only makes system calls, uses atomics, and preserves `errno` (tests/holders.rs: the case
+    // `held:detached_thread` has a thread to suspend).
+    unsafe { libc::sigaction(signal, &new, core::ptr::null_mut()) == 0 }
+}
+
+/// Sets the signal back to what it was, unless the program has installed a handler of its own.
+fn remove_handler(signal: libc::c_int) {
+    if handler_of(signal) != Some(own_handler()) {
+        return;
+    }
+    // SAFETY: `sigaction` is a C struct of integers, for which zero is a valid value: `SIG_DFL`.
+    let default: libc::sigaction = unsafe { core::mem::zeroed() };
+    // SAFETY: the default action has no handler to call. All threads to which the signal was sent
+    // are in its handler or have left it, so that it ends nothing (signals.rs:
+    // `the_handler_is_removed_once_all_threads_were_suspended`).
+    unsafe { libc::sigaction(signal, &default, core::ptr::null_mut()) };
 }
 
 /// The signal handler: saves the thread's registers in a slot, and waits while threads are stopped.
