@@ -5,30 +5,23 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use crate::base::error::Error;
-use crate::base::private_folder;
+use crate::base::new_file::NewFile;
 
-/// Writes a file under a temporary name in the same folder, and renames it, so that readers see either
-/// all of it or none. A file that is replaced keeps its permissions.
+/// Writes a file that gets its name once it is whole, so that readers see either all of it or none. A
+/// file that is replaced keeps its permissions.
 pub(crate) fn write_atomically(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<()> {
     let before = fs::metadata(path).map(|m| m.permissions());
-    let (file, temporary) = private_folder::create_beside(path)?;
-    let write_and_rename = || {
-        if let Ok(before) = before {
-            file.set_permissions(before)?;
-        }
-        let mut file = BufWriter::new(Limited::new(file));
-        write(&mut file)?;
-        file.flush()?;
-        fs::rename(&temporary, path)
-    };
-    let written = write_and_rename();
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
+    let new = NewFile::beside(path)?;
+    if let Ok(before) = before {
+        new.file().set_permissions(before)?;
     }
-    written
+    let mut file = BufWriter::new(Limited::new(new.file().try_clone()?));
+    write(&mut file)?;
+    file.flush()?;
+    new.name(path)
 }
 
 /// A file that is not written beyond the process's limit on the size of files (`ulimit -f`): the kernel
@@ -85,10 +78,8 @@ fn file_size_limit() -> Option<u64> {
 /// If it cannot, because the disk is full or the folder is read-only.
 pub(crate) fn check_writable(folder: &Path) -> Result<(), Error> {
     let probe = || {
-        let (mut file, path) = private_folder::create_beside(&folder.join("probe"))?;
-        let written = file.write_all(&[1; 4096]);
-        fs::remove_file(path)?;
-        written
+        let new = NewFile::beside(&folder.join("probe"))?;
+        new.file().write_all(&[1; 4096])
     };
     probe().map_err(|e| Error::io("write to the folder", folder, e))
 }

@@ -3,6 +3,7 @@
 pub(crate) mod error;
 pub(crate) mod files;
 pub(crate) mod names;
+pub(crate) mod new_file;
 pub(crate) mod private_folder;
 pub(crate) mod random;
 pub(crate) mod statistics;
