@@ -18,7 +18,7 @@ use std::process::{Command, ExitCode};
 use afterdrop::report::{How, RunVerdict};
 use common::{Folder, Ran, is_running, trials, wait_until, with_timeout};
 use libtest_mimic::Arguments;
-use workloads::{ENV_TAKEN, NOBODY};
+use workloads::{ENV_DAEMON, ENV_TAKEN, NOBODY};
 
 /// The system's allocator, which aborts the process if it is called while it runs: the heap must not
 /// allocate inside of a call.
@@ -142,29 +142,58 @@ fn a_run_that_takes_too_long_is_ended_and_still_reported() {
 }
 
 fn the_child_does_not_outlive_its_parent() {
+    does_not_outlive_its_parent("hangs");
+}
+
+fn a_child_that_has_changed_its_user_does_not_outlive_its_parent() {
+    does_not_outlive_its_parent("hangs-as-another-user");
+}
+
+fn does_not_outlive_its_parent(name: &str) {
     let folder = Folder::new();
     let mut parent = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "run", "hangs", "--heap", "system", "--cycles", "20", "--out",
-        ])
+        .args(["run", name, "--heap", "system", "--cycles", "20", "--out"])
         .arg(folder.join("out"))
         .spawn()
         .unwrap();
-    // The first record of the journal names the child.
     let journal = folder.join("out").join("journal.jsonl");
-    let mut child = None;
-    wait_until("the child starts", || {
+    let mut records: Vec<serde_json::Value> = Vec::new();
+    wait_until("the child hangs in cycle 7", || {
         let text = std::fs::read_to_string(&journal).unwrap_or_default();
-        let start = text.split_once('\n').map(|(line, _)| line.to_owned());
-        let start = start.and_then(|l| serde_json::from_str::<serde_json::Value>(&l).ok());
-        child = start.and_then(|s| s["start"]["pid"].as_u64());
-        child.is_some()
+        let lines = text.split_inclusive('\n').filter(|l| l.ends_with('\n'));
+        records = lines.map(|l| serde_json::from_str(l).unwrap()).collect();
+        let boundaries = records.iter().filter(|r| r["boundary"].is_object());
+        boundaries.count() == 6
     });
-    let child = child.unwrap().to_string();
+    // The first record names the child.
+    let child = records[0]["start"]["pid"].as_u64().unwrap().to_string();
     assert!(is_running(&child));
     parent.kill().unwrap();
     parent.wait().unwrap();
     wait_until("the child ends", || !is_running(&child));
+}
+
+fn a_daemon_is_ended_with_the_run() {
+    let folder = Folder::new();
+    let file = folder.join("daemon");
+    let daemon = || {
+        let id = std::fs::read_to_string(&file).ok()?;
+        Some(id.strip_suffix('\n')?.to_owned())
+    };
+    let run = |timeout: std::time::Duration| {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        let out = Folder::new();
+        command
+            .args(["run", "leaves-a-daemon", "--heap", "system", "--out"])
+            .arg(out.join("out"))
+            .args(["--timeout", &timeout.as_secs_f64().to_string()])
+            .env(ENV_DAEMON, &file);
+        common::finish(command, out)
+    };
+    let ran = with_timeout(run, |_| daemon().is_some()).exits(3);
+    assert_eq!(ran.report().ended.how, How::TimedOut, "{}", ran.out);
+    let daemon = daemon().unwrap();
+    wait_until("the daemon ends", || !is_running(&daemon));
 }
 
 fn a_run_that_fails_in_its_first_load_is_one_line_and_writes_nothing() {
@@ -352,6 +381,8 @@ fn main() -> ExitCode {
         an_exit_before_the_last_cycle_is_a_failure
         a_run_that_takes_too_long_is_ended_and_still_reported
         the_child_does_not_outlive_its_parent
+        a_child_that_has_changed_its_user_does_not_outlive_its_parent
+        a_daemon_is_ended_with_the_run
         a_run_that_fails_in_its_first_load_is_one_line_and_writes_nothing
         a_panic_that_the_workload_catches_does_not_end_the_run
         every_layout_is_served

@@ -1,8 +1,9 @@
 //! Starts the executable of this process again as the measured process, and waits for its end.
 
-use std::ffi::{CStr, OsString};
-use std::fs::File;
+use std::ffi::{CStr, OsString, c_int};
+use std::fs::{self, File};
 use std::io;
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child as Process, Command, Stdio};
@@ -19,6 +20,9 @@ use crate::recorder::heap;
 
 /// Time between two polls of the child and its journal.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
+
+/// Sets the signal that is sent when an open file is ready, in place of `SIGIO` (fcntl(2)).
+const F_SETSIG: c_int = 10;
 
 /// How to start the measured process.
 #[derive(Clone, Debug)]
@@ -47,14 +51,18 @@ pub(super) fn run(
     let output = start.plan.out.join(OUTPUT);
     let limit = start.memory_limit.map(MemoryLimit::new);
     let data_limit = limit.as_ref().and_then(MemoryLimit::rlimit_data);
-    let mut process = command(start, &output, data_limit)?.spawn().map_err(|e| {
+    let unstarted = |e| {
+        let program = start.program.display();
         Error::child(format!(
-            "cannot start {} as the measured process: {e}",
-            start.program.display()
+            "cannot start {program} as the measured process: {e}"
         ))
-    })?;
+    };
+    // The write end is closed when this process ends, however it ends.
+    let (parent_ends, _alive) = io::pipe().map_err(unstarted)?;
+    let mut command = command(start, &output, data_limit, parent_ends.as_raw_fd())?;
+    let mut process = command.spawn().map_err(unstarted)?;
     if let Some(error) = limit.as_ref().and_then(|l| l.apply(process.id()).err()) {
-        kill(&mut process);
+        kill(&mut process, &start.plan);
         return Err(Error::child(format!(
             "cannot limit the memory of the measured process: {error}"
         )));
@@ -62,7 +70,7 @@ pub(super) fn run(
     let started = Instant::now();
     loop {
         if let Err(error) = poll() {
-            kill(&mut process);
+            kill(&mut process, &start.plan);
             return Err(error);
         }
         let status = process
@@ -72,11 +80,11 @@ pub(super) fn run(
             return Ok(end::of(status, interrupted.load(Relaxed), &output));
         }
         if interrupted.load(Relaxed) {
-            kill(&mut process);
+            kill(&mut process, &start.plan);
             return Ok(Ended::new(How::Interrupted, None));
         }
         if started.elapsed() > start.timeout {
-            kill(&mut process);
+            kill(&mut process, &start.plan);
             let detail = format!("exceeded the limit of {} s", start.timeout.as_secs_f32());
             return Ok(Ended::new(How::TimedOut, detail));
         }
@@ -84,8 +92,14 @@ pub(super) fn run(
     }
 }
 
-/// The command that starts the child. `data_limit` is its `RLIMIT_DATA` in bytes.
-fn command(start: &Start, output: &Path, data_limit: Option<u64>) -> Result<Command, Error> {
+/// The command that starts the child. `data_limit` is its `RLIMIT_DATA` in bytes, and `parent_ends` the
+/// read end of a pipe whose write end only this process has.
+fn command(
+    start: &Start,
+    output: &Path,
+    data_limit: Option<u64>,
+    parent_ends: RawFd,
+) -> Result<Command, Error> {
     let plan = &start.plan;
     let unwritable = |e| Error::io("write", output, e);
     let file = File::create(output).map_err(unwritable)?;
@@ -108,12 +122,18 @@ fn command(start: &Start, output: &Path, data_limit: Option<u64>) -> Result<Comm
     }
     let replies = plan.replies;
     // SAFETY: between fork and exec only async-signal-safe functions may be called. The closure calls
-    // `prctl`, `fcntl` and `setrlimit`, which are plain system calls, and allocates nothing
-    // (tests/run.rs: `the_child_does_not_outlive_its_parent`).
+    // `prctl`, `getpid`, `fcntl` and `setrlimit`, which are plain system calls, and allocates nothing
+    // (tests/hostile.rs: `the_child_does_not_outlive_its_parent`).
     unsafe {
         command.pre_exec(move || {
-            // The child is killed when its parent dies, even by SIGKILL.
+            // The child is killed when its parent dies, even by SIGKILL: by the first signal, which the
+            // kernel forgets when the child changes its user, or by the second one, which is sent when
+            // the pipe is closed, unless the child has closed its end.
             libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            libc::fcntl(parent_ends, libc::F_SETOWN, libc::getpid());
+            libc::fcntl(parent_ends, F_SETSIG, libc::SIGKILL);
+            libc::fcntl(parent_ends, libc::F_SETFL, libc::O_ASYNC);
+            libc::fcntl(parent_ends, libc::F_SETFD, 0);
             if let Some(descriptor) = replies {
                 // Without the close-on-exec flag the child inherits it.
                 libc::fcntl(descriptor, libc::F_SETFD, 0);
@@ -143,8 +163,9 @@ fn variable(name: &'static CStr) -> &'static str {
     name.to_str().unwrap_or_default()
 }
 
-/// Kills the child and the processes in its group.
-fn kill(process: &mut Process) {
+/// Kills the child and the processes that it has started: those in its group, and those that have left
+/// it, as daemons do, but have its plan in their environment.
+fn kill(process: &mut Process, plan: &Plan) {
     // SAFETY: `kill` accesses no memory. The child leads its process group and has not been waited
     // for, so that the system cannot have given its ID to another process
     // (tests/check.rs: `the_processes_that_a_check_has_started_are_ended_with_it`).
@@ -152,6 +173,29 @@ fn kill(process: &mut Process) {
     // Both may fail if the child has exited by itself.
     let _ = process.kill();
     let _ = process.wait();
+    let with_plan = serialized(plan).map(|plan| format!("{ENV_PLAN}={plan}"));
+    for id in with_plan
+        .iter()
+        .flat_map(|variable| processes_with(variable))
+    {
+        // SAFETY: `kill` accesses no memory. The process had the plan of this run a moment ago
+        // (tests/hostile.rs: `a_daemon_is_ended_with_the_run`).
+        unsafe { libc::kill(id, libc::SIGKILL) };
+    }
+}
+
+/// The processes that have a variable in the environment with which their program was started, as far as
+/// that can be read.
+fn processes_with(variable: &str) -> Vec<i32> {
+    let id = |process: fs::DirEntry| {
+        let id = process.file_name().to_str()?.parse().ok()?;
+        let environment = fs::read(process.path().join("environ")).ok()?;
+        let mut variables = environment.split(|&byte| byte == 0);
+        let has_it = variables.any(|v| v == variable.as_bytes());
+        has_it.then_some(id)
+    };
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes.filter_map(id).collect()
 }
 
 /// The path of this executable, to start it again.

@@ -53,11 +53,18 @@ fn that_end() -> Vec<Entry> {
             }
             Ok(())
         }),
-        entry("hangs", |cycle| {
-            while std::hint::black_box(cycle) == 7 {
-                std::thread::park();
+        entry("hangs", hang_in_cycle_7),
+        entry("hangs-as-another-user", |cycle| {
+            if cycle == 2 {
+                change_user();
             }
-            Ok(())
+            hang_in_cycle_7(cycle)
+        }),
+        entry("leaves-a-daemon", |cycle| {
+            if cycle == 2 {
+                start_daemon()?;
+            }
+            hang_in_cycle_7(cycle)
         }),
         entry("exits", |cycle| {
             if cycle == 7 {
@@ -138,6 +145,45 @@ fn leak_in_a_library() -> Result<(), Failure> {
         let call: extern "C" fn(extern "C" fn()) = std::mem::transmute(call);
         call(leak);
     }
+    Ok(())
+}
+
+fn hang_in_cycle_7(cycle: u32) -> Result<(), Failure> {
+    while std::hint::black_box(cycle) == 7 {
+        std::thread::park();
+    }
+    Ok(())
+}
+
+/// Changes the user, if this is root. The kernel then forgets the signal that it is to send at the death
+/// of the parent. For other users this has the same effect without the change.
+fn change_user() {
+    // SAFETY: the calls have no preconditions; the last one writes `signal`.
+    let signal = unsafe {
+        if libc::geteuid() == 0 {
+            assert_eq!(libc::setuid(NOBODY), 0);
+        } else {
+            libc::prctl(libc::PR_SET_PDEATHSIG, 0);
+        }
+        let mut signal: libc::c_int = -1;
+        libc::prctl(libc::PR_GET_PDEATHSIG, &raw mut signal);
+        signal
+    };
+    assert_eq!(signal, 0);
+}
+
+/// The ID of the daemon that `leaves-a-daemon` starts is written to the file that this variable names.
+pub const ENV_DAEMON: &str = "HOSTILE_DAEMON";
+
+/// Starts a process that leaves the session and the process group, and whose parent ends.
+fn start_daemon() -> Result<(), Failure> {
+    let file = std::env::var_os(ENV_DAEMON).ok_or("no file")?;
+    let script = "setsid sh -c 'echo $$ >\"$0\"; exec sleep 600' \"$0\" &";
+    let status = std::process::Command::new("sh")
+        .args(["-c", script])
+        .arg(file)
+        .status()?;
+    assert!(status.success());
     Ok(())
 }
 
