@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::rc::Rc;
 
-use loom::cell::UnsafeCell as Cell;
+use loom::cell::UnsafeCell;
 use loom::sync::atomic::AtomicU64 as Word;
 
 /// Objects of one execution. An execution that needs more panics.
@@ -23,10 +23,10 @@ const ALIGNMENT: usize = 128;
 #[derive(Default)]
 struct Memory {
     unused_words: Vec<Rc<Word>>,
-    unused_cells: Vec<Rc<Cell<()>>>,
+    unused_cells: Vec<Rc<UnsafeCell<()>>>,
     words: HashMap<usize, Rc<Word>>,
-    cells: HashMap<usize, Rc<Cell<()>>>,
-    mappings: Vec<(Range<usize>, Rc<Cell<()>>)>,
+    cells: HashMap<usize, Rc<UnsafeCell<()>>>,
+    mappings: Vec<(Range<usize>, Rc<UnsafeCell<()>>)>,
     blocks: Vec<Block>,
 }
 
@@ -50,7 +50,7 @@ impl Drop for Block {
 pub fn begin() {
     let memory = Memory {
         unused_words: (0..WORDS).map(|_| Rc::new(Word::new(0))).collect(),
-        unused_cells: (0..CELLS).map(|_| Rc::new(Cell::new(()))).collect(),
+        unused_cells: (0..CELLS).map(|_| Rc::new(UnsafeCell::new(()))).collect(),
         ..Memory::default()
     };
     drop(MEMORY.replace(memory));
