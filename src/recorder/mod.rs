@@ -2,6 +2,7 @@
 
 pub(crate) mod census;
 pub(crate) mod cycle;
+mod foreign_memory;
 pub(crate) mod heap;
 pub(crate) mod holders;
 pub(crate) mod journal;

@@ -22,8 +22,10 @@
 //!    innermost frame. The cache is cleared when another thread takes it over.
 
 use super::counter_row::OwnedRow;
+use super::frame::WORD;
 use super::stack_layout::{KeyHash, StackLayout};
 use crate::recorder::primitive::{AtomicU8, Ordering::Relaxed};
+use crate::recorder::foreign_memory::word;
 
 #[cfg(test)]
 mod tests;
@@ -85,7 +87,7 @@ pub(super) enum Lookup {
 #[inline(always)]
 pub(super) unsafe fn slot_of(innermost: usize) -> usize {
     // SAFETY: the contract of this function; the return address is the second word of the frame.
-    let ret = unsafe { (innermost as *const usize).add(1).read_volatile() };
+    let ret = unsafe { word::<WORD>(innermost) };
     let hash = (innermost as u64 ^ ret as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     (hash >> (u64::BITS - SLOTS.ilog2())) as usize
 }

@@ -14,6 +14,8 @@ use core::mem::MaybeUninit;
 use super::counter_row::OwnedRow;
 use super::frame::{MAX_FRAMES, WORD, mix};
 use super::stack_memory::words;
+#[cfg(target_arch = "x86_64")]
+use crate::recorder::foreign_memory::aes_round;
 
 /// Frames that are hashed in parallel.
 const LANES: usize = 4;
@@ -301,8 +303,8 @@ impl StackLayout {
     #[inline(always)]
     pub(super) unsafe fn key_aes(&mut self, innermost: usize) -> u64 {
         use core::arch::x86_64::{
-            __m128i, _mm_aesenc_si128, _mm_cvtsi128_si64, _mm_load_si128, _mm_loadu_si128,
-            _mm_set_epi64x, _mm_store_si128, _mm_testz_si128, _mm_xor_si128,
+            __m128i, _mm_aesenc_si128, _mm_cvtsi128_si64, _mm_load_si128, _mm_set_epi64x,
+            _mm_store_si128, _mm_testz_si128, _mm_xor_si128,
         };
         // SAFETY: the contract of this function; the two words of a frame are adjacent, a `Digest`
         // is 16 bytes aligned to 16, and a layout that is not empty has 1 to `MAX_GROUPS` groups
@@ -311,22 +313,17 @@ impl StackLayout {
             let seed = _mm_set_epi64x(0, self.seed as i64);
             let groups = self.offsets.get_unchecked(..usize::from(self.groups));
             let (inner, outer) = groups.split_first().unwrap_unchecked();
-            let frame =
-                |offset| _mm_loadu_si128(Self::frame_at(innermost, offset) as *const __m128i);
-            let &[a, b, c, d] = inner;
-            let mut a = _mm_aesenc_si128(seed, frame(a));
-            let mut b = _mm_aesenc_si128(seed, frame(b));
-            let mut c = _mm_aesenc_si128(seed, frame(c));
-            let mut d = _mm_aesenc_si128(seed, frame(d));
+            let (mut a, mut b, mut c, mut d) = (seed, seed, seed, seed);
             // A macro: a closure would be a call in a build without optimization.
             macro_rules! round {
                 ($group:expr) => {
-                    a = _mm_aesenc_si128(a, frame($group[0]));
-                    b = _mm_aesenc_si128(b, frame($group[1]));
-                    c = _mm_aesenc_si128(c, frame($group[2]));
-                    d = _mm_aesenc_si128(d, frame($group[3]));
+                    a = aes_round(a, innermost, usize::from($group[0]));
+                    b = aes_round(b, innermost, usize::from($group[1]));
+                    c = aes_round(c, innermost, usize::from($group[2]));
+                    d = aes_round(d, innermost, usize::from($group[3]));
                 };
             }
+            round!(inner);
             let (pairs, rest) = outer.as_chunks::<2>();
             for [one, other] in pairs {
                 round!(one);

@@ -4,10 +4,10 @@
 //! 1. A stack is mapped from its live frames to its upper end, and the upper end does not move. So
 //!    an address that was inside the bounds once stays readable while it is at or above a live
 //!    frame.
-//! 2. Only the running thread writes to its stack, so that plain reads see no torn values. They
-//!    are volatile because the compiler does not know what the frames of callers hold.
+//! 2. Only the running thread writes to its stack, so that plain reads see no torn values.
 
 use super::frame::{FrameWords, WORD};
+use crate::recorder::foreign_memory::word;
 
 /// Stack memory that a walk can read frames from. Tests implement it for arrays.
 pub(super) trait StackMemory {
@@ -114,10 +114,7 @@ impl StackMemory for StackReader {
 pub(super) unsafe fn words(at: usize) -> FrameWords {
     // SAFETY: the contract of this function, and only this thread writes to its stack
     // (tests: `nothing_outside_the_bounds_is_read`).
-    unsafe {
-        let words = at as *const usize;
-        (words.read_volatile(), words.add(1).read_volatile())
-    }
+    unsafe { (word::<0>(at), word::<WORD>(at)) }
 }
 
 #[cfg(test)]

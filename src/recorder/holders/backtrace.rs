@@ -1,6 +1,7 @@
 //! Backtrace of a word on a stack: the function whose frame contains it, and its callers.
 
 use super::regions::{Region, Regions};
+use crate::recorder::foreign_memory::word;
 
 /// Most frames of a backtrace.
 pub(super) const FRAMES: usize = 16;
@@ -27,7 +28,7 @@ pub(super) fn of_word(
         // SAFETY: this function reads only multiples of 8 within the stack, which is part of a
         // readable mapping. The copy has one thread, this one, and it removes no mapping
         // (tests/holders.rs: the case `held:running_local`).
-        unsafe { core::ptr::with_exposed_provenance::<usize>(at).read_volatile() }
+        unsafe { word::<0>(at) }
     };
     let inside = |at: usize| at.is_multiple_of(8) && (stack.start..stack.end - 8).contains(&at);
     // The registers that were saved below the stack pointer belong to the innermost frame.

@@ -1,5 +1,7 @@
 //! Conservative scan: reads every word of a range of memory, because any may be a pointer.
 
+use crate::recorder::foreign_memory::word;
+
 /// Which words of a range are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Words {
@@ -24,20 +26,14 @@ pub(super) unsafe fn for_each_word(
     while at + 8 <= end {
         match words {
             Words::Aligned => {
-                // SAFETY: `at` is aligned, and its 8 bytes are in the range, which the caller
-                // ensures to be readable. The read is volatile, because the word may be part of any
-                // object, whose type the compiler knows (test: `all_words_are_read_once`).
-                let word =
-                    unsafe { core::ptr::with_exposed_provenance::<usize>(at).read_volatile() };
-                visit(at, word);
+                // SAFETY: the 8 bytes at `at` are in the range, which the caller ensures to be
+                // readable (test: `all_words_are_read_once`).
+                visit(at, unsafe { word::<0>(at) });
             }
             Words::Unaligned => {
                 for at in (at + 1..at + 8).take_while(|at| at + 8 <= end) {
-                    // SAFETY: the 8 bytes at `at` are in the range, which the caller ensures to be
-                    // readable; the read needs no alignment (test: `all_words_are_read_once`).
-                    let word =
-                        unsafe { core::ptr::with_exposed_provenance::<usize>(at).read_unaligned() };
-                    visit(at, word);
+                    // SAFETY: as above; the read needs no alignment.
+                    visit(at, unsafe { word::<0>(at) });
                 }
             }
         }
