@@ -24,8 +24,8 @@
 use super::counter_row::OwnedRow;
 use super::frame::WORD;
 use super::stack_layout::{KeyHash, StackLayout};
-use crate::recorder::primitive::{AtomicU8, Ordering::Relaxed};
 use crate::recorder::foreign_memory::word;
+use crate::recorder::primitive::{AtomicU8, Ordering::Relaxed};
 
 #[cfg(test)]
 mod tests;
