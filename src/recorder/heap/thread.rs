@@ -212,6 +212,20 @@ pub(super) fn give_back_records_at_exit() {
     // SAFETY: fills a local variable, and the destructor is a function of this crate.
     if unsafe { libc::pthread_key_create(&mut key, Some(give_back_record)) } == 0 {
         EXIT_KEY.store(key, Relaxed);
+        // SAFETY: the handler is a function of this crate. In a shared library it runs when the library
+        // is closed, while its code is still mapped (test: `a_library_with_a_heap_can_be_closed`).
+        unsafe { libc::atexit(forget_exit_key) };
+    }
+}
+
+/// Runs when the process exits, or when the library that this code is in is closed: the destructor of
+/// the key must not run after that.
+extern "C" fn forget_exit_key() {
+    let key = EXIT_KEY.swap(NO_KEY, Relaxed);
+    if key != NO_KEY {
+        // SAFETY: the key was created and is deleted once, by the swap. Threads that have loaded it
+        // before get an error from `pthread_setspecific`, which changes nothing.
+        unsafe { libc::pthread_key_delete(key) };
     }
 }
 
