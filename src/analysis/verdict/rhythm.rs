@@ -15,6 +15,9 @@ const MAX_SLOWER: f64 = 0.75;
 /// The same for a difference that needs no test.
 const MUCH_SLOWER: f64 = 0.35;
 
+/// The p-value of slower growth below which a run that ends by itself goes on.
+const SIGN_OF_SLOWDOWN: f64 = 0.2;
+
 /// Number of sums into which the amounts are put for the test.
 const SUMS: usize = 24;
 
@@ -41,6 +44,28 @@ impl Halves {
         let rest = self.second * self.cycles * factor / (1.0 - factor);
         (factor < 1.0).then_some(level + rest)
     }
+}
+
+/// The rates of both halves, if these amounts have a falling trend at this level.
+fn slower_half(amounts: &[u64], level: f64) -> Option<Halves> {
+    // Sums over some cycles: in most cycles a cache that is nearly full adds nothing.
+    let cycles = (amounts.len() / SUMS).max(1);
+    let sums = amounts.chunks_exact(cycles);
+    let sums: Vec<u64> = sums.map(|sum| sum.iter().sum()).collect();
+    let largest = sums.iter().copied().max()?;
+    let turned: Vec<u64> = sums.iter().map(|sum| largest - sum).collect();
+    let p = statistics::mann_kendall(&turned);
+    let (early, late) = amounts.split_at(amounts.len() / 2);
+    let rate = |of: &[u64]| of.iter().sum::<u64>() as f64 / of.len().max(1) as f64;
+    let halves = Halves {
+        first: rate(early),
+        second: rate(late),
+        cycles: late.len() as f64,
+    };
+    let is_slower = halves.second <= MAX_SLOWER * halves.first && p < level;
+    // So large a difference is no chance, however few of the sums it shows in.
+    let is_much_slower = halves.first > 0.0 && halves.second <= MUCH_SLOWER * halves.first;
+    (is_slower || is_much_slower).then_some(halves)
 }
 
 impl Rises {
@@ -108,7 +133,18 @@ impl Rises {
         (self.count() - early) * 3 < early || is_falling
     }
 
-    /// The rates of both halves, if the second half grows significantly more slowly than the first,
+    /// The rates of both halves, if the second half grows significantly more slowly than the first: see
+    /// [`Rises::slower_at`].
+    pub(super) fn slower_amounts(&self) -> Option<Halves> {
+        self.slower_at(self.criteria.slowdown_level(self.span()))
+    }
+
+    /// Whether there is a sign that the growth becomes slower, which more cycles may make significant.
+    pub(super) fn may_become_slower(&self) -> bool {
+        self.slower_at(SIGN_OF_SLOWDOWN).is_some()
+    }
+
+    /// The rates of both halves, if the second half grows more slowly than the first at this level,
     /// as a cache does that fills ever more slowly. Not if the same amount was retained again and again
     /// over the last horizon: then something that has stopped shares the call site with something that
     /// has not.
@@ -116,7 +152,7 @@ impl Rises {
     /// The test is that of Mann and Kendall for a falling trend of the amounts in each cycle: by which
     /// the floor rises, and which is retained of each generation. The former has fluctuation in it, and
     /// in the latter the young generations, the last quarter, may still lose blocks.
-    pub(super) fn slower_amounts(&self) -> Option<Halves> {
+    fn slower_at(&self, level: f64) -> Option<Halves> {
         let retained = rises(&self.bytes);
         let recent = retained
             .len()
@@ -132,31 +168,8 @@ impl Rises {
         let by_floor = rises(self.floor.get(since..until)?);
         let old = retained.len() - retained.len() / 4;
         let by_generations = retained.get(self.first().saturating_sub(1) as usize..old)?;
-        let slower = self.slower(&by_floor);
-        slower.or_else(|| self.slower(by_generations))
-    }
-
-    /// The rates of both halves, if these amounts have a falling trend.
-    fn slower(&self, amounts: &[u64]) -> Option<Halves> {
-        // Sums over some cycles: in most cycles a cache that is nearly full adds nothing.
-        let cycles = (amounts.len() / SUMS).max(1);
-        let sums = amounts.chunks_exact(cycles);
-        let sums: Vec<u64> = sums.map(|sum| sum.iter().sum()).collect();
-        let largest = sums.iter().copied().max()?;
-        let turned: Vec<u64> = sums.iter().map(|sum| largest - sum).collect();
-        let p = statistics::mann_kendall(&turned);
-        let (early, late) = amounts.split_at(amounts.len() / 2);
-        let rate = |of: &[u64]| of.iter().sum::<u64>() as f64 / of.len().max(1) as f64;
-        let halves = Halves {
-            first: rate(early),
-            second: rate(late),
-            cycles: late.len() as f64,
-        };
-        let is_slower = halves.second <= MAX_SLOWER * halves.first
-            && p < self.criteria.slowdown_level(self.span());
-        // So large a difference is no chance, however few of the sums it shows in.
-        let is_much_slower = halves.first > 0.0 && halves.second <= MUCH_SLOWER * halves.first;
-        (is_slower || is_much_slower).then_some(halves)
+        let slower = slower_half(&by_floor, level);
+        slower.or_else(|| slower_half(by_generations, level))
     }
 
     fn is_significant(&self) -> bool {

@@ -25,7 +25,10 @@ impl Rises {
         let judged = match self.continues() {
             true if self.confirmed_span() >= self.criteria.horizon => match self.slower_amounts() {
                 Some(halves) => return Some(self.judge_slower(halves)),
-                None => self.conclude(Verdict::Leak, Rule::Horizon, self.why_leak()),
+                None => Judgement {
+                    settled: !self.may_become_slower(),
+                    ..self.conclude(Verdict::Leak, Rule::Horizon, self.why_leak())
+                },
             },
             true => {
                 let more = self.criteria.horizon - self.confirmed_span() + self.longest_gap();
