@@ -298,9 +298,7 @@ impl<'a> Mapping<'a> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn each_mapping_counts_by_its_use() {
-        let text = "\
+    const MAPPINGS: &str = "\
 1000-3000 r-xp 00000000 fe:00 1      /opt/a b/bin
 Size:   8 kB
 Rss:    8 kB
@@ -345,6 +343,9 @@ fffff000-fffff800 r-xp 00000000 00:00 0      [vdso]
 Rss:    4 kB
 VmFlags: rd ex
 ";
+
+    #[test]
+    fn each_mapping_counts_by_its_use() {
         let kib = |n: u64| n * 1024;
         let mut mapped = BTreeMap::new();
         let visit = |name: &[u8], bytes| {
@@ -352,7 +353,7 @@ VmFlags: rd ex
                 .entry(String::from_utf8(name.into()).unwrap())
                 .or_insert(0) += bytes;
         };
-        let sums = sum(text.as_bytes(), b"/opt/a b/bin", 0x8000, |_| 0, visit);
+        let sums = sum(MAPPINGS.as_bytes(), b"/opt/a b/bin", 0x8000, |_| 0, visit);
         let expected = Resident {
             total: kib(564),
             tool: kib(16),
