@@ -11,6 +11,7 @@ use std::os::fd::IntoRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 use std::ptr::null_mut;
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicUsize;
 
 use afterdrop::report::RunVerdict;
@@ -143,6 +144,21 @@ fn system_v() -> *mut usize {
 /// The ring that a search sees.
 static IN_A_STATIC: [AtomicUsize; ENTRIES] = [const { AtomicUsize::new(0) }; ENTRIES];
 
+/// The ring whose pointers are not aligned, which are searched for only in a heap that is not large.
+static NOT_ALIGNED: [AtomicUsize; ENTRIES + 1] = [const { AtomicUsize::new(0) }; ENTRIES + 1];
+
+/// Makes the heap large. Its pages are never written.
+static LARGE: OnceLock<Vec<u8>> = OnceLock::new();
+
+fn not_aligned() -> *mut usize {
+    LARGE.get_or_init(|| vec![0; 300 << 20]);
+    NOT_ALIGNED
+        .as_ptr()
+        .cast_mut()
+        .cast::<usize>()
+        .wrapping_byte_add(1)
+}
+
 type Kind = (&'static str, fn() -> Memory);
 
 const fn plain(slots: *mut usize) -> Memory {
@@ -185,6 +201,7 @@ const KINDS: &[Kind] = &[
     ("not-reserved-not-dumped", || {
         plain(advised(libc::MAP_NORESERVE, libc::MADV_DONTDUMP))
     }),
+    ("not-aligned-in-a-large-heap", || plain(not_aligned())),
     ("one-past-the-end", || Memory {
         stored: Stored::End,
         ..plain(anonymous(0))
@@ -210,15 +227,15 @@ impl Memory {
         };
         let slot = self.slots.wrapping_add(cycle % ENTRIES);
         let entry = Box::new([cycle as u8; ENTRY_BYTES]);
-        // SAFETY: the slot is in the mapping, which was made readable and writable. What is in it is 0,
+        // SAFETY: the slot is in memory of the ring's own, which was made readable and writable. What is in it is 0,
         // or the address of an entry, `shift` bytes higher, that was stored there by this function.
         unsafe {
-            let old = slot.read_volatile();
+            let old = slot.read_unaligned();
             if old != 0 {
                 let start = std::ptr::with_exposed_provenance_mut(old - shift);
                 drop(Box::<[u8; ENTRY_BYTES]>::from_raw(start));
             }
-            slot.write_volatile(Box::into_raw(entry).expose_provenance() + shift);
+            slot.write_unaligned(Box::into_raw(entry).expose_provenance() + shift);
         }
         self.protect(self.protection);
     }
@@ -297,6 +314,10 @@ fn main() -> ExitCode {
         ("wiped-on-fork", "that a fork empties (MADV_WIPEONFORK)"),
         ("beside-the-allocators", "mapped like the allocator's own"),
         ("not-reserved-not-dumped", "marked like the recorder's own"),
+        (
+            "not-aligned-in-a-large-heap",
+            "pointers that are not aligned",
+        ),
     ] {
         trials.push(trial(
             format!("{name}::says_why_it_is_unknown"),

@@ -149,6 +149,8 @@ pub(crate) struct Unsearched {
     pub(crate) like_allocator: u64,
     /// Memory that cannot be told from the recorder's own.
     pub(crate) like_recorder: u64,
+    /// Blocks that were searched for aligned pointers only.
+    pub(crate) unaligned: u64,
     /// Blocks, not bytes, that were allocated inside of a hook, and are not known.
     pub(crate) unknown_blocks: u64,
 }
@@ -176,6 +178,10 @@ impl Unsearched {
             of_bytes(
                 self.like_recorder,
                 "marked like the recorder's own (MAP_NORESERVE and MADV_DONTDUMP)",
+            ),
+            of_bytes(
+                self.unaligned,
+                "of blocks for pointers that are not aligned (only up to 268 MB are)",
             ),
             (self.unknown_blocks > 0)
                 .then(|| format!("{blocks} allocated by signal handlers inside of a hook")),

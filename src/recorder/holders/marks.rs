@@ -29,6 +29,8 @@ pub(super) struct Marks<'a> {
     pub(super) scanned_words: u64,
     /// Bytes of regions that could not be read.
     pub(super) unreadable_bytes: u64,
+    /// Bytes of blocks whose unaligned words were not searched.
+    pub(super) unsearched_unaligned: u64,
 }
 
 /// A word that points to a block.
@@ -74,6 +76,7 @@ impl<'a> Marks<'a> {
             sharing_from: NO_HOLDER,
             scanned_words: 0,
             unreadable_bytes: 0,
+            unsearched_unaligned: 0,
         };
         marks.holders.reset(count, NO_HOLDER)?;
         marks.predecessors.reset(count, 0)?;

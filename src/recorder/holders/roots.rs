@@ -52,7 +52,11 @@ pub(super) fn mark_reached_unaligned(
     regions: &Regions,
 ) -> Result<(), NoMemory> {
     let is_complete = marks.blocks().all(|block| marks.is_reached(block));
-    if is_complete || marks.index.bytes() > MAX_UNALIGNED_BYTES {
+    if is_complete {
+        return Ok(());
+    }
+    if marks.index.bytes() > MAX_UNALIGNED_BYTES {
+        marks.unsearched_unaligned = marks.index.bytes();
         return Ok(());
     }
     marks.words = Words::Unaligned;

@@ -104,6 +104,7 @@ impl<'a> Search<'a> {
     pub(super) fn unsearched(&self, regions: &Regions) -> Unsearched {
         let mut unsearched = regions.unsearched;
         unsearched.unreadable += self.marks.unreadable_bytes;
+        unsearched.unaligned = self.marks.unsearched_unaligned;
         unsearched
     }
 
