@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::mem::ManuallyDrop;
 use std::os::fd::RawFd;
 use std::os::unix::fs::MetadataExt;
 
@@ -12,7 +13,8 @@ use crate::recorder::heap;
 pub(super) struct ReplyPipe(Option<Pipe>);
 
 struct Pipe {
-    file: File,
+    /// Never closed: the program may have closed its descriptor, and use it for a file of its own.
+    file: ManuallyDrop<File>,
     /// The number of the pipe, by which it is told from a file that the program has opened under its
     /// descriptor.
     inode: u64,
@@ -25,6 +27,7 @@ impl ReplyPipe {
         let open = |n| -> Option<Pipe> {
             let file = File::open(format!("/proc/self/fd/{n}")).ok()?;
             let inode = file.metadata().ok()?.ino();
+            let file = ManuallyDrop::new(file);
             Some(Pipe { file, inode })
         };
         Self(descriptor.and_then(open))
@@ -44,5 +47,26 @@ impl ReplyPipe {
             Ok(()) => Reply::from_bytes(reply).unwrap_or(Reply::Stop),
             Err(_) => Reply::Stop,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsRawFd;
+
+    #[test]
+    fn a_pipe_that_the_program_has_closed_is_not_closed_again() {
+        let (read_end, _write_end) = std::io::pipe().unwrap();
+        let mut pipe = ReplyPipe::open(Some(read_end.as_raw_fd()));
+        let descriptor = pipe.0.as_ref().unwrap().file.as_raw_fd();
+        // SAFETY: the descriptor is the pipe's own, which nothing else uses, and is closed once, here.
+        assert_eq!(unsafe { libc::close(descriptor) }, 0);
+        let Reply::Continue { next_analysis } = pipe.receive() else {
+            panic!("the run goes on");
+        };
+        assert_eq!(next_analysis, u32::MAX);
+        // In a debug build the standard library ends the process if a file is closed twice.
+        drop(pipe);
     }
 }
