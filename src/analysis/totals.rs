@@ -8,8 +8,9 @@ use super::journal::Journal;
 use super::sampling::Estimate;
 use super::symbols::UNATTRIBUTED;
 use crate::model::end::{Ended, How};
+
 use crate::model::holder::HolderSearch;
-use crate::model::journal::Counts;
+use crate::model::journal::{Counts, End};
 use crate::model::report::{Attribution, Boundary, CallSite, Cost};
 use crate::model::run::HeapKind;
 use crate::model::sampling::Sampling;
@@ -109,6 +110,13 @@ pub(super) fn holder_search(
 /// How the run ended. The journal knows more about the workload than the parent, which saw only how
 /// the process ended.
 pub(super) fn ended(journal: &Journal, seen: Ended) -> Ended {
+    let read = journal.boundaries.last().map_or(0, |b| b.counts.cycle);
+    let ran_all = |end: &End<String>| end.failure.is_none() && end.early.is_none();
+    let is_cut = journal.end.as_ref().is_some_and(ran_all) && read < journal.start.cycles;
+    if is_cut || journal.damage.gap_after.is_some() {
+        let why = format!("its journal has no readable boundary after cycle {read}");
+        return Ended::new(How::Failed, why);
+    }
     match journal.end.as_ref().map(|e| &e.failure) {
         Some(Some(failure)) => Ended::new(How::Failed, failure.clone()),
         // All cycles ran. How the process ended after that does not affect what was measured.

@@ -42,13 +42,6 @@ pub(crate) fn measure(
         .finish()
         .map_err(|error| why_no_journal(error, &ended, &folder))?;
     let journal = observed.journal;
-    let ended = match journal.damage.gap_after {
-        Some(cycle) if ended.is_complete() => Ended::new(
-            How::Failed,
-            format!("its journal has no boundary after cycle {cycle}"),
-        ),
-        _ => ended,
-    };
     let (witness, unread) = match dhat_witness(&journal, &folder) {
         Ok(witness) => (witness, None),
         Err(error) => (None, Some(error)),

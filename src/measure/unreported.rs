@@ -117,6 +117,12 @@ mod tests {
                         .iter()
                         .any(|w| w.contains("1 line of the journal"));
                     assert!(says, "{garbled}: {:?}", found.warnings);
+                    // A census has only what has changed, so that later ones cannot be read without it.
+                    if lines[garbled].contains("boundary") {
+                        assert_eq!(found.ended.how, How::Failed, "{garbled}");
+                        let why = found.ended.detail.unwrap();
+                        assert!(why.contains("no readable boundary after cycle"), "{why}");
+                    }
                 }
             }
         }
