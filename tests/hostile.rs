@@ -270,11 +270,21 @@ fn a_program_that_gives_up_its_rights_is_measured() {
 }
 
 fn a_limit_on_the_size_of_files_is_an_error_and_no_signal() {
+    is_too_large_for(8);
+}
+
+fn a_limit_below_the_smallest_file_is_an_error_and_no_signal() {
+    is_too_large_for(1);
+}
+
+/// A run with this limit on the size of files, in units of the shell.
+fn is_too_large_for(limit: u32) {
     let folder = Folder::new();
     let program = std::env::current_exe().unwrap();
-    let script = "ulimit -f 8; exec \"$0\" run is-measured --heap system --cycles 40 --out out";
+    let run = "run is-measured --heap system --cycles 40 --out out";
+    let script = format!("ulimit -f {limit}; exec \"$0\" {run}");
     let output = Command::new("sh")
-        .args(["-c", script])
+        .args(["-c", &script])
         .arg(program)
         .current_dir(folder.path())
         .output()
@@ -391,6 +401,7 @@ fn main() -> ExitCode {
         a_forked_copy_that_returns_into_the_loop_ends
         no_line_of_the_journal_gets_into_a_file_of_the_program
         a_limit_on_the_size_of_files_is_an_error_and_no_signal
+        a_limit_below_the_smallest_file_is_an_error_and_no_signal
         the_output_of_a_workload_is_kept_in_a_file
         a_stack_with_too_many_frames_is_cut_and_reported_as_cut
         a_heap_that_the_build_does_not_have_is_refused

@@ -79,7 +79,7 @@ fn file_size_limit() -> Option<u64> {
 pub(crate) fn check_writable(folder: &Path) -> Result<(), Error> {
     let probe = || {
         let new = NewFile::beside(&folder.join("probe"))?;
-        new.file().write_all(&[1; 4096])
+        Limited::new(new.file().try_clone()?).write_all(&[1; 4096])
     };
     probe().map_err(|e| Error::io("write to the folder", folder, e))
 }

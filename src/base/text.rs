@@ -7,12 +7,14 @@ pub(crate) fn printable(text: &str) -> String {
     text.chars().map(clean).collect()
 }
 
-/// Whether a character is invisible and changes how others are shown: a control character, or a
-/// bidirectional override.
+/// Whether a character is invisible: a control character, a bidirectional override, or one without
+/// width.
 pub(crate) fn is_hidden(c: char) -> bool {
     let reorders = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}'
         | '\u{2066}'..='\u{2069}');
-    c.is_control() || reorders
+    let has_no_width = matches!(c, '\u{ad}' | '\u{180e}' | '\u{200b}'..='\u{200d}'
+        | '\u{2060}'..='\u{2064}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}');
+    c.is_control() || reorders || has_no_width
 }
 
 /// Columns that a line takes on a terminal, escape sequences not counted.
@@ -109,6 +111,7 @@ mod tests {
     fn control_characters_do_not_reach_the_terminal() {
         assert_eq!(printable("a\u{1b}[2Jb"), "a\u{fffd}[2Jb");
         assert_eq!(printable("a\u{202e}b"), "a\u{fffd}b");
+        assert_eq!(printable("a\u{200b}b"), "a\u{fffd}b");
     }
 
     #[test]
