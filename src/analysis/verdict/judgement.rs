@@ -102,8 +102,9 @@ impl Judgement {
         self.evidence.more_cycles = None;
         self.reason = format!(
             "{lost}, so no cache holds them. Pointers that are stored in another form (compressed, \
-             encrypted, tagged in their high bits) are not seen: without the holder search \
-             (--no-holders, `Check::without_holders`) the verdict waits for the horizon"
+             encrypted, tagged in their high bits) or outside of the process's memory (in the kernel, \
+             in a file that is not mapped) are not seen: without the holder search (--no-holders, \
+             `Check::without_holders`) the verdict waits for the horizon"
         );
     }
 }
