@@ -17,6 +17,12 @@ fn library() -> PathBuf {
         ("jemalloc", cfg!(feature = "jemalloc")),
         ("dhat", cfg!(feature = "dhat")),
         ("planted", cfg!(feature = "planted")),
+        ("compressed-debug", cfg!(feature = "compressed-debug")),
+        ("tokio", cfg!(feature = "tokio")),
+        ("burn", cfg!(feature = "burn")),
+        ("flex", cfg!(feature = "flex")),
+        ("train", cfg!(feature = "train")),
+        ("keras", cfg!(feature = "keras")),
     ];
     let features = features.iter().filter(|f| f.1).map(|f| f.0);
     let features = features.collect::<Vec<_>>().join(",");
@@ -86,9 +92,12 @@ fn opens_and_closes_a_library() {
         });
         barrier.wait();
         assert!(is_mapped());
-        // SAFETY: the handle is open, and the thread does not call the library any more.
-        assert_eq!(unsafe { libc::dlclose(handle) }, 0);
-        assert!(!is_mapped());
+        // jemalloc cannot withdraw what the C library is to call when this thread ends.
+        if cfg!(not(feature = "jemalloc")) {
+            // SAFETY: the handle is open, and the thread does not call the library any more.
+            assert_eq!(unsafe { libc::dlclose(handle) }, 0);
+            assert!(!is_mapped());
+        }
         barrier.wait();
     });
 }
