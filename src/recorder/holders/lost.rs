@@ -8,21 +8,21 @@
 
 use super::holder_table::{Holder, HolderTable, NO_HOLDER, UNUSED_ID};
 use super::index::BlockId;
-use super::marks::{Among, Marks, Pointer};
+use super::marks::{Among, BlockSet, Marks, Pointer};
 use crate::recorder::heap::{self, MappedVec, NoMemory};
 
 /// Marks every block that has no holder yet.
 pub(super) fn mark_lost(marks: &mut Marks<'_>, holders: &mut HolderTable) -> Result<(), NoMemory> {
     let mut starts: MappedVec<BlockId> = MappedVec::new();
+    let mut seen = BlockSet::new(marks.index.count() as usize)?;
     for block in marks.blocks() {
-        if marks.is_reached(block) || marks.shared.contains(block) {
+        if marks.is_reached(block) || !seen.insert(block) {
             continue;
         }
         starts.push(block)?;
         marks.queue.clear();
         marks.queue.push(block)?;
-        marks.shared.insert(block);
-        marks.insert_reachable(Among::Unreached)?;
+        marks.insert_reachable(&mut seen, Among::Unreached)?;
     }
     let mut visited = MappedVec::new();
     for &block in starts.as_slice().iter().rev() {

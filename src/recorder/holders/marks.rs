@@ -13,7 +13,7 @@ pub(super) struct Marks<'a> {
     pub(super) holders: MappedVec<HolderId>,
     /// For each block, the block from which it was reached; itself, if it was reached from a root.
     pub(super) predecessors: MappedVec<BlockId>,
-    /// Blocks that more than one holder reaches; and lost blocks that have been visited.
+    /// Blocks that more than one holder reaches.
     pub(super) shared: BlockSet,
     /// Holders, and the blocks to which they point but which another one has reached first. Only of
     /// statics and thread-locals.
@@ -141,18 +141,21 @@ impl<'a> Marks<'a> {
         Ok(())
     }
 
-    /// Inserts into `shared` all blocks that are reachable from the queue.
-    pub(super) fn insert_reachable(&mut self, among: Among) -> Result<(), NoMemory> {
+    /// Inserts into a set all blocks that are reachable from the queue, which are in it already.
+    pub(super) fn insert_reachable(
+        &mut self,
+        set: &mut BlockSet,
+        among: Among,
+    ) -> Result<(), NoMemory> {
         let mut next = 0;
         while let Some(&block) = self.queue.as_slice().get(next) {
             next += 1;
             self.for_each_pointer(block, |marks, to| {
                 let is_among = marks.is_reached(to) == (among == Among::Held);
-                if !is_among || marks.shared.contains(to) {
-                    return Ok(());
+                match is_among && set.insert(to) {
+                    true => marks.queue.push(to),
+                    false => Ok(()),
                 }
-                marks.shared.insert(to);
-                marks.queue.push(to)
             })?;
         }
         Ok(())
@@ -166,36 +169,26 @@ impl<'a> Marks<'a> {
                 self.queue.push(block)?;
             }
         }
-        self.insert_reachable(Among::Held)
+        let mut shared = core::mem::take(&mut self.shared);
+        let spread = self.insert_reachable(&mut shared, Among::Held);
+        self.shared = shared;
+        spread
     }
 
     /// All blocks that a static or thread-local reaches, first or later.
     pub(super) fn reached_by(&mut self, holder: HolderId) -> Result<BlockSet, NoMemory> {
         let mut reached = BlockSet::new(self.index.count() as usize)?;
         self.queue.clear();
-        for block in self.blocks() {
-            if self.holder(block) == holder {
-                reached.insert(block);
+        let (blocks, holders) = (self.blocks(), self.holders.as_slice());
+        let first = blocks.filter(|&block| holders[block as usize] == holder);
+        let later = self.later_roots.as_slice().iter();
+        let later = later.filter(|r| r.0 == holder).map(|r| r.1);
+        for block in first.chain(later) {
+            if reached.insert(block) {
                 self.queue.push(block)?;
             }
         }
-        for &(_, block) in self.later_roots.as_slice().iter().filter(|r| r.0 == holder) {
-            if !reached.contains(block) {
-                reached.insert(block);
-                self.queue.push(block)?;
-            }
-        }
-        let mut next = 0;
-        while let Some(&block) = self.queue.as_slice().get(next) {
-            next += 1;
-            self.for_each_pointer(block, |marks, to| {
-                if reached.contains(to) {
-                    return Ok(());
-                }
-                reached.insert(to);
-                marks.queue.push(to)
-            })?;
-        }
+        self.insert_reachable(&mut reached, Among::Held)?;
         Ok(reached)
     }
 
@@ -268,12 +261,14 @@ impl<'a> Marks<'a> {
 }
 
 /// A set of blocks.
+#[derive(Default)]
 pub(super) struct BlockSet {
     bits: MappedVec<u64>,
 }
 
 impl BlockSet {
-    fn new(count: usize) -> Result<Self, NoMemory> {
+    /// A set with room for this many blocks.
+    pub(super) fn new(count: usize) -> Result<Self, NoMemory> {
         let mut bits = MappedVec::new();
         bits.reset(count / 64 + 1, 0)?;
         Ok(Self { bits })
@@ -283,8 +278,12 @@ impl BlockSet {
         self.bits.as_slice()[block as usize / 64] & 1 << (block % 64) != 0
     }
 
-    pub(super) fn insert(&mut self, block: BlockId) {
-        self.bits.as_mut_slice()[block as usize / 64] |= 1 << (block % 64);
+    /// Returns whether the block is new.
+    pub(super) fn insert(&mut self, block: BlockId) -> bool {
+        let word = &mut self.bits.as_mut_slice()[block as usize / 64];
+        let before = *word;
+        *word |= 1 << (block % 64);
+        *word != before
     }
 
     fn own_bytes(&self) -> usize {

@@ -6,7 +6,7 @@
 //!    holder *retains* the other blocks that it reaches: they would be freed if it were cleared.
 //! 3. A block that no root reaches is *lost*. Its holder is the cause of the loss ([`lost`]).
 
-use super::holder_table::{HolderId, HolderTable, Source};
+use super::holder_table::{HolderId, HolderTable};
 use super::index::{BlockId, Index, Sizes};
 use super::marks::{BlockSet, Marks};
 use super::path::retaining_path;
@@ -48,9 +48,7 @@ impl<'a> Search<'a> {
             let bytes = (marks.sizes.usable)(marks.index.get(block).start) as u64;
             holder.reached_bytes += bytes;
             holder.reached_blocks += 1;
-            // No root reaches a lost block: `shared` only says that it was visited.
-            let is_lost = matches!(holder.source, Source::Lost { .. });
-            if is_lost || !marks.shared.contains(block) {
+            if !marks.shared.contains(block) {
                 holder.retained_bytes += bytes;
                 holder.retained_blocks += 1;
             }
@@ -118,7 +116,7 @@ impl<'a> Search<'a> {
 mod tests {
     use super::*;
     use crate::base::random::Random;
-    use crate::recorder::holders::holder_table::NO_HOLDER;
+    use crate::recorder::holders::holder_table::{NO_HOLDER, Source};
     use crate::recorder::holders::regions::{Access, Region, RegionKind};
     use std::collections::BTreeSet;
 
