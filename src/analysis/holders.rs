@@ -32,10 +32,14 @@ pub(super) struct SiteHolder {
 /// The results of a holder search, with the names of the holders.
 pub(super) struct Holders<'a> {
     results: &'a SearchResults,
+    /// The retaining paths by stack, phase and holder.
+    paths: BTreeMap<(StackId, u8, u16), &'a Path>,
     journal: &'a Journal,
     /// The holders that were named so far, by number.
     named: BTreeMap<u16, NamedHolder>,
 }
+
+type Path = RetainingPath<Vec<(StackId, u64)>>;
 
 /// The blocks of a call site.
 #[derive(Default)]
@@ -52,8 +56,12 @@ type SiteKey = (HolderKind, Option<String>, Option<u32>);
 
 impl<'a> Holders<'a> {
     pub(super) fn new(results: &'a SearchResults, journal: &'a Journal) -> Self {
+        let paths = results.paths.iter();
         Self {
             results,
+            paths: paths
+                .map(|p| ((p.stack_id, p.phase, p.holder), p))
+                .collect(),
             journal,
             named: BTreeMap::new(),
         }
@@ -86,11 +94,15 @@ impl<'a> Holders<'a> {
     }
 
     fn of_site(&mut self, blocks: BlocksOfSite, folding: &mut Folding) -> SiteHolder {
-        let BlocksOfSite { mut held, reached } = blocks;
+        let BlocksOfSite {
+            mut held,
+            mut reached,
+        } = blocks;
         let warmup = self.journal.start.warmup;
         let is_after_warmup = |h: &Held| h.birth > warmup;
         if held.iter().any(is_after_warmup) {
             held.retain(is_after_warmup);
+            reached.retain(|(h, _)| is_after_warmup(h));
         }
         let all = block_count(&held);
         if all == 0 {
@@ -108,9 +120,7 @@ impl<'a> Holders<'a> {
             false => 0,
         };
         let holders = by_holder.len();
-        let births: BTreeSet<u32> = by_holder.values().flatten().map(|h| h.birth).collect();
-        for (key, mut reached) in self.by_later_holder(reached, folding) {
-            reached.retain(|h| births.contains(&h.birth));
+        for (key, reached) in self.by_later_holder(reached, folding) {
             by_holder.entry(key).or_default().extend(reached);
         }
         let largest = by_holder.values().max_by_key(|held| block_count(held));
@@ -210,10 +220,9 @@ impl<'a> Holders<'a> {
         })
     }
 
-    fn path_to(&self, held: &Held) -> Option<&'a RetainingPath<Vec<(StackId, u64)>>> {
+    fn path_to(&self, held: &Held) -> Option<&'a Path> {
         let key = (held.stack_id, held.phase, held.holder);
-        let mut paths = self.results.paths.iter();
-        paths.find(|p| (p.stack_id, p.phase, p.holder) == key)
+        self.paths.get(&key).copied()
     }
 
     /// The retaining path to these blocks, and the number of its blocks. The middle of a long path
