@@ -59,20 +59,33 @@ fn anonymous(more: c_int) -> *mut usize {
 /// Memory that is mapped like jemalloc's own, directly beside it, so that the kernel has one mapping for
 /// both.
 fn beside_the_allocators() -> *mut usize {
-    let block = Box::new(0_u8);
-    let block = (&raw const *block).addr();
-    let own = mapping_of(block);
+    const BLOCK: usize = 8 << 20;
+    // The first mappings may lie between others. Each block of this size needs a new one, and the kernel
+    // soon places one where a page beside it is free.
+    let mut blocks = Vec::new();
+    let (block, beside) = (0..64)
+        .find_map(|_| {
+            blocks.push(Vec::<u8>::with_capacity(BLOCK));
+            let block = blocks.last().unwrap().as_ptr().addr();
+            Some((block, map_beside(mapping_of(block))?))
+        })
+        .expect("a free page beside the allocator's memory");
+    assert_eq!(mapping_of(beside.addr()), mapping_of(block));
+    // A mapping without a block is searched.
+    std::mem::forget(blocks.pop());
+    beside.cast()
+}
+
+/// A page directly after or before a mapping, if one of the two is free.
+fn map_beside(own: Range<usize>) -> Option<*mut libc::c_void> {
     let flags =
         libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED_NOREPLACE;
-    let beside = [own.end, own.start - PAGE].into_iter().find_map(|at| {
+    [own.end, own.start - PAGE].into_iter().find_map(|at| {
         let at = std::ptr::without_provenance_mut(at);
         // SAFETY: the call fails if there is a mapping at this address.
         let at = unsafe { libc::mmap(at, PAGE, READ_WRITE, flags, -1, 0) };
         (at != libc::MAP_FAILED).then_some(at)
-    });
-    let beside = beside.expect("a free page beside the allocator's memory");
-    assert_eq!(mapping_of(beside.addr()), mapping_of(block));
-    beside.cast()
+    })
 }
 
 /// The addresses of the mapping with an address.
