@@ -78,7 +78,7 @@ pub(crate) fn tail_of_path(path: &str, width: usize) -> String {
     if path.chars().count() <= width {
         return path.into();
     }
-    let fits = |rest: &&str| rest.chars().count() < width;
+    let fits = |rest: &&str| width > 0 && rest.chars().nth(width - 1).is_none();
     let rest = path
         .match_indices('/')
         .map(|(at, _)| &path[at..])

@@ -1,5 +1,10 @@
 //! Numbers as people read them.
 
+/// The sum; the largest number if it is larger, as it may be of numbers in a file of others.
+pub(crate) fn sum(numbers: impl IntoIterator<Item = u64>) -> u64 {
+    numbers.into_iter().fold(0, u64::saturating_add)
+}
+
 /// Every digit, in groups of three: `4,096`.
 pub(crate) fn exact(number: u64) -> String {
     let digits = number.to_string();
@@ -56,6 +61,12 @@ pub(crate) fn rate(number: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sum_does_not_overflow() {
+        assert_eq!(sum([1, 2]), 3);
+        assert_eq!(sum([u64::MAX, 2]), u64::MAX);
+    }
 
     #[test]
     fn digits_are_grouped_in_threes() {

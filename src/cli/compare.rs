@@ -7,7 +7,7 @@ use super::outcome::Outcome;
 use super::output::screen;
 use super::reports::{Paths, To};
 use crate::base::error::Error;
-use crate::model::report::RunVerdict;
+use crate::model::report::{Report, RunVerdict};
 use crate::report::compare::{self, Became};
 use crate::report::formats;
 use crate::report::terminal::Screen;
@@ -47,9 +47,12 @@ pub(super) struct Args {
 const FORMATS: [&str; 5] = ["terminal", "markdown", "html", "flame", "json"];
 
 pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
-    let (before, before_file) = read_report(&args.before)?;
-    let (after, after_file) = read_report(&args.after)?;
-    let (before, after) = (args.paths.apply(before)?, args.paths.apply(after)?);
+    let read = |path| -> Result<(Report, PathBuf), Error> {
+        let (report, file) = read_report(path)?;
+        Ok((args.paths.apply(report)?.into_cleaned(), file))
+    };
+    let (before, before_file) = read(&args.before)?;
+    let (after, after_file) = read(&args.after)?;
     let comparison = compare::compare(&before, &after);
     let (bytes, name) = match &args.format[..] {
         "markdown" => (formats::compare::markdown(&comparison).into(), "compare.md"),

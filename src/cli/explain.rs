@@ -27,6 +27,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
     let (report, _) = read_report(&args.report)?;
+    let report = report.into_cleaned();
     let (call_sites, parts) = choose(&report, args.site.as_deref())?;
     let mut text = format!(
         "{}  {}: {}\n",

@@ -36,7 +36,11 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
         return of_strategies(args, &formats);
     }
     let (report, file) = read_report(&args.report)?;
-    let report = args.paths.apply(report)?;
+    let mut report = args.paths.apply(report)?;
+    // JSON escapes what is not seen, and is to be read back unchanged.
+    if !formats.contains(&Format::Json) {
+        report = report.into_cleaned();
+    }
     match formats[..] {
         [Format::Terminal] if args.to.output.is_none() => {
             print(&terminal::render(&report, "", screen()))?;

@@ -1,6 +1,7 @@
 //! Data that the recorder, the analysis and `report.json` share.
 
 pub(crate) mod block;
+pub(crate) mod boundary;
 pub(crate) mod end;
 pub(crate) mod frame;
 pub(crate) mod holder;

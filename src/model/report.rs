@@ -7,12 +7,13 @@ use serde::{Deserialize, Serialize};
 use super::end::Ended;
 use super::frame::{Frame, relevant};
 use super::holder::{Holder, HolderSearch, Root};
-use super::journal::JemallocBytes;
-use super::process::{Balance, Process};
+use super::process::Process;
 use super::profile::{Bin, Excerpt, Generation, Profile};
 use super::run::{HeapKind, Phase, Strategy};
 use super::sampling::Sampling;
 use super::verdict::{Evidence, Verdict};
+
+pub use super::boundary::Boundary;
 
 /// The schema of [`Report`] that this version writes.
 pub const SCHEMA: &str = "afterdrop/2";
@@ -268,44 +269,6 @@ pub struct OtherStack {
     pub retained_bytes: u64,
     /// Its relevant frames, innermost first.
     pub frames: Vec<Frame>,
-}
-
-/// The process at the end of a cycle.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
-#[non_exhaustive]
-pub struct Boundary {
-    /// The cycle that just ended, from 1.
-    pub cycle: u32,
-    /// Live bytes in the ledger.
-    pub live_bytes: u64,
-    /// Live blocks in the ledger.
-    pub live_blocks: u64,
-    /// Highest live bytes during the cycle, to within 4 KiB for each running thread.
-    pub peak_bytes: u64,
-    /// Resident memory of the process, afterdrop's own included.
-    pub resident_bytes: Option<u64>,
-    /// Highest resident memory since the process started, within cycles too.
-    pub peak_resident_bytes: Option<u64>,
-    /// Blocks allocated in the cycle.
-    pub allocations: u64,
-    /// Bytes allocated in the cycle.
-    pub allocated_bytes: u64,
-    /// Live bytes that loading the model added.
-    pub loaded_bytes: u64,
-    /// Highest live bytes while the model was loaded, less those before; to within 4 KiB.
-    pub load_peak_bytes: u64,
-    /// Threads of the process.
-    pub threads: u64,
-    /// Whether other threads had stopped allocating when the census was taken.
-    pub quiet: bool,
-    /// Seconds of load, infer and drop.
-    pub seconds: f64,
-    /// jemalloc's own counters; `None` unless the heap was jemalloc.
-    #[serde(flatten)]
-    pub jemalloc: Option<JemallocBytes>,
-    /// Resident memory by use; `None` where the kernel does not report its mappings.
-    pub balance: Option<Balance>,
 }
 
 /// The ledger's live bytes by where they belong, and what could not be attributed.

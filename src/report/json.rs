@@ -1,83 +1,116 @@
-//! Reports as JSON: writing, reading, and changing every string.
+//! Reports as JSON: writing and reading.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, BufReader, Seek};
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use serde_json::error::Category;
 use serde_json::ser::{Formatter, Serializer};
 
+use super::bounded::Bounded;
 use crate::base::error::Error;
 
 /// The value as indented JSON. An array of numbers or strings takes a single line, because a series
 /// has a number for each boundary.
 pub(super) fn indented(value: &impl Serialize) -> String {
-    let mut json = Vec::new();
+    let mut json = Trimmed::default();
     let mut serializer = Serializer::with_formatter(&mut json, Lines::default());
     // Every map key is a string and every number finite, so that this cannot fail.
     match value.serialize(&mut serializer) {
-        // Removes trailing spaces. Within strings line breaks are escaped.
-        Ok(()) => String::from_utf8(json)
-            .unwrap_or_default()
-            .replace(", \n", ",\n"),
+        Ok(()) => String::from_utf8(json.text).unwrap_or_default(),
         Err(_) => String::new(),
     }
 }
 
-/// Reads a JSON file with this schema. `what` names its contents in messages.
+/// Text without the space that would end a line. Within strings line breaks are escaped.
+#[derive(Default)]
+struct Trimmed {
+    text: Vec<u8>,
+    /// Whether a space follows, unless a line break does.
+    space: bool,
+}
+
+impl io::Write for Trimmed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Some(first) = bytes.first() {
+            if self.space && *first != b'\n' {
+                self.text.push(b' ');
+            }
+            let kept = bytes.strip_suffix(b" ");
+            self.space = kept.is_some();
+            self.text.extend_from_slice(kept.unwrap_or(bytes));
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Reads a JSON file of at most `largest` bytes with this schema, which `schema_of` takes from its contents. `what` names them in
+/// messages.
+///
+/// The file is read piece by piece, so that it does not take memory besides its contents.
 ///
 /// # Errors
-/// If the file cannot be read, has other contents, or has another schema.
-pub(super) fn read<T: DeserializeOwned>(path: &Path, what: &str, schema: &str) -> Result<T, Error> {
+/// If the file cannot be read, has other contents, or another schema, or is too large.
+pub(super) fn read<T: DeserializeOwned>(
+    path: &Path,
+    what: &str,
+    largest: u64,
+    schema: &str,
+    schema_of: fn(&T) -> &str,
+) -> Result<T, Error> {
+    let malformed = |line, wrong: String| Error::malformed(path, line, wrong);
+    let unreadable = |e| Error::io("read", path, e);
+    let other_schema = |found: &str| {
+        let wrong = format!("schema `{}` is not {schema}", found.escape_debug());
+        malformed(None, wrong).hint("run it again with this version of afterdrop")
+    };
+    let file = File::open(path).map_err(unreadable)?;
+    let size = file.metadata().map_err(unreadable)?.len();
+    let mut bounded = Bounded::new(&file, size, largest);
+    let read = serde_json::from_reader(BufReader::with_capacity(PIECE, &mut bounded));
+    if let Some(excess) = bounded.excess() {
+        return Err(malformed(None, excess).hint(Bounded::<File>::HINT));
+    }
+    let error = match read {
+        Ok(contents) => {
+            return match schema_of(&contents) {
+                found if found == schema => Ok(contents),
+                found => Err(other_schema(found)),
+            };
+        }
+        Err(error) => error,
+    };
+    Err(match error.classify() {
+        Category::Eof => malformed(None, "the file is truncated".into()),
+        Category::Syntax => malformed(Some(error.line() as u64), format!("not JSON: {error}")),
+        Category::Io => unreadable(error.into()),
+        Category::Data => match schema_in(file) {
+            Some(Some(found)) if found != schema => other_schema(&found),
+            Some(None) => malformed(None, format!("not a {what}: it has no schema")),
+            _ => malformed(None, format!("not a {what} of {schema}: {error}")),
+        },
+    })
+}
+
+/// Bytes that are read at once.
+const PIECE: usize = 1 << 16;
+
+/// The schema that a file says it has; `None` if it is not JSON, or cannot be read twice.
+fn schema_in(mut file: File) -> Option<Option<String>> {
     /// The field that every such file has.
     #[derive(Deserialize)]
     struct Head {
         schema: Option<String>,
     }
-    let malformed = |line, wrong: String| Error::malformed(path, line, wrong);
-    let text = std::fs::read(path).map_err(|e| Error::io("read", path, e))?;
-    let wrong = |e: &serde_json::Error| match e.classify() {
-        Category::Eof => malformed(None, "the file is truncated".into()),
-        Category::Data => malformed(None, format!("not a {what} of {schema}: {e}")),
-        _ => malformed(Some(e.line() as u64), format!("not JSON: {e}")),
-    };
-    let head: Head = serde_json::from_slice(&text).map_err(|e| wrong(&e))?;
-    match head.schema {
-        Some(found) if found == schema => serde_json::from_slice(&text).map_err(|e| wrong(&e)),
-        Some(found) => {
-            let wrong = format!("schema `{}` is not {schema}", found.escape_debug());
-            Err(malformed(None, wrong).hint("run it again with this version of afterdrop"))
-        }
-        None => Err(malformed(None, format!("not a {what}: it has no schema"))),
-    }
-}
-
-/// Whether a string of the value, or the name of a field, contains `part`.
-pub(super) fn mentions(value: &impl Serialize, part: &str) -> bool {
-    // Escaped as in JSON.
-    let part = serde_json::to_string(part).unwrap_or_default();
-    let json = serde_json::to_string(value).unwrap_or_default();
-    json.contains(part.trim_matches('"'))
-}
-
-/// A copy of the value with every string changed; `None` if the result is not a valid `T`.
-pub(super) fn with_texts<T: Serialize + DeserializeOwned>(
-    value: &T,
-    change: &mut dyn FnMut(&mut String),
-) -> Option<T> {
-    fn visit(value: &mut Value, change: &mut dyn FnMut(&mut String)) {
-        match value {
-            Value::String(text) => change(text),
-            Value::Array(values) => values.iter_mut().for_each(|v| visit(v, change)),
-            Value::Object(fields) => fields.values_mut().for_each(|v| visit(v, change)),
-            _ => {}
-        }
-    }
-    let mut json = serde_json::to_value(value).ok()?;
-    visit(&mut json, change);
-    serde_json::from_value(json).ok()
+    file.rewind().ok()?;
+    let head: Head = serde_json::from_reader(BufReader::with_capacity(PIECE, file)).ok()?;
+    Some(head.schema)
 }
 
 /// Indents objects by two spaces. In an array only objects begin a new line.
@@ -167,7 +200,7 @@ impl Formatter for Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     #[test]
     fn plain_arrays_take_one_line() {
@@ -179,18 +212,5 @@ mod tests {
              \"d\": \"x\"\n    }\n  ],\n  \"e\": null\n}"
         );
         assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
-    }
-
-    #[test]
-    fn a_part_of_any_string_is_found() {
-        let value = json!({"a": ["x", {"b": "at /home/a\"b/c"}]});
-        assert!(mentions(&value, "/home/a\"b") && !mentions(&value, "/home/b"));
-    }
-
-    #[test]
-    fn every_string_is_changed() {
-        let value = json!({"a": ["x", {"b": "x"}], "c": 1});
-        let changed = with_texts(&value, &mut |text| *text += "y").unwrap();
-        assert_eq!(changed, json!({"a": ["xy", {"b": "xy"}], "c": 1}));
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! A format computes nothing: all it shows is in the [`Report`].
 
+mod bounded;
 #[cfg(feature = "formats")]
 pub mod compare;
 #[cfg(test)]

@@ -255,12 +255,15 @@ fn behind_groups(mut text: &str) -> &str {
 
 /// The contents of the bracket that the text begins with, and the rest of the text.
 fn group(text: &str) -> Option<(&str, &str)> {
+    if !text.starts_with(['<', '(', '[', '{']) {
+        return None;
+    }
     let mut end = None;
     brackets(text, |at, depth| {
         end = (depth == 0).then_some(at);
         depth > 0
     });
-    let end = end.filter(|_| text.starts_with(['<', '(', '[', '{']))?;
+    let end = end?;
     Some((&text[1..end], &text[end + 1..]))
 }
 

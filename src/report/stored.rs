@@ -7,21 +7,42 @@ use crate::base::error::Error;
 use crate::base::files;
 use crate::model::report::{Report, SCHEMA};
 
+/// Bytes of the largest report that is read. A run takes less than 1 kB for a call site without details,
+/// for a stack, and for a boundary.
+const LARGEST: u64 = 1 << 30;
+
+/// Entries of a list that has a few in every run.
+const LONGEST_LIST: usize = 1000;
+
 impl Report {
     /// Reads a `report.json`.
     ///
     /// # Errors
     /// If the file cannot be read, is not a report, or has another schema.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let report: Self = json::read(path, "report", SCHEMA)?;
-        match report.profile.is_consistent(report.call_sites.len()) {
-            true => Ok(report),
-            false => Err(Error::malformed(
-                path,
-                None,
-                "its profile refers to call sites or frames that are not in it",
-            )),
+        let report: Self = json::read(path, "report", LARGEST, SCHEMA, |report: &Self| {
+            &report.schema
+        })?;
+        match report.inconsistency() {
+            None => Ok(report),
+            Some(wrong) => Err(Error::malformed(path, None, wrong)),
         }
+    }
+
+    /// What no run writes, if it is in the report.
+    fn inconsistency(&self) -> Option<String> {
+        if !self.profile.is_consistent(self.call_sites.len()) {
+            return Some("its profile refers to call sites or frames that are not in it".into());
+        }
+        let lists = [
+            (self.options.len(), "options"),
+            (self.process.parts.len(), "parts of the process"),
+            (self.warnings.len(), "warnings"),
+        ];
+        let (length, of) = lists
+            .into_iter()
+            .find(|&(length, _)| length > LONGEST_LIST)?;
+        Some(format!("it has {length} {of}, of at most {LONGEST_LIST}"))
     }
 
     /// The report as JSON: indented, but with plain lists on one line.

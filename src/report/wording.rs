@@ -3,6 +3,8 @@
 use super::names::short;
 use crate::base::text::{count, plural};
 use crate::base::units::{bytes, exact, rate};
+#[cfg(feature = "formats")]
+use crate::model::frame::{Frame, relevant};
 use crate::model::frame::{NOT_ATTRIBUTED, location_of};
 use crate::model::holder::{Holder, PathBlock, Root};
 use crate::model::holders::HolderKind;
@@ -151,7 +153,18 @@ pub(super) fn in_thread(name: Option<&str>) -> String {
     name.map_or_else(String::new, |name| format!(" in thread `{name}`"))
 }
 
+/// Frames that formats show of a stack: a run records 128 calls.
+#[cfg(feature = "formats")]
+pub(super) const FRAMES: usize = 150;
+
 impl CallSite {
+    /// The frames that formats show of its first stack, innermost first.
+    #[cfg(feature = "formats")]
+    pub(super) fn shown_frames(&self) -> &[Frame] {
+        let frames = relevant(&self.stack);
+        &frames[..frames.len().min(FRAMES)]
+    }
+
     /// Growth that is known and not 0, in bytes per cycle.
     pub(super) fn growth(&self) -> Option<f64> {
         self.bytes_per_cycle.filter(|&rate| rate != 0.0)

@@ -1,9 +1,12 @@
 //! Which call sites of two runs are the same, and how each changed.
 
+use std::collections::{HashMap, VecDeque};
+
 use super::comparison::{Became, Change, Comparison, SCHEMA};
 use super::figures;
 use crate::model::process::Part;
 use crate::model::report::{CallSite, Report};
+use crate::model::run::Phase;
 use crate::model::verdict::{FEWEST_CYCLES, Verdict};
 
 /// Compares an earlier run with a later one.
@@ -39,39 +42,79 @@ pub fn compare(before: &Report, after: &Report) -> Comparison {
     }
 }
 
+/// What two call sites must have in common to be the same, besides the phase.
+#[derive(Clone, Copy)]
+struct Rule {
+    /// The stack by its fingerprint, else function and file.
+    stack: bool,
+    line: bool,
+    rate: bool,
+}
+
+/// What a call site has of that.
+#[derive(PartialEq, Eq, Hash)]
+struct Key<'a> {
+    phase: Phase,
+    names: (&'a str, Option<&'a str>),
+    line: Option<u32>,
+    rate: Option<u64>,
+}
+
+impl Rule {
+    /// The closest match first: two lines of one function may have one fingerprint.
+    const ALL: [Self; 6] = [
+        Self::new(true, true, true),
+        Self::new(true, false, true),
+        Self::new(true, true, false),
+        Self::new(true, false, false),
+        Self::new(false, true, false),
+        Self::new(false, false, false),
+    ];
+
+    const fn new(stack: bool, line: bool, rate: bool) -> Self {
+        Self { stack, line, rate }
+    }
+
+    fn key(self, site: &CallSite) -> Key<'_> {
+        // Both zeros are equal.
+        let rate = site.bytes_per_cycle.map(|rate| (rate + 0.0).to_bits());
+        Key {
+            phase: site.phase,
+            names: match self.stack {
+                true => (&site.fingerprint, None),
+                false => (&site.function, site.file.as_deref()),
+            },
+            line: site.line.filter(|_| self.line),
+            rate: rate.filter(|_| self.rate),
+        }
+    }
+}
+
 /// The earlier call site of each later one, and the earlier ones that are left.
-fn matched<'a>(
+pub(super) fn matched<'a>(
     before: &'a [CallSite],
     after: &[CallSite],
 ) -> (Vec<Option<&'a CallSite>>, Vec<&'a CallSite>) {
-    type Rule = fn(&CallSite, &CallSite) -> bool;
-    fn same_stack(a: &CallSite, b: &CallSite) -> bool {
-        a.fingerprint == b.fingerprint && a.phase == b.phase && !a.stack.is_empty()
-    }
-    fn same_function(a: &CallSite, b: &CallSite) -> bool {
-        a.function == b.function && a.file == b.file && a.phase == b.phase
-    }
-    // The closest match first: two lines of one function may have one fingerprint.
-    let rules: [Rule; 6] = [
-        |a, b| same_stack(a, b) && a.line == b.line && a.bytes_per_cycle == b.bytes_per_cycle,
-        |a, b| same_stack(a, b) && a.bytes_per_cycle == b.bytes_per_cycle,
-        |a, b| same_stack(a, b) && a.line == b.line,
-        same_stack,
-        |a, b| same_function(a, b) && a.line == b.line,
-        same_function,
-    ];
-    let mut left: Vec<&CallSite> = before.iter().collect();
+    let mut left: Vec<Option<&CallSite>> = before.iter().map(Some).collect();
     let mut matched: Vec<Option<&CallSite>> = vec![None; after.len()];
-    for rule in rules {
+    for rule in Rule::ALL {
+        let mut of_key: HashMap<Key<'_>, VecDeque<usize>> = HashMap::new();
+        for (i, old) in left.iter().enumerate() {
+            if let Some(old) = old.filter(|old| !rule.stack || !old.stack.is_empty()) {
+                of_key.entry(rule.key(old)).or_default().push_back(i);
+            }
+        }
         for (site, matched) in after.iter().zip(&mut matched) {
             if matched.is_none()
-                && let Some(i) = left.iter().position(|old| rule(old, site))
+                && let Some(i) = of_key
+                    .get_mut(&rule.key(site))
+                    .and_then(VecDeque::pop_front)
             {
-                *matched = Some(left.remove(i));
+                *matched = left[i].take();
             }
         }
     }
-    (matched, left)
+    (matched, left.into_iter().flatten().collect())
 }
 
 /// Growth that a run can be relied on to show.

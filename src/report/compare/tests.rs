@@ -1,8 +1,9 @@
 //! Call sites of hand-made reports, matched and compared.
 
+use super::matching::matched;
 use super::{Became, Change, compare, render};
 use crate::model::end::{Ended, How};
-use crate::model::report::Report;
+use crate::model::report::{CallSite, Report};
 use crate::model::sampling::Sampling;
 use crate::model::verdict::Verdict;
 use crate::report::example;
@@ -86,6 +87,25 @@ fn of_two_lines_with_one_fingerprint_each_matches_itself() {
             (Became::Same, "app/reload.rs:29")
         ]
     );
+}
+
+#[test]
+fn very_many_call_sites_are_matched_without_comparing_each_with_each() {
+    let site = run("a", 1, 100.0).call_sites.remove(0);
+    let before: Vec<CallSite> = (0..50_000)
+        .map(|n| CallSite {
+            fingerprint: n.to_string(),
+            stack: site.stack[..1].to_vec(),
+            ..site.clone()
+        })
+        .collect();
+    let after: Vec<CallSite> = before.iter().rev().cloned().collect();
+    let (matched, left) = matched(&before, &after);
+    assert!(left.is_empty());
+    let pairs = after.iter().zip(matched);
+    for (new, old) in pairs {
+        assert_eq!(old.map(|old| &old.fingerprint), Some(&new.fingerprint));
+    }
 }
 
 #[test]

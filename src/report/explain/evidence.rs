@@ -127,7 +127,7 @@ fn alternative(verdict: Verdict, e: &Evidence, report: &Report) -> String {
             "`cache` if it had not risen for {} after cycle {last}; `growing` with a horizon of {} \
              or more",
             cycles(e.quiet_needed),
-            e.span + 1
+            e.span.saturating_add(1)
         ),
         (Verdict::Growing, Rule::Slower) => {
             format!("{more}: `leak` if it goes on at one rate, `cache` if it stops")
@@ -161,7 +161,7 @@ fn ranges(numbers: &[u32]) -> String {
     let mut runs: Vec<(u32, u32)> = Vec::new();
     for &n in numbers {
         match runs.last_mut() {
-            Some((_, end)) if *end + 1 == n => *end = n,
+            Some((_, end)) if n.checked_sub(1) == Some(*end) => *end = n,
             _ => runs.push((n, n)),
         }
     }

@@ -3,7 +3,7 @@
 use super::evidence;
 use super::holders;
 use crate::base::text::count;
-use crate::base::units::{bytes, exact, rate};
+use crate::base::units::{bytes, exact, rate, sum};
 use crate::model::frame::relevant;
 use crate::model::process::{Grows, Part};
 use crate::model::report::{CallSite, Report};
@@ -97,7 +97,7 @@ fn stacks(canvas: &mut Canvas, site: &CallSite) {
         .other_stacks
         .iter()
         .map(|s| (s.retained_bytes, &s.frames));
-    let of_others: u64 = others.clone().map(|(bytes, _)| bytes).sum();
+    let of_others = sum(others.clone().map(|(bytes, _)| bytes));
     let first = site.retained_bytes.saturating_sub(of_others);
     let not_shown = (site.stacks as usize).saturating_sub(site.other_stacks.len() + 1);
     for (i, (retained, frames)) in [(first, &site.stack)].into_iter().chain(others).enumerate() {

@@ -5,12 +5,11 @@ use crate::model::report::Report;
 use crate::report::samples::Sample;
 
 /// All stacks, with whole names.
-pub(super) fn render(report: &Report) -> String {
+pub(super) fn render(report: &Report) -> Result<String, String> {
+    report.check_text(|_| 1)?;
     let names = |s: Sample<'_>| s.frames().map(|f| label(&f.function, f)).collect();
-    report
-        .samples()
-        .map(|s| line(names(s), s.bytes()))
-        .collect()
+    let lines = report.samples().map(|s| line(names(s), s.bytes()));
+    Ok(lines.collect())
 }
 
 /// The line of a stack. Its labels are given innermost first.

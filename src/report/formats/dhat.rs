@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::json;
+use serde::{Serialize, Serializer};
 
 use super::interned::Interned;
 use crate::model::frame::{Frame, NOT_ATTRIBUTED};
@@ -13,39 +13,84 @@ use crate::model::report::Report;
 
 pub(super) fn render(report: &Report) -> Vec<u8> {
     let mut table = Interned::default();
-    table.number("[root]");
+    // There are fewer names than indices in the report, which have 32 bits.
+    let mut number = |text: &str| table.number(text) as u32;
+    number("[root]");
     // The viewer rejects a file with the same backtrace twice: those of two phases are added.
-    let mut sums: BTreeMap<Vec<usize>, (u64, u64)> = BTreeMap::new();
+    let mut sums: BTreeMap<Vec<u32>, (u64, u64)> = BTreeMap::new();
     for sample in report.samples() {
-        let mut frames: Vec<usize> = sample.frames().map(|f| table.number(&name(f))).collect();
+        let mut frames: Vec<u32> = sample.frames().map(|f| number(&name(f))).collect();
         if frames.is_empty() {
-            frames.push(table.number(NOT_ATTRIBUTED));
+            frames.push(number(NOT_ATTRIBUTED));
         }
         let (bytes, blocks) = sums.entry(frames).or_default();
-        *bytes += sample.bytes();
-        *blocks += sample.blocks();
+        *bytes = bytes.saturating_add(sample.bytes());
+        *blocks = blocks.saturating_add(sample.blocks());
     }
-    let points: Vec<_> = sums
-        .into_iter()
-        .map(|(frames, (bytes, blocks))| json!({ "tb": bytes, "tbk": blocks, "fs": frames }))
-        .collect();
     let cycles = report.cycles_run().max(1);
-    let file = json!({
-        "dhatFileVersion": 2,
-        "mode": "afterdrop",
-        "verb": "Retained",
-        "bklt": false,
-        "bkacc": false,
+    let file = File {
+        version: 2,
+        mode: "afterdrop",
+        verb: "Retained",
+        has_lifetimes: false,
+        has_accesses: false,
         // The viewer shows rates per million units of time. So a cycle is a million units.
-        "tu": "millionths of a cycle",
-        "Mtu": "cycle",
-        "cmd": format!("afterdrop run {} ({})", report.workload, report.options.join(" ")),
-        "pid": 0,
-        "te": u64::from(cycles) * 1_000_000,
-        "pps": points,
-        "ftbl": table.all,
-    });
+        unit: "millionths of a cycle",
+        million_units: "cycle",
+        command: format!(
+            "afterdrop run {} ({})",
+            report.workload,
+            report.options.join(" ")
+        ),
+        pid: 0,
+        end: u64::from(cycles) * 1_000_000,
+        points: Points(&sums),
+        frames: &table.all,
+    };
     serde_json::to_vec(&file).unwrap_or_default()
+}
+
+/// The file.
+#[derive(Serialize)]
+struct File<'a> {
+    #[serde(rename = "dhatFileVersion")]
+    version: u32,
+    mode: &'a str,
+    verb: &'a str,
+    #[serde(rename = "bklt")]
+    has_lifetimes: bool,
+    #[serde(rename = "bkacc")]
+    has_accesses: bool,
+    #[serde(rename = "tu")]
+    unit: &'a str,
+    #[serde(rename = "Mtu")]
+    million_units: &'a str,
+    #[serde(rename = "cmd")]
+    command: String,
+    pid: u32,
+    #[serde(rename = "te")]
+    end: u64,
+    #[serde(rename = "pps")]
+    points: Points<'a>,
+    #[serde(rename = "ftbl")]
+    frames: &'a [String],
+}
+
+/// Program points: backtraces, each with its bytes and blocks. They are written one by one, because
+/// there may be very many.
+struct Points<'a>(&'a BTreeMap<Vec<u32>, (u64, u64)>);
+
+#[derive(Serialize)]
+struct Point<'a> {
+    tb: u64,
+    tbk: u64,
+    fs: &'a [u32],
+}
+
+impl Serialize for Points<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(self.0.iter().map(|(fs, &(tb, tbk))| Point { tb, tbk, fs }))
+    }
 }
 
 /// A frame as dhat writes it, without the address: `function (file:line)`.

@@ -7,13 +7,14 @@ use inferno::flamegraph::{self, Direction, Options, TextTruncateDirection};
 
 use super::collapsed::{folded, label, line};
 use crate::base::error::Error;
-use crate::base::units::bytes;
+use crate::base::units::{bytes, sum};
 use crate::model::report::Report;
 use crate::report::names::short_of_stack;
 use crate::report::samples::Sample;
 
 /// All stacks, with callers below.
 pub(super) fn flame(report: &Report) -> Result<Vec<u8>, String> {
+    report.check_text(|_| 1)?;
     let samples = report.samples();
     let lines: Vec<String> = samples.map(|s| line(labels(s), s.bytes())).collect();
     draw(report, "retained bytes", Direction::Straight, &lines)
@@ -22,6 +23,7 @@ pub(super) fn flame(report: &Report) -> Result<Vec<u8>, String> {
 /// A tower for each generation, from the outermost frame down to the blame frame. A leak has a tower
 /// in every generation.
 pub(super) fn icicle(report: &Report) -> Result<Vec<u8>, String> {
+    report.check_text(|stack| stack.live.len())?;
     let digits = report.cycles_run().to_string().len();
     let lines: Vec<String> = report
         .samples()
@@ -53,7 +55,7 @@ fn draw(
     direction: Direction,
     lines: &[String],
 ) -> Result<Vec<u8>, String> {
-    let sum: u64 = report.samples().map(|s| s.bytes()).sum();
+    let sum = sum(report.samples().map(|s| s.bytes()));
     let title = format!("{}: {what}", report.workload);
     let subtitle = format!(
         "{} at the last boundary, {}; {}",
@@ -70,14 +72,19 @@ fn draw(
 /// Gregg, "Differential Flame Graphs").
 ///
 /// # Errors
-/// If inferno cannot draw it.
+/// If inferno cannot draw it, or the stacks are too long as text.
 pub fn difference(before: &Report, after: &Report) -> Result<Vec<u8>, Error> {
+    let cannot = |wrong| Error::usage(format!("cannot draw the flame graph: {wrong}"));
+    for report in [before, after] {
+        report.check_text(|_| 1).map_err(cannot)?;
+    }
     let [before, after] = [before.cleaned(), after.cleaned()];
     let mut sums: BTreeMap<String, [u64; 2]> = BTreeMap::new();
     for (run, report) in [&before, &after].into_iter().enumerate() {
         for sample in report.samples() {
             let stack = folded(labels(sample));
-            sums.entry(stack).or_default()[run] += sample.bytes();
+            let sum = &mut sums.entry(stack).or_default()[run];
+            *sum = sum.saturating_add(sample.bytes());
         }
     }
     let lines: Vec<String> = sums
@@ -87,11 +94,10 @@ pub fn difference(before: &Report, after: &Report) -> Result<Vec<u8>, Error> {
     let empty = ["(nothing is retained) 1 1".to_owned()];
     let is_empty = sums.values().all(|[_, after]| *after == 0);
     let lines = if is_empty { &empty[..] } else { &lines };
-    let sum = |report: &Report| bytes(report.samples().map(|s| s.bytes()).sum::<u64>() as f64);
+    let of = |report: &Report| bytes(sum(report.samples().map(|s| s.bytes())) as f64);
     let title = format!("{}: change of retained bytes", after.workload);
-    let subtitle = format!("{} before, {} after", sum(&before), sum(&after));
-    svg(title, subtitle, Direction::Straight, lines)
-        .map_err(|wrong| Error::usage(format!("cannot draw the flame graph: {wrong}")))
+    let subtitle = format!("{} before, {} after", of(&before), of(&after));
+    svg(title, subtitle, Direction::Straight, lines).map_err(cannot)
 }
 
 fn svg(

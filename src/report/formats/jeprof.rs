@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use crate::base::units::sum;
 use crate::model::frame::{Frame, NOT_ATTRIBUTED};
+use crate::model::profile::ProfileStack;
 use crate::model::report::Report;
 use crate::report::samples::Sample;
 
@@ -14,22 +16,22 @@ use crate::report::samples::Sample;
 const NOWHERE: u64 = 1;
 
 /// The names of addresses, the stacks as addresses, and the mappings.
-pub(super) fn render(report: &Report) -> String {
-    let mut names: BTreeMap<u64, String> = BTreeMap::new();
+pub(super) fn render(report: &Report) -> Result<String, String> {
+    report.check_text(|_| 1)?;
+    let mut inlined: BTreeMap<u64, &[u32]> = BTreeMap::new();
     let mut stacks = String::new();
-    let (mut all_blocks, mut all_bytes) = (0, 0);
+    let all_blocks = sum(report.samples().map(Sample::blocks));
+    let all_bytes = sum(report.samples().map(Sample::bytes));
     for sample in report.samples() {
         let (blocks, bytes) = (sample.blocks(), sample.bytes());
-        all_blocks += blocks;
-        all_bytes += bytes;
         // Writing to a string cannot fail.
         let _ = write!(stacks, "@");
-        for (i, (address, name)) in calls(sample).into_iter().enumerate() {
+        for (i, (address, frames)) in calls(sample.stack).enumerate() {
             let _ = write!(stacks, " {address:#x}");
             // `jeprof` looks up all but the innermost address less 1, because the call is before
             // its return address.
             let key = address.saturating_sub(u64::from(i > 0));
-            names.entry(key).or_insert(name);
+            inlined.entry(key).or_insert(frames);
         }
         let _ = writeln!(stacks, "\n  t*: {blocks}: {bytes} [0: 0]");
     }
@@ -38,8 +40,8 @@ pub(super) fn render(report: &Report) -> String {
     if let Some(program) = program {
         let _ = writeln!(text, "binary={}", program.path);
     }
-    for (address, name) in names {
-        let _ = writeln!(text, "{address:#x} {name}");
+    for (address, frames) in inlined {
+        let _ = writeln!(text, "{address:#x} {}", names(report, frames));
     }
     // A sampling rate of 0: `jeprof` does not scale the figures.
     let _ = write!(
@@ -53,27 +55,30 @@ pub(super) fn render(report: &Report) -> String {
             m.start, m.end, m.offset, m.path
         );
     }
-    text
+    Ok(text)
 }
 
-/// The addresses of a stack, innermost first, with their names. The name of an inlined function
-/// follows that of the function it is inlined into.
-fn calls(sample: Sample<'_>) -> Vec<(u64, String)> {
-    let mut frames = sample.frames();
-    let calls: Vec<(u64, String)> = sample
-        .stack
-        .calls
-        .iter()
-        .map(|&(address, count)| {
-            let mut inlined: Vec<String> = frames.by_ref().take(count as usize).map(name).collect();
-            inlined.reverse();
-            (address, inlined.join("--"))
-        })
-        .collect();
-    match calls.is_empty() {
-        true => vec![(NOWHERE, NOT_ATTRIBUTED.into())],
-        false => calls,
+/// The addresses of a stack, innermost first, with the frames that are inlined into one another there.
+fn calls(stack: &ProfileStack) -> impl Iterator<Item = (u64, &[u32])> {
+    let mut left = &stack.frames[..];
+    let calls = stack.calls.iter().map(move |&(address, count)| {
+        let (frames, rest) = left.split_at(left.len().min(count as usize));
+        left = rest;
+        (address, frames)
+    });
+    let nowhere = stack.calls.is_empty().then_some((NOWHERE, &[][..]));
+    calls.chain(nowhere)
+}
+
+/// The names of frames that are inlined into one another. The name of an inlined function follows that
+/// of the function it is inlined into.
+fn names(report: &Report, frames: &[u32]) -> String {
+    if frames.is_empty() {
+        return NOT_ATTRIBUTED.into();
     }
+    let all = &report.profile.frames;
+    let names = frames.iter().rev().map(|&i| name(&all[i as usize]));
+    names.collect::<Vec<_>>().join("--")
 }
 
 /// A frame's name and location. The separator of inlined frames becomes a dash.

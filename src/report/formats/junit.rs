@@ -96,9 +96,10 @@ fn status_of_site(site: &CallSite) -> TestCaseStatus {
         return status;
     }
     let holder = site.holder.as_ref().map(|h| h.sentence() + "\n");
-    let names = short_of_stack(site.frames());
+    let names = short_of_stack(site.shown_frames());
     let stack: Vec<String> = site
-        .frames()
+        .shown_frames()
+        .iter()
         .zip(names)
         .map(|(frame, name)| format!("  at {name} {}", frame.location()))
         .collect();

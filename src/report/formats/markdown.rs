@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use super::markup::{cell, code, html};
 use crate::base::text::{count, tail};
-use crate::base::units::{bytes, exact};
+use crate::base::units::{bytes, exact, sum};
 use crate::model::report::{Boundary, CallSite, Report};
 use crate::model::verdict::Verdict;
 use crate::report::names::{short, short_of_stack};
@@ -46,7 +46,7 @@ pub(super) fn render(report: &Report) -> String {
         }
     }
     if !harmless.is_empty() {
-        let retained: u64 = harmless.iter().map(|s| s.retained_bytes).sum();
+        let retained = sum(harmless.iter().map(|s| s.retained_bytes));
         let open = format!(
             "<details><summary>{} without growth, retaining {}</summary>\n{TABLE}",
             count(harmless.len() as u64, "call site"),
@@ -106,11 +106,10 @@ fn of_site(site: &CallSite) -> String {
         let _ = writeln!(text, "{}\n", cell(&holder.sentence()));
     }
     let all = site.frames().len();
-    let names = short_of_stack(site.frames());
-    let frames: Vec<String> = site
-        .frames()
+    let shown = site.frames().take(FRAMES);
+    let names = short_of_stack(shown.clone());
+    let frames: Vec<String> = shown
         .zip(names)
-        .take(FRAMES)
         .map(|(f, name)| html(&format!("{}  {}", tail(&name, WIDTH), f.location())))
         .collect();
     if all > 0 {

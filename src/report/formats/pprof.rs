@@ -146,7 +146,7 @@ pub(super) fn render(report: &Report) -> Result<Vec<u8>, String> {
         has_line_numbers: true,
         has_inline_frames: true,
     };
-    let mut samples = Vec::new();
+    let mut zipped = GzEncoder::new(Vec::new(), Compression::default());
     for sample in report.samples() {
         let mut location_id: Vec<u64> = sample.frames().map(|f| made.location(f)).collect();
         if location_id.is_empty() {
@@ -168,16 +168,23 @@ pub(super) fn render(report: &Report) -> Result<Vec<u8>, String> {
                 word(&mut made, "phase", sample.site.phase.name()),
                 word(&mut made, "verdict", sample.site.verdict.name()),
             ];
-            samples.push(Sample {
-                location_id: location_id.clone(),
-                value: vec![born.blocks as i64, born.bytes as i64],
-                label,
-            });
+            // A profile is the sum of its parts, so that each sample is written at once.
+            let part = Profile {
+                sample: vec![Sample {
+                    location_id: location_id.clone(),
+                    value: vec![born.blocks as i64, born.bytes as i64],
+                    label,
+                }],
+                ..Profile::default()
+            };
+            zipped
+                .write_all(&part.encode_to_vec())
+                .map_err(|e| e.to_string())?;
         }
     }
     let profile = Profile {
         sample_type,
-        sample: samples,
+        sample: Vec::new(),
         mapping: vec![mapping],
         period_type,
         period: report.sampling.map_or(1, |s| s.every_bytes as i64),
@@ -187,7 +194,6 @@ pub(super) fn render(report: &Report) -> Result<Vec<u8>, String> {
         function: made.functions,
         string_table: made.texts.all,
     };
-    let mut zipped = GzEncoder::new(Vec::new(), Compression::default());
     zipped
         .write_all(&profile.encode_to_vec())
         .and_then(|()| zipped.finish())

@@ -5,7 +5,6 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::model::frame::Frame;
 use crate::model::process::Part;
 use crate::model::report::{CallSite, Report};
 use crate::model::verdict::Verdict;
@@ -159,7 +158,7 @@ fn of_site(report: &Report, site: &CallSite) -> Option<Value> {
         place["region"]["snippet"] = json!({ "text": text });
         place["contextRegion"] = json!({
             "startLine": source.first_line,
-            "endLine": (source.first_line + source.lines.len() as u32).saturating_sub(1),
+            "endLine": u64::from(source.first_line) + (source.lines.len() as u64).saturating_sub(1),
             "snippet": { "text": source.lines.join("\n") },
         });
     }
@@ -195,8 +194,8 @@ fn message(site: &CallSite, name: &str) -> String {
 
 /// The stack from its outermost frame to the allocation, as a debugger steps.
 fn steps(site: &CallSite) -> Vec<Value> {
-    let frames: Vec<&Frame> = site.frames().collect();
-    let names = short_of_stack(frames.iter().copied());
+    let frames = site.shown_frames();
+    let names = short_of_stack(frames);
     let steps = frames.iter().zip(names).rev();
     steps
         .map(|(f, name)| {

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
-use serde_json::{Value, json};
+use serde::Serialize;
 
+use crate::base::units::sum;
 use crate::model::frame::{Frame, NOT_ATTRIBUTED};
 use crate::model::report::Report;
 use crate::report::names::short;
@@ -24,71 +25,122 @@ pub(super) fn render(report: &Report) -> Vec<u8> {
         let name = format!("{workload}: leaks and growth");
         profiles.push(profile(name, growing, &mut frames));
     }
-    let file = json!({
-        "$schema": "https://www.speedscope.app/file-format-schema.json",
-        "exporter": format!("afterdrop {}", report.version),
-        "name": format!("{workload}: {}", report.summary),
-        "activeProfileIndex": 0,
-        "shared": { "frames": frames.all },
-        "profiles": profiles,
-    });
+    let file = File {
+        schema: "https://www.speedscope.app/file-format-schema.json",
+        exporter: format!("afterdrop {}", report.version),
+        name: format!("{workload}: {}", report.summary),
+        active: 0,
+        shared: Shared { frames: frames.all },
+        profiles,
+    };
     serde_json::to_vec(&file).unwrap_or_default()
 }
 
-fn profile<'a>(name: String, of: impl Iterator<Item = Sample<'a>>, frames: &mut Frames) -> Value {
+/// The file. A value of `serde_json` would take far more memory.
+#[derive(Serialize)]
+struct File<'a> {
+    #[serde(rename = "$schema")]
+    schema: &'a str,
+    exporter: String,
+    name: String,
+    #[serde(rename = "activeProfileIndex")]
+    active: u32,
+    shared: Shared<'a>,
+    profiles: Vec<Profile>,
+}
+
+#[derive(Serialize)]
+struct Shared<'a> {
+    frames: Vec<Known<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Profile {
+    r#type: &'static str,
+    name: String,
+    unit: &'static str,
+    start_value: u64,
+    end_value: u64,
+    samples: Vec<Vec<u32>>,
+    weights: Vec<u64>,
+}
+
+fn profile<'a>(
+    name: String,
+    of: impl Iterator<Item = Sample<'a>>,
+    frames: &mut Frames<'a>,
+) -> Profile {
     let (mut samples, mut weights) = (Vec::new(), Vec::new());
     for sample in of {
         samples.push(frames.stack(sample));
         weights.push(sample.bytes());
     }
-    json!({
-        "type": "sampled",
-        "name": name,
-        "unit": "bytes",
-        "startValue": 0,
-        "endValue": weights.iter().sum::<u64>(),
-        "samples": samples,
-        "weights": weights,
-    })
+    Profile {
+        r#type: "sampled",
+        name,
+        unit: "bytes",
+        start_value: 0,
+        end_value: sum(weights.iter().copied()),
+        samples,
+        weights,
+    }
 }
 
 /// The frames that both profiles share, by their index in the report's profile.
 #[derive(Default)]
-struct Frames {
-    all: Vec<Value>,
-    numbers: HashMap<u32, usize>,
+struct Frames<'a> {
+    all: Vec<Known<'a>>,
+    numbers: HashMap<u32, u32>,
 }
 
-impl Frames {
+impl<'a> Frames<'a> {
     /// The numbers of a stack's frames, the outermost first.
-    fn stack(&mut self, sample: Sample<'_>) -> Vec<usize> {
+    fn stack(&mut self, sample: Sample<'a>) -> Vec<u32> {
         let frames = sample.stack.frames.iter().zip(sample.frames());
-        let mut stack: Vec<usize> = frames
-            .map(|(&id, frame)| self.number(id, || known(frame)))
+        let mut stack: Vec<u32> = frames
+            .map(|(&id, frame)| self.number(id, || Known::of(frame)))
             .collect();
         if stack.is_empty() {
-            stack.push(self.number(u32::MAX, || json!({ "name": NOT_ATTRIBUTED })));
+            stack.push(self.number(u32::MAX, Known::nothing));
         }
         stack.reverse();
         stack
     }
 
-    fn number(&mut self, id: u32, frame: impl FnOnce() -> Value) -> usize {
+    fn number(&mut self, id: u32, frame: impl FnOnce() -> Known<'a>) -> u32 {
         *self.numbers.entry(id).or_insert_with(|| {
             self.all.push(frame());
-            self.all.len() - 1
+            // There are no more than indices in the report.
+            (self.all.len() - 1) as u32
         })
     }
 }
 
 /// What is known of a frame. The format has no null.
-fn known(frame: &Frame) -> Value {
-    let mut known = json!({ "name": short(&frame.function) });
-    if let Some(file) = &frame.file {
-        known["file"] = json!(file);
+#[derive(Serialize)]
+struct Known<'a> {
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<u32>,
+}
+
+impl<'a> Known<'a> {
+    fn of(frame: &'a Frame) -> Self {
+        Self {
+            name: short(&frame.function),
+            file: frame.file.as_deref(),
+            line: frame.line,
+        }
     }
-    if let Some(line) = frame.line {
-        known["line"] = json!(line);
+
+    fn nothing() -> Self {
+        Self {
+            name: NOT_ATTRIBUTED.into(),
+            file: None,
+            line: None,
+        }
     }
-    known
 }

@@ -18,6 +18,9 @@ use crate::model::report::{Boundary, Report};
 /// The schema of [`Comparison`] that this version writes.
 pub const SCHEMA: &str = "afterdrop-strategies/1";
 
+/// Bytes of the largest `strategies.json` that is read. A run takes less than 1 kB.
+const LARGEST: u64 = 1 << 20;
+
 /// The contents of `strategies.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
@@ -47,7 +50,13 @@ impl Comparison {
     /// # Errors
     /// If the file cannot be read, is not such a comparison, or has another schema.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        json::read(path, "comparison of strategies", SCHEMA)
+        json::read(
+            path,
+            "comparison of strategies",
+            LARGEST,
+            SCHEMA,
+            |c: &Self| &c.schema,
+        )
     }
 
     /// The comparison as indented JSON.

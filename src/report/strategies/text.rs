@@ -3,10 +3,13 @@
 use std::fmt::Write;
 
 use super::comparison::{Comparison, Row};
-use crate::base::text::count;
+use crate::base::text::{count, tail};
 use crate::base::units::{bytes, exact, rate};
 use crate::model::run::Strategy;
 use crate::report::screen::{Canvas, DIM, PLAIN, Screen};
+
+/// Columns of a name. Those of a comparison that a run has written are shorter.
+const WIDTH: usize = 20;
 
 /// Draws the tables.
 pub fn render(comparison: &Comparison, screen: Screen) -> String {
@@ -159,7 +162,7 @@ fn growth_columns(comparison: &Comparison) -> Vec<Column> {
 
 fn precision_columns(rows: &[&Row]) -> Vec<Column> {
     vec![
-        column("precision", rows, |r| r.precision.clone()),
+        column("precision", rows, |r| tail(&r.precision, WIDTH)),
         column("size", rows, |r| r.size.to_string()),
         column("on disk", rows, |r| {
             optional(r.model.map(|m| m.file_bytes as f64))
@@ -192,15 +195,15 @@ fn table(canvas: &mut Canvas, columns: &[Column]) {
         let cells = cells.iter().map(|c| c.chars().count());
         cells.chain([heading.len()]).max().unwrap_or(0)
     };
+    let widths: Vec<usize> = columns.iter().map(width).collect();
     let rows = columns.first().map_or(0, |c| c.1.len());
     for row in 0..=rows {
         let mut line = String::from(" ");
-        for (i, column) in columns.iter().enumerate() {
+        for (i, (column, &width)) in columns.iter().zip(&widths).enumerate() {
             let cell = match row {
                 0 => column.0,
                 n => &column.1[n - 1],
             };
-            let width = width(column);
             // Writing to a `String` cannot fail.
             let _ = match i {
                 0 => write!(line, " {cell:<width$}"),
@@ -268,6 +271,21 @@ mod tests {
             ..comparison(rows)
         };
         insta::assert_snapshot!(render(&limited, Screen::default()));
+    }
+
+    #[test]
+    fn a_name_is_not_wider_than_a_table() {
+        let mut long = row(Strategy::Fresh, 1);
+        long.precision = "f".repeat(100_000);
+        long.model = Some(ModelFile {
+            file_bytes: 4_200,
+            error: 0.0,
+        });
+        let text = render(&comparison(vec![long]), Screen::default());
+        assert!(
+            text.lines().all(|line| line.chars().count() <= 120),
+            "{text}"
+        );
     }
 
     #[test]

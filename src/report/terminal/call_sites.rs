@@ -2,7 +2,7 @@
 
 use super::label::{COLUMN, label};
 use crate::base::text::count;
-use crate::base::units::{bytes, exact};
+use crate::base::units::{bytes, exact, sum};
 use crate::model::frame::{Frame, Owner, relevant};
 use crate::model::holder::{Holder, PathBlock};
 use crate::model::holders::HolderKind;
@@ -149,7 +149,7 @@ fn site_in_brief(canvas: &mut Canvas, site: &CallSite) {
 fn more<'a>(canvas: &mut Canvas, rest: impl Iterator<Item = &'a &'a CallSite> + Clone) {
     let number = rest.clone().count();
     if number > 0 {
-        let retained: u64 = rest.map(|s| s.retained_bytes).sum();
+        let retained = sum(rest.map(|s| s.retained_bytes));
         canvas.pad_to(COLUMN);
         let text = format!(
             "and {}, retaining {}: see report.json",

@@ -55,7 +55,10 @@ fn chart(canvas: &mut Canvas, name: &str, values: &[u64]) {
 /// The holders that alone keep most memory alive.
 pub(super) fn roots(canvas: &mut Canvas, report: &Report) {
     let live = report.boundaries.last().map_or(0, |b| b.live_bytes);
-    let worth_it = report.roots.iter().filter(|r| r.retained_bytes * 50 > live);
+    let worth_it = report
+        .roots
+        .iter()
+        .filter(|r| r.retained_bytes.saturating_mul(50) > live);
     let shown: Vec<String> = worth_it
         .take(ROOTS)
         .map(|root| {
@@ -87,7 +90,7 @@ pub(super) fn balance(canvas: &mut Canvas, report: &Report) {
         let plus = if i == last { "" } else { " +" };
         pieces.push(format!("{} {name}{plus}", bytes(n as f64)));
     }
-    if balance.unexplained_bytes.unsigned_abs() * 50 > balance.resident_bytes {
+    if balance.unexplained_bytes.unsigned_abs().saturating_mul(50) > balance.resident_bytes {
         let rest = bytes(balance.unexplained_bytes as f64);
         pieces.push(format!("({rest} unexplained)"));
     }

@@ -14,6 +14,7 @@ use crate::model::report::{CallSite, Report};
 use crate::model::verdict::Verdict;
 use crate::report::formats::interned::Interned;
 use crate::report::names::{short, short_of_stack};
+use crate::report::wording::FRAMES;
 
 /// Call sites drawn with their stacks and generations. The script draws a line for each of the rest.
 const IN_FULL: usize = 250;
@@ -21,9 +22,21 @@ const IN_FULL: usize = 250;
 /// Call sites drawn with the map of their generations.
 const WITH_GENERATIONS: usize = 50;
 
+/// Blocks shown of a retaining path, each in a list within that of the one before. A run records fewer.
+const DEEPEST: usize = 50;
+
+/// Changes of generations that are drawn of a call site, and of all. A run records no more of all.
+const CHANGES: usize = 20_000;
+const ALL_CHANGES: usize = 200_000;
+
 /// All call sites, with their filter.
 pub(super) fn all(report: &Report) -> Markup {
     let call_sites = &report.call_sites;
+    let changes = |site: &CallSite| site.lives.iter().map(|g| g.live.len()).sum::<usize>();
+    let all_changes: usize = call_sites.iter().take(WITH_GENERATIONS).map(changes).sum();
+    let with_generations = |rank: usize, site: &CallSite| {
+        rank < WITH_GENERATIONS && changes(site) <= CHANGES && all_changes <= ALL_CHANGES
+    };
     let of = |v: Verdict| call_sites.iter().filter(|s| s.verdict == v).count();
     html! {
         section {
@@ -51,7 +64,7 @@ pub(super) fn all(report: &Report) -> Markup {
                 }
                 div id="sites" {
                     @for (rank, site) in call_sites.iter().take(IN_FULL).enumerate() {
-                        (in_full(report, rank, site))
+                        (in_full(report, rank, site, with_generations(rank, site)))
                     }
                 }
                 p { button type="button" id="more" hidden { "Show more" } }
@@ -94,7 +107,7 @@ fn rest(call_sites: &[CallSite]) -> String {
     data.replace('<', "\\u003c")
 }
 
-fn in_full(report: &Report, rank: usize, site: &CallSite) -> Markup {
+fn in_full(report: &Report, rank: usize, site: &CallSite, with_generations: bool) -> Markup {
     let is_open = rank == 0 && site.verdict >= Verdict::Undecided && site.allowed.is_none();
     html! {
         details id={ "site-" (rank + 1) } class={ "site " (class(site.verdict)) } open[is_open]
@@ -113,7 +126,7 @@ fn in_full(report: &Report, rank: usize, site: &CallSite) -> Markup {
                 @if let Some(why) = &site.allowed { p { "Allowed: " (why) } }
                 (figures(site))
                 @if let Some(source) = &site.source { (excerpt(site, source)) }
-                @if rank < WITH_GENERATIONS && !site.lives.is_empty() {
+                @if with_generations && !site.lives.is_empty() {
                     div.half { h3 { "Generations" }
                         (charts::generations(&site.lives, report.cycles_run())) }
                 }
@@ -157,7 +170,7 @@ fn stacks(site: &CallSite) -> Markup {
     html! {
         @if site.frames().len() > 0 {
             h3 { "Stack, innermost frame first" }
-            (stack(site, &site.frames().collect::<Vec<_>>()))
+            (stack(site, site.shown_frames()))
             @if site.stack_cut { p.dim { "The stack was deeper: its outermost frames were not recorded." } }
         }
         @if !site.other_stacks.is_empty() {
@@ -170,15 +183,15 @@ fn stacks(site: &CallSite) -> Markup {
                 }
                 @for other in &site.other_stacks {
                     h3 { (exact_bytes(other.retained_bytes)) }
-                    (stack(site, &other.frames.iter().collect::<Vec<_>>()))
+                    (stack(site, &other.frames[..other.frames.len().min(FRAMES)]))
                 }
             }
         }
     }
 }
 
-fn stack(site: &CallSite, frames: &[&Frame]) -> Markup {
-    let names = short_of_stack(frames.iter().copied());
+fn stack(site: &CallSite, frames: &[Frame]) -> Markup {
+    let names = short_of_stack(frames);
     html! {
         ol.stack {
             @for (frame, name) in frames.iter().zip(names) {
@@ -222,6 +235,10 @@ fn path(holder: &Holder, from: usize) -> Markup {
     let Some(block) = holder.path.get(from) else {
         return html! {};
     };
+    if from == DEEPEST {
+        let more = count((holder.path.len() - from) as u64, "more block");
+        return html! { ul { li.dim { "and " (more) ": see report.json" } } };
+    }
     let left_out = (holder.path_blocks as usize).saturating_sub(holder.path.len());
     html! {
         ul {

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::shell::{class, exact_bytes};
 use crate::base::text::{count, plural};
-use crate::base::units::bytes;
+use crate::base::units::{bytes, sum};
 use crate::model::profile::{Bin, Generation};
 use crate::model::report::{Boundary, Report};
 use crate::model::verdict::Verdict;
@@ -30,7 +30,7 @@ pub(super) fn life(report: &Report) -> Markup {
     let highest = |of: &[u64]| of.iter().copied().max().unwrap_or(0);
     let (high_live, high_resident) = (highest(&live), resident.as_deref().map_or(0, highest));
     // Resident memory gets a scale of its own, at the right, where it is far larger.
-    let apart = high_resident > 3 * high_live;
+    let apart = high_resident > high_live.saturating_mul(3);
     let scale = Scale::new(
         boundaries,
         if apart {
@@ -51,7 +51,7 @@ pub(super) fn life(report: &Report) -> Markup {
     let bands: Vec<(&str, String)> = layers(report)
         .into_iter()
         .map(|(name, values)| {
-            let top: Vec<u64> = floor.iter().zip(&values).map(|(a, b)| a + b).collect();
+            let top = above(&floor, &values);
             let band = scale.band(&floor, &top);
             floor = top;
             (name, band)
@@ -104,6 +104,12 @@ pub(super) fn life(report: &Report) -> Markup {
     }
 }
 
+/// Values on top of others.
+fn above(floor: &[u64], values: &[u64]) -> Vec<u64> {
+    let both = floor.iter().zip(values);
+    both.map(|(a, b)| a.saturating_add(*b)).collect()
+}
+
 /// Live bytes at each boundary by verdict. From the bottom: bytes live at the baseline, harmless call
 /// sites, and those that grow.
 fn layers(report: &Report) -> Vec<(&'static str, Vec<u64>)> {
@@ -122,11 +128,13 @@ fn layers(report: &Report) -> Vec<(&'static str, Vec<u64>)> {
         let mut sum = vec![0_u64; count];
         for site in report.call_sites.iter().filter(|s| s.verdict == verdict) {
             for (sum, &bytes) in sum[skipped..].iter_mut().zip(&site.series) {
-                *sum += bytes;
+                *sum = sum.saturating_add(bytes);
             }
         }
         if sum.iter().any(|&b| b > 0) {
-            all.iter_mut().zip(&sum).for_each(|(all, b)| *all += b);
+            all.iter_mut()
+                .zip(&sum)
+                .for_each(|(all, b)| *all = all.saturating_add(*b));
             by_verdict.push((class(verdict), sum));
         }
     }
@@ -238,7 +246,7 @@ pub(super) fn generations(lives: &[Generation], cycles: u32) -> Markup {
     let first = lives.first().map_or(1, |g| g.cycle);
     let last = lives.last().map_or(1, |g| g.cycle);
     // One unit for each cycle: with whole numbers there are no gaps between rows.
-    let (columns, rows) = (cycles.max(1), last - first + 1);
+    let (columns, rows) = (cycles.max(1), last.saturating_sub(first).saturating_add(1));
     let high = (u64::from(rows) * 14).clamp(24, 220);
     let alive = lives
         .iter()
@@ -255,15 +263,15 @@ pub(super) fn generations(lives: &[Generation], cycles: u32) -> Markup {
                 preserveAspectRatio="none" {
                 @for generation in lives {
                     @for (i, &(from, bytes)) in generation.live.iter().enumerate() {
-                        @let until = generation.live.get(i + 1).map_or(cycles + 1, |next| next.0);
+                        @let until = generation.live.get(i + 1).map_or(cycles.saturating_add(1), |next| next.0);
                         @if bytes > 0 {
                             rect.cell
-                                x=(from - 1) y=(generation.cycle - first)
-                                width=(until - from) height="1"
+                                x=(from.saturating_sub(1)) y=(generation.cycle.saturating_sub(first))
+                                width=(until.saturating_sub(from)) height="1"
                                 fill-opacity=(opacity(bytes, most)) {
                                 title {
                                     "born in cycle " (generation.cycle) ": " (exact_bytes(bytes))
-                                    " at the boundaries " (from) " to " (until - 1)
+                                    " at the boundaries " (from) " to " (until.saturating_sub(1))
                                 }
                             }
                         }
@@ -291,7 +299,7 @@ pub(super) fn stacked(title: &str, parts: &[(&str, u64)]) -> Markup {
         .map(|(i, p)| (i, p.0, p.1))
         .collect();
     parts.sort_by_key(|p| std::cmp::Reverse(p.2));
-    let sum = parts.iter().map(|p| p.2).sum::<u64>().max(1) as f64;
+    let sum = sum(parts.iter().map(|p| p.2)).max(1) as f64;
     let mut x = 0.0;
     let placed: Vec<(usize, &str, u64, f64, f64)> = parts
         .into_iter()
@@ -323,7 +331,10 @@ pub(super) fn stacked(title: &str, parts: &[(&str, u64)]) -> Markup {
 
 /// jemalloc's size classes, with the share of their slots that is in use.
 pub(super) fn bins(bins: &[Bin]) -> Markup {
-    let capacity = |b: &Bin| b.slabs.1 * b.slots_per_slab * b.size;
+    let capacity = |b: &Bin| {
+        let slots = b.slabs.1.saturating_mul(b.slots_per_slab);
+        slots.saturating_mul(b.size)
+    };
     let most = bins.iter().map(capacity).max().unwrap_or(0).max(1);
     let share = |bytes: u64| format!("{:.2}%", 100.0 * bytes as f64 / most as f64);
     html! {
@@ -337,13 +348,13 @@ pub(super) fn bins(bins: &[Bin]) -> Markup {
             }
             tbody {
                 @for b in bins {
-                    @let used = b.slots_in_use.1 * b.size;
-                    @let more = b.slots_in_use.1 as i64 - b.slots_in_use.0 as i64;
+                    @let used = b.slots_in_use.1.saturating_mul(b.size);
+                    @let more = i128::from(b.slots_in_use.1) - i128::from(b.slots_in_use.0);
                     tr {
                         td { (exact_bytes(b.size)) }
                         td { (bytes(used as f64)) " / " (bytes(capacity(b) as f64)) }
                         td { (format!("{:.0} %", 100.0 * used as f64 / capacity(b).max(1) as f64)) }
-                        td { (format!("{more:+}")) " " (plural(more.unsigned_abs(), "slot")) }
+                        td { (format!("{more:+}")) " " (plural(u64::try_from(more.abs()).unwrap_or(u64::MAX), "slot")) }
                         td.wide {
                             span.slabs style={ "width:" (share(capacity(b))) } {
                                 span.used style={

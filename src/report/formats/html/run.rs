@@ -6,7 +6,7 @@ use super::call_sites;
 use super::charts;
 use super::shell::{class, exact_bytes, function, page, sentence};
 use crate::base::text::count;
-use crate::base::units::{bytes, exact};
+use crate::base::units::{bytes, exact, sum};
 use crate::model::holder::Root;
 use crate::model::report::{Report, RunVerdict};
 use crate::model::verdict::Verdict;
@@ -14,6 +14,9 @@ use crate::model::verdict::Verdict;
 /// Holders listed, of those that retain at least a thousandth of the live bytes.
 const ROOTS: usize = 30;
 const WORTH: u64 = 1000;
+
+/// Size classes shown: jemalloc has fewer.
+const BINS: usize = 300;
 
 /// The report as a page for a browser.
 pub(crate) fn render(report: &Report) -> String {
@@ -42,7 +45,7 @@ pub(crate) fn render(report: &Report) -> String {
                     h2 id="bins" { "jemalloc's size classes at the end" }
                     p.dim { "Slots in use, of those in the slabs. Slots that are not in use are slack." }
                     div.scroll tabindex="0" role="region" aria-label="jemalloc's size classes" {
-                        (charts::bins(&report.bins))
+                        (charts::bins(&report.bins[..report.bins.len().min(BINS)]))
                     }
                 }
             }
@@ -85,7 +88,7 @@ fn head(report: &Report, verdict: &str) -> Markup {
 
 fn figures(report: &Report) -> Markup {
     let growing = report.growing_call_sites();
-    let retained: u64 = growing.map(|s| s.retained_bytes).sum();
+    let retained = sum(growing.map(|s| s.retained_bytes));
     let peak = report.boundaries.iter().map(|b| b.peak_bytes).max();
     let last = report.boundaries.last();
     html! {

@@ -1,0 +1,60 @@
+//! Reports that are very large, or large in one place: they are shown or refused, and take memory in
+//! proportion to their size.
+
+#[path = "../benches/reports/generate.rs"]
+mod generate;
+
+mod common;
+
+use std::process::Command;
+
+use common::{Folder, Ran, afterdrop, finish};
+use generate::KINDS;
+
+/// Bytes of a report.
+const SIZE: u64 = 6_000_000;
+
+/// Address space in KiB of a command that reads a small report, with room for another build.
+const SMALL: u64 = 100_000;
+
+/// Runs a command in an address space that has room for three times the bytes of a report.
+fn run_within(args: &[&str]) -> Ran {
+    let most = SMALL + 3 * SIZE / 1024;
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", &format!("ulimit -v {most} && exec \"$0\" \"$@\"")])
+        .arg(afterdrop())
+        .args(args);
+    finish(command, Folder::new())
+}
+
+#[test]
+fn a_large_report_takes_memory_in_proportion_to_its_size() {
+    let folder = Folder::new();
+    let path = folder.join("report.json");
+    let file = path.to_str().unwrap();
+    for kind in KINDS {
+        kind.write(SIZE, &path).unwrap();
+        let ran = run_within(&["report", file, "--as", "html"]);
+        let is_answered = match ran.code {
+            Some(2) => !kind.is_plausible && ran.err.starts_with("afterdrop: "),
+            code => code == Some(0),
+        };
+        assert!(is_answered, "{}: {}", kind.name, ran.err);
+    }
+}
+
+#[test]
+fn a_report_that_takes_far_more_memory_than_its_size_is_refused() {
+    let folder = Folder::new();
+    let path = folder.join("report.json");
+    let kind = KINDS
+        .iter()
+        .find(|kind| kind.name == "empty strings")
+        .unwrap();
+    kind.write(SIZE, &path).unwrap();
+    let ran = run_within(&["report", path.to_str().unwrap()]).exits(2);
+    let says = ran.error();
+    assert!(says.contains("of at most 3 times its size of 6."), "{says}");
+    assert!(says.contains("hint: "), "{says}");
+}
