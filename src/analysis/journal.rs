@@ -12,6 +12,9 @@ use crate::model::journal::{
     Boundary, Code, End, Files, Purge, Record, Searched, Stack, Start, Threads, VERSION, Witness,
 };
 
+/// Digits of the largest figure of a boundary: a petabyte, or eleven days.
+const MOST_DIGITS: usize = 15;
+
 /// The content of a journal.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Journal {
@@ -136,6 +139,11 @@ impl Reader {
                     .hint("record it again with this version of afterdrop"));
             }
             (None, _) => self.leave_out("it is before the start record".into()),
+            (_, Record::Boundary(_) | Record::Purge(_) | Record::Witness(_))
+                if has_long_number(&self.line) =>
+            {
+                self.leave_out("a number in it is larger than any memory or time".into());
+            }
             (Some(journal), record) => journal.take(record),
         }
         Ok(())
@@ -164,6 +172,13 @@ impl Reader {
         (journal.damage.lines, journal.damage.first) = (self.damage.lines, self.damage.first);
         Ok(journal)
     }
+}
+
+/// Whether a number has more digits than bytes of memory or nanoseconds of a cycle ever have. Sums of
+/// such numbers could overflow.
+fn has_long_number(record: &[u8]) -> bool {
+    let mut numbers = record.split(|byte| !byte.is_ascii_digit());
+    numbers.any(|digits| digits.len() > MOST_DIGITS)
 }
 
 impl Journal {
@@ -424,6 +439,18 @@ mod tests {
                 "{says}"
             );
         }
+    }
+
+    #[test]
+    fn a_figure_that_no_process_reaches_costs_its_line() {
+        let (path, _removed) = temporary();
+        write_sample(&path);
+        let whole = std::fs::read_to_string(&path).unwrap();
+        let huge = whole.replace(",4096,1]", &format!(",{},1]", u64::MAX));
+        assert_ne!(huge, whole);
+        std::fs::write(&path, huge).unwrap();
+        let journal = Journal::read(&path).unwrap();
+        assert_eq!((journal.boundaries.len(), journal.damage.lines), (0, 1));
     }
 
     #[test]
