@@ -146,7 +146,7 @@ pub mod workloads;
 
 pub use report::Report;
 
-/// For this crate's own benches.
+/// For this crate's own benches and fuzz targets.
 #[doc(hidden)]
 pub mod bench {
     use crate::analysis::verdict::synthetic;
@@ -217,6 +217,15 @@ pub mod bench {
             replies: None,
         };
         serde_json::to_string(&plan).expect("a plan has no keys that JSON has not")
+    }
+
+    /// The report of a folder that has only a journal.
+    ///
+    /// # Errors
+    /// If there is no journal, or it has no readable start.
+    #[cfg(feature = "cli")]
+    pub fn report_of_journal(folder: &std::path::Path) -> Result<crate::Report, crate::Error> {
+        crate::measure::report_of(folder)
     }
 
     /// Gives the blocks that are allocated from now on to a cycle.
