@@ -355,7 +355,7 @@ fn a_program_that_gained_privileges_does_not_measure() {
         let error = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{error}");
         assert!(
-            error.contains("cannot measure in a process that gained privileges"),
+            error.contains("refused to run with privileges that the user does not have"),
             "{error}"
         );
     };

@@ -136,6 +136,14 @@ pub(crate) fn ever_slower(n: u32, half: u32, stops: u32, r: &mut Random) -> Vec<
     blocks
 }
 
+/// A cache of entries of one size whose number grows as the square root of the cycles, up to a cycle.
+pub(crate) fn square_root(n: u32, factor: f64, stops: u32) -> Vec<Block> {
+    let entries = |k: u32| (factor * f64::from(k.min(stops)).sqrt()) as u32;
+    let new = (1..=n).map(|k| (k, entries(k) - entries(k - 1)));
+    new.flat_map(|(k, new)| (0..new).map(move |_| (k, None, 256)))
+        .collect()
+}
+
 /// Sessions whose number varies like a sine wave. Either the oldest or the newest end first. In every
 /// `leaked_every`th cycle one is never freed, unless that is 0.
 pub(crate) fn waves(n: u32, period: u32, oldest_first: bool, leaked_every: u32) -> Vec<Block> {

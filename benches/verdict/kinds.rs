@@ -4,7 +4,7 @@ use afterdrop::bench::{Block, Random};
 
 use crate::generators::{
     compacted, copied, ever_slower, evicting, filling, leak_every, random_keys, sharded, shrunk,
-    slab, some_sweep, waves,
+    slab, some_sweep, square_root, waves,
 };
 use crate::noise::Noise;
 use crate::{HORIZON, MODEL};
@@ -362,6 +362,13 @@ pub(crate) const KINDS: &[Kind] = &[
             let half = 16 + r.below(33) as u32;
             ever_slower(n, half, 500, r)
         },
+        ..DEFAULT
+    },
+    Kind {
+        name: "equal entries, as the square root",
+        truth: Truth::Beyond(5),
+        hidden_by: HiddenBy::HeavyNoise,
+        blocks: |n, r| square_root(n, 3.0 + 12.0 * r.unit(), 400),
         ..DEFAULT
     },
     Kind {

@@ -47,6 +47,7 @@ pub fn show(report: &Report) {
     }
     let screen = Screen::default();
     assert_printable("the screen", &terminal::render(report, "", screen));
+    assert_printable("explain", &explain::render_head(report, screen));
     for (index, site) in (1..).zip(&report.call_sites).take(EXPLAINED) {
         assert_printable("explain", &explain::render(report, index, site, screen));
     }

@@ -6,7 +6,7 @@ use super::input::read_report;
 use super::outcome::Outcome;
 use super::output::{print, screen};
 use crate::base::error::Error;
-use crate::base::text::{count, printable};
+use crate::base::text::count;
 use crate::model::process::Part;
 use crate::model::report::{CallSite, Report};
 use crate::model::verdict::Verdict;
@@ -29,12 +29,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
     let (report, _) = read_report(&args.report)?;
     let report = report.into_cleaned();
     let (call_sites, parts) = choose(&report, args.site.as_deref())?;
-    let mut text = format!(
-        "{}  {}: {}\n",
-        printable(&report.workload),
-        report.verdict,
-        printable(&report.summary)
-    );
+    let mut text = explain::render_head(&report, screen());
     if call_sites.is_empty() && parts.is_empty() {
         text +=
             "nothing to explain: no call site has survivors, and no part of the process grows\n";

@@ -36,15 +36,26 @@ pub(super) fn of(status: ExitStatus, interrupted: bool, output: &Path) -> Ended 
 fn signal_name(signal: i32) -> String {
     let name = match signal {
         libc::SIGABRT => "SIGABRT",
+        libc::SIGALRM => "SIGALRM",
         libc::SIGBUS => "SIGBUS",
         libc::SIGFPE => "SIGFPE",
         libc::SIGHUP => "SIGHUP",
         libc::SIGILL => "SIGILL",
+        libc::SIGIO => "SIGIO",
         libc::SIGKILL => "SIGKILL",
         libc::SIGPIPE => "SIGPIPE",
+        libc::SIGPROF => "SIGPROF",
         libc::SIGQUIT => "SIGQUIT",
         libc::SIGSEGV => "SIGSEGV",
+        libc::SIGSYS => "SIGSYS",
         libc::SIGTERM => "SIGTERM",
+        libc::SIGTRAP => "SIGTRAP",
+        libc::SIGUSR1 => "SIGUSR1",
+        libc::SIGUSR2 => "SIGUSR2",
+        libc::SIGVTALRM => "SIGVTALRM",
+        // By `setrlimit`: for processor time, and for the size of a file.
+        libc::SIGXCPU => "SIGXCPU",
+        libc::SIGXFSZ => "SIGXFSZ",
         _ => return format!("signal {signal}"),
     };
     name.into()
@@ -84,6 +95,21 @@ fn is_informative(line: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_signal_that_ends_a_process_has_its_name() {
+        let default_is_ignored = [libc::SIGCHLD, libc::SIGCONT, libc::SIGURG, libc::SIGWINCH];
+        let stops = [libc::SIGSTOP, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
+        let interrupts = [libc::SIGINT];
+        // Linux sends neither: one is of other architectures, the other of a power supply.
+        let unused = [libc::SIGSTKFLT, libc::SIGPWR];
+        let others = [&default_is_ignored[..], &stops, &interrupts, &unused].concat();
+        for signal in (1..32).filter(|signal| !others.contains(signal)) {
+            assert!(signal_name(signal).starts_with("SIG"), "{signal}");
+        }
+        assert_eq!(signal_name(libc::SIGXFSZ), "SIGXFSZ");
+        assert_eq!(signal_name(34), "signal 34");
+    }
 
     #[test]
     fn a_backtrace_and_its_notes_are_not_informative() {

@@ -12,7 +12,7 @@ pub(crate) fn were_gained() -> bool {
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }
 
-/// Checks that a program may measure and write files.
+/// Checks that a program may read, measure and write for its user.
 ///
 /// # Errors
 /// If this process gained privileges.
@@ -20,8 +20,8 @@ pub(crate) fn check() -> Result<(), Error> {
     match were_gained() {
         false => Ok(()),
         true => Err(Error::usage(
-            "cannot measure in a process that gained privileges (set-user-ID, set-group-ID or file \
-             capabilities): nothing is written",
+            "refused to run with privileges that the user does not have (set-user-ID, set-group-ID or \
+             file capabilities): nothing is read, measured or written",
         )
         .hint("run a copy of the program without them")),
     }

@@ -2,16 +2,20 @@
 
 use crate::analysis::balance::{Backend, backend};
 use crate::analysis::journal::Journal;
-use crate::analysis::verdict::{self, Criteria, Judgement};
+use crate::analysis::verdict::{self, Criteria, Judgement, alike, rises};
 use crate::model::journal::{Counts, Memory};
 use crate::model::run::HeapKind;
 
 /// Offset of differences, so that they do not saturate at 0 and hide growth there.
 const OFFSET: u64 = 1 << 40;
 
-/// The unit in which the C heap is known if Rust's blocks are in it, too: by how much the C library
-/// rounds up the size of a block is not known to the byte.
+/// The unit in which the C heap is known if Rust's blocks are in it, too, and come and go: by how much
+/// the C library rounds up the size of a block is not known to the byte.
 const ROUNDING: u64 = 1024;
+
+/// Bytes that a block takes at most besides its chunk: what remains of a larger free chunk if it is too
+/// small for a chunk of its own (malloc.c, `MINSIZE`).
+const SLACK: u64 = 16;
 
 /// A level at the baseline, and at the boundaries after it.
 pub(super) struct Level {
@@ -38,6 +42,11 @@ impl Level {
 pub(super) fn growth(series: &[u64]) -> u64 {
     let ends = series.first().zip(series.last());
     ends.map_or(0, |(first, last)| last.saturating_sub(*first))
+}
+
+/// Whether a series rises in nine of ten cycles.
+pub(super) fn rises_in_most_cycles(series: &[u64]) -> bool {
+    10 * alike(&rises(series)).0 >= 9 * series.len().saturating_sub(1)
 }
 
 /// The boundaries of a run that has passed its warm-up.
@@ -78,20 +87,33 @@ impl<'a> Levels<'a> {
 
     /// Bytes that C code has allocated. `None` if its blocks cannot be told from others.
     pub(super) fn c_heap(&self) -> Option<Level> {
-        self.level(|counts, memory| {
-            let c = memory.c_heap?;
-            match self.heap {
-                // dhat's own data is in the C heap.
-                HeapKind::Dhat => None,
-                _ if counts.jemalloc.is_some() => Some(c.in_use),
-                HeapKind::System | HeapKind::Jemalloc => match backend(self.heap, memory) {
-                    Backend::CHeap => {
-                        Some(c.in_use.saturating_sub(memory.chunks) / ROUNDING * ROUNDING)
-                    }
-                    Backend::Unknown => Some(c.in_use),
-                },
-            }
+        // What rises in most cycles by more than may be the slack of new blocks is no rounding.
+        let least = self.level(|counts, memory| match self.in_c_heap(counts, memory)? {
+            (bytes, true) => (OFFSET + bytes).checked_sub(SLACK * counts.live_blocks),
+            (_, false) => None,
+        });
+        // The first blocks may come from those that were free.
+        let steady = least.filter(|l| rises_in_most_cycles(&l.series[l.series.len() / 4..]));
+        steady.map(Level::without_offset).or_else(|| {
+            self.level(|counts, memory| match self.in_c_heap(counts, memory)? {
+                (bytes, true) => Some(bytes / ROUNDING * ROUNDING),
+                (bytes, false) => Some(bytes),
+            })
         })
+    }
+
+    /// Bytes in the C heap without Rust's blocks, and whether these had to be subtracted.
+    fn in_c_heap(&self, counts: &Counts, memory: &Memory) -> Option<(u64, bool)> {
+        let in_use = memory.c_heap?.in_use;
+        match self.heap {
+            // dhat's own data is in the C heap.
+            HeapKind::Dhat => None,
+            _ if counts.jemalloc.is_some() => Some((in_use, false)),
+            HeapKind::System | HeapKind::Jemalloc => match backend(self.heap, memory) {
+                Backend::CHeap => Some((in_use.saturating_sub(memory.chunks), true)),
+                Backend::Unknown => Some((in_use, false)),
+            },
+        }
     }
 
     /// Address space that was mapped by neither allocator, plus a constant.

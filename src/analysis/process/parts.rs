@@ -1,6 +1,6 @@
 //! Judges each part of the process, and removes growth that another part explains.
 
-use super::levels::{Level, Levels, growth};
+use super::levels::{Level, Levels, growth, rises_in_most_cycles};
 use crate::analysis::journal::Journal;
 use crate::analysis::verdict::{Criteria, Judgement, alike, rises};
 use crate::model::process::Grows;
@@ -77,10 +77,6 @@ fn c_heap(judgement: Judgement, level: &Level, levels: &Levels<'_>) -> Judgement
         Some(more) => judgement.undecided(more),
         None => judgement,
     }
-}
-
-fn rises_in_most_cycles(series: &[u64]) -> bool {
-    10 * alike(&rises(series)).0 >= 9 * series.len().saturating_sub(1)
 }
 
 /// Whether a series rises in most cycles, and mostly by one and the same amount: more often than the

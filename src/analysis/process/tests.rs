@@ -136,6 +136,48 @@ fn growth_of_the_c_heap_by_the_same_amount_in_each_cycle_is_a_leak_behind_the_ho
     }
 }
 
+/// A run over the system's allocator in which Rust's blocks and C's are in one heap.
+fn one_heap(change: impl Fn(u64, &mut Counts)) -> Process {
+    process_of(|cycle, counts| {
+        counts.jemalloc = None;
+        counts.live_blocks = 1_000;
+        memory(counts).chunks = 1 << 20;
+        c_code_holds(counts, 2 << 20);
+        change(cycle, counts);
+    })
+}
+
+#[test]
+fn a_small_block_of_c_code_in_each_cycle_is_seen_beside_those_of_rust() {
+    let process = one_heap(|cycle, counts| c_code_holds(counts, (2 << 20) + 32 * cycle));
+    assert_eq!(
+        (process.grows, process.verdict),
+        (Grows::CHeap, Verdict::Leak)
+    );
+    assert_eq!(process.parts[2].per_cycle, Some(32.0));
+}
+
+#[test]
+fn slack_of_blocks_that_rust_retains_is_no_growth_of_c_code() {
+    let process = one_heap(|cycle, counts| {
+        counts.live_blocks += cycle;
+        memory(counts).chunks += 48 * cycle;
+        c_code_holds(counts, (2 << 20) + (48 + 16) * cycle);
+    });
+    assert!(!process.verdict.is_growth(), "{}", process.sentence);
+}
+
+#[test]
+fn slack_that_comes_and_goes_is_no_growth_of_c_code() {
+    let process = one_heap(|cycle, counts| {
+        c_code_holds(counts, (2 << 20) + cycle * 7 % 61 * 16);
+    });
+    assert_eq!(
+        (process.grows, process.verdict),
+        (Grows::None, Verdict::WarmUp)
+    );
+}
+
 #[test]
 fn a_few_blocks_of_one_size_for_each_thread_may_be_cached() {
     // 32 blocks of 1,000 bytes, until the caches of two threads are full.

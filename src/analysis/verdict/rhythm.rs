@@ -68,6 +68,18 @@ fn slower_half(amounts: &[u64], level: f64) -> Option<Halves> {
     (is_slower || is_much_slower).then_some(halves)
 }
 
+/// The p-values of a falling rate of rises by these amounts, and of growing gaps between them.
+fn rarer_rises(amounts: &[u64]) -> (f64, f64) {
+    let rises = (1..).zip(amounts).filter(|(_, amount)| **amount > 0);
+    let at: Vec<u32> = rises.map(|(k, _)| k).collect();
+    let gaps = at.windows(2).map(|pair| u64::from(pair[1] - pair[0]));
+    let gaps: Vec<u64> = gaps.collect();
+    (
+        statistics::falling_rate(&at, amounts.len() as u32),
+        statistics::mann_kendall(&gaps),
+    )
+}
+
 impl Rises {
     /// Cycles from the first rise to the last confirmed one: what is compared with the horizon.
     pub(super) fn confirmed_span(&self) -> u32 {
@@ -146,19 +158,23 @@ impl Rises {
 
     /// The rates of both halves, if the second half grows more slowly than the first at this level,
     /// as a cache does that fills ever more slowly. Not if the same amount was retained again and again
-    /// over the last horizon: then something that has stopped shares the call site with something that
-    /// has not.
+    /// over the last horizon, and there is no sign that this became rarer over the last two: then
+    /// something that has stopped shares the call site with something that has not.
     ///
     /// The test is that of Mann and Kendall for a falling trend of the amounts in each cycle: by which
     /// the floor rises, and which is retained of each generation. The former has fluctuation in it, and
     /// in the latter the young generations, the last quarter, may still lose blocks.
     fn slower_at(&self, level: f64) -> Option<Halves> {
         let retained = rises(&self.bytes);
-        let recent = retained
-            .len()
-            .saturating_sub(self.criteria.horizon as usize);
-        let (count, alike) = alike(&retained[recent..]);
-        if count > 0 && 4 * alike >= 3 * count {
+        let last = |horizons: u32| {
+            let cycles = (horizons * self.criteria.horizon) as usize;
+            &retained[retained.len().saturating_sub(cycles)..]
+        };
+        let (count, alike) = alike(last(1));
+        let (fewer, _) = rarer_rises(&retained);
+        let (recently_fewer, longer_gaps) = rarer_rises(last(2));
+        let is_rarer = fewer < level && recently_fewer.min(longer_gaps) < SIGN_OF_SLOWDOWN;
+        if count > 0 && 4 * alike >= 3 * count && !is_rarer {
             return None;
         }
         // In the first cycles the blocks accumulate that are freed later, and the last boundaries are

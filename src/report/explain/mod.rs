@@ -5,4 +5,4 @@ mod evidence;
 mod holders;
 mod page;
 
-pub use page::{render, render_part};
+pub use page::{render, render_head, render_part};

@@ -17,6 +17,22 @@ const CHART: usize = 60;
 /// Frames shown of each stack.
 const FRAMES: usize = 30;
 
+/// The verdict on the run, and its notes: one may say that the run was cut off.
+pub fn render_head(report: &Report, screen: Screen) -> String {
+    let Report {
+        workload,
+        verdict,
+        summary,
+        ..
+    } = report;
+    let mut canvas = Canvas::new(screen);
+    canvas.wrapped(&format!("{workload}: {verdict}: {summary}"), 0, PLAIN);
+    for note in &report.warnings {
+        canvas.wrapped(&format!("note: {note}"), 0, PLAIN);
+    }
+    canvas.into_text()
+}
+
 /// Explains the verdict on a call site. `index` is its number in the report, from 1.
 pub fn render(report: &Report, index: usize, site: &CallSite, screen: Screen) -> String {
     let mut canvas = Canvas::new(screen);

@@ -158,6 +158,23 @@ fn the_rate_of_a_leak_includes_the_steps_of_its_table() {
 }
 
 #[test]
+fn a_cache_of_equal_entries_that_fills_ever_more_slowly_is_no_leak() {
+    for factor in [3.0, 10.0, 15.0] {
+        let held = |k: u32| (factor * f64::from(k).sqrt()) as u32;
+        for n in [83, 200, 399] {
+            let blocks = (1..=n).flat_map(|k| (held(k - 1)..held(k)).map(move |_| (k, None, 100)));
+            let judged = judge(&series(n, blocks), Criteria::fixed(64));
+            assert_ne!(
+                judged.verdict,
+                Verdict::Leak,
+                "{factor} {n}: {}",
+                judged.reason
+            );
+        }
+    }
+}
+
+#[test]
 fn growth_that_becomes_slower_beyond_the_horizon_is_growing_with_both_rates() {
     // 10,000 bytes in all, half of the rest in each 40 cycles.
     let held = |k: u32| 10_000.0 * (1.0 - 0.5_f64.powf(f64::from(k) / 40.0));
