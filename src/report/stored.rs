@@ -14,6 +14,9 @@ const LARGEST: u64 = 1 << 30;
 /// Entries of a list that has a few in every run.
 const LONGEST_LIST: usize = 1000;
 
+/// Frames of a stack. A recorded one has 128, with what is inlined there.
+const LONGEST_STACK: usize = 10_000;
+
 impl Report {
     /// Reads a `report.json`.
     ///
@@ -34,15 +37,27 @@ impl Report {
         if !self.profile.is_consistent(self.call_sites.len()) {
             return Some("its profile refers to call sites or frames that are not in it".into());
         }
+        let holders = self.call_sites.iter().filter_map(|s| s.holder.as_ref());
+        let path = holders.map(|holder| holder.path.len()).max();
+        let stacks = self.profile.stacks.iter();
+        let stack = stacks.map(|stack| stack.frames.len()).max();
         let lists = [
-            (self.options.len(), "options"),
-            (self.process.parts.len(), "parts of the process"),
-            (self.warnings.len(), "warnings"),
+            (self.options.len(), LONGEST_LIST, "options"),
+            (
+                self.process.parts.len(),
+                LONGEST_LIST,
+                "parts of the process",
+            ),
+            (self.warnings.len(), LONGEST_LIST, "warnings"),
+            (
+                path.unwrap_or(0),
+                LONGEST_LIST,
+                "blocks in the path to a holder",
+            ),
+            (stack.unwrap_or(0), LONGEST_STACK, "frames in a stack"),
         ];
-        let (length, of) = lists
-            .into_iter()
-            .find(|&(length, _)| length > LONGEST_LIST)?;
-        Some(format!("it has {length} {of}, of at most {LONGEST_LIST}"))
+        let (length, most, of) = lists.into_iter().find(|&(length, most, _)| length > most)?;
+        Some(format!("it has {length} {of}, of at most {most}"))
     }
 
     /// The report as JSON: indented, but with plain lists on one line.
