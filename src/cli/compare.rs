@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::input::read_report;
 use super::outcome::Outcome;
 use super::output::screen;
-use super::reports::{Paths, To};
+use super::reports::{Content, Paths, To};
 use crate::base::error::Error;
 use crate::model::report::{Report, RunVerdict};
 use crate::report::compare::{self, Became};
@@ -73,7 +73,9 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
             (compare::render(&comparison, screen).into(), "compare.txt")
         }
     };
-    args.to.write(&bytes, name, &[&before_file, &after_file])?;
+    let content = Content::Bytes(bytes);
+    args.to
+        .write(&content, name, &[&before_file, &after_file])?;
     let is_gate = args.fail_on_new || args.fail_on_worse;
     let worse = args.fail_on_worse && comparison.count(Became::Worse) > 0;
     Ok(match is_gate {

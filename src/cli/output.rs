@@ -1,6 +1,6 @@
 //! Standard output and standard error.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::sync::OnceLock;
 
 use clap::ColorChoice;
@@ -14,16 +14,18 @@ use crate::report::terminal::Screen;
 /// # Errors
 /// If standard output cannot be written.
 pub(super) fn print(text: &str) -> Result<(), Error> {
-    print_bytes(text.as_bytes())
+    print_with(|to| to.write_all(text.as_bytes()))
 }
 
-/// Like [`print`], for output that need not be text.
+/// Like [`print`], for output that is written in pieces, or is no text.
 ///
 /// # Errors
 /// If standard output cannot be written.
-pub(super) fn print_bytes(bytes: &[u8]) -> Result<(), Error> {
-    let mut out = io::stdout().lock();
-    match out.write_all(bytes).and_then(|()| out.flush()) {
+pub(super) fn print_with(
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), Error> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    match write(&mut out).and_then(|()| out.flush()) {
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
             Err(Error::io("write to", "standard output".as_ref(), e))
         }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::input::read_report;
 use super::outcome::Outcome;
 use super::output::{print, screen};
-use super::reports::{Formats, Paths, To, is_same_file};
+use super::reports::{Content, Formats, Paths, To, is_same_file};
 use crate::base::error::Error;
 use crate::model::report::Report;
 use crate::report::formats::{self, Format};
@@ -46,8 +46,8 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
             print(&terminal::render(&report, "", screen()))?;
         }
         [format] => {
-            let bytes = formats::render(&report, format)?;
-            args.to.write(&bytes, format.file(), &[&file])?;
+            let content = Content::of(&report, format)?;
+            args.to.write(&content, format.file(), &[&file])?;
         }
         ref several => write_several(args, &report, several, &file)?,
     }
@@ -86,9 +86,9 @@ fn write_several(
         args.to.check(&folder.join(format.file()), &[input])?;
     }
     for &format in wanted() {
-        let bytes = formats::render(report, format)?;
+        let content = Content::of(report, format)?;
         args.to
-            .write_file(&folder.join(format.file()), &bytes, &[input])?;
+            .write_file(&folder.join(format.file()), &content, &[input])?;
     }
     let names: Vec<&str> = formats.iter().map(|f| f.file()).collect();
     print(&format!(
@@ -115,13 +115,12 @@ fn of_strategies(args: &Args, formats: &[Format]) -> Result<Outcome, Error> {
     match formats {
         [Format::Html] => {
             let page = formats::strategies_page(&comparison);
-            args.to
-                .write(page.as_bytes(), "strategies.html", &[&file])?;
+            let page = Content::Bytes(page.into());
+            args.to.write(&page, "strategies.html", &[&file])?;
         }
         [Format::Json] => {
-            let json = comparison.to_json() + "\n";
-            args.to
-                .write(json.as_bytes(), super::strategies::FILE, &[&file])?;
+            let json = Content::Bytes((comparison.to_json() + "\n").into());
+            args.to.write(&json, super::strategies::FILE, &[&file])?;
         }
         [Format::Terminal] => print(&strategies::render(&comparison, screen()))?,
         _ => {

@@ -1,13 +1,13 @@
 //! The options of `run`, `report` and `compare` for formats, paths and output files.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use clap::builder::PossibleValuesParser;
 
-use super::output::print_bytes;
+use super::output::print_with;
 use crate::base::error::Error;
-use crate::base::files::write_bytes;
+use crate::base::files::{write_atomically, write_bytes};
 use crate::model::report::Report;
 use crate::report::formats::{self, Format};
 
@@ -132,15 +132,54 @@ pub(super) struct To {
     pub(super) force: bool,
 }
 
+/// What is written.
+pub(super) enum Content<'a> {
+    Bytes(Vec<u8>),
+    /// A report as JSON, which is not in memory as a whole.
+    Json(&'a Report),
+}
+
+impl<'a> Content<'a> {
+    /// The report in a format.
+    ///
+    /// # Errors
+    /// If the format cannot represent the report.
+    pub(super) fn of(report: &'a Report, format: Format) -> Result<Self, Error> {
+        Ok(match format {
+            Format::Json => Self::Json(report),
+            _ => Self::Bytes(formats::render(report, format)?),
+        })
+    }
+
+    fn write(&self, to: &mut dyn Write) -> io::Result<()> {
+        match self {
+            Self::Bytes(bytes) => to.write_all(bytes),
+            Self::Json(report) => report.write_json(to),
+        }
+    }
+
+    fn is_text(&self) -> bool {
+        match self {
+            Self::Bytes(bytes) => std::str::from_utf8(bytes).is_ok(),
+            Self::Json(_) => true,
+        }
+    }
+}
+
 impl To {
     /// Writes to the file, to `name` in the folder, or to standard output. None of `inputs` is
     /// overwritten.
-    pub(super) fn write(&self, bytes: &[u8], name: &str, inputs: &[&Path]) -> Result<(), Error> {
+    pub(super) fn write(
+        &self,
+        content: &Content<'_>,
+        name: &str,
+        inputs: &[&Path],
+    ) -> Result<(), Error> {
         match &self.output {
-            Some(path) if path.as_os_str() == "-" => to_stdout(bytes),
-            Some(path) if path.is_dir() => self.write_file(&path.join(name), bytes, inputs),
-            Some(path) => self.write_file(path, bytes, inputs),
-            None => to_stdout(bytes),
+            Some(path) if path.as_os_str() == "-" => to_stdout(content),
+            Some(path) if path.is_dir() => self.write_file(&path.join(name), content, inputs),
+            Some(path) => self.write_file(path, content, inputs),
+            None => to_stdout(content),
         }
     }
 
@@ -160,25 +199,27 @@ impl To {
     pub(super) fn write_file(
         &self,
         path: &Path,
-        bytes: &[u8],
+        content: &Content<'_>,
         inputs: &[&Path],
     ) -> Result<(), Error> {
         self.check(path, inputs)?;
         let error = |e| Error::io("write", path, e);
         if is_device(path) {
             // A rename would replace the device or the pipe.
-            let mut device = std::fs::OpenOptions::new()
-                .write(true)
-                .open(path)
-                .map_err(error)?;
-            return device.write_all(bytes).map_err(error);
+            let device = std::fs::OpenOptions::new().write(true).open(path);
+            let mut device = BufWriter::new(device.map_err(error)?);
+            return content
+                .write(&mut device)
+                .and_then(|()| device.flush())
+                .map_err(error);
         }
         // A symbolic link is followed, not replaced.
         let target = match path.is_symlink() {
             true => std::fs::canonicalize(path).map_err(error)?,
             false => path.to_owned(),
         };
-        write_bytes(&target, bytes)
+        write_atomically(&target, |to| content.write(to))
+            .map_err(|e| Error::io("write", &target, e))
     }
 }
 
@@ -193,12 +234,12 @@ fn is_device(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|m| !m.is_file() && !m.is_dir())
 }
 
-fn to_stdout(bytes: &[u8]) -> Result<(), Error> {
-    if io::stdout().is_terminal() && std::str::from_utf8(bytes).is_err() {
+fn to_stdout(content: &Content<'_>) -> Result<(), Error> {
+    if io::stdout().is_terminal() && !content.is_text() {
         return Err(
             Error::usage("this format is binary, and is not written to a terminal")
                 .hint("write it to a file with -o"),
         );
     }
-    print_bytes(bytes)
+    print_with(|to| content.write(to))
 }

@@ -1,7 +1,7 @@
 //! Reports as JSON: writing and reading.
 
 use std::fs::File;
-use std::io::{self, BufReader, Seek};
+use std::io::{self, BufReader, Seek, Write};
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
@@ -11,47 +11,56 @@ use serde_json::ser::{Formatter, Serializer};
 
 use super::bounded::Bounded;
 use crate::base::error::Error;
+use crate::base::text::is_hidden;
 
-/// The value as indented JSON. An array of numbers or strings takes a single line, because a series
-/// has a number for each boundary.
+/// The value as indented JSON: see [`write_indented`].
 pub(super) fn indented(value: &impl Serialize) -> String {
-    let mut json = Trimmed::default();
-    let mut serializer = Serializer::with_formatter(&mut json, Lines::default());
+    let mut text = Vec::new();
     // Every map key is a string and every number finite, so that this cannot fail.
-    match value.serialize(&mut serializer) {
-        Ok(()) => String::from_utf8(json.text).unwrap_or_default(),
+    match write_indented(value, &mut text) {
+        Ok(()) => String::from_utf8(text).unwrap_or_default(),
         Err(_) => String::new(),
     }
 }
 
-/// Text without the space that would end a line. Within strings line breaks are escaped.
-#[derive(Default)]
-struct Trimmed {
-    text: Vec<u8>,
+/// Writes the value as indented JSON. An array of numbers or strings takes a single line, because a
+/// series has a number for each boundary.
+///
+/// # Errors
+/// If `to` cannot be written.
+pub(super) fn write_indented(value: &impl Serialize, to: &mut dyn Write) -> io::Result<()> {
+    let trimmed = Trimmed { to, space: false };
+    let mut serializer = Serializer::with_formatter(trimmed, Lines::default());
+    Ok(value.serialize(&mut serializer)?)
+}
+
+/// Writes text without the space that would end a line. Within strings line breaks are escaped.
+struct Trimmed<'a> {
+    to: &'a mut dyn Write,
     /// Whether a space follows, unless a line break does.
     space: bool,
 }
 
-impl io::Write for Trimmed {
+impl Write for Trimmed<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if let Some(first) = bytes.first() {
             if self.space && *first != b'\n' {
-                self.text.push(b' ');
+                self.to.write_all(b" ")?;
             }
             let kept = bytes.strip_suffix(b" ");
             self.space = kept.is_some();
-            self.text.extend_from_slice(kept.unwrap_or(bytes));
+            self.to.write_all(kept.unwrap_or(bytes))?;
         }
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        self.to.flush()
     }
 }
 
-/// Reads a JSON file of at most `largest` bytes with this schema, which `schema_of` takes from its contents. `what` names them in
-/// messages.
+/// Reads a JSON file of at most `largest` bytes with this schema, which `schema_of` takes from its
+/// contents. `what` names them in messages.
 ///
 /// The file is read piece by piece, so that it does not take memory besides its contents.
 ///
@@ -195,12 +204,41 @@ impl Formatter for Lines {
         self.in_list = false;
         to.write_all(b": ")
     }
+
+    /// JSON has to escape only some control characters. A terminal interprets others, too, and some
+    /// characters are not seen.
+    fn write_string_fragment<W: ?Sized + io::Write>(
+        &mut self,
+        to: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some((at, hidden)) = rest.char_indices().find(|&(_, c)| is_hidden(c)) {
+            to.write_all(&rest.as_bytes()[..at])?;
+            for unit in hidden.encode_utf16(&mut [0; 2]) {
+                write!(to, "\\u{unit:04x}")?;
+            }
+            rest = &rest[at + hidden.len_utf8()..];
+        }
+        to.write_all(rest.as_bytes())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::{Value, json};
+
+    #[test]
+    fn characters_that_are_not_seen_are_escaped() {
+        let value = json!({"a": "b\u{9b}2J \u{e0041}\u{202e}\u{7f}\u{1b} \"é\" "});
+        let text = indented(&value);
+        let expected = r#"{
+  "a": "b\u009b2J \udb40\udc41\u202e\u007f\u001b \"é\" "
+}"#;
+        assert_eq!(text, expected);
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
+    }
 
     #[test]
     fn plain_arrays_take_one_line() {
