@@ -14,15 +14,15 @@ use generate::KINDS;
 /// Bytes of a report.
 const SIZE: u64 = 6_000_000;
 
-/// Address space in KiB of a command that reads a small report, with room for another build.
-const SMALL: u64 = 100_000;
+/// KiB of private memory with which a command reads a small report, and some room.
+const SMALL: u64 = 30_000;
 
-/// Runs a command in an address space that has room for three times the bytes of a report.
+/// Runs a command that gets private memory for three times the bytes of a report.
 fn run_within(args: &[&str]) -> Ran {
     let most = SMALL + 3 * SIZE / 1024;
     let mut command = Command::new("sh");
     command
-        .args(["-c", &format!("ulimit -v {most} && exec \"$0\" \"$@\"")])
+        .args(["-c", &format!("ulimit -d {most} && exec \"$0\" \"$@\"")])
         .arg(afterdrop())
         .args(args);
     finish(command, Folder::new())
