@@ -91,12 +91,23 @@ pub(crate) fn home_folder() -> Option<String> {
     (home.len() > 1).then(|| home.to_owned())
 }
 
-/// Writes a file atomically: see [`write_atomically`].
+/// Writes a file atomically, in pieces: see [`write_atomically`].
+///
+/// # Errors
+/// If it cannot be written.
+pub(crate) fn write_with(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), Error> {
+    write_atomically(path, write).map_err(|e| Error::io("write", path, e))
+}
+
+/// The same for content that is in memory.
 ///
 /// # Errors
 /// If it cannot be written.
 pub(crate) fn write_bytes(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    write_atomically(path, |to| to.write_all(bytes)).map_err(|e| Error::io("write", path, e))
+    write_with(path, |to| to.write_all(bytes))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use clap::builder::PossibleValuesParser;
 
 use super::output::print_with;
 use crate::base::error::Error;
-use crate::base::files::{write_atomically, write_bytes};
+use crate::base::files::{write_bytes, write_with};
 use crate::model::report::Report;
 use crate::report::formats::{self, Format};
 
@@ -218,8 +218,7 @@ impl To {
             true => std::fs::canonicalize(path).map_err(error)?,
             false => path.to_owned(),
         };
-        write_atomically(&target, |to| content.write(to))
-            .map_err(|e| Error::io("write", &target, e))
+        write_with(&target, |to| content.write(to))
     }
 }
 

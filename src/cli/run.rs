@@ -10,7 +10,7 @@ use super::input::find_workload;
 use super::measure_args::{MeasureArgs, Schedule, Variant, seconds};
 use super::outcome::Outcome;
 use super::outdir::OutDir;
-use super::output::{print, screen};
+use super::output::{print, print_with, screen};
 use super::progress::Bar;
 use super::signals::interrupt_flag;
 use crate::analysis::config;
@@ -240,7 +240,7 @@ fn write_formats(_args: &Args, _measured: &Measured, _out: &OutDir) -> Result<()
 
 fn show(args: &Args, report: &Report, out: &OutDir) -> Result<(), Error> {
     if args.json {
-        return print(&(report.to_json() + "\n"));
+        return print_with(|to| report.write_json(to));
     }
     let written = format!("{}/ {}", out.path().display(), out.files().join(" "));
     let text = terminal::render(report, &written, screen());

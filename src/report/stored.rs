@@ -1,6 +1,6 @@
 //! Reading and writing `report.json`.
 
-#[cfg(all(feature = "cli", feature = "formats"))]
+#[cfg(feature = "cli")]
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -69,15 +69,14 @@ impl Report {
 
     /// Writes it as JSON, atomically: under a temporary name that is then renamed.
     pub(crate) fn write(&self, path: &Path) -> Result<(), Error> {
-        files::write_atomically(path, |to| json::write_indented(self, to))
-            .map_err(|e| Error::io("write", path, e))
+        files::write_with(path, |to| json::write_indented(self, to))
     }
 
     /// Writes it as JSON with a line break at the end, piece by piece: a report may be very long.
     ///
     /// # Errors
     /// If `to` cannot be written.
-    #[cfg(all(feature = "cli", feature = "formats"))]
+    #[cfg(feature = "cli")]
     pub(crate) fn write_json(&self, to: &mut dyn Write) -> io::Result<()> {
         json::write_indented(self, to)?;
         writeln!(to)
