@@ -68,18 +68,6 @@ fn slower_half(amounts: &[u64], level: f64) -> Option<Halves> {
     (is_slower || is_much_slower).then_some(halves)
 }
 
-/// The p-values of a falling rate of rises by these amounts, and of growing gaps between them.
-fn rarer_rises(amounts: &[u64]) -> (f64, f64) {
-    let rises = (1..).zip(amounts).filter(|(_, amount)| **amount > 0);
-    let at: Vec<u32> = rises.map(|(k, _)| k).collect();
-    let gaps = at.windows(2).map(|pair| u64::from(pair[1] - pair[0]));
-    let gaps: Vec<u64> = gaps.collect();
-    (
-        statistics::falling_rate(&at, amounts.len() as u32),
-        statistics::mann_kendall(&gaps),
-    )
-}
-
 impl Rises {
     /// Cycles from the first rise to the last confirmed one: what is compared with the horizon.
     pub(super) fn confirmed_span(&self) -> u32 {
@@ -133,16 +121,34 @@ impl Rises {
     pub(super) fn slows_down(&self) -> bool {
         let middle = (self.first() + self.certain) / 2;
         let early = self.at.iter().filter(|&&k| k <= middle).count();
-        let p_since = |from: u32| {
-            let from = from.max(self.first());
-            let later = self.at.iter().filter(|&&k| k > from).map(|&k| k - from);
-            let later: Vec<u32> = later.collect();
-            statistics::falling_rate(&later, self.certain.saturating_sub(from))
-        };
-        let overall = p_since(0);
-        let recent = p_since(self.certain.saturating_sub(2 * self.criteria.horizon));
+        let overall = self.fewer_since(0);
+        let recent = self.fewer_since(self.two_horizons_ago());
         let is_falling = overall.max(recent) < self.criteria.slowdown_level(self.span());
         (self.count() - early) * 3 < early || is_falling
+    }
+
+    fn two_horizons_ago(&self) -> u32 {
+        self.certain.saturating_sub(2 * self.criteria.horizon)
+    }
+
+    /// The rises after a boundary, counted from there.
+    fn rises_since(&self, boundary: u32) -> impl Iterator<Item = u32> {
+        let later = self.at.iter().filter(move |&&k| k > boundary);
+        later.map(move |k| k - boundary)
+    }
+
+    /// The p-value of a falling rate of the rises after a boundary.
+    fn fewer_since(&self, boundary: u32) -> f64 {
+        let since = boundary.max(self.first());
+        let later: Vec<u32> = self.rises_since(since).collect();
+        statistics::falling_rate(&later, self.certain.saturating_sub(since))
+    }
+
+    /// The p-value of growing gaps between the rises after a boundary.
+    fn farther_apart_since(&self, boundary: u32) -> f64 {
+        let later: Vec<u32> = self.rises_since(boundary.max(self.first())).collect();
+        let gaps = later.windows(2).map(|pair| u64::from(pair[1] - pair[0]));
+        statistics::mann_kendall(&gaps.collect::<Vec<u64>>())
     }
 
     /// The rates of both halves, if the second half grows significantly more slowly than the first: see
@@ -166,15 +172,11 @@ impl Rises {
     /// in the latter the young generations, the last quarter, may still lose blocks.
     fn slower_at(&self, level: f64) -> Option<Halves> {
         let retained = rises(&self.bytes);
-        let last = |horizons: u32| {
-            let cycles = (horizons * self.criteria.horizon) as usize;
-            &retained[retained.len().saturating_sub(cycles)..]
-        };
-        let (count, alike) = alike(last(1));
-        let (fewer, _) = rarer_rises(&retained);
-        let (recently_fewer, longer_gaps) = rarer_rises(last(2));
-        let is_rarer = fewer < level && recently_fewer.min(longer_gaps) < SIGN_OF_SLOWDOWN;
-        if count > 0 && 4 * alike >= 3 * count && !is_rarer {
+        let recent = retained
+            .len()
+            .saturating_sub(self.criteria.horizon as usize);
+        let (count, alike) = alike(&retained[recent..]);
+        if count > 0 && 4 * alike >= 3 * count && !self.becomes_rarer(level) {
             return None;
         }
         // In the first cycles the blocks accumulate that are freed later, and the last boundaries are
@@ -186,6 +188,15 @@ impl Rises {
         let by_generations = retained.get(self.first().saturating_sub(1) as usize..old)?;
         let slower = slower_half(&by_floor, level);
         slower.or_else(|| slower_half(by_generations, level))
+    }
+
+    /// Whether the rises became rarer overall, at this level, and there is a sign of it in the last two
+    /// horizons.
+    fn becomes_rarer(&self, level: f64) -> bool {
+        let recent = self.two_horizons_ago();
+        self.fewer_since(0) < level
+            && (self.fewer_since(recent) < SIGN_OF_SLOWDOWN
+                || self.farther_apart_since(recent) < SIGN_OF_SLOWDOWN)
     }
 
     fn is_significant(&self) -> bool {
