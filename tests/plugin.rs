@@ -14,7 +14,7 @@ fn library() -> PathBuf {
     let features = [
         ("cli", cfg!(feature = "cli")),
         ("formats", cfg!(feature = "formats")),
-        ("jemalloc", cfg!(feature = "jemalloc")),
+        ("jemalloc-dlopen", cfg!(feature = "jemalloc")),
         ("dhat", cfg!(feature = "dhat")),
         ("planted", cfg!(feature = "planted")),
         ("compressed-debug", cfg!(feature = "compressed-debug")),
