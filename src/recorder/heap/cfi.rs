@@ -25,97 +25,56 @@ use gimli::{
     X86_64,
 };
 
+use super::cfi_modules;
 use super::cfi_rule::Rule;
-use super::mapped_vec::MappedVec;
 use super::mapping::map;
 use crate::recorder::primitive::{
-    AtomicPtr, AtomicU64, AtomicUsize,
+    AtomicPtr, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
 
-/// The code of a loaded object and its unwind sections, which stay mapped as long as the object.
-#[derive(Clone, Copy)]
-struct Module {
-    code: (usize, usize),
-    /// `.eh_frame_hdr`.
-    header: (usize, usize),
-    /// End of the segment that `.eh_frame` is in.
-    frames_end: usize,
-}
-
-/// The modules that were loaded when [`init`] ran. A frame in a later one ends the walk.
-static MODULES: AtomicPtr<Module> = AtomicPtr::new(core::ptr::null_mut());
-static MODULE_COUNT: AtomicUsize = AtomicUsize::new(0);
-
 /// The rule cache: pairs of an address and a rule, in a mapping that is never unmapped.
 static RULES: AtomicPtr<AtomicU64> = AtomicPtr::new(core::ptr::null_mut());
-const RULE_SLOTS: usize = 1 << 16;
+/// Enough for the return addresses of the program. In a program that is not ours, such as one that imports
+/// TensorFlow, there are many more.
+const RULE_SLOTS: usize = if cfg!(feature = "preload") {
+    1 << 19
+} else {
+    1 << 16
+};
 /// Slots that an address may be in.
 const PROBES: usize = 8;
 
-/// Finds the unwind sections of all objects that are loaded now. Must be called before [`rule_at`];
-/// a second call does nothing. Returns false if the system refuses memory.
+/// Prepares to find unwind sections. Must be called before [`rule_at`]; a second call does nothing. Returns
+/// false if the system refuses memory.
 pub(super) fn init() -> bool {
     if !RULES.load(Acquire).is_null() {
         return true;
     }
-    let mut modules: MappedVec<Module> = MappedVec::new();
-    // SAFETY: the callback has the required signature, gets `modules` back as `data`, and runs only
-    // before this call returns (unwinder.rs, tests: `both_unwinders_find_the_same_frames`).
-    unsafe { libc::dl_iterate_phdr(Some(collect), (&raw mut modules).cast()) };
-    let found = modules.as_slice();
-    let kept: *mut Module = map(size_of_val(found).max(1)).cast();
     let rules: *mut AtomicU64 = map(RULE_SLOTS * 2 * size_of::<AtomicU64>()).cast();
-    if kept.is_null() || rules.is_null() {
+    if rules.is_null() || !cfi_modules::init() {
         return false;
     }
-    // SAFETY: `kept` was mapped above with room for all modules, and no other thread has it yet.
-    unsafe { core::ptr::copy_nonoverlapping(found.as_ptr(), kept, found.len()) };
-    MODULES.store(kept, Release);
-    MODULE_COUNT.store(found.len(), Release);
     RULES.store(rules, Release);
     true
 }
 
-/// Adds a loaded object to the `MappedVec<Module>` at `data`.
-unsafe extern "C" fn collect(
-    info: *mut libc::dl_phdr_info,
-    _size: usize,
-    data: *mut libc::c_void,
-) -> libc::c_int {
-    // SAFETY: the loader passes a valid description of an object, and as `data` the vector that
-    // `init` passed to it.
-    let (info, modules) = unsafe { (&*info, &mut *data.cast::<MappedVec<Module>>()) };
-    if info.dlpi_phdr.is_null() {
-        return 0;
+/// Forgets all rules, after an object was unloaded: another one may get its addresses.
+#[cfg(feature = "preload")]
+pub(crate) fn forget_rules() {
+    let rules = RULES.load(Acquire);
+    if !rules.is_null() {
+        // SAFETY: the mapping is the rule cache, which has this size. Its pages become zero, which are free
+        // slots; a slot that another thread fills meanwhile keeps an address or a rule without the other,
+        // which no reader takes for a rule.
+        unsafe {
+            libc::madvise(
+                rules.cast(),
+                RULE_SLOTS * 2 * size_of::<AtomicU64>(),
+                libc::MADV_DONTNEED,
+            )
+        };
     }
-    // SAFETY: the loader describes `dlpi_phnum` program headers at `dlpi_phdr`, which is not null.
-    let headers = unsafe { core::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum.into()) };
-    let range = |h: &libc::Elf64_Phdr| {
-        let start = (info.dlpi_addr + h.p_vaddr) as usize;
-        (start, start + h.p_memsz as usize)
-    };
-    let header = headers
-        .iter()
-        .find(|h| h.p_type == libc::PT_GNU_EH_FRAME)
-        .map(range);
-    let loaded = || headers.iter().filter(|h| h.p_type == libc::PT_LOAD);
-    if let Some(header) = header {
-        let inside = |&(start, end): &(usize, usize)| start <= header.0 && header.0 < end;
-        let frames_end = loaded()
-            .map(range)
-            .find(inside)
-            .map_or(header.1, |(_, end)| end);
-        for code in loaded().filter(|h| h.p_flags & libc::PF_X != 0).map(range) {
-            // Without memory for it, frames in the module end the walk.
-            let _ = modules.push(Module {
-                code,
-                header,
-                frames_end,
-            });
-        }
-    }
-    0
 }
 
 /// The rule for the code at `address`, from the cache or from the unwind sections; `None` where the
@@ -142,7 +101,11 @@ pub(super) fn rule_at(address: usize) -> Option<Rule> {
                 return found;
             }
             k if k == address as u64 => {
-                return Rule::from_word(rule.load(Relaxed));
+                match rule.load(Relaxed) {
+                    // The rules were forgotten while this one was stored.
+                    0 => return evaluate(address),
+                    word => return Rule::from_word(word),
+                }
             }
             _ => {}
         }
@@ -162,13 +125,7 @@ impl<T: ReaderOffset> UnwindContextStorage<T> for OnStack {
 /// Evaluates the call frame information for the code at `address`.
 #[cold]
 fn evaluate(address: usize) -> Option<Rule> {
-    let (modules, count) = (MODULES.load(Acquire), MODULE_COUNT.load(Acquire));
-    // SAFETY: `init` wrote `count` modules there before it published them, and the mapping is never
-    // unmapped.
-    let modules = unsafe { core::slice::from_raw_parts(modules.as_ref()?, count) };
-    let module = modules
-        .iter()
-        .find(|m| (m.code.0..m.code.1).contains(&address))?;
+    let module = cfi_modules::find(address)?;
     let section = |start: usize, end: usize| {
         // SAFETY: the loader keeps the read-only segments of a loaded object mapped, and both ends
         // are inside the one that holds its unwind sections (`collect`).
