@@ -27,16 +27,20 @@ pub(crate) fn sheet(counts: &Counts, heap: HeapKind) -> Option<Balance> {
     let live = counts.live_bytes;
     let parts = match (counts.jemalloc, backend(heap, &memory)) {
         (Some(j), _) => {
-            let slack_bytes = j.active.saturating_sub(live);
+            let rust_live = live.saturating_sub(memory.c_bytes);
+            let slack_bytes = j.active.saturating_sub(rust_live);
             let kept_bytes = j.resident.saturating_sub(j.active + j.metadata);
-            let allocator = live + slack_bytes + kept_bytes + j.metadata;
+            let allocator = rust_live + slack_bytes + kept_bytes + j.metadata;
+            let c_live = live - rust_live;
+            let c_resident = r.c_heap + c_mapped;
             Balance {
                 slack_bytes,
                 kept_bytes,
                 metadata_bytes: j.metadata,
-                untouched_bytes: allocator.saturating_sub(anonymous),
+                untouched_bytes: allocator.saturating_sub(anonymous)
+                    + c_live.saturating_sub(c_resident),
                 mapped_bytes: anonymous.saturating_sub(allocator),
-                c_heap_bytes: r.c_heap + c_mapped,
+                c_heap_bytes: c_resident.saturating_sub(c_live),
                 ..common
             }
         }
@@ -151,6 +155,7 @@ mod tests {
                 resident,
                 c_heap: Some(c),
                 chunks: 640,
+                c_bytes: 20,
                 descriptors: 5,
             }),
             ..Counts::default()
@@ -178,7 +183,7 @@ mod tests {
             adds_up(&sheet);
             assert_eq!(sheet.mapped_bytes, anonymous.saturating_sub(1_540));
             if anonymous >= 1_540 {
-                assert_eq!((sheet.slack_bytes, sheet.kept_bytes), (400, 500));
+                assert_eq!((sheet.slack_bytes, sheet.kept_bytes), (420, 500));
             }
         }
         let glibc = CHeap {

@@ -144,6 +144,9 @@ impl Reader {
             {
                 self.leave_out("a number in it is larger than any memory or time".into());
             }
+            (_, Record::Boundary(boundary)) if has_unborn_blocks(&boundary) => {
+                self.leave_out("a block in it is of a later cycle".into());
+            }
             (Some(journal), record) => journal.take(record),
         }
         Ok(())
@@ -172,6 +175,12 @@ impl Reader {
         (journal.damage.lines, journal.damage.first) = (self.damage.lines, self.damage.first);
         Ok(journal)
     }
+}
+
+/// Whether a block of a boundary was allocated after it.
+fn has_unborn_blocks(boundary: &Boundary<Vec<CensusEntry>>) -> bool {
+    let mut entries = boundary.census.iter();
+    entries.any(|entry| entry.birth > boundary.counts.cycle)
 }
 
 /// Whether a number has more digits than bytes of memory or nanoseconds of a cycle ever have. Sums of
@@ -248,6 +257,7 @@ impl Journal {
                 pid: 1,
                 by_cfi: false,
                 sampled_every: None,
+                exec: false,
             },
             code: Vec::new(),
             stacks: BTreeMap::new(),
@@ -300,6 +310,7 @@ mod tests {
                 pid: 1,
                 by_cfi: false,
                 sampled_every: None,
+                exec: false,
             }),
             Record::Code(Code {
                 start: 1,

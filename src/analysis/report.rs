@@ -83,15 +83,15 @@ pub(crate) fn report(journal: &Journal, mut folding: Folding, with: RunContext) 
         warmup: start.warmup,
         rate: growth(run, &call_sites).unwrap_or(0.0),
     };
-    let boundaries = journal.boundaries.iter();
     Report {
         schema: SCHEMA.into(),
         version: env!("CARGO_PKG_VERSION").into(),
         workload: start.workload.clone(),
         options: with.options,
+        exec: start.exec,
         heap: start.heap,
         strategy: start.strategy,
-        cycles: start.cycles,
+        cycles: totals::cycles(journal),
         auto: start.auto,
         warmup: start.warmup,
         horizon: with.horizon,
@@ -100,9 +100,7 @@ pub(crate) fn report(journal: &Journal, mut folding: Folding, with: RunContext) 
         warnings,
         ended,
         bytes_per_cycle: growth(run, &call_sites),
-        boundaries: boundaries
-            .map(|b| totals::boundary(&b.counts, start.heap))
-            .collect(),
+        boundaries: totals::boundaries(journal),
         call_sites,
         process,
         roots,

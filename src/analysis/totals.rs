@@ -18,8 +18,23 @@ use crate::model::sampling::Sampling;
 /// The minimum number of timed calls from which their mean is reported.
 const MIN_TIMED: u64 = 20;
 
-/// A boundary of the report.
-pub(super) fn boundary(c: &Counts, heap: HeapKind) -> Boundary {
+/// Cycles that the run was to have. A program as it is has those that it ran.
+pub(super) fn cycles(journal: &Journal) -> u32 {
+    match journal.start.exec {
+        true => journal.boundaries.len() as u32,
+        false => journal.start.cycles,
+    }
+}
+
+/// The boundaries of the report.
+pub(super) fn boundaries(journal: &Journal) -> Vec<Boundary> {
+    let boundaries = journal.boundaries.iter();
+    boundaries
+        .map(|b| boundary(&b.counts, journal.start.heap))
+        .collect()
+}
+
+fn boundary(c: &Counts, heap: HeapKind) -> Boundary {
     Boundary {
         cycle: c.cycle,
         live_bytes: c.live_bytes,
@@ -44,6 +59,7 @@ pub(super) fn attribution(journal: &Journal, call_sites: &[CallSite]) -> Attribu
     let Some(last) = journal.boundaries.last().map(|b| b.counts) else {
         return Attribution::default();
     };
+    let c_bytes = last.memory.map_or(0, |m| m.c_bytes.min(last.live_bytes));
     let without_stack = call_sites.iter().filter(|s| s.function == UNATTRIBUTED);
     Attribution {
         live_bytes: last.live_bytes,
@@ -53,7 +69,7 @@ pub(super) fn attribution(journal: &Journal, call_sites: &[CallSite]) -> Attribu
         cut_stacks: journal.stacks.values().filter(|s| s.cut).count() as u32,
         allocator_difference: last
             .jemalloc
-            .map(|j| j.allocated as i64 - last.live_bytes as i64),
+            .map(|j| j.allocated as i64 - (last.live_bytes - c_bytes) as i64),
         unseen_calls: last.unseen,
         unknown_frees: last.unknown_frees,
         refused: last.refused,
@@ -112,7 +128,9 @@ pub(super) fn holder_search(
 pub(super) fn ended(journal: &Journal, seen: Ended) -> Ended {
     let read = journal.boundaries.last().map_or(0, |b| b.counts.cycle);
     let ran_all = |end: &End<String>| end.failure.is_none() && end.early.is_none();
-    let is_cut = journal.end.as_ref().is_some_and(ran_all) && read < journal.start.cycles;
+    let is_planned = !journal.start.exec;
+    let is_cut =
+        is_planned && journal.end.as_ref().is_some_and(ran_all) && read < journal.start.cycles;
     if is_cut || journal.damage.gap_after.is_some() {
         let why = format!("its journal has no readable boundary after cycle {read}");
         return Ended::new(How::Failed, why);
@@ -120,11 +138,11 @@ pub(super) fn ended(journal: &Journal, seen: Ended) -> Ended {
     match journal.end.as_ref().map(|e| &e.failure) {
         Some(Some(failure)) => Ended::new(How::Failed, failure.clone()),
         // All cycles ran. How the process ended after that does not affect what was measured.
-        Some(None) => Ended::new(How::Completed, None),
-        None if seen.is_complete() => Ended::new(
+        Some(None) if is_planned => Ended::new(How::Completed, None),
+        None if is_planned && seen.is_complete() => Ended::new(
             How::Failed,
             "the process exited before all cycles ran".to_owned(),
         ),
-        None => seen,
+        _ => seen,
     }
 }

@@ -49,6 +49,9 @@ pub(crate) struct Start<S> {
     /// Mean number of allocated bytes between two samples; `None` if every block is recorded.
     #[serde(default)]
     pub(crate) sampled_every: Option<u64>,
+    /// The process is a program as it is, which decides how many cycles it runs.
+    #[serde(default)]
+    pub(crate) exec: bool,
 }
 
 /// A path: a text, or its bytes if they are not UTF-8.
@@ -161,9 +164,12 @@ pub(crate) struct CHeap {
 pub(crate) struct Memory {
     pub(crate) resident: Resident,
     pub(crate) c_heap: Option<CHeap>,
-    /// Upper bound of the bytes that the recorded blocks take in the C library's allocator, if that is
-    /// the backend.
+    /// Upper bound of the bytes that the recorded blocks take in the C library's allocator, as far as
+    /// they are there.
     pub(crate) chunks: u64,
+    /// Live bytes of these blocks.
+    #[serde(default)]
+    pub(crate) c_bytes: u64,
     /// Open file descriptors.
     pub(crate) descriptors: u64,
 }

@@ -38,6 +38,8 @@ pub(crate) struct Census {
     /// Bytes and blocks born before the first cycle.
     setup: (u64, u64),
     chunks: u64,
+    /// Live bytes of the blocks in the C library's allocator.
+    c_bytes: u64,
 }
 
 impl Census {
@@ -48,6 +50,7 @@ impl Census {
             changes: MappedVec::new(),
             setup: (0, 0),
             chunks: 0,
+            c_bytes: 0,
         }
     }
 
@@ -58,7 +61,8 @@ impl Census {
     pub(crate) fn take(&mut self) -> Result<(), NoMemory> {
         let mut result = Ok(());
         self.begin();
-        self.chunks = heap::totals().chunks;
+        let totals = heap::totals();
+        (self.chunks, self.c_bytes) = (totals.chunks, totals.c_bytes);
         heap::for_each_live(|entry| {
             if result.is_ok() {
                 result = self.count(&entry);
@@ -117,9 +121,15 @@ impl Census {
         self.changes.as_slice()
     }
 
-    /// Bytes that all live blocks would take in the C library's heap, rounding included.
+    /// Bytes that the live blocks take in the C library's heap, as far as they are there, rounding
+    /// included.
     pub(crate) fn chunks(&self) -> u64 {
         self.chunks
+    }
+
+    /// Live bytes of these blocks.
+    pub(crate) fn c_bytes(&self) -> u64 {
+        self.c_bytes
     }
 
     /// Bytes and blocks born before the first cycle, which are in no entry.

@@ -102,13 +102,16 @@ impl<'a> Levels<'a> {
         })
     }
 
-    /// Bytes in the C heap without Rust's blocks, and whether these had to be subtracted.
+    /// Bytes in the C heap without recorded blocks, and whether these had to be subtracted.
     fn in_c_heap(&self, counts: &Counts, memory: &Memory) -> Option<(u64, bool)> {
         let in_use = memory.c_heap?.in_use;
         match self.heap {
             // dhat's own data is in the C heap.
             HeapKind::Dhat => None,
-            _ if counts.jemalloc.is_some() => Some((in_use, false)),
+            // Where C's functions are recorded, their blocks are.
+            _ if counts.jemalloc.is_some() => {
+                Some((in_use.saturating_sub(memory.chunks), memory.chunks > 0))
+            }
             HeapKind::System | HeapKind::Jemalloc => match backend(self.heap, memory) {
                 Backend::CHeap => Some((in_use.saturating_sub(memory.chunks), true)),
                 Backend::Unknown => Some((in_use, false)),

@@ -3,6 +3,7 @@
 use super::levels::{Level, Levels, growth, rises_in_most_cycles};
 use crate::analysis::journal::Journal;
 use crate::analysis::verdict::{Criteria, Judgement, alike, rises};
+use crate::model::journal::Counts;
 use crate::model::process::Grows;
 use crate::model::verdict::{Rule, Verdict};
 
@@ -67,7 +68,8 @@ fn c_heap(judgement: Judgement, level: &Level, levels: &Levels<'_>) -> Judgement
     if rises_alike(&level.series, threads.max(1)) {
         return judgement;
     }
-    let is_c_code_alone = levels.counts.iter().any(|c| c.jemalloc.is_some());
+    let has_no_recorded_blocks = |c: &&Counts| c.memory.is_some_and(|m| m.chunks == 0);
+    let is_c_code_alone = levels.counts.iter().any(has_no_recorded_blocks);
     let least = THREAD_CACHE * threads.max(1);
     match cycles_to_exceed(least, &judgement, &level.series) {
         Some(more) if is_c_code_alone || rises_in_most_cycles(&level.series) => {

@@ -42,6 +42,7 @@ fn journal_of(cycles: u32, change: impl Fn(u64, &mut Counts)) -> Journal {
                 },
                 c_heap: Some(CHeap::default()),
                 chunks: 0,
+                c_bytes: 0,
                 descriptors: 5,
             }),
             ..Counts::default()

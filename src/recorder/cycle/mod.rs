@@ -12,7 +12,7 @@ mod phase_tracker;
 mod plan;
 mod prediction_files;
 mod reply_pipe;
-mod runner;
+pub(crate) mod runner;
 mod stack_writer;
 mod workload;
 mod workload_body;

@@ -16,7 +16,7 @@ use crate::model::journal::{
     self, Boundary, CHeap, Counts, End, Files, Memory, Purge, Record, Searched, Start, Threads,
     Waiting,
 };
-use crate::model::plan::{Plan, Reply};
+use crate::model::plan::{Plan, Reply, Subject};
 #[cfg(feature = "dhat")]
 use crate::model::run::HeapKind;
 use crate::model::run::Phase;
@@ -33,25 +33,7 @@ use crate::recorder::smaps;
 /// # Errors
 /// If the journal cannot be written.
 pub(crate) fn run(plan: &Plan, body: &mut dyn CycleBody) -> io::Result<bool> {
-    let writer = Writer::create(&plan.out.join(journal::FILE))?;
-    let unwinder = {
-        let _paused = heap::pause();
-        heap::choose_unwinder()
-    };
-    let mut runner = Runner::new(plan, writer);
-    runner.journal.write(&Record::Start(Start {
-        version: journal::VERSION,
-        workload: plan.subject.name(),
-        heap: plan.heap,
-        strategy: plan.strategy,
-        cycles: plan.cycles,
-        warmup: plan.warmup,
-        horizon: plan.horizon,
-        auto: plan.auto.is_some(),
-        pid: std::process::id(),
-        by_cfi: unwinder == heap::Unwinder::Cfi,
-        sampled_every: heap::sampled_every(),
-    }))?;
+    let mut runner = Runner::start(plan)?;
     let ended = catch_panic(|| runner.cycles(body));
     let (early, failure) = match ended {
         Ok(Ok(early)) => (early, None),
@@ -60,16 +42,12 @@ pub(crate) fn run(plan: &Plan, body: &mut dyn CycleBody) -> io::Result<bool> {
         Err(panic) => (None, Some(panic)),
     };
     let failure = failure.map(|message| runner.phases.locate(&message));
-    // What is allocated after the last census belongs to no cycle.
-    runner.phases.begin(0);
-    runner.journal.write(&Record::End(End {
-        failure: failure.as_deref(),
-        early,
-    }))?;
+    runner.end(failure.as_deref(), early)?;
     Ok(failure.is_none())
 }
 
-struct Runner<'a> {
+/// Takes the boundaries of a run, and writes its journal.
+pub(crate) struct Runner<'a> {
     plan: &'a Plan,
     journal: Writer,
     phases: PhaseTracker,
@@ -93,8 +71,31 @@ struct Runner<'a> {
 }
 
 impl<'a> Runner<'a> {
-    fn new(plan: &'a Plan, journal: Writer) -> Self {
-        Self {
+    /// Begins the journal, and chooses how stacks are walked.
+    ///
+    /// # Errors
+    /// If the journal cannot be written.
+    pub(crate) fn start(plan: &'a Plan) -> io::Result<Self> {
+        let mut journal = Writer::create(&plan.out.join(journal::FILE))?;
+        let unwinder = {
+            let _paused = heap::pause();
+            heap::choose_unwinder()
+        };
+        journal.write(&Record::Start(Start {
+            version: journal::VERSION,
+            workload: plan.subject.name(),
+            heap: plan.heap,
+            strategy: plan.strategy,
+            cycles: plan.cycles,
+            warmup: plan.warmup,
+            horizon: plan.horizon,
+            auto: plan.auto.is_some(),
+            pid: std::process::id(),
+            by_cfi: unwinder == heap::Unwinder::Cfi,
+            sampled_every: heap::sampled_every(),
+            exec: matches!(plan.subject, Subject::Program { .. }),
+        }))?;
+        Ok(Self {
             plan,
             journal,
             phases: PhaseTracker::new(),
@@ -108,15 +109,11 @@ impl<'a> Runner<'a> {
             searched_at: 0,
             #[cfg(feature = "dhat")]
             window: None,
-        }
+        })
     }
 
-    /// Runs the cycles. Returns why the loop ended before the last cycle; `None` if it did not.
-    fn cycles(&mut self, body: &mut dyn CycleBody) -> Result<Option<Early>, CycleError> {
-        let mut replies = ReplyPipe::open(self.plan.replies);
-        let mut next_analysis = self.plan.auto.map(|auto| auto.first_analysis);
-        let mut early = None;
-        let begun = Instant::now();
+    /// Prepares the first cycle.
+    pub(crate) fn prepare(&mut self) -> io::Result<()> {
         if self.plan.warmup == 0 {
             self.baseline()?;
         }
@@ -125,17 +122,47 @@ impl<'a> Runner<'a> {
         self.memory();
         self.totals_before = heap::totals();
         heap::restart_peak();
+        Ok(())
+    }
+
+    /// Begins a cycle.
+    pub(crate) fn begin_cycle(&mut self, cycle: u32) {
+        self.phases.begin(cycle);
+    }
+
+    /// Ends the running cycle, which took this long, with its boundary.
+    pub(crate) fn end_cycle(&mut self, nanos: u64) -> io::Result<()> {
+        self.phases.enter(Phase::Outside);
+        self.cycle_nanos = nanos;
+        self.boundary()?;
+        if self.phases.cycle() == self.plan.warmup {
+            self.baseline()?;
+        }
+        Ok(())
+    }
+
+    /// Ends the journal.
+    pub(crate) fn end(&mut self, failure: Option<&str>, early: Option<Early>) -> io::Result<()> {
+        // What is allocated after the last census belongs to no cycle.
+        self.phases.begin(0);
+        self.journal.write(&Record::End(End { failure, early }))
+    }
+
+    /// Runs the cycles. Returns why the loop ended before the last cycle; `None` if it did not.
+    fn cycles(&mut self, body: &mut dyn CycleBody) -> Result<Option<Early>, CycleError> {
+        let mut replies = ReplyPipe::open(self.plan.replies);
+        let mut next_analysis = self.plan.auto.map(|auto| auto.first_analysis);
+        let mut early = None;
+        let begun = Instant::now();
+        self.prepare()?;
         for cycle in 1..=self.plan.cycles {
-            self.phases.begin(cycle);
+            self.begin_cycle(cycle);
             let start = Instant::now();
             body.run_cycle(&mut self.phases)?;
-            self.cycle_nanos = start.elapsed().as_nanos() as u64;
+            let nanos = start.elapsed().as_nanos() as u64;
             self.phases.enter(Phase::Outside);
             body.sync()?;
-            self.boundary()?;
-            if cycle == self.plan.warmup {
-                self.baseline()?;
-            }
+            self.end_cycle(nanos)?;
             let mut is_settled = false;
             if next_analysis == Some(cycle) {
                 next_analysis = self.wait_for_analysis(&mut replies)?;
@@ -152,7 +179,7 @@ impl<'a> Runner<'a> {
                 break;
             }
         }
-        self.finish()?;
+        self.finish(true)?;
         Ok(early)
     }
 
@@ -215,6 +242,7 @@ impl<'a> Runner<'a> {
             resident: smaps::resident(&mut self.text)?,
             c_heap,
             chunks: self.census.chunks(),
+            c_bytes: self.census.c_bytes(),
             descriptors,
         })
     }
@@ -252,8 +280,9 @@ impl<'a> Runner<'a> {
         Ok(())
     }
 
-    /// Writes what is needed once after the last boundary.
-    fn finish(&mut self) -> io::Result<()> {
+    /// Writes what is needed once after the last boundary. `may_search` is whether holders may be
+    /// searched for.
+    pub(crate) fn finish(&mut self, may_search: bool) -> io::Result<()> {
         self.write_threads_and_files(true)?;
         self.write_dump("end")?;
         #[cfg(feature = "dhat")]
@@ -262,7 +291,10 @@ impl<'a> Runner<'a> {
             // Dropping the window writes the profile of dhat.
             self.window = None;
         }
-        let search = self.search_for_holders();
+        let search = match may_search {
+            true => self.search_for_holders(),
+            false => None,
+        };
         self.try_to_purge()?;
         self.wait_for_holders(search)
     }
@@ -287,12 +319,21 @@ impl<'a> Runner<'a> {
             match replies.receive() {
                 Reply::Continue { next_analysis } => return Ok(Some(next_analysis)),
                 Reply::Stop => return Ok(None),
-                Reply::Search => {
-                    let search = holders::start_search(&self.plan.out);
-                    self.wait_for_holders(Some(search))?;
-                }
+                Reply::Search => self.search()?,
             }
         }
+    }
+
+    /// Searches for holders.
+    pub(crate) fn search(&mut self) -> io::Result<()> {
+        let search = holders::start_search(&self.plan.out);
+        self.wait_for_holders(Some(search))
+    }
+
+    /// Writes the code mappings that the journal does not have, before some of them are removed.
+    #[cfg(feature = "preload")]
+    pub(crate) fn write_code(&mut self) -> io::Result<()> {
+        self.stacks.write_new_code(&mut self.journal)
     }
 
     /// Starts the holder search; `None` if the plan turns it off, there are no survivors, or there was

@@ -67,7 +67,7 @@ impl StackWriter {
 
     /// Writes the code mappings that the journal does not have yet. `dlopen` adds some while the
     /// process runs.
-    fn write_new_code(&mut self, journal: &mut Writer) -> io::Result<()> {
+    pub(super) fn write_new_code(&mut self, journal: &mut Writer) -> io::Result<()> {
         let code = &mut self.code;
         let mut result = Ok(());
         proc::for_each_code_mapping(&mut self.text, |m| {

@@ -47,6 +47,9 @@ pub(super) const NO_ROW: RowId = 0;
 /// Bits of a row's number: there are at most 16 million rows.
 pub(super) const ROW_BITS: u32 = if IS_MODEL { 3 } else { 24 };
 
+/// The bits of a row's number.
+pub(super) const ROW_MASK: u32 = (1 << ROW_BITS) - 1;
+
 /// A 48-bit hash of the stack key and the birth that a row is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Fingerprint(u64);

@@ -39,6 +39,7 @@ pub(super) struct CounterRows {
     stray_blocks: AtomicI64,
     stray_bytes: AtomicI64,
     stray_chunks: AtomicI64,
+    stray_c_bytes: AtomicI64,
 }
 
 impl CounterRows {
@@ -49,6 +50,7 @@ impl CounterRows {
             stray_blocks: AtomicI64::new(0),
             stray_bytes: AtomicI64::new(0),
             stray_chunks: AtomicI64::new(0),
+            stray_c_bytes: AtomicI64::new(0),
         }
     }
 
@@ -221,7 +223,10 @@ impl CounterRows {
         self.stray_blocks
             .fetch_add(i64::from(amount.blocks), Relaxed);
         self.stray_bytes.fetch_add(amount.bytes, Relaxed);
-        self.stray_chunks.fetch_add(amount.chunk, Relaxed);
+        if amount.chunk != 0 {
+            self.stray_chunks.fetch_add(amount.chunk, Relaxed);
+            self.stray_c_bytes.fetch_add(amount.bytes, Relaxed);
+        }
     }
 
     /// Blocks freed in signal handlers so far.
@@ -230,6 +235,7 @@ impl CounterRows {
             blocks: self.stray_blocks.load(Relaxed),
             bytes: self.stray_bytes.load(Relaxed),
             chunks: self.stray_chunks.load(Relaxed),
+            c_bytes: self.stray_c_bytes.load(Relaxed),
         }
     }
 
@@ -347,6 +353,7 @@ mod tests {
         assert_eq!(totals.chunks, 16 * live.len() as u64);
         let bytes: usize = live.iter().map(|l| l.1).sum();
         assert_eq!(totals.live_bytes, bytes as u64);
+        assert_eq!(totals.c_bytes, bytes as u64);
     }
 
     #[test]

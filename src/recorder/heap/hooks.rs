@@ -31,7 +31,7 @@ use super::{backend, recorded_hooks, sampled_hooks, sampler, startup};
 ///    stays the same.
 /// 2. Not recorded, but counted and reported: allocations made while the same thread is already
 ///    inside a hook, by a signal handler. Their frees are seen.
-/// 3. Not seen at all: C code's `malloc`, and memory mapped directly.
+/// 3. Not seen at all: memory mapped directly, and C code's `malloc` without the feature `c-heap`.
 /// 4. A process that is forked off does not record.
 #[derive(Debug)]
 pub struct Heap<A = System> {

@@ -2,11 +2,12 @@
 //! counts in the rows.
 //!
 //! The size of a block is in no table: the caller of a free passes the block's
-//! [`Layout`](core::alloc::Layout).
+//! [`Layout`](core::alloc::Layout). C's `free` does not: the bits of an entry above the row's number
+//! are a note of the hooks of C's functions, from which they know the size (`c_sizes.rs`).
 
 use super::amount::Amount;
 use super::block_table::BlockTable;
-use super::counter_row::{NO_ROW, OwnedRow, RowId};
+use super::counter_row::{NO_ROW, OwnedRow, ROW_BITS, ROW_MASK, RowId};
 use super::counter_rows::CounterRows;
 use super::thread_counters::{ThreadCounters, Totals};
 use super::thread_record::ThreadRecords;
@@ -14,6 +15,15 @@ use crate::model::block::{Birth, CensusEntry, StackId};
 
 /// The ledger of this process.
 pub(super) static LEDGER: Ledger = Ledger::new();
+
+/// What is kept of a block beside its row: 0 for a block of Rust's allocator.
+pub(super) type Note = u8;
+
+/// The entry of a block in the block table.
+#[inline(always)]
+fn noted(row: RowId, note: Note) -> u32 {
+    row | u32::from(note) << ROW_BITS
+}
 
 pub(super) struct Ledger {
     blocks: BlockTable,
@@ -39,10 +49,23 @@ impl Ledger {
         address: usize,
         amount: Amount,
     ) -> bool {
-        match self.blocks.insert(address, row.id()) {
+        self.insert_noted(thread, row, address, amount, 0)
+    }
+
+    /// As [`Ledger::insert`], with a note.
+    #[inline(always)]
+    pub(super) fn insert_noted(
+        &'static self,
+        thread: &ThreadCounters,
+        row: OwnedRow,
+        address: usize,
+        amount: Amount,
+        note: Note,
+    ) -> bool {
+        match self.blocks.insert(address, noted(row.id(), note)) {
             Some(old) => {
                 if old != NO_ROW {
-                    self.subtract_replaced(old, amount.blocks, amount.chunk);
+                    self.subtract_replaced(old & ROW_MASK, amount.blocks, amount.chunk);
                 }
                 thread.add(row, amount);
                 true
@@ -72,15 +95,33 @@ impl Ledger {
     /// the block is not in the ledger. Takes no lock.
     #[inline(always)]
     pub(super) fn remove(&self, address: usize) -> RowId {
-        self.blocks.remove(address)
+        self.remove_noted(address).0
+    }
+
+    /// As [`Ledger::remove`], with the note of the block.
+    #[inline(always)]
+    pub(super) fn remove_noted(&self, address: usize) -> (RowId, Note) {
+        let entry = self.blocks.remove(address);
+        (entry & ROW_MASK, (entry >> ROW_BITS) as Note)
+    }
+
+    /// The note of the live block at an address; 0 if there is none.
+    pub(super) fn note(&self, address: usize) -> Note {
+        (self.blocks.get(address) >> ROW_BITS) as Note
     }
 
     /// Puts back a block that [`Ledger::remove`] has removed.
     #[inline]
     pub(super) fn put_back(&self, address: usize, row: RowId) {
+        self.put_back_noted(address, row, 0);
+    }
+
+    /// As [`Ledger::put_back`], with a note.
+    #[inline]
+    pub(super) fn put_back_noted(&self, address: usize, row: RowId, note: Note) {
         if row != NO_ROW {
             // The levels that lead to it exist, so that this cannot fail.
-            let _ = self.blocks.insert(address, row);
+            let _ = self.blocks.insert(address, noted(row, note));
         }
     }
 
@@ -108,7 +149,7 @@ impl Ledger {
 
     /// The stack and birth of the block at an address.
     pub(super) fn origin(&'static self, address: usize) -> Option<(StackId, Birth)> {
-        match self.blocks.get(address) {
+        match self.blocks.get(address) & ROW_MASK {
             NO_ROW => None,
             row => {
                 let (stack_id, birth) = self.rows.stack_and_birth(row)?;

@@ -119,7 +119,7 @@ impl<S: TableSlot> MappedTable<S> {
     }
 
     /// Removes the entry of a key and returns it.
-    #[cfg(any(feature = "dhat", test))]
+    #[cfg(any(feature = "c-heap", feature = "dhat", test))]
     pub(crate) fn remove(&mut self, key: S::Key) -> Option<S> {
         let removed = *self.get(key)?;
         let mask = self.capacity() - 1;

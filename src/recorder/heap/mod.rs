@@ -44,10 +44,22 @@ mod address_map;
 mod amount;
 mod backend;
 mod block_table;
+#[cfg(feature = "c-heap")]
+pub(crate) mod c_allocator;
 pub(crate) mod c_heap;
+#[cfg(feature = "c-heap")]
+mod c_hooks;
+#[cfg(feature = "c-heap")]
+mod c_mode;
+#[cfg(feature = "c-heap")]
+mod c_sizes;
+#[cfg(feature = "c-heap")]
+mod c_symbols;
 mod call_timing;
 #[cfg(target_arch = "x86_64")]
 mod cfi;
+#[cfg(target_arch = "x86_64")]
+mod cfi_modules;
 #[cfg(target_arch = "x86_64")]
 mod cfi_rule;
 #[cfg(target_arch = "x86_64")]
@@ -97,19 +109,32 @@ mod thread_stacks;
 mod unwinder;
 mod witness;
 
+#[cfg(feature = "preload")]
+pub(crate) use c_mode::records_c;
+#[cfg(all(feature = "preload", target_arch = "x86_64"))]
+pub(crate) use cfi::forget_rules;
 pub use hooks::Heap;
 pub(crate) use mapped_table::{MappedTable, TableSlot};
 pub(crate) use mapped_vec::MappedVec;
 pub(crate) use mapping::{NoMemory, mapped_bytes};
 pub(crate) use queries::{
-    OwnCost, allocator_bytes, backend, for_each_block, for_each_live, is_bare, is_separate_from_c,
-    knows_sizes, origin, own_cost, peak_bytes, restart_peak, stack_frames, totals, usable_bytes,
+    OwnCost, allocator_bytes, backend, for_each_block, for_each_live, is_apart, is_bare, is_of_c,
+    is_separate_from_c, knows_sizes, origin, own_cost, peak_bytes, restart_peak, stack_frames,
+    totals, usable_bytes,
 };
 pub(crate) use registers::frame_pointer;
 pub(crate) use sampler::{ENV_SAMPLE, interval as sampled_every};
+#[cfg(feature = "preload")]
+pub(crate) use stack_lookup::key_of_caller;
 pub(crate) use startup::{ENV_HEAP, choose_unwinder, is_installed, stop_recording_in_copy};
+#[cfg(feature = "preload")]
+pub(crate) use startup::{record_samples, stop_recording};
 pub(crate) use state::{Backend, set_now};
+#[cfg(feature = "preload")]
+pub(crate) use thread::is_paused;
 pub(crate) use thread::{Paused, pause};
 pub(crate) use thread_counters::Totals;
 pub(crate) use thread_stacks::iter as thread_stacks;
 pub(crate) use unwinder::Unwinder;
+#[cfg(feature = "preload")]
+pub(crate) use unwinder::walk_by;

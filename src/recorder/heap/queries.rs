@@ -53,6 +53,10 @@ pub(crate) fn origin(address: usize) -> Option<(StackId, Birth)> {
 /// `None` if the allocator does not say. Takes no lock.
 pub(crate) fn usable_bytes(address: usize) -> Option<usize> {
     let at = core::ptr::with_exposed_provenance_mut::<libc::c_void>(address);
+    if is_of_c(address) {
+        // SAFETY: a live block of glibc's, whose size is stored in front of it.
+        return Some(unsafe { libc::malloc_usable_size(at) });
+    }
     match state::get().backend() {
         #[cfg(feature = "jemalloc")]
         // SAFETY: a live block of jemalloc's. jemalloc looks its size up in a tree that is read
@@ -65,6 +69,17 @@ pub(crate) fn usable_bytes(address: usize) -> Option<usize> {
         }
         _ => None,
     }
+}
+
+/// Whether the live block at an address was allocated by one of C's functions.
+pub(crate) fn is_of_c(address: usize) -> bool {
+    cfg!(feature = "c-heap") && LEDGER.note(address) != 0
+}
+
+/// Whether all memory outside of the measured heap can be told from it: another allocator has it, or
+/// every block of C's allocator is recorded.
+pub(crate) fn is_apart() -> bool {
+    cfg!(feature = "preload") || is_separate_from_c()
 }
 
 /// Whether [`usable_bytes`] returns sizes in this process.

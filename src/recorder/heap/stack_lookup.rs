@@ -132,18 +132,54 @@ fn find_slow(
     Some(row)
 }
 
+/// A key of the stack that the function that this is inlined into was called by; 0 if it cannot be read.
+#[cfg(feature = "preload")]
+#[inline(always)]
+pub(crate) fn key_of_caller() -> u64 {
+    key_from(registers())
+}
+
+#[cfg(feature = "preload")]
+#[inline(never)]
+fn key_from(start: Registers) -> u64 {
+    use super::cfi_walk::walk_into;
+    use super::frame::MAX_FRAMES;
+    use super::stack_memory::{StackBounds, StackMemory};
+    let bounds = StackBounds::of_this_thread();
+    if !super::cfi::init() || !bounds.contains(start.sp) {
+        return 0;
+    }
+    let reader = bounds.reader(start.sp);
+    let mut frames = [0; MAX_FRAMES];
+    let count = walk_into(start, |at| Some(reader.read(at)?.0), &mut frames);
+    let mix = |key: u64, &frame: &usize| {
+        (key ^ frame as u64)
+            .wrapping_mul(0x9E37_79B9_7F4A_7C15)
+            .rotate_left(29)
+    };
+    frames[..count].iter().fold(1, mix)
+}
+
 /// Walks the stack of this thread from a live frame on.
 fn walk(thread: &ThreadState, last: &mut LastStack, start: Registers) -> Walk {
+    let unwinder = unwinder::current();
+    const UNREADABLE: Walk = Walk {
+        hash: 0,
+        truncated: false,
+    };
+    #[cfg(feature = "preload")]
+    if unwinder == Unwinder::Off {
+        return UNREADABLE;
+    }
     let bounds = thread.stack_bounds();
-    match unwinder::current() {
+    match unwinder {
         Unwinder::FramePointers => last.walk_frame_pointers(start.bp, bounds.reader(start.bp)),
         // Another stack must not be read, and the alternate stack of a signal handler has little
         // room for evaluating call frame information.
-        Unwinder::Cfi if !bounds.contains(start.sp) => Walk {
-            hash: 0,
-            truncated: false,
-        },
+        Unwinder::Cfi if !bounds.contains(start.sp) => UNREADABLE,
         Unwinder::Cfi => last.walk_cfi(start, bounds.reader(start.sp)),
+        #[cfg(feature = "preload")]
+        Unwinder::Off => UNREADABLE,
     }
 }
 

@@ -4,6 +4,8 @@
 use core::any::TypeId;
 use std::alloc::System;
 
+#[cfg(feature = "c-heap")]
+use super::c_mode;
 use super::state::{self, Backend, Mode, State};
 use super::unwinder::{self, Unwinder};
 use super::{call_timing, layout_cache, sampler, thread};
@@ -55,8 +57,41 @@ fn decide() -> State {
         thread::give_back_records_at_exit();
         call_timing::calibrate();
     }
+    #[cfg(feature = "c-heap")]
+    if state.mode() != Mode::Off && state.backend() != Backend::Dhat {
+        // dhat, with whose counts those of the ledger are compared, sees Rust's blocks only.
+        c_mode::record(state.mode());
+    }
     state::set(with_keys(state));
     state
+}
+
+/// Decides the state of a process that has this library preloaded: the C library's allocator is recorded.
+/// Runs at the first allocation.
+#[cfg(feature = "preload")]
+pub(super) fn begin_preloaded() {
+    state::INNER_IS_SYSTEM.store(true, Relaxed);
+    // SAFETY: the handler is a function that only stores to atomics.
+    unsafe { libc::pthread_atfork(None, None, Some(stop_recording_after_fork)) };
+    thread::give_back_records_at_exit();
+    call_timing::calibrate();
+    state::set(State::new(Backend::Inner, Mode::Every));
+}
+
+/// Stops recording, in a process that has nothing to do with the run.
+#[cfg(feature = "preload")]
+pub(crate) fn stop_recording() {
+    c_mode::record(Mode::Off);
+    state::set(State::new(Backend::Inner, Mode::Off));
+}
+
+/// Records samples from now on, one for every `interval` bytes. What is in the ledger stays live for
+/// ever, as far as it knows, which is set-up.
+#[cfg(feature = "preload")]
+pub(crate) fn record_samples(interval: u64) {
+    sampler::set_interval(interval);
+    c_mode::record(Mode::Sampled);
+    state::set(State::new(Backend::Inner, Mode::Sampled));
 }
 
 /// The value of an environment variable; empty if it is not set, or cannot be trusted.
@@ -93,6 +128,8 @@ fn sample_interval() -> Option<Result<u64, ()>> {
 /// that the copy must not take one.
 extern "C" fn stop_recording_after_fork() {
     state::IS_FORKED_COPY.store(true, Relaxed);
+    #[cfg(feature = "c-heap")]
+    c_mode::record(Mode::Off);
     let state = state::get();
     if state.mode() == Mode::Sampled {
         // Recorded blocks must still be freed with the layout that they were allocated with. No
@@ -111,6 +148,17 @@ pub(crate) fn stop_recording_in_copy() {
 
 /// Chooses how stacks are walked from now on: by frame pointers where this build has them.
 pub(crate) fn choose_unwinder() -> Unwinder {
+    #[cfg(feature = "preload")]
+    return match std::env::var_os(ENV_UNWIND).is_some_and(|how| how == "frame-pointers") {
+        true => Unwinder::FramePointers,
+        false => Unwinder::Cfi,
+    };
+    #[cfg(not(feature = "preload"))]
+    choose_by_stack()
+}
+
+#[cfg(not(feature = "preload"))]
+fn choose_by_stack() -> Unwinder {
     let force_cfi = std::env::var_os(ENV_UNWIND).is_some_and(|how| how == "cfi");
     let chosen = unwinder::choose(force_cfi);
     state::set(with_keys(state::get()));

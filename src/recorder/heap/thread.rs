@@ -280,6 +280,12 @@ impl Drop for Paused {
     }
 }
 
+/// Whether the recorder works for itself on this thread.
+#[cfg(feature = "preload")]
+pub(crate) fn is_paused() -> bool {
+    this_thread().countdown.get() & BUSY != 0
+}
+
 /// Starts a new peak from `live_bytes`, the exact live bytes of now.
 pub(super) fn restart_peak(live_bytes: u64) {
     peak::restart(live_bytes, &this_thread().live);

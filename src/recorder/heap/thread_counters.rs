@@ -16,6 +16,7 @@ pub(super) struct ThreadCounters {
     frees: AtomicU64,
     freed_bytes: AtomicU64,
     chunks: AtomicI64,
+    c_bytes: AtomicI64,
     unknown_frees: AtomicU64,
     refused: AtomicU64,
 }
@@ -29,6 +30,7 @@ impl ThreadCounters {
         add_unshared!(self.allocated_bytes, amount.bytes as u64);
         if amount.chunk != 0 {
             add_unshared!(self.chunks, amount.chunk);
+            add_unshared!(self.c_bytes, amount.bytes);
         }
     }
 
@@ -39,6 +41,7 @@ impl ThreadCounters {
         add_unshared!(self.freed_bytes, amount.bytes as u64);
         if amount.chunk != 0 {
             add_unshared!(self.chunks, -amount.chunk);
+            add_unshared!(self.c_bytes, -amount.bytes);
         }
     }
 
@@ -76,8 +79,11 @@ pub(crate) struct Totals {
     pub(crate) allocations: u64,
     /// Bytes ever recorded.
     pub(crate) allocated_bytes: u64,
-    /// Bytes that the live blocks would take in the C library's heap, rounding included.
+    /// Bytes that the live blocks take in the C library's heap, as far as they are there, rounding
+    /// included.
     pub(crate) chunks: u64,
+    /// Live bytes of these blocks.
+    pub(crate) c_bytes: u64,
     /// Frees of blocks that were not in the ledger: allocated before recording began, or not
     /// recorded.
     pub(crate) unknown_frees: u64,
@@ -93,6 +99,7 @@ pub(super) struct StrayFrees {
     pub(super) blocks: i64,
     pub(super) bytes: i64,
     pub(super) chunks: i64,
+    pub(super) c_bytes: i64,
 }
 
 impl Totals {
@@ -104,7 +111,7 @@ impl Totals {
     ) -> Self {
         let mut sum = Self::default();
         let (mut live_blocks, mut live_bytes) = (-stray.blocks, -stray.bytes);
-        let mut chunks = -stray.chunks;
+        let (mut chunks, mut c_bytes) = (-stray.chunks, -stray.c_bytes);
         for thread in threads {
             let [allocations, allocated_bytes, frees, freed_bytes] = [
                 &thread.allocations,
@@ -116,6 +123,7 @@ impl Totals {
             live_blocks += allocations.wrapping_sub(frees) as i64;
             live_bytes += allocated_bytes.wrapping_sub(freed_bytes) as i64;
             chunks += thread.chunks.load(Relaxed);
+            c_bytes += thread.c_bytes.load(Relaxed);
             sum.allocations += allocations;
             sum.allocated_bytes += allocated_bytes;
             sum.unknown_frees += thread.unknown_frees.load(Relaxed);
@@ -125,6 +133,7 @@ impl Totals {
         sum.live_blocks = not_negative(live_blocks);
         sum.live_bytes = not_negative(live_bytes);
         sum.chunks = not_negative(chunks);
+        sum.c_bytes = not_negative(c_bytes);
         sum
     }
 }

@@ -15,18 +15,42 @@ pub(crate) enum Unwinder {
     FramePointers = 0,
     /// Call frame information: the build has no frame pointers.
     Cfi = 1,
+    /// Stacks are not walked. A program that is not ours sets itself up: importing a library of Python's
+    /// makes millions of allocations of deep stacks, which no cycle will have.
+    #[cfg(feature = "preload")]
+    Off = 2,
 }
 
+#[cfg(not(feature = "preload"))]
 static UNWINDER: AtomicU8 = AtomicU8::new(Unwinder::FramePointers as u8);
+#[cfg(feature = "preload")]
+static UNWINDER: AtomicU8 = AtomicU8::new(Unwinder::Off as u8);
 
 /// How stacks are walked now.
 #[inline]
 pub(super) fn current() -> Unwinder {
-    if UNWINDER.load(Relaxed) == Unwinder::Cfi as u8 {
-        Unwinder::Cfi
-    } else {
-        Unwinder::FramePointers
+    match UNWINDER.load(Relaxed) {
+        1 => Unwinder::Cfi,
+        #[cfg(feature = "preload")]
+        2 => Unwinder::Off,
+        _ => Unwinder::FramePointers,
     }
+}
+
+/// Walks stacks in this way from now on. Of a program that is not ours no stack tells whether all of
+/// its code has frame pointers.
+///
+/// Returns false if the system refuses memory.
+#[cfg(feature = "preload")]
+pub(crate) fn walk_by(unwinder: Unwinder) -> bool {
+    if unwinder == Unwinder::Cfi && !super::cfi::init() {
+        return false;
+    }
+    if unwinder == Unwinder::FramePointers {
+        layout_cache::enable();
+    }
+    UNWINDER.store(unwinder as u8, Relaxed);
+    true
 }
 
 /// Chooses how stacks are walked from now on: by frame pointers if a walk along them from here

@@ -277,21 +277,21 @@ impl Finder<'_> {
         }
         // If the measured heap is the C library's, its memory contains no roots: only blocks, which
         // are searched when they are reached, and free memory.
-        let is_apart = heap::is_separate_from_c();
         if mapping.name == b"[heap]" || mapping.is_arena(next) {
-            return match is_apart {
+            return match heap::is_separate_from_c() {
                 true => self.add(start, end, RegionKind::CHeap, access),
                 false => Ok(()),
             };
         }
         // Guard pages and reserved address space have no contents.
-        if !is_apart || (!mapping.readable && !mapping.was_written()) {
+        if !heap::is_apart() || (!mapping.readable && !mapping.was_written()) {
             return Ok(());
         }
         // A mapping that contains a block belongs to the measured heap; the rest of it is free
         // memory. A mapping without a block may be the allocator's own data, which contains few
-        // addresses of blocks.
-        let is_of_heap = self.index.has_in(start, end);
+        // addresses of blocks. A large block of C's has a mapping of its own, which may be merged with
+        // others.
+        let is_of_heap = self.index.any_in(start, end, |at| !heap::is_of_c(at));
         self.own.add_of_allocator(mapping, is_of_heap);
         match is_of_heap {
             true => Ok(()),

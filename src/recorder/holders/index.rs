@@ -219,23 +219,29 @@ impl Index {
         }
     }
 
-    /// Whether a block starts in a range of addresses.
-    pub(super) fn has_in(&self, start: usize, end: usize) -> bool {
+    /// Whether a block that `is_wanted` starts in a range of addresses.
+    pub(super) fn any_in(
+        &self,
+        start: usize,
+        end: usize,
+        mut is_wanted: impl FnMut(usize) -> bool,
+    ) -> bool {
         let leaves = self.leaves.as_slice();
         let from = leaves.partition_point(|l| l.key < start >> LEAF_BITS);
         leaves[from..]
             .iter()
             .take_while(|l| l.key << LEAF_BITS < end)
             .any(|l| {
-                let base = l.key << LEAF_BITS;
-                let mut words = l.bits.iter().enumerate();
-                words.any(|(i, &bits)| {
-                    let at = |bit: u32| base | (i * 64 + bit as usize) << 3;
-                    bits != 0
-                        && at(63 - bits.leading_zeros()) >= start
-                        && at(bits.trailing_zeros()) < end
-                })
+                let starts = l.starts();
+                let mut inside = starts.filter(|at| (start..end).contains(at));
+                inside.any(&mut is_wanted)
             })
+    }
+
+    /// Whether an address is in a block.
+    pub(super) fn contains(&self, address: usize, size: impl Fn(usize) -> usize) -> bool {
+        let block = self.find(address, &size);
+        block.is_some_and(|block| address - block.start < size(block.start))
     }
 }
 
@@ -245,6 +251,17 @@ fn bit_of(address: usize) -> usize {
 }
 
 impl Leaf {
+    /// The addresses at which blocks start, in ascending order.
+    fn starts(&self) -> impl Iterator<Item = usize> + '_ {
+        let base = self.key << LEAF_BITS;
+        let words = self.bits.iter().enumerate();
+        words.flat_map(move |(i, &bits)| {
+            let next = |&bits: &u64| Some(bits & bits.wrapping_sub(1)).filter(|&left| left != 0);
+            let left = core::iter::successors(Some(bits).filter(|&bits| bits != 0), next);
+            left.map(move |bits| base | (i * 64 + bits.trailing_zeros() as usize) << 3)
+        })
+    }
+
     /// The block of the highest bit in `bits`, a subset of the bitmap's word number `word`.
     fn last_block(&self, word: usize, bits: u64) -> Block {
         let bit = 63 - bits.leading_zeros() as usize;
@@ -287,7 +304,7 @@ pub(super) fn usable_bytes(at: usize) -> usize {
 /// block before it, so pointers to these bytes are ignored.
 fn pointable_bytes(at: usize) -> usize {
     let bytes = usable_bytes(at);
-    match heap::is_separate_from_c() {
+    match heap::is_separate_from_c() && !heap::is_of_c(at) {
         true => bytes + 1,
         false => bytes.saturating_sub(8).max(8),
     }
@@ -352,7 +369,11 @@ mod tests {
                 let start = low + random.index(high - low);
                 let end = start + 1 + random.index(100_000);
                 let truth = blocks.range(start..end).next().is_some();
-                assert_eq!(index.has_in(start, end), truth, "{start:#x} {end:#x}");
+                assert_eq!(
+                    index.any_in(start, end, |_| true),
+                    truth,
+                    "{start:#x} {end:#x}"
+                );
             }
         }
     }
@@ -361,6 +382,6 @@ mod tests {
     fn an_empty_index_finds_nothing() {
         let empty = index(&BTreeMap::new());
         assert_eq!(empty.find(0x1000, |_| 8), None);
-        assert!(!empty.has_in(0, usize::MAX));
+        assert!(!empty.any_in(0, usize::MAX, |_| true));
     }
 }

@@ -136,7 +136,7 @@ fn search_and_write(
         nanos,
         own_bytes: search.own_bytes() as u64,
         missed_threads: threads.missed as u32,
-        searched_c_memory: heap::is_separate_from_c(),
+        searched_c_memory: heap::is_apart(),
         unsearched: search.unsearched(&regions),
     };
     lines.write(&RecordRef::Summary(summary))?;

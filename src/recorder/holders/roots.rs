@@ -90,6 +90,8 @@ fn mark_region(
     region: &Region,
 ) -> Result<(), NoMemory> {
     let mut result = Ok(());
+    // Of C's heap and its mappings, what is in no recorded block is a root.
+    let has_blocks = matches!(region.kind, RegionKind::CHeap | RegionKind::Mapped);
     let mut copies = match region.access.is_through_kernel() {
         true => Some(KernelCopies::new()),
         false => None,
@@ -98,11 +100,14 @@ fn mark_region(
         if result.is_err() {
             return;
         }
-        let visit = |marks: &mut Marks<'_>, pointer: Pointer| match holder_of_word(
-            holders, regions, region, pointer.at,
-        )? {
-            NO_HOLDER => Ok(()),
-            holder => marks.reach(holder, None, pointer.block.id),
+        let visit = |marks: &mut Marks<'_>, pointer: Pointer| {
+            if has_blocks && marks.index.contains(pointer.at, marks.sizes.usable) {
+                return Ok(());
+            }
+            match holder_of_word(holders, regions, region, pointer.at)? {
+                NO_HOLDER => Ok(()),
+                holder => marks.reach(holder, None, pointer.block.id),
+            }
         };
         result = match &mut copies {
             Some(copies) => copies.scan(marks, start, end, visit),
