@@ -114,10 +114,13 @@
 //! | `formats` | reports for browsers, profilers, CI systems and spreadsheets |
 //! | `compressed-debug` | reads compressed debug sections; part of `cli` and of `formats` |
 //! | `jemalloc`, `dhat` | other backing allocators |
+//! | `jemalloc-dlopen` | jemalloc in a shared library that is opened while the program runs |
+//! | `c-heap` | the call sites of C's `malloc` and its like (glibc) |
+//! | `exec` | `afterdrop exec`: any program as it is |
 //! | `tokio` | async checks |
 //! | `planted` | small programs with known leaks |
 //! | `burn`, `keras`, `flex` | three Burn models; Keras files on Burn; Burn's flex device |
-//! | `full` | the command as it is shipped: all of these but `tokio` and `flex` |
+//! | `full` | the command as it is shipped: all of these but `jemalloc-dlopen`, `tokio` and `flex` |
 //!
 //! More on each of these is in the repository's `docs/` folder.
 

@@ -166,7 +166,8 @@ impl Facts<'_> {
     /// That recording took long, and would take less time with frame pointers.
     fn slow_unwinding(&self) -> Option<String> {
         let seconds = totals::cost(self.journal).hook_seconds?;
-        (self.journal.start.by_cfi && seconds > SLOW_RECORDING).then(|| {
+        let start = &self.journal.start;
+        (start.by_cfi && !start.exec && seconds > SLOW_RECORDING).then(|| {
             format!(
                 "recording took {seconds:.1} s, because stacks were walked by call frame \
                  information: this build has no frame pointers, or AFTERDROP_UNWIND=cfi is set; \
@@ -206,11 +207,18 @@ impl Facts<'_> {
     }
 
     fn no_line_tables(&self) -> Option<String> {
-        (no_lines(self.call_sites) && self.unread.is_empty()).then(|| {
-            "this build has no line tables, so call sites have functions at best: set `debug = \
-             \"line-tables-only\"` for its profile in Cargo.toml, without `strip`"
-                .into()
-        })
+        let has_none = no_lines(self.call_sites) && self.unread.is_empty();
+        let what_to_do = match self.journal.start.exec {
+            true => {
+                "this program has no line tables, so call sites have functions at best: compile it with \
+                 `-g`, or install the debug symbols of its package"
+            }
+            false => {
+                "this build has no line tables, so call sites have functions at best: set `debug = \
+                 \"line-tables-only\"` for its profile in Cargo.toml, without `strip`"
+            }
+        };
+        has_none.then(|| what_to_do.into())
     }
 
     /// Why holders are not known, or why blocks that seem lost may not be.

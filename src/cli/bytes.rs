@@ -36,6 +36,17 @@ pub(super) fn bytes(text: &str) -> Result<u64, String> {
     }
 }
 
+/// The value of `--sample`: the mean number of bytes between two recorded blocks.
+pub(super) fn sample_interval(text: &str) -> Result<u64, String> {
+    // With a larger interval one sampled block of one byte stands for more than a billion blocks.
+    const MAX: u64 = 1 << 30;
+    match bytes(text)? {
+        0 => Err("must be at least 1; leave --sample out to record every block".into()),
+        bytes if bytes > MAX => Err("must be at most 1G".into()),
+        bytes => Ok(bytes),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

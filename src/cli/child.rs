@@ -23,6 +23,11 @@ pub(super) fn run(plan: &Plan, workloads: &[Entry]) -> Result<Outcome, Error> {
                 "cannot run the check `{key}`: this program calls `afterdrop::main` before it"
             )));
         }
+        Subject::Program { command } => {
+            return Err(Error::usage(format!(
+                "cannot run the program `{command}` as a workload"
+            )));
+        }
     };
     cycle::check_heap(plan.heap)?;
     let workload = find_workload(workloads, name)?;

@@ -16,6 +16,8 @@ mod bytes;
 mod child;
 #[cfg(feature = "formats")]
 mod compare;
+#[cfg(feature = "exec")]
+mod exec;
 mod explain;
 #[cfg(feature = "train")]
 mod fixtures;
@@ -27,6 +29,7 @@ mod outcome;
 mod outdir;
 mod output;
 mod progress;
+mod report_args;
 #[cfg(feature = "formats")]
 mod report_command;
 #[cfg(feature = "formats")]
@@ -58,6 +61,8 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Args),
+    #[cfg(feature = "exec")]
+    Exec(exec::Args),
     Strategies(strategies::Args),
     #[cfg(feature = "formats")]
     Report(report_command::Args),
@@ -159,6 +164,8 @@ fn hint(error: &clap::Error) -> &'static str {
 fn dispatch(command: Command, workloads: &[Entry]) -> Result<Outcome, Error> {
     match command {
         Command::Run(args) => run::run(&args, workloads),
+        #[cfg(feature = "exec")]
+        Command::Exec(args) => exec::run(&args),
         Command::Strategies(args) => strategies::run(&args, workloads),
         #[cfg(feature = "formats")]
         Command::Report(args) => report_command::run(&args),

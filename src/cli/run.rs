@@ -1,7 +1,6 @@
 //! `afterdrop run`: measures a workload in a child process, and shows the report.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -10,17 +9,15 @@ use super::input::find_workload;
 use super::measure_args::{MeasureArgs, Schedule, Variant, seconds};
 use super::outcome::Outcome;
 use super::outdir::OutDir;
-use super::output::{print, print_with, screen};
 use super::progress::Bar;
+use super::report_args::ReportArgs;
 use super::signals::interrupt_flag;
 use crate::analysis::config;
 use crate::analysis::verdict;
 use crate::base::error::Error;
-use crate::measure::{self, Measured};
-use crate::model::report::Report;
+use crate::measure;
 use crate::model::run::{HeapKind, Strategy};
 use crate::model::sampling::DEFAULT_EVERY;
-use crate::report::terminal;
 use crate::workloads::Entry;
 
 /// Run a workload in load / infer / drop cycles, and report what it retains
@@ -59,36 +56,12 @@ pub(super) struct Args {
         num_args = 0..=1,
         require_equals = true,
         default_missing_value = DEFAULT_EVERY,
-        value_parser = parse_sample_interval
+        value_parser = bytes::sample_interval
     )]
     sample: Option<u64>,
 
-    /// Output folder, which must be new or empty [default: the next free one in reports/runs]
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
-
-    /// Formats to write besides report.json, such as html,flame; see `afterdrop report --help`
-    #[cfg(feature = "formats")]
-    #[arg(
-        long,
-        value_name = "FORMATS",
-        value_delimiter = ',',
-        value_parser = super::reports::names(),
-        hide_possible_values = true
-    )]
-    report: Vec<String>,
-
-    #[cfg(feature = "formats")]
     #[command(flatten)]
-    paths: super::reports::Paths,
-
-    /// Print the report as JSON
-    #[arg(long, conflicts_with = "quiet")]
-    json: bool,
-
-    /// Print only the line with the verdict
-    #[arg(long, short)]
-    quiet: bool,
+    output: ReportArgs,
 }
 
 pub(super) fn run(args: &Args, workloads: &[Entry]) -> Result<Outcome, Error> {
@@ -97,7 +70,7 @@ pub(super) fn run(args: &Args, workloads: &[Entry]) -> Result<Outcome, Error> {
     // Errors in the settings are found before a folder or a process is created.
     let options = entry.check(&args.measure.settings_for_checks(&args.variant))?;
     let config = config::load(entry.name())?;
-    let mut out = OutDir::create(args.out.as_deref(), entry.name())?;
+    let mut out = OutDir::create(args.output.out.as_deref(), entry.name())?;
     let folder = out.absolute()?;
     let interrupted = interrupt_flag()?;
     let schedule = Schedule {
@@ -105,7 +78,7 @@ pub(super) fn run(args: &Args, workloads: &[Entry]) -> Result<Outcome, Error> {
         cycles: args.max_cycles().0,
         max_time: args.max_time(),
     };
-    let bar = Bar::new(schedule.cycles, args.quiet);
+    let bar = Bar::new(schedule.cycles, args.output.quiet);
     let mut request = args
         .measure
         .request(&args.variant, schedule, folder, options, config)?;
@@ -116,24 +89,7 @@ pub(super) fn run(args: &Args, workloads: &[Entry]) -> Result<Outcome, Error> {
         out.keep();
     }
     let measured = measured?;
-    let measured = with_paths(args, measured)?.write();
-    let written = write_formats(args, &measured, &out);
-    // The report is shown even if a file could not be written.
-    show(args, &measured.report, &out)?;
-    written?;
-    let report = measured.check_written()?;
-    Ok(Outcome::of(report.verdict, report.ended.is_complete()))
-}
-
-/// The value of `--sample`: the mean number of bytes between two recorded blocks.
-fn parse_sample_interval(text: &str) -> Result<u64, String> {
-    // With a larger interval one sampled block of one byte stands for more than a billion blocks.
-    const MAX: u64 = 1 << 30;
-    match bytes::bytes(text)? {
-        0 => Err("must be at least 1; leave --sample out to record every block".into()),
-        bytes if bytes > MAX => Err("must be at most 1G".into()),
-        bytes => Ok(bytes),
-    }
+    args.output.write_and_show(measured, &out)
 }
 
 /// The value of `--cycles`.
@@ -209,44 +165,4 @@ impl Args {
         self.measure.validate_cycles(option, cycles)?;
         seconds("--max-time", self.max_time).map(drop)
     }
-}
-
-/// The run with the paths of its report replaced as the options say.
-#[cfg(feature = "formats")]
-fn with_paths(args: &Args, mut measured: Measured) -> Result<Measured, Error> {
-    measured.report = args.paths.apply(measured.report)?;
-    Ok(measured)
-}
-
-#[cfg(not(feature = "formats"))]
-fn with_paths(_args: &Args, measured: Measured) -> Result<Measured, Error> {
-    Ok(measured)
-}
-
-/// Writes the formats of `--report`. If the report itself could not be written, it writes none.
-#[cfg(feature = "formats")]
-fn write_formats(args: &Args, measured: &Measured, out: &OutDir) -> Result<(), Error> {
-    if measured.unwritten.is_some() {
-        return Ok(());
-    }
-    let formats = super::reports::of_names(&args.report)?;
-    super::reports::write_all(&measured.report, &formats, out.path())
-}
-
-#[cfg(not(feature = "formats"))]
-fn write_formats(_args: &Args, _measured: &Measured, _out: &OutDir) -> Result<(), Error> {
-    Ok(())
-}
-
-fn show(args: &Args, report: &Report, out: &OutDir) -> Result<(), Error> {
-    if args.json {
-        return print_with(|to| report.write_json(to));
-    }
-    let written = format!("{}/ {}", out.path().display(), out.files().join(" "));
-    let text = terminal::render(report, &written, screen());
-    if args.quiet {
-        let first = text.lines().next().unwrap_or_default();
-        return print(&format!("{first}\n"));
-    }
-    print(&text)
 }

@@ -3,6 +3,8 @@
 
 pub(crate) mod child;
 mod end;
+#[cfg(feature = "exec")]
+mod exec;
 mod measured;
 pub(crate) mod memory_limit;
 mod observer;
@@ -13,6 +15,8 @@ mod run_folder;
 #[cfg(any(test, feature = "cli"))]
 mod unreported;
 
+#[cfg(feature = "exec")]
+pub(crate) use exec::{ExecRequest, Program, exec};
 pub(crate) use request::{Lengths, Request, auto};
 pub(crate) use run::measure;
 pub(crate) use run_folder::OUTPUT;

@@ -3,6 +3,8 @@
 pub(crate) mod block;
 pub(crate) mod boundary;
 pub(crate) mod end;
+#[cfg(any(feature = "exec", feature = "preload"))]
+pub(crate) mod exec;
 pub(crate) mod frame;
 pub(crate) mod holder;
 pub(crate) mod holders;

@@ -65,6 +65,8 @@ pub(crate) enum Subject {
     },
     /// A [`Check`](crate::Check), by its key: its name, made unique within its test.
     Check { key: String },
+    /// A program as it is, by its command line.
+    Program { command: String },
 }
 
 impl Subject {
@@ -73,6 +75,7 @@ impl Subject {
         match self {
             Self::Workload { name, .. } => name,
             Self::Check { key } => key,
+            Self::Program { command } => command,
         }
     }
 }

@@ -48,6 +48,10 @@ pub struct Report {
     pub workload: String,
     /// The workload's settings, such as `device=ndarray`.
     pub options: Vec<String>,
+    /// Whether this is a program as it is, which `afterdrop exec` ran. It decides itself what a cycle does and
+    /// how many there are: `strategy` means nothing then, and `heap` is the C library's.
+    #[serde(default)]
+    pub exec: bool,
     /// The allocator that served the blocks.
     pub heap: HeapKind,
     /// How cycles handled the model.

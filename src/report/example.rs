@@ -27,6 +27,7 @@ pub(super) fn report() -> Report {
         version: "0.1.0".into(),
         workload: "mine".into(),
         options: vec!["device=ndarray".into()],
+        exec: false,
         heap: crate::model::run::HeapKind::Dhat,
         strategy: crate::model::run::Strategy::Fresh,
         cycles: 83,

@@ -152,7 +152,7 @@ without_texts! {
 
 texts! {
     Report {
-        schema, version, workload, options, heap, strategy, cycles, auto, warmup, horizon, ended,
+        schema, version, workload, options, exec, heap, strategy, cycles, auto, warmup, horizon, ended,
         verdict, summary, bytes_per_cycle, call_sites, boundaries, process, roots, holder_search,
         sampling, attribution, cost, witness, profile, bins, warnings,
     }

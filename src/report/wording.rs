@@ -9,7 +9,7 @@ use crate::model::frame::{NOT_ATTRIBUTED, location_of};
 use crate::model::holder::{Holder, PathBlock, Root};
 use crate::model::holders::HolderKind;
 use crate::model::process::{Grows, Process};
-use crate::model::report::CallSite;
+use crate::model::report::{CallSite, Report};
 
 impl HolderKind {
     /// What it is, to stand before its name.
@@ -25,6 +25,21 @@ impl HolderKind {
             Self::Lost => "an unreachable block",
             Self::Cycle => "a reference cycle",
         }
+    }
+}
+
+impl Report {
+    /// The settings of the run as `name=value`.
+    pub(super) fn settings(&self) -> Vec<String> {
+        let mut settings = match self.exec {
+            true => Vec::new(),
+            false => vec![
+                format!("heap={}", self.heap),
+                format!("strategy={}", self.strategy),
+            ],
+        };
+        settings.extend(self.options.iter().cloned());
+        settings
     }
 }
 
@@ -88,6 +103,19 @@ impl Holder {
         }
     }
 
+    /// How a block is lost as a rule, in the language of the function that allocated it.
+    fn usual_loss(&self) -> &'static str {
+        let is_in_c = match &self.file {
+            Some(file) => !file.ends_with(".rs"),
+            // Rust's names have modules.
+            None => self.name.as_ref().is_some_and(|name| !name.contains("::")),
+        };
+        match is_in_c {
+            true => "malloc without free, or new without delete",
+            false => "mem::forget, Box::leak, or into_raw without from_raw",
+        }
+    }
+
     /// How the call site's blocks are lost. Ends with a colon where the function that allocated the
     /// cause follows.
     pub(super) fn lost(&self) -> String {
@@ -111,10 +139,9 @@ impl Holder {
             (_, n) if n > 0 => {
                 format!("lost{part}: held only by blocks that nothing but links points at:")
             }
-            _ if self.is_cause() => format!(
-                "lost{part}: nothing points at it (mem::forget, Box::leak, or into_raw without \
-                 from_raw)"
-            ),
+            _ if self.is_cause() => {
+                format!("lost{part}: nothing points at it ({})", self.usual_loss())
+            }
             _ => format!("lost{part}: held only by a block that nothing points at:"),
         }
     }

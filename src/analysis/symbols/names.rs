@@ -35,7 +35,22 @@ pub(crate) fn static_name(symbol: &str) -> String {
 
 /// A symbol in Rust's or C++'s notation; itself if it is mangled in neither way.
 pub(super) fn demangled(symbol: &str) -> String {
-    addr2line::demangle_auto(symbol.into(), None).into_owned()
+    let name = addr2line::demangle_auto(symbol.into(), None);
+    #[cfg(feature = "exec")]
+    if name == symbol
+        && let Some(name) = of_cpp(symbol)
+    {
+        return name;
+    }
+    name.into_owned()
+}
+
+/// A symbol in C++'s notation, without the types of parameters; `None` if it is not mangled in this way.
+#[cfg(feature = "exec")]
+fn of_cpp(symbol: &str) -> Option<String> {
+    let options = cpp_demangle::DemangleOptions::new().no_params();
+    let symbol = cpp_demangle::Symbol::new(symbol).ok()?;
+    symbol.demangle_with_options(&options).ok()
 }
 
 /// A demangled name without the `::h0123456789abcdef` of Rust's legacy mangling.
@@ -74,6 +89,21 @@ mod tests {
             ("optarg", "optarg"),
         ] {
             assert_eq!(static_name(symbol), name);
+        }
+    }
+
+    #[test]
+    #[cfg(feature = "exec")]
+    fn a_function_of_cpp_has_the_name_that_its_source_gives_it() {
+        for (symbol, name) in [
+            ("_ZN7serving12open_sessionEi", "serving::open_session"),
+            (
+                "_ZNSt6vectorIfSaIfEE6resizeEm",
+                "std::vector<float, std::allocator<float> >::resize",
+            ),
+            ("_Z", "_Z"),
+        ] {
+            assert_eq!(demangled(symbol), name);
         }
     }
 

@@ -37,6 +37,73 @@ const PASS_THROUGH: &[&str] = &[
     "backtrace",
 ];
 
+/// The C library, the loader, and what compilers link to every program.
+const RUNTIME: [&str; 12] = [
+    "ld-linux",
+    "libc.so",
+    "libc-",
+    "libdl",
+    "libgcc_s",
+    "libm.so",
+    "libm-",
+    "libpthread",
+    "libresolv",
+    "librt",
+    "libstdc++",
+    "libc++",
+];
+
+/// The library that records a program as it is.
+const RECORDER: &str = "libafterdrop.so";
+
+/// Folders of libraries that the user has not written.
+const FOLDERS_OF_LIBRARIES: [&str; 8] = [
+    "/usr/lib/",
+    "/usr/lib64/",
+    "/lib/",
+    "/lib64/",
+    "/usr/local/lib/",
+    "/opt/",
+    "/site-packages/",
+    "/node_modules/",
+];
+
+/// Corrects whose code frames are by the file that they were loaded from: of a library of the system the
+/// sources, if they are known, are no file of the user. In other files functions without a line are the
+/// user's, too.
+pub(super) fn own_by_object(frames: &mut [Frame], object: &Path) {
+    let name = object.file_name().unwrap_or_default().to_string_lossy();
+    let path = object.to_string_lossy();
+    let is_in =
+        |folder: &&str| match folder.ends_with("-packages/") || folder.ends_with("_modules/") {
+            true => path.contains(*folder),
+            false => path.starts_with(*folder),
+        };
+    let of_object = match () {
+        () if name == RECORDER => Some(Owner::Tool),
+        () if RUNTIME.iter().any(|known| name.starts_with(known)) => Some(Owner::Standard),
+        () if FOLDERS_OF_LIBRARIES.iter().any(|f| is_in(&f)) => Some(Owner::Dependency),
+        () => None,
+    };
+    for frame in frames {
+        let is_plain = frame.line.is_none() && !frame.function.contains("::");
+        match of_object {
+            Some(owner) => frame.owner = owner,
+            None if frame.owner == Owner::Standard && is_plain && !is_start_up(&frame.function) => {
+                frame.owner = Owner::Own;
+            }
+            None => {}
+        }
+    }
+}
+
+/// Whether a function is of the start-up code that is linked to every program.
+fn is_start_up(function: &str) -> bool {
+    ["_start", "__libc_start_main", "__rust"]
+        .iter()
+        .any(|name| function.starts_with(name))
+}
+
 /// The frame of a function at a file and line, as the debug information has them.
 pub(super) fn frame_of(function: &str, path: Option<&str>, line: Option<u32>) -> Frame {
     let line = line.filter(|&l| l > 0);
@@ -79,6 +146,12 @@ pub(super) fn classify_path(path: &str) -> (String, Option<Owner>) {
             _ => Owner::Dependency,
         };
         return (short, Some(owner));
+    }
+    // Templates of C++'s library are compiled into the user's functions.
+    if let Some((_, rest)) = text.split_once("/include/")
+        && rest.split('/').any(|folder| folder == "c++")
+    {
+        return (rest.into(), Some(Owner::Standard));
     }
     if let Some((_, rest)) = text.split_once("/library/")
         && (text.starts_with("/rustc/") || text.contains("/rustlib/src/rust/library/"))

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::binary::Binary;
 use super::names::{demangled, without_hash};
-use super::ownership::{classify_path, crate_of, frame_of, is_pass_through};
+use super::ownership::{classify_path, crate_of, frame_of, is_pass_through, own_by_object};
 use super::sources::Sources;
 use super::unread::Unread;
 use crate::model::frame::{Frame, Owner};
@@ -23,11 +23,18 @@ pub(crate) struct Symbolizer {
     sources: Sources,
     /// Frames by return address.
     frames: HashMap<u64, Vec<Frame>>,
+    /// The files are those of a program as it is: whose code a function is depends on the file, too.
+    is_exec: bool,
     /// Source files by module. Finding them takes a pass over all functions.
     modules: RefCell<HashMap<String, Option<Vec<String>>>>,
 }
 
 impl Symbolizer {
+    /// Says whether the files are those of a program as it is.
+    pub(crate) fn set_exec(&mut self, is_exec: bool) {
+        self.is_exec = is_exec;
+    }
+
     /// Adds a mapping of code, and reads its file. If the file cannot be read, its frames have no
     /// names.
     pub(crate) fn add_mapping(&mut self, code: &Code) {
@@ -140,12 +147,20 @@ impl Symbolizer {
             .unwrap_or_default();
         if frames.is_empty() {
             let file = code.path.as_path().file_name();
+            let file = file.map(|f| f.to_string_lossy().into_owned());
             frames.push(Frame {
-                function: "??".into(),
-                file: file.map(|f| f.to_string_lossy().into_owned()),
+                // Without a symbol, functions differ by their addresses.
+                function: match (self.is_exec, &file) {
+                    (true, Some(file)) => format!("{file}+{:#x}", call - code.start + code.offset),
+                    _ => "??".into(),
+                },
+                file,
                 line: None,
                 owner: Owner::Standard,
             });
+        }
+        if self.is_exec {
+            own_by_object(&mut frames, code.path.as_path());
         }
         frames
     }
@@ -159,7 +174,7 @@ pub(super) fn frames_at(binary: &Binary, sources: &Sources, address: u64) -> Vec
         while let Ok(Some(frame)) = found.next() {
             let name = frame
                 .function
-                .and_then(|f| Some(f.demangle().ok()?.into_owned()));
+                .and_then(|f| Some(demangled(&f.raw_name().ok()?)));
             // `debug = "line-tables-only"` names inlined functions only; the outermost function
             // has its symbol.
             let Some(name) = name.or_else(symbol) else {

@@ -49,14 +49,7 @@ pub(super) fn warnings(before: &Report, after: &Report) -> Vec<String> {
             before.workload, after.workload
         ));
     }
-    let settings = |r: &Report| {
-        let mut settings = vec![
-            format!("heap={}", r.heap),
-            format!("strategy={}", r.strategy),
-        ];
-        settings.extend(r.options.iter().cloned());
-        settings.join(" ")
-    };
+    let settings = |r: &Report| r.settings().join(" ");
     let (old, new) = (settings(before), settings(after));
     if old != new {
         warnings.push(format!("the settings differ: {old} and {new}"));

@@ -80,11 +80,13 @@ fn head(report: &Report) -> String {
         .iter()
         .map(|o| format!(" · {}", code(o)))
         .collect();
+    let heap = match report.exec {
+        true => String::new(),
+        false => format!("heap {} · strategy {} · ", report.heap, report.strategy),
+    };
     let _ = writeln!(
         text,
-        "heap {} · strategy {} · {}, {} of them warm-up · horizon {}{options}",
-        report.heap,
-        report.strategy,
+        "{heap}{}, {} of them warm-up · horizon {}{options}",
         count(u64::from(report.cycles_run()), "cycle"),
         report.warmup,
         report.horizon,

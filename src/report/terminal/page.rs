@@ -117,14 +117,11 @@ fn title(report: &Report) -> String {
 
 /// The settings, the number of cycles, and their time.
 fn settings(report: &Report) -> Vec<String> {
-    let mut settings = vec![
-        format!("heap={}", report.heap),
-        format!("strategy={}", report.strategy),
-    ];
-    settings.extend(report.options.iter().cloned());
+    let mut settings = report.settings();
     let (run, most) = (report.cycles_run(), report.cycles);
     let cycles = match report.auto {
         true => format!("{} (auto, at most {most})", count(u64::from(run), "cycle")),
+        false if report.exec => count(u64::from(run), "cycle"),
         false => format!("{run} of {}", count(u64::from(most), "cycle")),
     };
     if let Some(last) = settings.last_mut() {

@@ -74,7 +74,7 @@ fn head(report: &Report, verdict: &str) -> Markup {
                 (sentence(&report.summary))
             }
             p.dim {
-                "heap " (report.heap) " · strategy " (report.strategy) " · "
+                @if !report.exec { "heap " (report.heap) " · strategy " (report.strategy) " · " }
                 (count(u64::from(report.cycles_run()), "cycle")) ", " (report.warmup)
                 " of them warm-up · horizon " (report.horizon)
                 @for option in &report.options { " · " code { (option) } }

@@ -1,0 +1,31 @@
+//! The recorder in a program that knows nothing of it, loaded before all other libraries.
+//!
+//! 1. The recorder's C functions ([`recorder::heap`]) are found first, by the program and by all of its
+//!    libraries, and record every block from the first one on.
+//! 2. When the loader runs the constructors, [`start`] reads the plan of the command. A process that
+//!    has none stops recording.
+//! 3. A mark ends a cycle and begins the next: the opening of a file ([`openings`]), a call
+//!    of [`afterdrop_cycle`](symbols), or time. The [`session`] takes the boundary on the thread of the mark.
+//! 4. When the process exits, the session ends. If it is killed, the journal ends with the last boundary.
+//!
+//! The library's own blocks come from glibc directly ([`allocator`]) and are never recorded.
+
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "the recorder is that of the library `afterdrop`, all of which no single door uses"
+)]
+#![warn(clippy::all)]
+
+mod allocator;
+mod base;
+mod model;
+mod openings;
+mod pattern;
+mod recorder;
+mod session;
+mod start;
+mod symbols;
+
+#[global_allocator]
+static OWN_HEAP: allocator::CAllocator = allocator::CAllocator;

@@ -1,0 +1,156 @@
+//! One measurement of a program as it is: starts it with the library that records, follows the journals
+//! of its processes, and makes the report of the one that ran the cycles.
+
+mod executable;
+mod processes;
+mod program;
+mod suggestions;
+
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+
+pub(crate) use program::Program;
+
+use super::measured::Measured;
+use super::observer::read_found;
+use super::progress::ShowProgress;
+use crate::analysis::config::Config;
+use crate::analysis::{self, Folding, RunContext};
+use crate::base::error::Error;
+use crate::model::exec::{ExecPlan, Marks};
+use crate::model::{holders, journal};
+use processes::{Process, Processes};
+
+/// A measurement to make.
+pub(crate) struct ExecRequest {
+    pub(crate) program: Program,
+    pub(crate) plan: ExecPlan,
+    /// The process to report, by its number or by a part of its command line; `None` for the one that
+    /// ran the most cycles.
+    pub(crate) wanted: Option<String>,
+    pub(crate) options: Vec<String>,
+    pub(crate) config: Config,
+}
+
+/// Runs the program until it ends, or until its cycles are recorded. What was recorded is reported,
+/// however it ended.
+///
+/// # Errors
+/// If the program cannot be started or recorded, or no process has reached a boundary.
+pub(crate) fn exec(
+    mut request: ExecRequest,
+    interrupted: &AtomicBool,
+    progress: impl ShowProgress,
+) -> Result<Measured, Error> {
+    executable::check(request.program.name())?;
+    let folder = request.plan.out.clone();
+    let mut processes = Processes::create(&folder)?;
+    let library = program::write_library(&folder)?;
+    let ended = request.program.run(
+        &request.plan,
+        &library,
+        interrupted,
+        &mut processes,
+        progress,
+    );
+    library.remove();
+    let ended = ended?;
+    let all = processes.finish()?;
+    let process = choose(&all, &request)?;
+    let journal = &process.journal;
+    request.config.warnings.extend(others(process, &all));
+    let with = RunContext {
+        ended,
+        horizon: request.plan.horizon,
+        options: request.options,
+        witness: None,
+        holder_search: read_found(journal, &process.folder),
+        all_holders: false,
+        config: request.config,
+    };
+    let report = analysis::report(journal, Folding::default(), with).without_home();
+    let unwritten = keep(process, &folder).err();
+    Ok(Measured {
+        report,
+        unwritten,
+        folder,
+    })
+}
+
+/// The process that is reported.
+fn choose<'a>(all: &'a [Process], request: &ExecRequest) -> Result<&'a Process, Error> {
+    let name = request.program.name().to_string_lossy().into_owned();
+    if all.is_empty() {
+        return Err(Error::usage(format!(
+            "cannot record {name}: no process of it has loaded the library that records"
+        ))
+        .hint(
+            "it may remove LD_PRELOAD from the environment of the program, or that program may be \
+             statically linked, have more rights than its user, or be of another C library than glibc",
+        ));
+    }
+    let wanted = |p: &&Process| request.wanted.as_ref().is_none_or(|w| p.is_called(w));
+    let process = all.iter().filter(wanted).max_by_key(|p| p.rank());
+    let Some(process) = process else {
+        let wanted = request.wanted.as_deref().unwrap_or_default();
+        let names: Vec<String> = all.iter().map(Process::name).collect();
+        return Err(Error::usage(format!(
+            "no process is `{wanted}` by its number or a part of its command line; there were: {}",
+            names.join(", ")
+        )));
+    };
+    if let Some(file) = &process.record.foreign_malloc {
+        return Err(Error::usage(format!(
+            "cannot record {}: it has a `malloc` of its own, in {file}, in whose place that of the \
+             library cannot be",
+            process.name()
+        ))
+        .hint("start it without that allocator, if it is one that was preloaded"));
+    }
+    if process.journal.boundaries.is_empty() {
+        return Err(without_boundary(process, all, &request.plan.marks));
+    }
+    Ok(process)
+}
+
+/// The error for a program that has reached no boundary.
+fn without_boundary(process: &Process, all: &[Process], marks: &Marks) -> Error {
+    let name = process.name();
+    let wrong = match marks {
+        Marks::None => format!("{name} was recorded, but nothing says where its cycles begin"),
+        Marks::Open(pattern) => {
+            format!("{name} has not opened a file `{pattern}` twice, so that there is no cycle")
+        }
+        Marks::Call => {
+            format!("{name} has not called `afterdrop_cycle` twice, so that there is no cycle")
+        }
+        Marks::Every(_) => format!("{name} has ended before the first cycle was over"),
+    };
+    Error::usage(wrong).hint(suggestions::of(all, marks))
+}
+
+/// Which process is reported, if there were several.
+fn others(process: &Process, all: &[Process]) -> Option<String> {
+    let others = all.len() - 1;
+    let with_cycles = all.iter().filter(|p| !p.journal.boundaries.is_empty());
+    let with_cycles = with_cycles.count() - 1;
+    (with_cycles > 0).then(|| {
+        format!(
+            "this is the report of {}; of {others} other processes {with_cycles} ran cycles, too: \
+             --process chooses another one",
+            process.name()
+        )
+    })
+}
+
+/// Moves the journal of the reported process to the folder of the run, and removes those of processes
+/// that ran no cycle.
+fn keep(process: &Process, folder: &PathBuf) -> Result<(), Error> {
+    let from = process.folder.join(journal::FILE);
+    let to = folder.join(journal::FILE);
+    std::fs::rename(&from, &to).map_err(|e| Error::io("move the journal to", &to, e))?;
+    // The report has all of its content.
+    let _ = std::fs::remove_file(process.folder.join(holders::FILE));
+    processes::remove_empty(folder);
+    Ok(())
+}

@@ -1,0 +1,141 @@
+//! The processes of a program: each has a folder with a journal.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::analysis::journal::{Journal, Reader};
+use crate::base::error::Error;
+use crate::base::private_folder;
+use crate::model::exec::{PROCESS_FILE, PROCESSES, ProcessRecord};
+use crate::model::journal;
+
+/// The processes while they run.
+pub(super) struct Processes {
+    folder: PathBuf,
+    readers: BTreeMap<PathBuf, Reader>,
+}
+
+/// How far the processes have got.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct State {
+    /// Of the process with the most cycles: the last one, and the live bytes at its boundary.
+    pub(super) cycle: u32,
+    pub(super) live_bytes: u64,
+    /// Whether a process has recorded all cycles that it was to record.
+    pub(super) is_done: bool,
+}
+
+/// A process that has ended.
+#[derive(Debug)]
+pub(super) struct Process {
+    pub(super) folder: PathBuf,
+    pub(super) record: ProcessRecord,
+    pub(super) journal: Journal,
+}
+
+impl Processes {
+    /// Creates the folder for the processes in the folder of a run.
+    ///
+    /// # Errors
+    /// If it cannot be created.
+    pub(super) fn create(run: &Path) -> Result<Self, Error> {
+        let folder = run.join(PROCESSES);
+        private_folder::create(&folder).map_err(|e| Error::io("create the folder", &folder, e))?;
+        Ok(Self {
+            folder,
+            readers: BTreeMap::new(),
+        })
+    }
+
+    /// Reads what was written since the last call.
+    ///
+    /// # Errors
+    /// If a journal cannot be read.
+    pub(super) fn poll(&mut self, cycles: u32) -> Result<State, Error> {
+        for folder in folders(&self.folder) {
+            let reader = || Reader::new(folder.join(journal::FILE));
+            self.readers.entry(folder.clone()).or_insert_with(reader);
+        }
+        let mut state = State::default();
+        for reader in self.readers.values_mut() {
+            let Some(journal) = reader.poll()? else {
+                continue;
+            };
+            if let Some(last) = journal.boundaries.last()
+                && last.counts.cycle > state.cycle
+            {
+                (state.cycle, state.live_bytes) = (last.counts.cycle, last.counts.live_bytes);
+            }
+            state.is_done |= journal.end.is_some() && state.cycle >= cycles;
+        }
+        Ok(state)
+    }
+
+    /// Reads the rest, after the program has ended.
+    ///
+    /// # Errors
+    /// If a journal cannot be read.
+    pub(super) fn finish(mut self) -> Result<Vec<Process>, Error> {
+        self.poll(0)?;
+        let mut all = Vec::new();
+        for (folder, reader) in self.readers {
+            // A process that was killed while it started has no complete record of itself.
+            let Some(record) = read_record(&folder) else {
+                continue;
+            };
+            if reader.journal().is_some() {
+                all.push(Process {
+                    journal: reader.finish()?,
+                    folder,
+                    record,
+                });
+            }
+        }
+        Ok(all)
+    }
+}
+
+impl Process {
+    /// What a person calls it: its program and its number.
+    pub(super) fn name(&self) -> String {
+        let program = self.record.arguments.first().map_or("", String::as_str);
+        format!("{program} (process {})", self.record.pid)
+    }
+
+    /// Whether this is its number, or a part of its command line.
+    pub(super) fn is_called(&self, wanted: &str) -> bool {
+        self.record.pid.to_string() == wanted || self.journal.start.workload.contains(wanted)
+    }
+
+    /// The process that is reported has the highest: it ran the most cycles, or, if none ran any, it
+    /// allocated and was there last.
+    pub(super) fn rank(&self) -> impl Ord + use<> {
+        (self.journal.boundaries.len(), self.folder.clone())
+    }
+}
+
+/// Removes the folders of processes that ran no cycle, and what is left of the reported one.
+pub(super) fn remove_empty(run: &Path) {
+    let processes = run.join(PROCESSES);
+    for folder in folders(&processes) {
+        let journal = fs::read(folder.join(journal::FILE)).unwrap_or_default();
+        let boundary = b"{\"boundary\"";
+        if !journal.windows(boundary.len()).any(|part| part == boundary) {
+            let _ = fs::remove_dir_all(&folder);
+        }
+    }
+    // This fails if there is another process with cycles.
+    let _ = fs::remove_dir(processes);
+}
+
+fn folders(processes: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(processes).into_iter().flatten().flatten();
+    let mut folders: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    folders.sort_unstable();
+    folders
+}
+
+fn read_record(folder: &Path) -> Option<ProcessRecord> {
+    serde_json::from_slice(&fs::read(folder.join(PROCESS_FILE)).ok()?).ok()
+}

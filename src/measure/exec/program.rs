@@ -1,0 +1,216 @@
+//! Starts the program, and waits for its end.
+
+use std::ffi::{OsStr, OsString};
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use super::processes::Processes;
+use crate::base::error::Error;
+use crate::base::private_folder;
+use crate::measure::end;
+use crate::measure::progress::ShowProgress;
+use crate::model::end::{Ended, How};
+use crate::model::exec::{ENV_EXEC, ExecPlan};
+
+/// The name of the library in the folder of a run.
+const LIBRARY: &str = "libafterdrop.so";
+
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+
+/// How long a program has to end by itself after it was asked to.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// The program to start.
+pub(crate) struct Program {
+    /// Its name and its arguments; not empty.
+    pub(crate) command: Vec<OsString>,
+    /// Time after which it is ended; `None` for none.
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// Why the program was asked to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reason {
+    /// All cycles were recorded.
+    Done,
+    Interrupted,
+    TimedOut,
+}
+
+impl Program {
+    pub(crate) fn name(&self) -> &OsStr {
+        self.command
+            .first()
+            .map_or(OsStr::new(""), OsString::as_os_str)
+    }
+
+    /// Runs the program until it ends. It is asked to end when all cycles are recorded, when `interrupted`
+    /// is set, and at the time-out, and is killed if it does not.
+    ///
+    /// # Errors
+    /// If it cannot be started or waited for, or a journal cannot be read.
+    pub(super) fn run(
+        &self,
+        plan: &ExecPlan,
+        library: &Library,
+        interrupted: &AtomicBool,
+        processes: &mut Processes,
+        mut progress: impl ShowProgress,
+    ) -> Result<Ended, Error> {
+        let name = self.name().to_string_lossy();
+        let mut child = self
+            .command(plan, library)?
+            .spawn()
+            .map_err(|e| Error::usage(format!("cannot start {name}: {e}")))?;
+        let started = Instant::now();
+        let mut asked: Option<(Reason, Instant)> = None;
+        loop {
+            let status = child
+                .try_wait()
+                .map_err(|e| Error::child(format!("cannot wait for {name}: {e}")))?;
+            if let Some(status) = status {
+                return Ok(ended(status, asked.map(|(reason, _)| reason), self.timeout));
+            }
+            let state = match processes.poll(plan.cycles) {
+                Ok(state) => state,
+                Err(error) => {
+                    let _ = child.kill();
+                    let _ = child.wait();
+                    return Err(error);
+                }
+            };
+            if state.cycle > 0 {
+                progress.show(state.cycle, state.live_bytes, None);
+            }
+            let is_late = self.timeout.is_some_and(|limit| started.elapsed() > limit);
+            match asked {
+                None if interrupted.load(Relaxed) => {
+                    // The terminal has sent the signal to the program, too.
+                    asked = Some((Reason::Interrupted, Instant::now()));
+                }
+                None if state.is_done || is_late => {
+                    let reason = if is_late {
+                        Reason::TimedOut
+                    } else {
+                        Reason::Done
+                    };
+                    signal(&child, libc::SIGTERM);
+                    asked = Some((reason, Instant::now()));
+                }
+                Some((_, since)) if since.elapsed() > 2 * GRACE => signal(&child, libc::SIGKILL),
+                Some((Reason::Interrupted, since)) if since.elapsed() > GRACE => {
+                    signal(&child, libc::SIGTERM);
+                }
+                _ => {}
+            }
+            std::thread::sleep(POLL_INTERVAL);
+        }
+    }
+
+    /// The command that starts the program.
+    fn command(&self, plan: &ExecPlan, library: &Library) -> Result<Command, Error> {
+        let text = serde_json::to_string(plan)
+            .map_err(|e| Error::child(format!("cannot serialize the plan of the run: {e}")))?;
+        let mut preload = library.path.clone().into_os_string();
+        if let Some(others) = std::env::var_os("LD_PRELOAD").filter(|p| !p.is_empty()) {
+            preload.push(":");
+            preload.push(others);
+        }
+        let mut command = Command::new(self.name());
+        command
+            .args(self.command.get(1..).unwrap_or_default())
+            .env("LD_PRELOAD", preload)
+            .env(ENV_EXEC, text);
+        // SAFETY: between fork and exec only async-signal-safe functions may be called. `prctl` is a plain
+        // system call (tests/exec.rs: `the_program_does_not_outlive_the_command`).
+        unsafe {
+            command.pre_exec(|| {
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM);
+                Ok(())
+            });
+        }
+        Ok(command)
+    }
+}
+
+fn signal(child: &Child, signal: i32) {
+    // SAFETY: `kill` accesses no memory. The child has not been waited for, so that the system cannot have
+    // given its ID to another process.
+    unsafe { libc::kill(child.id() as i32, signal) };
+}
+
+/// How the program ended. One that was asked to end, or that a user interrupts, has done what it was to
+/// do.
+fn ended(status: ExitStatus, asked: Option<Reason>, timeout: Option<Duration>) -> Ended {
+    match asked {
+        Some(Reason::Done | Reason::Interrupted) => Ended::new(How::Completed, None),
+        Some(Reason::TimedOut) => {
+            let seconds = timeout.unwrap_or_default().as_secs_f32();
+            Ended::new(How::TimedOut, format!("exceeded the limit of {seconds} s"))
+        }
+        // A service is ended in this way.
+        None if matches!(status.signal(), Some(libc::SIGINT | libc::SIGTERM)) => {
+            Ended::new(How::Completed, None)
+        }
+        None => end::of(status, false, Path::new("")),
+    }
+}
+
+/// The library that is loaded into the program.
+pub(super) struct Library {
+    path: PathBuf,
+    /// The folder that was created for it.
+    folder: Option<PathBuf>,
+}
+
+/// Writes the library to the folder of the run; to a folder for temporary files, if the loader cannot
+/// read the path: it takes spaces and colons for separators.
+///
+/// # Errors
+/// If it cannot be written.
+pub(super) fn write_library(run: &Path) -> Result<Library, Error> {
+    let has_separator = |path: &Path| {
+        path.as_os_str()
+            .as_bytes()
+            .iter()
+            .any(|b| b" :".contains(b))
+    };
+    let (to, folder) = match has_separator(run) {
+        false => (run.to_owned(), None),
+        true => {
+            let folder = private_folder::unpredictable_path();
+            if has_separator(&folder) {
+                return Err(Error::usage(format!(
+                    "cannot use the folders {} and {}: the loader takes spaces and colons in the path of \
+                     a library for separators",
+                    run.display(),
+                    folder.display()
+                ))
+                .hint("name another folder with --out"));
+            }
+            private_folder::create(&folder)
+                .map_err(|e| Error::io("create the folder", &folder, e))?;
+            (folder.clone(), Some(folder))
+        }
+    };
+    let path = to.join(LIBRARY);
+    std::fs::File::create_new(&path)
+        .and_then(|mut file| file.write_all(afterdrop_preload::LIBRARY))
+        .map_err(|e| Error::io("write", &path, e))?;
+    Ok(Library { path, folder })
+}
+
+impl Library {
+    /// Removes it, after the program has ended. Processes that still run keep it.
+    pub(super) fn remove(&self) {
+        let _ = std::fs::remove_file(&self.path);
+        if let Some(folder) = &self.folder {
+            let _ = std::fs::remove_dir(folder);
+        }
+    }
+}
