@@ -57,16 +57,17 @@ const RUNTIME: [&str; 12] = [
 const RECORDER: &str = "libafterdrop.so";
 
 /// Folders of libraries that the user has not written.
-const FOLDERS_OF_LIBRARIES: [&str; 8] = [
+const FOLDERS_OF_LIBRARIES: [&str; 6] = [
     "/usr/lib/",
     "/usr/lib64/",
     "/lib/",
     "/lib64/",
     "/usr/local/lib/",
     "/opt/",
-    "/site-packages/",
-    "/node_modules/",
 ];
+
+/// Folders of packages, anywhere in a path.
+const PACKAGES: [&str; 2] = ["/site-packages/", "/node_modules/"];
 
 /// Corrects whose code frames are by the file that they were loaded from: of a library of the system the
 /// sources, if they are known, are no file of the user. In other files functions without a line are the
@@ -74,15 +75,14 @@ const FOLDERS_OF_LIBRARIES: [&str; 8] = [
 pub(super) fn own_by_object(frames: &mut [Frame], object: &Path) {
     let name = object.file_name().unwrap_or_default().to_string_lossy();
     let path = object.to_string_lossy();
-    let is_in =
-        |folder: &&str| match folder.ends_with("-packages/") || folder.ends_with("_modules/") {
-            true => path.contains(*folder),
-            false => path.starts_with(*folder),
-        };
+    let is_in = |&folder: &&str| match PACKAGES.contains(&folder) {
+        true => path.contains(folder),
+        false => path.starts_with(folder),
+    };
     let of_object = match () {
         () if name == RECORDER => Some(Owner::Tool),
         () if RUNTIME.iter().any(|known| name.starts_with(known)) => Some(Owner::Standard),
-        () if FOLDERS_OF_LIBRARIES.iter().any(|f| is_in(&f)) => Some(Owner::Dependency),
+        () if FOLDERS_OF_LIBRARIES.iter().chain(&PACKAGES).any(is_in) => Some(Owner::Dependency),
         () => None,
     };
     for frame in frames {

@@ -6,7 +6,7 @@ mod processes;
 mod program;
 mod suggestions;
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 pub(crate) use program::Program;
@@ -145,7 +145,7 @@ fn others(process: &Process, all: &[Process]) -> Option<String> {
 
 /// Moves the journal of the reported process to the folder of the run, and removes those of processes
 /// that ran no cycle.
-fn keep(process: &Process, folder: &PathBuf) -> Result<(), Error> {
+fn keep(process: &Process, folder: &Path) -> Result<(), Error> {
     let from = process.folder.join(journal::FILE);
     let to = folder.join(journal::FILE);
     std::fs::rename(&from, &to).map_err(|e| Error::io("move the journal to", &to, e))?;

@@ -144,8 +144,8 @@ pub(crate) fn key_of_caller() -> u64 {
 fn key_from(start: Registers) -> u64 {
     use super::cfi_walk::walk_into;
     use super::frame::MAX_FRAMES;
-    use super::stack_memory::{StackBounds, StackMemory};
-    let bounds = StackBounds::of_this_thread();
+    use super::stack_memory::StackMemory;
+    let bounds = super::thread::stack_bounds();
     if !super::cfi::init() || !bounds.contains(start.sp) {
         return 0;
     }

@@ -280,6 +280,12 @@ impl Drop for Paused {
     }
 }
 
+/// The bounds of this thread's stack, which are found once.
+#[cfg(feature = "preload")]
+pub(super) fn stack_bounds() -> StackBounds {
+    this_thread().stack_bounds()
+}
+
 /// Whether the recorder works for itself on this thread.
 #[cfg(feature = "preload")]
 pub(crate) fn is_paused() -> bool {

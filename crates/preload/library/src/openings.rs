@@ -54,10 +54,9 @@ pub(crate) fn opened(path: &[u8]) {
     }
     let is_mark = {
         let _paused = heap::pause();
-        let stack = heap::key_of_caller();
         let mut openings = OPENINGS.lock().unwrap_or_else(PoisonError::into_inner);
         openings.count(path);
-        openings.is_mark(path, stack)
+        openings.is_mark(path)
     };
     if is_mark {
         session::mark();
@@ -66,11 +65,12 @@ pub(crate) fn opened(path: &[u8]) {
 
 impl Openings {
     /// Whether an opening begins a load.
-    fn is_mark(&mut self, path: &[u8], stack: u64) -> bool {
+    fn is_mark(&mut self, path: &[u8]) -> bool {
         let is_watched = |p: &Vec<u8>| pattern::matches(p, path);
         if !self.pattern.as_ref().is_some_and(is_watched) {
             return false;
         }
+        let stack = heap::key_of_caller();
         let mut hasher = DefaultHasher::new();
         path.hash(&mut hasher);
         let file = hasher.finish();
