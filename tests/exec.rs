@@ -267,6 +267,23 @@ fn the_program_ends_after_the_wanted_cycles() {
 }
 
 #[test]
+fn a_program_behind_a_shell_ends_after_the_wanted_cycles() {
+    let folder = Folder::new();
+    let program = compiled(&folder, "leak.c", &["-g"]);
+    let id = folder.join("id");
+    let script = format!(
+        "{} model.bin 100000000 & echo $! >{}; wait",
+        program.display(),
+        id.display()
+    );
+    let options = ["--cycle-at", "open:model.bin", "--cycles", "83"];
+    let ran = exec(&options, &["sh", "-c", &script], folder).exits(1);
+    leak(&ran.report(), "leak.c", 100.0, 1.0);
+    let program = std::fs::read_to_string(ran.folder.join("id")).unwrap();
+    wait_until("the program ends", || !is_running(program.trim()));
+}
+
+#[test]
 fn the_output_of_the_program_stays_as_it_is() {
     let folder = Folder::new();
     let program = ["sh", "-c", "cat model.bin; echo error >&2; exit 7"];

@@ -186,7 +186,7 @@ fn kill(process: &mut Process, plan: &Plan) {
 
 /// The processes that have a variable in the environment with which their program was started, as far as
 /// that can be read.
-fn processes_with(variable: &str) -> Vec<i32> {
+pub(super) fn processes_with(variable: &str) -> Vec<i32> {
     let id = |process: fs::DirEntry| {
         let id = process.file_name().to_str()?.parse().ok()?;
         let environment = fs::read(process.path().join("environ")).ok()?;

@@ -59,7 +59,14 @@ impl Processes {
         }
         let mut state = State::default();
         for reader in self.readers.values_mut() {
-            let Some(journal) = reader.poll()? else {
+            // Most processes of a script have ended long ago.
+            let has_ended = reader
+                .journal()
+                .is_some_and(|journal| journal.end.is_some());
+            if !has_ended {
+                reader.poll()?;
+            }
+            let Some(journal) = reader.journal() else {
                 continue;
             };
             if let Some(last) = journal.boundaries.last()

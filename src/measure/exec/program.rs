@@ -9,9 +9,10 @@ use std::process::{Child, Command, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use super::processes::Processes;
+use super::processes::{Processes, State};
 use crate::base::error::Error;
 use crate::base::private_folder;
+use crate::measure::child::processes_with;
 use crate::measure::end;
 use crate::measure::progress::ShowProgress;
 use crate::model::end::{Ended, How};
@@ -21,6 +22,9 @@ use crate::model::exec::{ENV_EXEC, ExecPlan};
 const LIBRARY: &str = "libafterdrop.so";
 
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Time between two looks at the journals.
+const READ_INTERVAL: Duration = Duration::from_millis(200);
 
 /// How long a program has to end by itself after it was asked to.
 const GRACE: Duration = Duration::from_secs(5);
@@ -69,6 +73,8 @@ impl Program {
             .map_err(|e| Error::usage(format!("cannot start {name}: {e}")))?;
         let started = Instant::now();
         let mut asked: Option<(Reason, Instant)> = None;
+        let mut next_read = started;
+        let mut state = State::default();
         loop {
             let status = child
                 .try_wait()
@@ -76,16 +82,15 @@ impl Program {
             if let Some(status) = status {
                 return Ok(ended(status, asked.map(|(reason, _)| reason), self.timeout));
             }
-            let state = match processes.poll(plan.cycles) {
-                Ok(state) => state,
-                Err(error) => {
+            if Instant::now() >= next_read {
+                next_read = Instant::now() + READ_INTERVAL;
+                state = processes.poll(plan.cycles).inspect_err(|_| {
                     let _ = child.kill();
                     let _ = child.wait();
-                    return Err(error);
+                })?;
+                if state.cycle > 0 {
+                    progress.show(state.cycle, state.live_bytes, None);
                 }
-            };
-            if state.cycle > 0 {
-                progress.show(state.cycle, state.live_bytes, None);
             }
             let is_late = self.timeout.is_some_and(|limit| started.elapsed() > limit);
             match asked {
@@ -99,12 +104,14 @@ impl Program {
                     } else {
                         Reason::Done
                     };
-                    signal(&child, libc::SIGTERM);
+                    signal_all(&child, plan, libc::SIGTERM);
                     asked = Some((reason, Instant::now()));
                 }
-                Some((_, since)) if since.elapsed() > 2 * GRACE => signal(&child, libc::SIGKILL),
+                Some((_, since)) if since.elapsed() > 2 * GRACE => {
+                    signal_all(&child, plan, libc::SIGKILL);
+                }
                 Some((Reason::Interrupted, since)) if since.elapsed() > GRACE => {
-                    signal(&child, libc::SIGTERM);
+                    signal_all(&child, plan, libc::SIGTERM);
                 }
                 _ => {}
             }
@@ -114,8 +121,7 @@ impl Program {
 
     /// The command that starts the program.
     fn command(&self, plan: &ExecPlan, library: &Library) -> Result<Command, Error> {
-        let text = serde_json::to_string(plan)
-            .map_err(|e| Error::child(format!("cannot serialize the plan of the run: {e}")))?;
+        let text = serialized(plan)?;
         let mut preload = library.path.clone().into_os_string();
         if let Some(others) = std::env::var_os("LD_PRELOAD").filter(|p| !p.is_empty()) {
             preload.push(":");
@@ -138,10 +144,26 @@ impl Program {
     }
 }
 
-fn signal(child: &Child, signal: i32) {
+fn serialized(plan: &ExecPlan) -> Result<String, Error> {
+    serde_json::to_string(plan)
+        .map_err(|e| Error::child(format!("cannot serialize the plan of the run: {e}")))
+}
+
+/// Sends a signal to the program and to the processes that it has started, which have the plan in their
+/// environment.
+fn signal_all(child: &Child, plan: &ExecPlan, signal: i32) {
     // SAFETY: `kill` accesses no memory. The child has not been waited for, so that the system cannot have
     // given its ID to another process.
     unsafe { libc::kill(child.id() as i32, signal) };
+    let with_plan = serialized(plan).map(|plan| format!("{ENV_EXEC}={plan}"));
+    for id in with_plan
+        .iter()
+        .flat_map(|variable| processes_with(variable))
+    {
+        // SAFETY: `kill` accesses no memory. The process had the plan of this run a moment ago
+        // (tests/exec.rs: `a_program_behind_a_shell_ends_after_the_wanted_cycles`).
+        unsafe { libc::kill(id, signal) };
+    }
 }
 
 /// How the program ended. One that was asked to end, or that a user interrupts, has done what it was to
