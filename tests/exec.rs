@@ -378,3 +378,31 @@ fn the_program_does_not_outlive_the_command() {
     command.wait().unwrap();
     wait_until("the program ends", || !is_running(program.trim()));
 }
+
+#[test]
+fn a_service_ends_with_the_command_and_is_reported() {
+    let folder = Folder::new();
+    let program = compiled(&folder, "leak.c", &["-g"]);
+    std::fs::write(folder.join("model.bin"), "a model").unwrap();
+    let mut command = Command::new(afterdrop())
+        .current_dir(folder.path())
+        .args(["exec", "--cycle-at", "open:model.bin", "--out", "out", "--"])
+        .args([program.to_str().unwrap(), "model.bin", "100000000"])
+        .spawn()
+        .unwrap();
+    let has_cycles = || {
+        let processes = std::fs::read_dir(folder.join("out/processes"));
+        let mut journals = processes.into_iter().flatten().flatten();
+        journals.any(|process| {
+            let journal = std::fs::read_to_string(process.path().join("journal.jsonl"));
+            journal.is_ok_and(|text| text.matches("{\"boundary\"").count() > 100)
+        })
+    };
+    wait_until("the program has run 100 cycles", has_cycles);
+    // SAFETY: `kill` accesses no memory, and the command was not waited for.
+    unsafe { libc::kill(command.id() as i32, libc::SIGTERM) };
+    assert_eq!(command.wait().unwrap().code(), Some(1));
+    let report = Report::read(&folder.join("out/report.json")).unwrap();
+    assert_eq!(report.verdict, RunVerdict::Leak);
+    assert!(report.ended.is_complete());
+}

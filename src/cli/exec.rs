@@ -11,10 +11,10 @@ use super::outcome::Outcome;
 use super::outdir::OutDir;
 use super::progress::Bar;
 use super::report_args::ReportArgs;
-use super::signals::interrupt_flag;
+use super::signals::interrupt_flags;
 use crate::analysis::config;
 use crate::base::error::Error;
-use crate::measure::{self, ExecRequest, Lengths, Program};
+use crate::measure::{self, ExecRequest, Lengths, Program, Stop};
 use crate::model::block::MAX_CYCLE;
 use crate::model::exec::{ExecPlan, Marks};
 use crate::model::sampling::DEFAULT_EVERY;
@@ -132,7 +132,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
     let name = name.unwrap_or_default().to_string_lossy();
     let config = config::load(&name)?;
     let mut out = OutDir::create(args.output.out.as_deref(), &name)?;
-    let interrupted = interrupt_flag()?;
+    let [interrupted, terminated] = interrupt_flags()?;
     let marks = args
         .cycle_at
         .as_ref()
@@ -157,7 +157,11 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
         options: args.options(),
         config,
     };
-    let measured = measure::exec(request, &interrupted, bar);
+    let stop = Stop {
+        interrupted: &interrupted,
+        terminated: &terminated,
+    };
+    let measured = measure::exec(request, stop, bar);
     // Journals that cannot be reported may still be of use to a person.
     if !matches!(&measured, Err(error) if error.is_child() || error.is_usage()) {
         out.keep();

@@ -13,8 +13,22 @@ use crate::base::error::Error;
 /// # Errors
 /// If a handler cannot be installed.
 pub(super) fn interrupt_flag() -> Result<Arc<AtomicBool>, Error> {
+    flag(&[SIGHUP, SIGINT, SIGTERM])
+}
+
+/// Installs handlers that set the first returned flag for SIGINT, which a terminal sends to the program that
+/// runs, too, and the second one for SIGHUP and SIGTERM, which it does not get.
+///
+/// # Errors
+/// If a handler cannot be installed.
+#[cfg(feature = "exec")]
+pub(super) fn interrupt_flags() -> Result<[Arc<AtomicBool>; 2], Error> {
+    Ok([flag(&[SIGINT])?, flag(&[SIGHUP, SIGTERM])?])
+}
+
+fn flag(signals: &[i32]) -> Result<Arc<AtomicBool>, Error> {
     let flag = Arc::new(AtomicBool::new(false));
-    for signal in [SIGHUP, SIGINT, SIGTERM] {
+    for &signal in signals {
         signal_hook::flag::register(signal, Arc::clone(&flag)).map_err(|e| {
             Error::usage(format!("cannot install a handler for signal {signal}: {e}"))
         })?;

@@ -16,7 +16,7 @@ mod run_folder;
 mod unreported;
 
 #[cfg(feature = "exec")]
-pub(crate) use exec::{ExecRequest, Program, exec};
+pub(crate) use exec::{ExecRequest, Program, Stop, exec};
 pub(crate) use request::{Lengths, Request, auto};
 pub(crate) use run::measure;
 pub(crate) use run_folder::OUTPUT;

@@ -7,9 +7,8 @@ mod program;
 mod suggestions;
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 
-pub(crate) use program::Program;
+pub(crate) use program::{Program, Stop};
 
 use super::measured::Measured;
 use super::observer::read_found;
@@ -39,20 +38,16 @@ pub(crate) struct ExecRequest {
 /// If the program cannot be started or recorded, or no process has reached a boundary.
 pub(crate) fn exec(
     mut request: ExecRequest,
-    interrupted: &AtomicBool,
+    stop: Stop<'_>,
     progress: impl ShowProgress,
 ) -> Result<Measured, Error> {
     executable::check(request.program.name())?;
     let folder = request.plan.out.clone();
     let mut processes = Processes::create(&folder)?;
     let library = program::write_library(&folder)?;
-    let ended = request.program.run(
-        &request.plan,
-        &library,
-        interrupted,
-        &mut processes,
-        progress,
-    );
+    let ended = request
+        .program
+        .run(&request.plan, &library, stop, &mut processes, progress);
     library.remove();
     let ended = ended?;
     let all = processes.finish()?;

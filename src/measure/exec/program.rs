@@ -37,6 +37,15 @@ pub(crate) struct Program {
     pub(crate) timeout: Option<Duration>,
 }
 
+/// Flags that signals to the command set.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stop<'a> {
+    /// By the terminal, which has sent the signal to the program, too.
+    pub(crate) interrupted: &'a AtomicBool,
+    /// By a signal that the program did not get.
+    pub(crate) terminated: &'a AtomicBool,
+}
+
 /// Why the program was asked to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reason {
@@ -53,8 +62,8 @@ impl Program {
             .map_or(OsStr::new(""), OsString::as_os_str)
     }
 
-    /// Runs the program until it ends. It is asked to end when all cycles are recorded, when `interrupted`
-    /// is set, and at the time-out, and is killed if it does not.
+    /// Runs the program until it ends. It is asked to end when all cycles are recorded, when the command is,
+    /// and at the time-out, and is killed if it does not.
     ///
     /// # Errors
     /// If it cannot be started or waited for, or a journal cannot be read.
@@ -62,7 +71,7 @@ impl Program {
         &self,
         plan: &ExecPlan,
         library: &Library,
-        interrupted: &AtomicBool,
+        stop: Stop<'_>,
         processes: &mut Processes,
         mut progress: impl ShowProgress,
     ) -> Result<Ended, Error> {
@@ -94,7 +103,11 @@ impl Program {
             }
             let is_late = self.timeout.is_some_and(|limit| started.elapsed() > limit);
             match asked {
-                None if interrupted.load(Relaxed) => {
+                None if stop.terminated.load(Relaxed) => {
+                    signal_all(&child, plan, libc::SIGTERM);
+                    asked = Some((Reason::Interrupted, Instant::now()));
+                }
+                None if stop.interrupted.load(Relaxed) => {
                     // The terminal has sent the signal to the program, too.
                     asked = Some((Reason::Interrupted, Instant::now()));
                 }
