@@ -46,12 +46,12 @@ pub(super) unsafe extern "C" fn calloc(count: size_t, size: size_t) -> *mut c_vo
     }
 }
 
-/// realloc(3); of size 0 it frees the block and returns null, as glibc's does.
+/// Reallocates a block, for the stack of the function that this is inlined into.
 ///
 /// # Safety
-/// `at` is null or a live block, which is not used any more if this does not return null.
-#[unsafe(no_mangle)]
-pub(super) unsafe extern "C" fn realloc(at: *mut c_void, size: size_t) -> *mut c_void {
+/// `at` is null or a live block, which is not used any more if this does not return null, or `size` is 0.
+#[inline(always)]
+unsafe fn resized(at: *mut c_void, size: size_t) -> *mut c_void {
     // SAFETY: the contract of this function, and the alignment is that of every block.
     unsafe {
         match (at.is_null(), size) {
@@ -63,6 +63,16 @@ pub(super) unsafe extern "C" fn realloc(at: *mut c_void, size: size_t) -> *mut c
             (false, _) => c_hooks::realloc(at, size),
         }
     }
+}
+
+/// realloc(3); of size 0 it frees the block and returns null, as glibc's does.
+///
+/// # Safety
+/// `at` is null or a live block, which is not used any more if this does not return null.
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn realloc(at: *mut c_void, size: size_t) -> *mut c_void {
+    // SAFETY: the contract of this function.
+    unsafe { resized(at, size) }
 }
 
 /// reallocarray(3)
@@ -79,17 +89,8 @@ pub(super) unsafe extern "C" fn reallocarray(
         set_error(libc::ENOMEM);
         return core::ptr::null_mut();
     };
-    // SAFETY: the contract of this function, and the alignment is that of every block.
-    unsafe {
-        match (at.is_null(), size) {
-            (true, _) => c_hooks::alloc::<false>(MIN_ALIGN, size),
-            (false, 0) => {
-                c_hooks::free(at);
-                core::ptr::null_mut()
-            }
-            (false, _) => c_hooks::realloc(at, size),
-        }
-    }
+    // SAFETY: the contract of this function.
+    unsafe { resized(at, size) }
 }
 
 /// free(3)
