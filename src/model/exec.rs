@@ -13,6 +13,10 @@ pub(crate) const PROCESSES: &str = "processes";
 /// The file in the folder of a process that says what it is: a [`ProcessRecord`] as JSON.
 pub(crate) const PROCESS_FILE: &str = "process.json";
 
+/// The file in the folder of a process with the number of openings of each file that it opened more than
+/// once, as JSON, the most opened one first.
+pub(crate) const OPENINGS_FILE: &str = "openings.json";
+
 /// How the processes of a program are measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ExecPlan {

@@ -69,12 +69,14 @@ impl Processes {
             let Some(journal) = reader.journal() else {
                 continue;
             };
-            if let Some(last) = journal.boundaries.last()
-                && last.counts.cycle > state.cycle
-            {
-                (state.cycle, state.live_bytes) = (last.counts.cycle, last.counts.live_bytes);
+            let Some(last) = journal.boundaries.last().map(|b| b.counts) else {
+                continue;
+            };
+            if last.cycle > state.cycle {
+                (state.cycle, state.live_bytes) = (last.cycle, last.live_bytes);
             }
-            state.is_done |= journal.end.is_some() && state.cycle >= cycles;
+            // Not that of another process: this one may still search for holders.
+            state.is_done |= journal.end.is_some() && last.cycle >= cycles;
         }
         Ok(state)
     }

@@ -2,7 +2,7 @@
 
 use super::processes::Process;
 use crate::base::text::count;
-use crate::model::exec::Marks;
+use crate::model::exec::{Marks, OPENINGS_FILE};
 
 /// Files that are suggested.
 const FILES: usize = 3;
@@ -36,6 +36,6 @@ pub(super) fn of(all: &[Process], marks: &Marks) -> String {
 
 /// How often the process opened each file, if it did so more than once.
 fn openings(process: &Process) -> Vec<(u32, String)> {
-    let text = std::fs::read(process.folder.join("openings.json")).unwrap_or_default();
+    let text = std::fs::read(process.folder.join(OPENINGS_FILE)).unwrap_or_default();
     serde_json::from_slice(&text).unwrap_or_default()
 }

@@ -5,21 +5,18 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
-use std::fs;
 use std::hash::{Hash, Hasher};
 use std::path::PathBuf;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
+use crate::base::files::write_atomically;
+use crate::model::exec::OPENINGS_FILE;
 use crate::pattern;
 use crate::recorder::heap;
 use crate::session;
 
 /// Files that are counted at most.
 const MAX_FILES: usize = 4096;
-
-/// The file in the folder of a process with the number of openings of each file as JSON, the most
-/// opened one first.
-const FILE: &str = "openings.json";
 
 /// Files in the list.
 const LISTED: usize = 20;
@@ -106,10 +103,7 @@ impl Openings {
         let Ok(text) = serde_json::to_vec(&list) else {
             return;
         };
-        let temporary = self.folder.join(format!("{FILE}.new"));
-        if fs::write(&temporary, text).is_ok() {
-            let _ = fs::rename(&temporary, self.folder.join(FILE));
-        }
+        let _ = write_atomically(&self.folder.join(OPENINGS_FILE), |to| to.write_all(&text));
     }
 }
 
