@@ -163,6 +163,12 @@ impl<'a> LayerWeights<'a> {
                 shown(expected)
             ));
         }
+        // Keras makes none, and Burn takes a size of 0 in a new shape as that of the old one.
+        if sizes.contains(&0) {
+            return Err(format!(
+                "the weight `{name}` has no values: its shape is {sizes:?}"
+            ));
+        }
         let count = sizes.iter().try_fold(1_u64, |n, &d| n.checked_mul(d));
         let count = count.filter(|&n| n <= MAX_VALUES);
         let count = count.ok_or_else(|| {
@@ -264,7 +270,7 @@ fn read_two_bytes(
         values.extend(pairs.map(|&pair| decode(pair)));
     };
     match sizes.first() {
-        Some(&rows) if rows > 0 && count > 0 => {
+        Some(&rows) if rows > 0 => {
             let step = (VALUES_AT_A_TIME / (count / rows)).clamp(1, rows);
             for row in (0..rows).step_by(step as usize) {
                 decode_all(&dataset.read_raw_rows(row, step.min(rows - row))?);

@@ -93,6 +93,23 @@ fn a_file_with_a_user_block_is_recognised() {
 }
 
 #[test]
+fn a_weight_without_values_is_refused() {
+    // As the file states its shape.
+    let shape = |inputs: u64| [inputs.to_le_bytes(), 160_u64.to_le_bytes()].concat();
+    let mut bytes = std::fs::read(fixture("mlp/model.h5")).unwrap();
+    let stated: Vec<usize> = (0..bytes.len())
+        .filter(|&i| bytes[i..].starts_with(&shape(64)))
+        .collect();
+    assert!(!stated.is_empty());
+    for at in stated {
+        bytes[at..at + 16].copy_from_slice(&shape(0));
+    }
+    let error = read(&Temporary::new("h5", &bytes).0, false).unwrap_err();
+    let says = "layer `dense`: the weight `kernel` has no values: its shape is [0, 160]";
+    assert!(error.contains(says), "{error}");
+}
+
+#[test]
 fn an_archive_without_a_member_is_refused() {
     for missing in MEMBERS {
         let kept: Vec<&str> = MEMBERS.into_iter().filter(|m| *m != missing).collect();
