@@ -91,19 +91,19 @@
 //! (compressed, or tagged in their high bits) are not seen: see [`Check::without_holders`].
 //!
 //! # What it is not for
-//! - **C code.** Lines are known of what Rust's global allocator hands out. Of C code's `malloc`, and
-//!   of memory mapped directly, only growth is seen, and how much of it.
+//! - **Memory of no allocator.** Of memory that is mapped directly only growth is seen, and how much of
+//!   it. The same holds for C code's `malloc` without the feature `c-heap`.
 //! - **Builds without line tables.** Lines need `debug = "line-tables-only"` or more. Stacks are
 //!   walked by frame pointers (`-C force-frame-pointers=yes`), or, in builds without them, on x86-64,
 //!   by call frame information, which is slower.
-//! - **A single large allocation.** It measures repetition. Use a heap profiler, such as dhat
-//!   (`--heap dhat` writes its profile) or heaptrack.
+//! - **A program without cycles.** It measures repetition, and tells the peak of cycles only. Use a heap
+//!   profiler, such as dhat (`--heap dhat` writes its profile) or heaptrack.
 //! - **Other systems than Linux.** x86-64 is tested; aarch64 should work.
 //!
 //! # Compared with other tools
 //! dhat and heaptrack record every block, too, and show stacks; which of them leak is for the reader
 //! to find out. jemalloc's profiler samples, and can miss small slow leaks. None of them repeats a
-//! scenario or judges it. They profile any program as it is, which `afterdrop` does not.
+//! scenario or judges it.
 //!
 //! # Features
 //! None is on by default: the library then needs no C compiler.

@@ -5,6 +5,8 @@ mod common;
 mod ends;
 #[path = "check/limits.rs"]
 mod limits;
+#[path = "check/peak.rs"]
+mod peak;
 #[path = "check/shared_folder.rs"]
 mod shared_folder;
 

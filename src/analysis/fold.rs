@@ -114,13 +114,7 @@ impl Folding {
             .or_insert_with(|| {
                 let stack = journal.stacks.get(&entry.stack_id);
                 let stack = stack.map(|s| symbols.stack(&s.stack)).unwrap_or_default();
-                let blame = blame_frame(&stack).map(|i| stack[i].clone());
-                // What the standard library keeps of a thread has one cause, in whichever phase
-                // the thread allocates it.
-                let phase = match &blame {
-                    Some(frame) if frame.starts_thread() => Phase::Outside,
-                    _ => Phase::from_number(entry.phase),
-                };
+                let (blame, phase) = Self::call_site(&stack, entry.phase);
                 *site_of_blame
                     .entry((blame.clone(), phase))
                     .or_insert_with(|| {
@@ -128,6 +122,18 @@ impl Folding {
                         sites.len() - 1
                     })
             })
+    }
+
+    /// The blame frame and the phase of the call site that a stack belongs to in a phase.
+    pub(super) fn call_site(stack: &[Frame], phase: u8) -> (Option<Frame>, Phase) {
+        let blame = blame_frame(stack).map(|i| stack[i].clone());
+        // What the standard library keeps of a thread has one cause, in whichever phase the thread
+        // allocates it.
+        let phase = match &blame {
+            Some(frame) if frame.starts_thread() => Phase::Outside,
+            _ => Phase::from_number(phase),
+        };
+        (blame, phase)
     }
 
     /// The call sites, in the order of their first appearance.
@@ -151,6 +157,11 @@ impl Folding {
     /// The frames at return addresses.
     pub(super) fn frames(&mut self, addresses: &[u64]) -> Vec<Frame> {
         self.symbols.stack(addresses)
+    }
+
+    /// The file name of the executable or shared library that is called from at a return address.
+    pub(super) fn object(&self, return_address: u64) -> Option<String> {
+        self.symbols.object(return_address)
     }
 
     /// Why frames lack lines; see [`Symbolizer::unread`].

@@ -9,7 +9,8 @@ use crate::base::error::Error;
 use crate::base::text::count;
 use crate::model::block::CensusEntry;
 use crate::model::journal::{
-    Boundary, Code, End, Files, Purge, Record, Searched, Stack, Start, Threads, VERSION, Witness,
+    Boundary, Code, End, Files, Peak, Purge, Record, Searched, Stack, Start, Threads, VERSION,
+    Witness,
 };
 
 /// Digits of the largest figure of a boundary: a petabyte, or eleven days.
@@ -23,6 +24,8 @@ pub(crate) struct Journal {
     pub(crate) stacks: BTreeMap<u32, Stack<Vec<u64>>>,
     pub(crate) boundaries: Vec<Boundary<Vec<CensusEntry>>>,
     /// How often the child has waited for a reply.
+    /// What was live at the peak so far.
+    pub(crate) peak: Option<Peak<Vec<CensusEntry>>>,
     pub(crate) waits: u32,
     pub(crate) witness: Option<Vec<Witness>>,
     /// The lists of threads at the baseline and at the end, as far as the run got.
@@ -139,7 +142,7 @@ impl Reader {
                     .hint("record it again with this version of afterdrop"));
             }
             (None, _) => self.leave_out("it is before the start record".into()),
-            (_, Record::Boundary(_) | Record::Purge(_) | Record::Witness(_))
+            (_, Record::Boundary(_) | Record::Peak(_) | Record::Purge(_) | Record::Witness(_))
                 if has_long_number(&self.line) =>
             {
                 self.leave_out("a number in it is larger than any memory or time".into());
@@ -197,6 +200,7 @@ impl Journal {
             code: Vec::new(),
             stacks: BTreeMap::new(),
             boundaries: Vec::new(),
+            peak: None,
             waits: 0,
             witness: None,
             threads: Vec::new(),
@@ -219,6 +223,7 @@ impl Journal {
                 self.stacks.insert(stack.id, stack);
             }
             Record::Boundary(boundary) => self.take_boundary(boundary),
+            Record::Peak(peak) => self.peak = Some(peak),
             Record::Waiting(_) => self.waits += 1,
             Record::Witness(witness) => self.witness = Some(witness),
             Record::Threads(threads) => self.threads.push(threads),
@@ -262,6 +267,7 @@ impl Journal {
             code: Vec::new(),
             stacks: BTreeMap::new(),
             boundaries: (1..=cycles).map(boundary).collect(),
+            peak: None,
             waits: 0,
             witness: None,
             threads: Vec::new(),

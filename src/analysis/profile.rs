@@ -39,7 +39,10 @@ pub(super) fn of(sites: &[usize], folding: &mut Folding, journal: &Journal) -> P
 
 /// The relevant frames of a stack of return addresses; and the addresses of these frames, each with
 /// the number of frames at it.
-fn relevant_calls(folding: &mut Folding, addresses: &[u64]) -> (Vec<Frame>, Vec<(u64, u32)>) {
+pub(super) fn relevant_calls(
+    folding: &mut Folding,
+    addresses: &[u64],
+) -> (Vec<Frame>, Vec<(u64, u32)>) {
     let mut stack: Vec<Frame> = Vec::new();
     let mut call_of: Vec<usize> = Vec::new();
     for (call, &address) in addresses.iter().enumerate() {

@@ -11,7 +11,7 @@ use super::judging::{after_warmup, call_lost_by, criteria, judge};
 use super::summary::Summary;
 use super::verdict::Judgement;
 use super::warnings::{Facts, no_lines};
-use super::{process, profile, totals};
+use super::{crates, peak, process, profile, totals};
 use crate::model::end::Ended;
 use crate::model::holder::Root;
 use crate::model::process::Process;
@@ -102,6 +102,8 @@ pub(crate) fn report(journal: &Journal, mut folding: Folding, with: RunContext) 
         bytes_per_cycle: growth(run, &call_sites),
         boundaries: totals::boundaries(journal),
         call_sites,
+        peak: peak::of(&mut folding, journal),
+        crates: crates::shares(&profile, &mut folding, journal),
         process,
         roots,
         holder_search: totals::holder_search(journal, holder_search),

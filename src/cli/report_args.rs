@@ -35,6 +35,9 @@ pub(super) struct ReportArgs {
     #[arg(long, conflicts_with = "quiet")]
     json: bool,
 
+    #[command(flatten)]
+    by: By,
+
     /// Print only the line with the verdict
     #[arg(long, short)]
     pub(super) quiet: bool,
@@ -96,6 +99,29 @@ impl ReportArgs {
             let first = text.lines().next().unwrap_or_default();
             return print(&format!("{first}\n"));
         }
-        print(&text)
+        print(&(text + &self.by.table(report)))
+    }
+}
+
+/// The option `--by`.
+#[derive(Debug, clap::Args)]
+pub(super) struct By {
+    /// Also add up what is retained, and what was live at the peak: by crate or shared library
+    #[arg(long, value_name = "WHAT", value_enum)]
+    by: Option<Group>,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Group {
+    Crate,
+}
+
+impl By {
+    /// The table that is asked for; else nothing.
+    pub(super) fn table(&self, report: &Report) -> String {
+        match self.by {
+            Some(Group::Crate) => terminal::render_by_crate(report, screen()),
+            None => String::new(),
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::input::read_report;
 use super::outcome::Outcome;
 use super::output::{print, screen};
+use super::report_args::By;
 use super::reports::{Content, Formats, Paths, To, is_same_file};
 use crate::base::error::Error;
 use crate::model::report::Report;
@@ -22,6 +23,9 @@ pub(super) struct Args {
 
     #[command(flatten)]
     formats: Formats,
+
+    #[command(flatten)]
+    by: By,
 
     #[command(flatten)]
     to: To,
@@ -43,7 +47,8 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
     }
     match formats[..] {
         [Format::Terminal] if args.to.output.is_none() => {
-            print(&terminal::render(&report, "", screen()))?;
+            let page = terminal::render(&report, "", screen());
+            print(&(page + &args.by.table(&report)))?;
         }
         [format] => {
             let content = Content::of(&report, format)?;

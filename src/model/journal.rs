@@ -253,6 +253,20 @@ pub(crate) struct Boundary<R> {
     pub(crate) census: R,
 }
 
+/// What was live when the live bytes were about as high as never before in the run. Together with the bytes of
+/// the census, the other two add up to the live bytes of that time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Peak<R> {
+    pub(crate) cycle: u32,
+    pub(crate) phase: u8,
+    /// Bytes from before the first cycle.
+    pub(crate) setup_bytes: u64,
+    /// Bytes of stacks that have too few of them to be told.
+    pub(crate) other_bytes: u64,
+    /// By stack and phase. The birth cycle is 0.
+    pub(crate) census: R,
+}
+
 /// The child waits after the boundary of this cycle for a reply of its parent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Waiting {
@@ -300,6 +314,7 @@ pub(crate) enum Record<
     Code(Code<P>),
     Stack(Stack<A>),
     Boundary(Boundary<R>),
+    Peak(Peak<R>),
     Waiting(Waiting),
     /// Blocks that were allocated while dhat recorded and are live when it ends.
     Witness(W),

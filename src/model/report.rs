@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::end::Ended;
 use super::frame::{Frame, relevant};
 use super::holder::{Holder, HolderSearch, Root};
+use super::peak::{CrateShare, Peak};
 use super::process::Process;
 use super::profile::{Bin, Excerpt, Generation, Profile};
 use super::run::{HeapKind, Phase, Strategy};
@@ -77,6 +78,12 @@ pub struct Report {
     pub call_sites: Vec<CallSite>,
     /// The process at the end of each cycle that ran.
     pub boundaries: Vec<Boundary>,
+    /// What was live at the peak; `None` if no cycle has added to what was live before the first.
+    #[serde(default)]
+    pub peak: Option<Peak>,
+    /// What the code of each crate or shared library has allocated, the largest first.
+    #[serde(default)]
+    pub crates: Vec<CrateShare>,
     /// What grows in the process besides the call sites.
     pub process: Process,
     /// Holders, and how much memory each of them alone keeps alive; the most first. Empty if there was

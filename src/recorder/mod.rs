@@ -7,6 +7,7 @@ pub(crate) mod heap;
 pub(crate) mod holders;
 pub(crate) mod journal;
 pub(crate) mod pagemap;
+pub(crate) mod peak_census;
 pub(crate) mod primitive;
 pub(crate) mod privileges;
 pub(crate) mod proc;

@@ -2,11 +2,13 @@
 
 use crate::model::end::{Ended, How};
 use crate::model::frame::{Frame, Owner};
+use crate::model::peak::{CrateShare, Peak, PeakCallSite};
 use crate::model::process::{Grows, Process};
 use crate::model::profile::Profile;
 use crate::model::report::{
     Attribution, Boundary, CallSite, Cost, Report, RunVerdict, SCHEMA, Witness,
 };
+use crate::model::run::Phase;
 use crate::model::verdict::{Evidence, RisesBy, Rule, Verdict};
 
 /// 80 cycles after a warm-up of 3, each of which retains a model of 1 MiB.
@@ -19,7 +21,7 @@ pub(super) fn report() -> Report {
         line: None,
         bytes_per_cycle: Some(0.0),
         retained_bytes: 812,
-        phase: crate::model::run::Phase::Infer,
+        phase: Phase::Infer,
         ..leak.clone()
     };
     Report {
@@ -40,6 +42,8 @@ pub(super) fn report() -> Report {
         bytes_per_cycle: Some(1_048_576.0),
         call_sites: vec![leak, cache],
         boundaries: (1..=8).map(boundary).collect(),
+        peak: Some(peak()),
+        crates: crates(),
         process: Process {
             grows: Grows::None,
             verdict: Verdict::WarmUp,
@@ -77,6 +81,43 @@ pub(super) fn report() -> Report {
     }
 }
 
+fn peak() -> Peak {
+    let site = |function: &str, phase, bytes| PeakCallSite {
+        function: function.into(),
+        file: Some("app/reload.rs".into()),
+        line: Some(42),
+        phase,
+        bytes,
+        blocks: 1,
+        frames: vec![frame(function, "app/reload.rs", 42)],
+    };
+    Peak {
+        cycle: 83,
+        phase: Phase::Infer,
+        live_bytes: 88_000_000,
+        setup_bytes: 1000,
+        other_bytes: 1000,
+        call_sites: vec![
+            site("serving::reload", Phase::Load, 66_000_000),
+            site("serving::predict", Phase::Infer, 21_998_000),
+        ],
+    }
+}
+
+fn crates() -> Vec<CrateShare> {
+    let share = |name: &str, retained_bytes, peak_bytes| CrateShare {
+        name: name.into(),
+        retained_bytes,
+        retained_blocks: 1,
+        peak_bytes,
+        peak_blocks: 1,
+    };
+    vec![
+        share("burn-store-0.22.1", 86_999_000, 66_000_000),
+        share("own code", 0, 21_998_000),
+    ]
+}
+
 fn leak() -> CallSite {
     CallSite {
         verdict: Verdict::Leak,
@@ -84,7 +125,7 @@ fn leak() -> CallSite {
         function: "serving::reload".into(),
         file: Some("app/reload.rs".into()),
         line: Some(42),
-        phase: crate::model::run::Phase::Load,
+        phase: Phase::Load,
         bytes_per_cycle: Some(1_048_576.0),
         bytes_per_cycle_interval: Some((1_048_576.0, 1_048_576.0)),
         blocks_per_cycle: Some(1.0),

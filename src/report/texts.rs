@@ -8,6 +8,7 @@ use crate::model::frame::{Frame, Owner};
 use crate::model::holder::{Holder, HolderSearch, PathBlock, Root};
 use crate::model::holders::HolderKind;
 use crate::model::journal::JemallocBytes;
+use crate::model::peak::{CrateShare, Peak, PeakCallSite};
 use crate::model::process::{Balance, Grows, Part, Process};
 use crate::model::profile::{Bin, Born, Excerpt, Generation, Mapping, Profile, ProfileStack};
 use crate::model::report::{
@@ -153,7 +154,7 @@ without_texts! {
 texts! {
     Report {
         schema, version, workload, options, exec, heap, strategy, cycles, auto, warmup, horizon, ended,
-        verdict, summary, bytes_per_cycle, call_sites, boundaries, process, roots, holder_search,
+        verdict, summary, bytes_per_cycle, call_sites, boundaries, peak, crates, process, roots, holder_search,
         sampling, attribution, cost, witness, profile, bins, warnings,
     }
     Ended { how, detail }
@@ -181,6 +182,9 @@ texts! {
         allocations, allocated_bytes, loaded_bytes, load_peak_bytes, threads, quiet, seconds,
         jemalloc, balance,
     }
+    Peak { cycle, phase, live_bytes, setup_bytes, other_bytes, call_sites }
+    PeakCallSite { function, file, line, phase, bytes, blocks, frames }
+    CrateShare { name, retained_bytes, retained_blocks, peak_bytes, peak_blocks }
     Process { grows, verdict, sentence, parts, purged_bytes, new_threads }
     Part { what, verdict, reason, evidence, per_cycle, series }
     Root {

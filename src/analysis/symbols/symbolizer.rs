@@ -67,6 +67,13 @@ impl Symbolizer {
         frames
     }
 
+    /// The file name of the executable or shared library of the call before a return address.
+    pub(crate) fn object(&self, return_address: u64) -> Option<String> {
+        let (code, _) = self.mapping(return_address)?;
+        let name = code.path.as_path().file_name()?;
+        Some(name.to_string_lossy().into_owned())
+    }
+
     /// Why files in which addresses were looked up lack lines or inlined frames. Files whose debug
     /// information is elsewhere and was not found are left out unless `even_if_not_found`: those of a
     /// library that nobody debugs are rarely installed.

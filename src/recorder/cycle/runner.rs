@@ -13,17 +13,18 @@ use super::reply_pipe::ReplyPipe;
 use super::stack_writer::StackWriter;
 use crate::model::end::Early;
 use crate::model::journal::{
-    self, Boundary, CHeap, Counts, End, Files, Memory, Purge, Record, Searched, Start, Threads,
-    Waiting,
+    self, Boundary, CHeap, Counts, End, Files, Memory, Peak, Purge, Record, Searched, Start,
+    Threads, Waiting,
 };
 use crate::model::plan::{Plan, Reply, Subject};
 #[cfg(feature = "dhat")]
 use crate::model::run::HeapKind;
 use crate::model::run::Phase;
 use crate::recorder::census::Census;
-use crate::recorder::heap::{self, MappedVec, OwnCost, Totals};
+use crate::recorder::heap::{self, MappedVec, NoMemory, OwnCost, Totals};
 use crate::recorder::holders::{self, RunningSearch};
 use crate::recorder::journal::Writer;
+use crate::recorder::peak_census::PeakCensus;
 use crate::recorder::proc;
 use crate::recorder::smaps;
 
@@ -52,6 +53,7 @@ pub(crate) struct Runner<'a> {
     journal: Writer,
     phases: PhaseTracker,
     census: Census,
+    peak: PeakCensus,
     stacks: StackWriter,
     /// Buffer for the text of `/proc/self/smaps`.
     text: MappedVec<u8>,
@@ -100,6 +102,7 @@ impl<'a> Runner<'a> {
             journal,
             phases: PhaseTracker::new(),
             census: Census::new(),
+            peak: PeakCensus::new(),
             stacks: StackWriter::new(),
             text: MappedVec::new(),
             totals_before: heap::totals(),
@@ -121,7 +124,7 @@ impl<'a> Runner<'a> {
         // The first read touches pages, which would be counted as growth in the first cycle.
         self.memory();
         self.totals_before = heap::totals();
-        heap::restart_peak();
+        heap::begin_peaks();
         Ok(())
     }
 
@@ -191,6 +194,7 @@ impl<'a> Runner<'a> {
         let peak_bytes = heap::peak_bytes().max(totals.live_bytes);
         self.census.take()?;
         self.write_new_stacks()?;
+        self.write_peak()?;
         let cost = heap::own_cost();
         let (setup_bytes, setup_blocks) = self.census.setup();
         let counts = Counts {
@@ -253,6 +257,27 @@ impl<'a> Runner<'a> {
             self.stacks.write(entry.stack_id, &mut self.journal)?;
         }
         Ok(())
+    }
+
+    /// Writes what was live at the peak of the run, if that was in this cycle.
+    fn write_peak(&mut self) -> io::Result<()> {
+        let Some(counted) = heap::read_new_peak(|peak| {
+            self.peak.count(peak)?;
+            Ok((peak.now, peak.setup))
+        }) else {
+            return Ok(());
+        };
+        let (now, setup_bytes) = counted.map_err(|error: NoMemory| io::Error::from(error))?;
+        for entry in self.peak.entries() {
+            self.stacks.write(entry.stack_id, &mut self.journal)?;
+        }
+        self.journal.write(&Record::Peak(Peak {
+            cycle: now.cycle,
+            phase: now.phase,
+            setup_bytes,
+            other_bytes: self.peak.other_bytes(),
+            census: self.peak.entries(),
+        }))
     }
 
     /// Writes the threads and the open files.

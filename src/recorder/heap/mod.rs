@@ -18,7 +18,7 @@
 //!    pointers) and the interner (`stack_interner.rs`).
 //! 6. The number of the row is stored under the block's address (`block_table.rs`), and the block and
 //!    its size are added to the row (`counter_row.rs`), to the thread's sums (`thread_counters.rs`)
-//!    and to the live bytes (`peak.rs`).
+//!    and to the live bytes (`peak.rs`), whose peak is copied (`peak_snapshot.rs`).
 //! 7. The hook leaves the thread. One call in 255 is timed (`call_timing.rs`).
 //!
 //! # Free path
@@ -83,6 +83,7 @@ mod mapped_table;
 mod mapped_vec;
 mod mapping;
 mod peak;
+mod peak_snapshot;
 mod prefetch;
 mod queries;
 mod recorded_hooks;
@@ -117,10 +118,11 @@ pub use hooks::Heap;
 pub(crate) use mapped_table::{MappedTable, TableSlot};
 pub(crate) use mapped_vec::MappedVec;
 pub(crate) use mapping::{NoMemory, mapped_bytes};
+pub(crate) use peak_snapshot::{PeakSnapshot, read_new as read_new_peak};
 pub(crate) use queries::{
-    OwnCost, allocator_bytes, backend, for_each_block, for_each_live, is_apart, is_bare, is_of_c,
-    is_separate_from_c, knows_sizes, origin, own_cost, peak_bytes, restart_peak, stack_frames,
-    totals, usable_bytes,
+    OwnCost, allocator_bytes, backend, begin_peaks, for_each_block, for_each_live, is_apart,
+    is_bare, is_of_c, is_separate_from_c, knows_sizes, origin, own_cost, peak_bytes, restart_peak,
+    stack_frames, totals, usable_bytes,
 };
 pub(crate) use registers::frame_pointer;
 pub(crate) use sampler::{ENV_SAMPLE, interval as sampled_every};

@@ -1,10 +1,12 @@
 //! The highest number of live bytes, over all threads.
 //!
 //! A thread adds its live bytes to those of the process in steps, so that threads do not contend
-//! for one cache line. The peak is exact to [`STEP`] for each running thread.
+//! for one cache line. The peak is exact to [`STEP`] for each running thread. What is live then is
+//! copied by `peak_snapshot.rs`.
 
 use core::cell::Cell;
 
+use super::peak_snapshot;
 use crate::recorder::primitive::{AtomicI64, Ordering::Relaxed};
 
 const STEP: i64 = 4096;
@@ -47,6 +49,9 @@ impl UnpublishedBytes {
         let live = LIVE.fetch_add(bytes, Relaxed) + bytes;
         if bytes > 0 && live > PEAK.load(Relaxed) {
             PEAK.fetch_max(live, Relaxed);
+            if peak_snapshot::is_due(live) {
+                peak_snapshot::take(live);
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use super::stack_interner::STACKS;
 use super::state::{self, Backend, Mode, State};
 use super::thread::{self, pause};
 use super::thread_counters::Totals;
-use super::{call_timing, peak, recording};
+use super::{call_timing, peak, peak_snapshot, recording};
 use crate::model::block::{Birth, CensusEntry, StackId};
 use crate::recorder::primitive::Ordering::Relaxed;
 
@@ -143,6 +143,12 @@ pub(crate) fn own_cost() -> OwnCost {
 /// Highest live bytes since [`restart_peak`], exact to 4 KiB for each running thread.
 pub(crate) fn peak_bytes() -> u64 {
     peak::bytes()
+}
+
+/// The first cycle begins: from now on, what is live at the peak is copied.
+pub(crate) fn begin_peaks() {
+    restart_peak();
+    peak_snapshot::begin(totals().live_bytes);
 }
 
 /// Starts a new peak from the bytes that are live now.

@@ -1,7 +1,8 @@
 //! A spin lock that neither allocates nor calls into the threading library.
 //!
 //! Invariants:
-//! 1. It is held for some tens of instructions, and never across a call into an allocator.
+//! 1. It is held for some tens of instructions, and never across a call into an allocator. A lock that
+//!    is held for longer is only tried.
 //! 2. A signal handler never finds it held by its own thread: allocations inside a hook are not
 //!    recorded (`thread.rs`), and locks outside of hooks are taken under [`pause`](super::pause).
 //! 3. A forked child never takes it: recording is off there (`state.rs`).
@@ -39,14 +40,17 @@ impl<T> SpinLock<T> {
 
     #[inline]
     pub(super) fn lock(&self) -> SpinGuard<'_, T> {
-        if self
-            .is_held
-            .compare_exchange(false, true, Acquire, Relaxed)
-            .is_err()
-        {
+        self.try_lock().unwrap_or_else(|| {
             self.lock_contended();
-        }
-        SpinGuard { lock: self }
+            SpinGuard { lock: self }
+        })
+    }
+
+    /// Locks it if nothing holds it.
+    #[inline]
+    pub(super) fn try_lock(&self) -> Option<SpinGuard<'_, T>> {
+        let taken = self.is_held.compare_exchange(false, true, Acquire, Relaxed);
+        taken.is_ok().then(|| SpinGuard { lock: self })
     }
 
     #[cold]

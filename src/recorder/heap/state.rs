@@ -123,6 +123,11 @@ pub(super) fn birth() -> u32 {
     BIRTH.load(Relaxed)
 }
 
+/// The running cycle and phase.
+pub(super) fn now() -> Birth {
+    Birth::unpacked(birth())
+}
+
 /// Sets the birth of the blocks that any thread allocates from now on.
 pub(crate) fn set_now(birth: Birth) {
     BIRTH.store(birth.packed(), Relaxed);

@@ -5,6 +5,7 @@ use super::holders;
 use crate::base::text::count;
 use crate::base::units::{bytes, exact, rate, sum};
 use crate::model::frame::relevant;
+use crate::model::peak::PeakCallSite;
 use crate::model::process::{Grows, Part};
 use crate::model::report::{CallSite, Report};
 use crate::report::names::{short, short_of_stack};
@@ -50,6 +51,7 @@ pub fn render(report: &Report, index: usize, site: &CallSite, screen: Screen) ->
         count(u64::from(site.generations), "generation"),
     );
     canvas.wrapped(&retained, 2, PLAIN);
+    at_peak(&mut canvas, report, site);
     if let (Some(slope), Some((low, high))) = (site.bytes_per_cycle, site.bytes_per_cycle_interval)
     {
         let growth = format!(
@@ -65,6 +67,27 @@ pub fn render(report: &Report, index: usize, site: &CallSite, screen: Screen) ->
     holders::of_site(&mut canvas, report, site);
     stacks(&mut canvas, site);
     canvas.into_text()
+}
+
+/// What a call site had when the live bytes were highest.
+fn at_peak(canvas: &mut Canvas, report: &Report, site: &CallSite) {
+    let Some(peak) = &report.peak else {
+        return;
+    };
+    let mut at_peak = peak.call_sites.iter();
+    let is_same = |p: &&PeakCallSite| {
+        let frame = (&p.function, &p.file, p.line, p.phase);
+        frame == (&site.function, &site.file, site.line, site.phase)
+    };
+    let had = at_peak.find(is_same).map_or(0, |p| p.bytes);
+    let text = format!(
+        "at the peak (cycle {}, {}): {} B of {} B",
+        peak.cycle,
+        peak.phase,
+        exact(had),
+        exact(peak.live_bytes)
+    );
+    canvas.wrapped(&text, 2, PLAIN);
 }
 
 /// Explains the verdict on a part of the process.

@@ -137,7 +137,10 @@ fn foot(report: &Report) -> String {
     for (what, value) in [
         ("live", live),
         ("resident", resident),
-        ("peak live", peak.map(|p| bytes(p as f64))),
+        (
+            "peak live",
+            peak.map(|p| bytes(p as f64) + &at_peak(report)),
+        ),
     ] {
         if let Some(value) = value {
             let _ = writeln!(text, "- {what}: {value}");
@@ -147,6 +150,17 @@ fn foot(report: &Report) -> String {
         let _ = writeln!(text, "- note: {}", cell(warning));
     }
     text
+}
+
+/// The call site that has most of the live bytes at the peak.
+fn at_peak(report: &Report) -> String {
+    let peak = report.peak.as_ref();
+    let Some((peak, site)) = peak.and_then(|p| Some((p, p.call_sites.first()?))) else {
+        return String::new();
+    };
+    let share = 100.0 * site.bytes as f64 / peak.live_bytes.max(1) as f64;
+    let place = format!("{} {}", name(&site.function), site.location());
+    format!(", {share:.0} % of it at {}", cell(place.trim_end()))
 }
 
 /// A function's short name, where even that may be long.

@@ -6,7 +6,9 @@
 mod call_sites;
 mod label;
 mod page;
+mod peak;
 mod totals;
 
 pub use super::screen::Screen;
 pub use page::render;
+pub use peak::render_by_crate;

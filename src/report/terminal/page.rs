@@ -3,7 +3,7 @@
 use std::fmt::{self, Write};
 
 use super::label::{COLUMN, label};
-use super::{call_sites, totals};
+use super::{call_sites, peak, totals};
 use crate::base::text::{count, one_line};
 use crate::base::units::bytes;
 use crate::model::report::{Report, RunVerdict};
@@ -49,6 +49,7 @@ fn draw(report: &Report, written: &str, screen: Screen, in_full: usize) -> Strin
         totals::process(&mut canvas, report);
     }
     totals::charts(&mut canvas, report);
+    peak::peak(&mut canvas, report);
     totals::roots(&mut canvas, report);
     totals::balance(&mut canvas, report);
     totals::sums(&mut canvas, report);

@@ -28,18 +28,13 @@ pub(super) fn process(canvas: &mut Canvas, report: &Report) {
     }
 }
 
-/// Live and resident memory at each boundary, and the peak.
+/// Live and resident memory at each boundary.
 pub(super) fn charts(canvas: &mut Canvas, report: &Report) {
     let boundaries = &report.boundaries;
     let live: Vec<u64> = boundaries.iter().map(|b| b.live_bytes).collect();
     let resident: Option<Vec<u64>> = boundaries.iter().map(|b| b.resident_bytes).collect();
     chart(canvas, "live", &live);
     chart(canvas, "resident", &resident.unwrap_or_default());
-    if let Some(peak) = boundaries.iter().map(|b| b.peak_bytes).max() {
-        label(canvas, "peak", DIM);
-        let text = format!("{} live within a cycle", bytes(peak as f64));
-        canvas.line(&text, PLAIN);
-    }
 }
 
 fn chart(canvas: &mut Canvas, name: &str, values: &[u64]) {

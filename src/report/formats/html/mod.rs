@@ -5,6 +5,7 @@
 
 mod call_sites;
 mod charts;
+mod peak;
 mod run;
 mod shell;
 mod strategies;

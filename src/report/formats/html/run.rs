@@ -4,6 +4,7 @@ use maud::{Markup, html};
 
 use super::call_sites;
 use super::charts;
+use super::peak;
 use super::shell::{class, exact_bytes, function, page, sentence};
 use crate::base::text::count;
 use crate::base::units::{bytes, exact, sum};
@@ -38,6 +39,8 @@ pub(crate) fn render(report: &Report) -> String {
             }
             (call_sites::all(report))
             (process(report))
+            (peak::call_sites(report))
+            (peak::crates(report))
             (roots(report))
             (balance(report))
             @if !report.bins.is_empty() {
