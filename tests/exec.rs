@@ -8,6 +8,8 @@ use std::process::Command;
 
 use afterdrop::report::{CallSite, Report, RunVerdict};
 use afterdrop::{Verdict, report::HolderKind};
+use rstest::rstest;
+
 use common::{Folder, Ran, afterdrop, finish, is_running, wait_until};
 
 const CYCLES: u32 = 83;
@@ -189,6 +191,20 @@ fn what_other_processes_allocate_is_not_the_programs() {
     leak(&report, "processes.c", 56.0, 1.0);
 }
 
+#[rstest]
+fn a_forked_worker_is_a_process_of_its_own(#[values("0", "5")] cycles_of_the_parent: &str) {
+    let folder = Folder::new();
+    let program = compiled(&folder, "workers.c", &["-g"]);
+    let cycles = CYCLES.to_string();
+    let program = [program.to_str().unwrap(), &cycles, cycles_of_the_parent];
+    let ran = exec(&["--cycle-at", "call"], &program, folder).exits(1);
+    let report = ran.report();
+    let site = leak(&report, "workers.c", 72.0, 1.0);
+    // Nothing of the parent counts.
+    assert_eq!(site.retained_bytes, 72 * u64::from(CYCLES));
+    assert_eq!(site.generations, CYCLES);
+}
+
 #[test]
 fn objects_of_cpp_that_own_each_other_are_a_leak() {
     let report = marked_by_calls("leak.cpp", &["-g"]).exits(1).report();
@@ -254,6 +270,15 @@ fn without_marks_the_files_that_were_opened_again_are_named() {
     assert!(error.contains("opened model.bin 84 times"), "{error}");
     assert!(error.contains("--cycle-at open:model.bin"), "{error}");
     assert!(!ran.dir().exists(), "nothing is left");
+}
+
+#[test]
+fn files_that_a_forked_worker_opens_again_are_named() {
+    let folder = Folder::new();
+    let program = compiled(&folder, "workers.c", &[]);
+    let ran = exec(&[], &[program.to_str().unwrap(), "83"], folder).exits(2);
+    let error = ran.error();
+    assert!(error.contains("opened model.bin 84 times"), "{error}");
 }
 
 #[test]

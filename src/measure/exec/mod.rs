@@ -85,7 +85,7 @@ fn choose<'a>(all: &'a [Process], request: &ExecRequest) -> Result<&'a Process, 
         ));
     }
     let wanted = |p: &&Process| request.wanted.as_ref().is_none_or(|w| p.is_called(w));
-    let process = all.iter().filter(wanted).max_by_key(|p| p.rank());
+    let process = processes::busiest(all.iter().filter(wanted), &request.plan.marks);
     let Some(process) = process else {
         let wanted = request.wanted.as_deref().unwrap_or_default();
         let names: Vec<String> = all.iter().map(Process::name).collect();
@@ -102,7 +102,7 @@ fn choose<'a>(all: &'a [Process], request: &ExecRequest) -> Result<&'a Process, 
         ))
         .hint("start it without that allocator, if it is one that was preloaded"));
     }
-    if process.journal.boundaries.is_empty() {
+    if process.cycles() == 0 {
         return Err(without_boundary(process, all, &request.plan.marks));
     }
     Ok(process)
@@ -127,8 +127,7 @@ fn without_boundary(process: &Process, all: &[Process], marks: &Marks) -> Error 
 /// Which process is reported, if there were several.
 fn others(process: &Process, all: &[Process]) -> Option<String> {
     let others = all.len() - 1;
-    let with_cycles = all.iter().filter(|p| !p.journal.boundaries.is_empty());
-    let with_cycles = with_cycles.count() - 1;
+    let with_cycles = all.iter().filter(|p| p.cycles() > 0).count() - 1;
     (with_cycles > 0).then(|| {
         format!(
             "this is the report of {}; of {others} other processes {with_cycles} ran cycles, too: \

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use crate::analysis::journal::{Journal, Reader};
 use crate::base::error::Error;
 use crate::base::private_folder;
-use crate::model::exec::{PROCESS_FILE, PROCESSES, ProcessRecord};
+use crate::base::units::sum;
+use crate::model::exec::{Marks, PROCESS_FILE, PROCESSES, ProcessRecord};
 use crate::model::journal;
 
 /// The processes while they run.
@@ -117,11 +118,31 @@ impl Process {
         self.record.pid.to_string() == wanted || self.journal.start.workload.contains(wanted)
     }
 
-    /// The process that is reported has the highest: it ran the most cycles, or, if none ran any, it
-    /// allocated and was there last.
-    pub(super) fn rank(&self) -> impl Ord + use<> {
-        (self.journal.boundaries.len(), self.folder.clone())
+    /// Cycles that it ran.
+    pub(super) fn cycles(&self) -> usize {
+        self.journal.boundaries.len()
     }
+
+    /// Bytes that it allocated in them.
+    fn allocated(&self) -> u64 {
+        let boundaries = self.journal.boundaries.iter();
+        sum(boundaries.map(|b| b.counts.allocated_bytes))
+    }
+}
+
+/// The process to report: the one that ran the most cycles, or, where time marks them in every process, the one
+/// of those with at least half as many that allocated the most. Of several, the one that was there last.
+pub(super) fn busiest<'a>(
+    processes: impl Iterator<Item = &'a Process> + Clone,
+    marks: &Marks,
+) -> Option<&'a Process> {
+    let most = processes.clone().map(Process::cycles).max()?;
+    let work = |p: &&Process| match marks {
+        Marks::Every(_) if 2 * p.cycles() >= most => p.allocated(),
+        Marks::Every(_) => 0,
+        _ => p.cycles() as u64,
+    };
+    processes.max_by_key(|p| (work(p), p.folder.clone()))
 }
 
 /// Removes the folders of processes that ran no cycle, and what is left of the reported one.

@@ -97,6 +97,12 @@ impl BlockTable {
         }
     }
 
+    /// Whether no thread holds its lock.
+    #[cfg(feature = "preload")]
+    pub(super) fn is_unlocked(&self) -> bool {
+        self.spare.is_unlocked()
+    }
+
     /// The entry for an address; `None` if its leaf does not exist.
     #[inline(always)]
     fn entry(&self, address: usize) -> Option<&AtomicU32> {

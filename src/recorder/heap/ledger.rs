@@ -9,6 +9,7 @@ use super::amount::Amount;
 use super::block_table::BlockTable;
 use super::counter_row::{NO_ROW, OwnedRow, ROW_BITS, ROW_MASK, RowId};
 use super::counter_rows::CounterRows;
+use super::state;
 use super::thread_counters::{ThreadCounters, Totals};
 use super::thread_record::ThreadRecords;
 use crate::model::block::{Birth, CensusEntry, StackId};
@@ -153,9 +154,15 @@ impl Ledger {
             NO_ROW => None,
             row => {
                 let (stack_id, birth) = self.rows.stack_and_birth(row)?;
-                Some((stack_id, Birth::unpacked(birth)))
+                Some((stack_id, state::own(birth)))
             }
         }
+    }
+
+    /// Whether no thread holds a lock of it.
+    #[cfg(feature = "preload")]
+    pub(super) fn is_unlocked(&self) -> bool {
+        self.blocks.is_unlocked() && self.threads.is_unlocked()
     }
 
     pub(super) fn totals(&self) -> Totals {
@@ -166,7 +173,7 @@ impl Ledger {
     /// threads may allocate meanwhile: each row is seen at one instant, not all at the same.
     pub(super) fn for_each(&'static self, mut visit: impl FnMut(CensusEntry)) {
         self.rows.for_each(|stack_id, birth, bytes, blocks| {
-            let birth = Birth::unpacked(birth);
+            let birth = state::own(birth);
             visit(CensusEntry {
                 stack_id,
                 birth: birth.cycle,

@@ -41,6 +41,10 @@ pub(crate) struct PeakSnapshot {
 
 /// Begins with the snapshots: the first cycle begins, with these live bytes.
 pub(super) fn begin(live_bytes: u64) {
+    if let Some(mut last) = LAST.try_lock() {
+        // That of the process that this one is a copy of.
+        last.is_new = false;
+    }
     BASE.store(live_bytes as i64, Relaxed);
     DUE.store(live_bytes as i64 + STEP, Relaxed);
 }
@@ -66,6 +70,12 @@ pub(super) fn take(live_bytes: i64) {
         // A part would be taken for the whole.
         last.is_new = false;
     }
+}
+
+/// Whether no thread copies or reads.
+#[cfg(feature = "preload")]
+pub(super) fn is_unlocked() -> bool {
+    LAST.is_unlocked()
 }
 
 /// Calls `read` with the last snapshot, if there is one that it was not called with yet.

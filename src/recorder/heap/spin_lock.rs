@@ -5,7 +5,8 @@
 //!    is held for longer is only tried.
 //! 2. A signal handler never finds it held by its own thread: allocations inside a hook are not
 //!    recorded (`thread.rs`), and locks outside of hooks are taken under [`pause`](super::pause).
-//! 3. A forked child never takes it: recording is off there (`state.rs`).
+//! 3. A forked child takes it only if nothing held it at the fork: otherwise recording is off there
+//!    (`startup.rs`).
 //!
 //! Memory ordering: locking is an acquire operation and unlocking a release operation, so that
 //! the holder sees everything that the last holder wrote.
@@ -51,6 +52,12 @@ impl<T> SpinLock<T> {
     pub(super) fn try_lock(&self) -> Option<SpinGuard<'_, T>> {
         let taken = self.is_held.compare_exchange(false, true, Acquire, Relaxed);
         taken.is_ok().then(|| SpinGuard { lock: self })
+    }
+
+    /// Whether nothing holds it.
+    #[cfg(feature = "preload")]
+    pub(super) fn is_unlocked(&self) -> bool {
+        !self.is_held.load(Relaxed)
     }
 
     #[cold]

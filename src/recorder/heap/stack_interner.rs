@@ -148,6 +148,12 @@ impl StackInterner {
         }
     }
 
+    /// Whether no thread holds its lock.
+    #[cfg(feature = "preload")]
+    pub(super) fn is_unlocked(&self) -> bool {
+        self.writer.is_unlocked()
+    }
+
     /// The stack with this hash, if it is known. Takes no lock.
     #[inline]
     pub(super) fn find(&self, hash: u64) -> Option<StackId> {

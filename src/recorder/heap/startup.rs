@@ -9,6 +9,8 @@ use super::c_mode;
 use super::state::{self, Backend, Mode, State};
 use super::unwinder::{self, Unwinder};
 use super::{call_timing, layout_cache, sampler, thread};
+#[cfg(feature = "preload")]
+use super::{ledger::LEDGER, peak_snapshot, stack_interner::STACKS};
 use crate::recorder::primitive::Ordering::Relaxed;
 use crate::recorder::privileges;
 
@@ -71,8 +73,8 @@ fn decide() -> State {
 #[cfg(feature = "preload")]
 pub(super) fn begin_preloaded() {
     state::INNER_IS_SYSTEM.store(true, Relaxed);
-    // SAFETY: the handler is a function that only stores to atomics.
-    unsafe { libc::pthread_atfork(None, None, Some(stop_recording_after_fork)) };
+    // SAFETY: the handler is a function that neither allocates nor waits for a lock.
+    unsafe { libc::pthread_atfork(None, None, Some(go_on_after_fork)) };
     thread::give_back_records_at_exit();
     call_timing::calibrate();
     state::set(State::new(Backend::Inner, Mode::Every));
@@ -139,6 +141,17 @@ extern "C" fn stop_recording_after_fork() {
     }
     // dhat's lock may be held too. Its blocks are the system's and can be freed there.
     state::set(state.for_own_blocks());
+}
+
+/// Runs in a forked copy of a process that has this library preloaded, which goes on as a process of its own:
+/// a server forks its workers. It cannot if a thread that it does not have held a lock at the fork.
+#[cfg(feature = "preload")]
+extern "C" fn go_on_after_fork() {
+    let is_unlocked = LEDGER.is_unlocked() && STACKS.is_unlocked() && peak_snapshot::is_unlocked();
+    match is_unlocked && !thread::is_paused() {
+        true => state::begin_copy(),
+        false => stop_recording_after_fork(),
+    }
 }
 
 /// Stops recording in a copy of the process that was made without the C library's knowledge.

@@ -125,10 +125,27 @@ pub(super) fn birth() -> u32 {
 
 /// The running cycle and phase.
 pub(super) fn now() -> Birth {
-    Birth::unpacked(birth())
+    own(birth())
+}
+
+/// Cycles of the process that this one is a copy of, which are counted on; 0 in any other.
+static COPIED_CYCLES: AtomicU32 = AtomicU32::new(0);
+
+/// The packed birth of a block with the cycles of this process. What was born in another is set-up.
+pub(super) fn own(birth: u32) -> Birth {
+    let birth = Birth::unpacked(birth);
+    let cycle = birth.cycle.saturating_sub(COPIED_CYCLES.load(Relaxed));
+    Birth { cycle, ..birth }
+}
+
+/// Begins with the cycles of a forked copy.
+#[cfg(feature = "preload")]
+pub(super) fn begin_copy() {
+    COPIED_CYCLES.store(Birth::unpacked(birth()).cycle, Relaxed);
 }
 
 /// Sets the birth of the blocks that any thread allocates from now on.
 pub(crate) fn set_now(birth: Birth) {
-    BIRTH.store(birth.packed(), Relaxed);
+    let cycle = birth.cycle + COPIED_CYCLES.load(Relaxed);
+    BIRTH.store(Birth { cycle, ..birth }.packed(), Relaxed);
 }

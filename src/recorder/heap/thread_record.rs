@@ -98,6 +98,12 @@ impl ThreadRecords {
         free.first = record.counters.segments.owner.load(Relaxed);
     }
 
+    /// Whether no thread holds its lock.
+    #[cfg(feature = "preload")]
+    pub(super) fn is_unlocked(&self) -> bool {
+        self.free.is_unlocked()
+    }
+
     fn get(&self, number: u32) -> Option<&ThreadRecord> {
         let at = self.records[number as usize].load(Relaxed);
         // SAFETY: a published record is complete and is never unmapped (ledger.rs, tests:

@@ -99,6 +99,8 @@ pub(crate) fn start_search(folder: &Path) -> Result<RunningSearch, String> {
     }
     // Created before the fork, because the copy must not allocate.
     let path = folder.join(FILE);
+    // Nobody reads the results of a program as it is before its end: the last search replaces those before.
+    let _ = std::fs::remove_file(&path);
     let mut lines = JsonLines::create(&path).map_err(|e| format!("cannot create {FILE}: {e}"))?;
     let info = ProcessInfo::collect(&paused);
     let copy = frozen_copy::copy_process(&paused, &info, |threads| {

@@ -1,10 +1,11 @@
 //! What was live at the peak, and what each crate has.
 
 use super::label::{COLUMN, label};
-use crate::base::text::count;
+use crate::base::text::{count, tail_of_path};
 use crate::base::units::bytes;
 use crate::model::peak::Peak;
 use crate::model::report::Report;
+use crate::model::run::Phase;
 use crate::report::names::short;
 use crate::report::screen::{Canvas, DIM, PLAIN, Screen};
 
@@ -13,6 +14,9 @@ const CALL_SITES: usize = 3;
 
 /// Crates shown.
 const CRATES: usize = 20;
+
+/// Columns of a location.
+const LOCATION: usize = 40;
 
 /// Columns of a number of bytes.
 const BYTES: usize = 12;
@@ -24,7 +28,10 @@ pub(super) fn peak(canvas: &mut Canvas, report: &Report) {
     };
     let mut pieces = vec![format!("{} live within a cycle", bytes(highest as f64))];
     if let Some(peak) = &report.peak {
-        pieces.push(format!("(cycle {}, {}):", peak.cycle, peak.phase));
+        pieces.push(match peak.phase {
+            Phase::Cycle => format!("(cycle {}):", peak.cycle),
+            phase => format!("(cycle {}, {phase}):", peak.cycle),
+        });
         pieces.extend(parts(peak));
     }
     label(canvas, "peak", DIM);
@@ -40,7 +47,10 @@ fn parts(peak: &Peak) -> Vec<String> {
         .take(CALL_SITES)
         .map(|site| {
             let name = short(&site.function);
-            format!("{:.0} % {name} {}", percent(site.bytes), site.location())
+            let location = site.location();
+            let location = tail_of_path(&location, LOCATION);
+            let place = format!("{name} {location}");
+            format!("{:.0} % {}", percent(site.bytes), place.trim_end())
         })
         .collect();
     if is_large(peak.setup_bytes) {

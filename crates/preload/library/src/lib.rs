@@ -6,7 +6,9 @@
 //!    has none stops recording.
 //! 3. A mark ends a cycle and begins the next: the opening of a file ([`openings`]), a call
 //!    of [`afterdrop_cycle`](symbols), or time. The [`session`] takes the boundary on the thread of the mark.
-//! 4. When the process exits, the session ends. If it is killed, the journal ends with the last boundary.
+//! 4. A forked copy of the process goes on as a process of its own: its journal begins with its first mark, and
+//!    what was allocated before is its set-up.
+//! 5. When the process exits, the session ends. If it is killed, the journal ends with the last boundary.
 //!
 //! The library's own blocks come from glibc directly ([`allocator`]) and are never recorded.
 
@@ -19,9 +21,11 @@
 
 mod allocator;
 mod base;
+mod fork;
 mod model;
 mod openings;
 mod pattern;
+mod process;
 mod recorder;
 mod session;
 mod start;

@@ -6,8 +6,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
-use std::path::PathBuf;
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use crate::base::files::write_atomically;
 use crate::model::exec::OPENINGS_FILE;
@@ -24,11 +23,9 @@ const LISTED: usize = 20;
 static OPENINGS: LazyLock<Mutex<Openings>> = LazyLock::new(Mutex::default);
 
 #[derive(Default)]
-struct Openings {
+pub(crate) struct Openings {
     /// What marks a cycle.
     pattern: Option<Vec<u8>>,
-    /// The folder of this process; empty before it is known.
-    folder: PathBuf,
     /// Openings by path.
     files: HashMap<Vec<u8>, u32>,
     /// Openings by path and call stack, of files that mark cycles.
@@ -37,11 +34,16 @@ struct Openings {
     loads: HashMap<u64, u32>,
 }
 
-/// Begins to count openings, and to mark cycles by those of this pattern.
-pub(crate) fn watch(pattern: Option<String>, folder: PathBuf) {
-    let mut openings = OPENINGS.lock().unwrap_or_else(PoisonError::into_inner);
-    openings.pattern = pattern.map(String::into_bytes);
-    openings.folder = folder;
+/// The openings, and the lock that this thread holds.
+pub(crate) type OpeningsGuard = MutexGuard<'static, Openings>;
+
+pub(crate) fn lock() -> OpeningsGuard {
+    OPENINGS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Begins to mark cycles by the openings of files of this pattern.
+pub(crate) fn watch(pattern: &str) {
+    lock().pattern = Some(pattern.into());
 }
 
 /// Called before the program opens a file.
@@ -51,7 +53,7 @@ pub(crate) fn opened(path: &[u8]) {
     }
     let is_mark = {
         let _paused = heap::pause();
-        let mut openings = OPENINGS.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut openings = lock();
         openings.count(path);
         openings.is_mark(path)
     };
@@ -61,6 +63,14 @@ pub(crate) fn opened(path: &[u8]) {
 }
 
 impl Openings {
+    /// Forgets what another process has opened, of which this one is a copy.
+    pub(crate) fn forget(&mut self) {
+        *self = Self {
+            pattern: self.pattern.take(),
+            ..Self::default()
+        };
+    }
+
     /// Whether an opening begins a load.
     fn is_mark(&mut self, path: &[u8]) -> bool {
         let is_watched = |p: &Vec<u8>| pattern::matches(p, path);
@@ -81,7 +91,7 @@ impl Openings {
 
     fn count(&mut self, path: &[u8]) {
         let has_room = self.files.len() < MAX_FILES || self.files.contains_key(path);
-        if self.folder.as_os_str().is_empty() || !has_room || is_of_the_system(path) {
+        if !has_room || is_of_the_system(path) {
             return;
         }
         let count = self.files.entry(path.to_vec()).or_default();
@@ -100,10 +110,12 @@ impl Openings {
             .collect();
         list.sort_unstable_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
         list.truncate(LISTED);
-        let Ok(text) = serde_json::to_vec(&list) else {
+        if list.is_empty() {
             return;
-        };
-        let _ = write_atomically(&self.folder.join(OPENINGS_FILE), |to| to.write_all(&text));
+        }
+        if let (Ok(text), Some(folder)) = (serde_json::to_vec(&list), session::folder()) {
+            let _ = write_atomically(&folder.join(OPENINGS_FILE), |to| to.write_all(&text));
+        }
     }
 }
 
@@ -111,10 +123,7 @@ impl Openings {
 pub(crate) fn end() {
     if heap::records_c() {
         let _paused = heap::pause();
-        OPENINGS
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .write();
+        lock().write();
     }
 }
 

@@ -1,11 +1,14 @@
 //! The cycles that the program runs, from mark to mark.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::model::holders;
-use crate::model::plan::Plan;
+use crate::model::exec::ExecPlan;
+use crate::model::plan::{Plan, Subject};
+use crate::model::run::{HeapKind, Strategy};
+use crate::process;
 use crate::recorder::cycle::runner::Runner;
 use crate::recorder::heap;
 
@@ -13,10 +16,19 @@ use crate::recorder::heap;
 /// because it is not known which cycle will be the last.
 const FIRST_SEARCH: u32 = 8;
 
-static SESSION: Mutex<Option<Session>> = Mutex::new(None);
+static SESSION: Mutex<Session> = Mutex::new(Session::Closed);
 
-struct Session {
+pub(crate) enum Session {
+    /// The process is not measured, or has been.
+    Closed,
+    /// It is a copy of a process that is measured, and has had no mark.
+    Copied(&'static ExecPlan),
+    Open(Box<Open>),
+}
+
+pub(crate) struct Open {
     runner: Runner<'static>,
+    exec: &'static ExecPlan,
     plan: &'static Plan,
     /// The running cycle; 0 before the first mark.
     cycle: u32,
@@ -24,7 +36,10 @@ struct Session {
     since: Instant,
 }
 
-fn lock() -> MutexGuard<'static, Option<Session>> {
+/// The session, and the lock that this thread holds.
+pub(crate) type SessionGuard = MutexGuard<'static, Session>;
+
+pub(crate) fn lock() -> SessionGuard {
     SESSION.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -32,60 +47,129 @@ fn lock() -> MutexGuard<'static, Option<Session>> {
 ///
 /// # Errors
 /// If it cannot be written.
-pub(crate) fn begin(plan: Plan) -> io::Result<()> {
-    let plan: &'static Plan = Box::leak(Box::new(plan));
-    *lock() = Some(Session {
-        runner: Runner::start(plan)?,
-        plan,
-        cycle: 0,
-        since: Instant::now(),
-    });
+pub(crate) fn begin(plan: &'static ExecPlan) -> io::Result<()> {
+    *lock() = Session::Open(Box::new(Open::new(plan)?));
     Ok(())
+}
+
+/// The folder of this process; `None` if it is not measured.
+pub(crate) fn folder() -> Option<PathBuf> {
+    let mut folder = None;
+    change(|open| {
+        folder = Some(open.plan.out.clone());
+        Ok(true)
+    });
+    folder
 }
 
 /// Ends the running cycle, if there is one, and begins the next.
 pub(crate) fn mark() {
-    if !heap::records_c() || heap::is_paused() {
-        // A forked copy, or the recorder's own work.
+    if !is_measured() {
         return;
     }
     let _paused = heap::pause();
-    change(Session::mark);
+    change(Open::mark);
 }
 
 /// Writes down what code is where, before an object is unloaded.
 pub(crate) fn note_code() {
-    if !heap::records_c() || heap::is_paused() {
+    if !is_measured() {
         return;
     }
     let _paused = heap::pause();
-    change(|session| session.runner.write_code().map(|()| true));
+    if is_open() {
+        change(|open| open.runner.write_code().map(|()| true));
+    }
 }
 
 /// Ends the journal, when the process exits.
 pub(crate) fn end() {
-    if !heap::records_c() {
+    if !is_measured() {
         return;
     }
     let _paused = heap::pause();
-    change(|session| session.finish(false).map(|()| false));
+    if is_open() {
+        change(|open| open.finish(false).map(|()| false));
+    }
 }
 
-/// Changes the session, and closes it if the change returns false or fails.
-fn change(change: impl FnOnce(&mut Session) -> io::Result<bool>) {
+/// Whether this process records, and not the recorder itself runs on this thread.
+fn is_measured() -> bool {
+    heap::records_c() && !heap::is_paused()
+}
+
+/// Whether the journal of this process has begun.
+fn is_open() -> bool {
+    matches!(*lock(), Session::Open(_))
+}
+
+/// Changes the session, which begins in a copy. Closes it if the change returns false or fails.
+fn change(change: impl FnOnce(&mut Open) -> io::Result<bool>) {
     let mut session = lock();
-    let Some(open) = session.as_mut() else { return };
-    match change(open) {
-        Ok(true) => {}
-        Ok(false) => *session = None,
-        Err(error) => {
-            eprintln!("afterdrop: cannot write the journal of this process: {error}");
-            *session = None;
-        }
+    let changed = session.opened().and_then(|open| match open {
+        Some(open) => change(open),
+        None => Ok(false),
+    });
+    if let Err(error) = &changed {
+        eprintln!("afterdrop: cannot write the journal of this process: {error}");
+    }
+    if !matches!(changed, Ok(true)) {
+        *session = Session::Closed;
     }
 }
 
 impl Session {
+    /// Leaves the session of another process, of which this one is a copy, and returns its plan; `None` if that
+    /// session has ended.
+    pub(crate) fn forget(&mut self) -> Option<&'static ExecPlan> {
+        let plan = match self {
+            Self::Closed => return None,
+            Self::Copied(plan) => plan,
+            Self::Open(open) => open.exec,
+        };
+        *self = Self::Copied(plan);
+        Some(plan)
+    }
+
+    /// The open session; `None` if the process is not measured.
+    fn opened(&mut self) -> io::Result<Option<&mut Open>> {
+        if let Self::Copied(plan) = self {
+            *self = Self::Open(Box::new(Open::new(plan)?));
+        }
+        match self {
+            Self::Open(open) => Ok(Some(open)),
+            _ => Ok(None),
+        }
+    }
+}
+
+impl Open {
+    /// Begins the journal of this process.
+    fn new(exec: &'static ExecPlan) -> io::Result<Self> {
+        let (folder, record) = process::announce(&exec.out)?;
+        let plan: &'static Plan = Box::leak(Box::new(Plan {
+            subject: Subject::Program {
+                command: record.arguments.join(" "),
+            },
+            heap: HeapKind::System,
+            strategy: Strategy::Fresh,
+            cycles: exec.cycles,
+            warmup: exec.warmup,
+            horizon: exec.horizon,
+            auto: None,
+            holders: exec.holders,
+            out: folder,
+            replies: None,
+        }));
+        Ok(Self {
+            runner: Runner::start(plan)?,
+            exec,
+            plan,
+            cycle: 0,
+            since: Instant::now(),
+        })
+    }
+
     /// Returns whether the session goes on.
     fn mark(&mut self) -> io::Result<bool> {
         if self.cycle == 0 {
@@ -101,7 +185,7 @@ impl Session {
                 return Ok(false);
             }
             if self.plan.holders && is_search_due(self.cycle) {
-                self.search()?;
+                self.runner.search()?;
             }
         }
         self.cycle += 1;
@@ -110,22 +194,9 @@ impl Session {
         Ok(true)
     }
 
-    fn search(&mut self) -> io::Result<()> {
-        self.remove_last_search();
-        self.runner.search()
-    }
-
-    /// The next search creates the file again.
-    fn remove_last_search(&self) {
-        let _ = std::fs::remove_file(self.plan.out.join(holders::FILE));
-    }
-
     /// Ends the journal. While the process exits, nothing is searched: its objects may be gone.
     fn finish(&mut self, search: bool) -> io::Result<()> {
         if self.cycle > 0 {
-            if search {
-                self.remove_last_search();
-            }
             self.runner.finish(search)?;
         }
         self.runner.end(None, None)
