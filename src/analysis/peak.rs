@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::fold::{Folding, Live};
 use super::journal::Journal;
 use super::symbols::UNATTRIBUTED;
+use crate::base::units::sum;
 use crate::model::block::StackId;
 use crate::model::frame::{Frame, relevant};
 use crate::model::peak::{Peak, PeakCallSite};
@@ -37,7 +38,8 @@ pub(super) fn of(folding: &mut Folding, journal: &Journal) -> Option<Peak> {
     }
     let mut sites: Vec<_> = sites.into_iter().collect();
     sites.sort_by_key(|(_, site)| Reverse(site.all.bytes));
-    let in_sites: u64 = sites.iter().map(|(_, site)| site.all.bytes).sum();
+    let parts = sites.iter().map(|(_, site)| site.all.bytes);
+    let live_bytes = sum(parts.chain([peak.setup_bytes, peak.other_bytes]));
     let call_sites = sites.into_iter().enumerate();
     let call_sites = call_sites.map(|(rank, ((blame, phase), site))| {
         let frames = match rank < WITH_FRAMES {
@@ -61,7 +63,7 @@ pub(super) fn of(folding: &mut Folding, journal: &Journal) -> Option<Peak> {
     Some(Peak {
         cycle: peak.cycle,
         phase: Phase::from_number(peak.phase),
-        live_bytes: peak.setup_bytes + peak.other_bytes + in_sites,
+        live_bytes,
         setup_bytes: peak.setup_bytes,
         other_bytes: peak.other_bytes,
         call_sites: call_sites.collect(),

@@ -148,7 +148,7 @@ impl<'a> Levels<'a> {
             };
             let beside_malloc = r.c_heap.saturating_sub(c.system.saturating_sub(c.mapped));
             // What the kernel merged with a file's mapping may be an allocator's.
-            let files = r.files - r.behind_files;
+            let files = r.files.saturating_sub(r.behind_files);
             Some(anonymous + files + r.program_zeroed + r.stacks + beside_malloc)
         })
     }

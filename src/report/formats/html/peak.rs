@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::shell::{exact_bytes, function};
-use crate::base::units::{bytes, exact};
+use crate::base::units::{bytes, exact, sum};
 use crate::model::peak::{CrateShare, Peak};
 use crate::model::report::Report;
 
@@ -19,8 +19,8 @@ pub(super) fn call_sites(report: &Report) -> Markup {
     let is_worth_it = |bytes: u64| bytes.saturating_mul(WORTH) >= peak.live_bytes;
     let worth = peak.call_sites.iter().filter(|s| is_worth_it(s.bytes));
     let shown: Vec<_> = worth.take(ROWS).collect();
-    let listed: u64 = shown.iter().map(|s| s.bytes).sum();
-    let rest = peak.live_bytes.saturating_sub(listed + peak.setup_bytes);
+    let listed = sum(shown.iter().map(|s| s.bytes).chain([peak.setup_bytes]));
+    let rest = peak.live_bytes.saturating_sub(listed);
     html! {
         section {
             h2 id="peak" { "Live at the peak, by call site" }
