@@ -6,7 +6,7 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use afterdrop::report::{CallSite, Report, RunVerdict};
+use afterdrop::report::{CallSite, Grows, Report, RunVerdict};
 use afterdrop::{Verdict, report::HolderKind};
 use rstest::rstest;
 
@@ -162,6 +162,13 @@ fn sizes_are_those_that_were_asked_for() {
 fn arenas_that_threads_leave_behind_are_no_leak() {
     let report = marked_by_calls("arenas.c", &["-g"]).exits(0).report();
     nothing_grows(&report);
+    assert_eq!(report.process.grows, Grows::AllocatorKeepsPages);
+    let sentence = &report.process.sentence;
+    assert!(
+        sentence.contains("in 4 arenas that threads have used"),
+        "{sentence}"
+    );
+    assert!(sentence.contains("`MALLOC_ARENA_MAX=2`"), "{sentence}");
 }
 
 #[test]

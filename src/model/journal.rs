@@ -197,6 +197,18 @@ pub(crate) struct Files {
 pub(crate) struct Purge {
     pub(crate) before: u64,
     pub(crate) after: u64,
+    /// Those of the C library's allocator, before it was asked.
+    #[serde(default)]
+    pub(crate) arenas: Option<Arenas>,
+}
+
+/// The arenas of glibc's allocator. Each thread may get one of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Arenas {
+    pub(crate) count: u64,
+    /// Bytes of free chunks in the main arena, and in the others.
+    pub(crate) free_in_main: u64,
+    pub(crate) free_in_others: u64,
 }
 
 /// The counters of a boundary.

@@ -395,11 +395,15 @@ impl<'a> Runner<'a> {
     /// Returns free memory to the system, and writes the resident memory before and after. The
     /// difference is memory that the allocator had kept for reuse.
     fn try_to_purge(&mut self) -> io::Result<()> {
+        let arenas = heap::c_heap::arenas(&heap::pause());
         let before = proc::resident_bytes();
         allocator_stats::purge();
         if let (Some(before), Some(after)) = (before, proc::resident_bytes()) {
-            self.journal
-                .write(&Record::Purge(Purge { before, after }))?;
+            self.journal.write(&Record::Purge(Purge {
+                before,
+                after,
+                arenas,
+            }))?;
         }
         Ok(())
     }
