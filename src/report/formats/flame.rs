@@ -7,7 +7,7 @@ use inferno::flamegraph::{self, Direction, Options, TextTruncateDirection};
 
 use super::collapsed::{folded, label, line};
 use crate::base::error::Error;
-use crate::base::units::{bytes, sum};
+use crate::base::units::{bytes, exact, sum};
 use crate::model::report::Report;
 use crate::report::names::short_of_stack;
 use crate::report::samples::Sample;
@@ -55,7 +55,7 @@ fn draw(
     direction: Direction,
     lines: &[String],
 ) -> Result<Vec<u8>, String> {
-    let sum = sum(report.samples().map(|s| s.bytes()));
+    let sum = retained(report)?;
     let title = format!("{}: {what}", report.workload);
     let subtitle = format!(
         "{} at the last boundary, {}; {}",
@@ -68,6 +68,18 @@ fn draw(
     svg(title, subtitle, direction, lines)
 }
 
+/// The bytes of all stacks.
+///
+/// # Errors
+/// If they are more than any memory has. inferno adds them up without a check.
+fn retained(report: &Report) -> Result<u64, String> {
+    const MOST: u64 = 1 << 60;
+    match sum(report.samples().map(|s| s.bytes())) {
+        sum if sum <= MOST => Ok(sum),
+        sum => Err(format!("{} B are more than any memory has", exact(sum))),
+    }
+}
+
 /// What a later run retains: red where it is more than in an earlier one, blue where it is less (B.
 /// Gregg, "Differential Flame Graphs").
 ///
@@ -78,6 +90,8 @@ pub fn difference(before: &Report, after: &Report) -> Result<Vec<u8>, Error> {
     for report in [before, after] {
         report.check_text(|_| 1).map_err(cannot)?;
     }
+    let retained = [before, after].map(|r| retained(r).map(|sum| bytes(sum as f64)));
+    let [retained_before, retained_after] = retained.map(|sum| sum.map_err(cannot));
     let [before, after] = [before.cleaned(), after.cleaned()];
     let mut sums: BTreeMap<String, [u64; 2]> = BTreeMap::new();
     for (run, report) in [&before, &after].into_iter().enumerate() {
@@ -94,9 +108,8 @@ pub fn difference(before: &Report, after: &Report) -> Result<Vec<u8>, Error> {
     let empty = ["(nothing is retained) 1 1".to_owned()];
     let is_empty = sums.values().all(|[_, after]| *after == 0);
     let lines = if is_empty { &empty[..] } else { &lines };
-    let of = |report: &Report| bytes(sum(report.samples().map(|s| s.bytes())) as f64);
     let title = format!("{}: change of retained bytes", after.workload);
-    let subtitle = format!("{} before, {} after", of(&before), of(&after));
+    let subtitle = format!("{} before, {} after", retained_before?, retained_after?);
     svg(title, subtitle, Direction::Straight, lines).map_err(cannot)
 }
 
@@ -123,6 +136,19 @@ fn svg(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_that_no_memory_has_are_refused() {
+        let report = crate::report::formats::tests::with_profile("serving::reload");
+        let mut huge = report.clone();
+        for stack in &mut huge.profile.stacks {
+            stack.live[0].bytes = u64::MAX;
+        }
+        for result in [flame(&huge), icicle(&huge)] {
+            assert!(result.unwrap_err().contains("more than any memory has"));
+        }
+        assert!(difference(&report, &huge).is_err());
+    }
 
     #[test]
     fn a_difference_has_both_runs() {
