@@ -172,6 +172,22 @@ fn arenas_that_threads_leave_behind_are_no_leak() {
 }
 
 #[test]
+fn what_a_pool_keeps_of_its_highest_use_is_no_leak() {
+    // The list of regions has room for 32 pointers.
+    const LIST: u64 = 32 * 8;
+    let report = marked_by_calls("pool.cpp", &["-g"]).exits(0).report();
+    nothing_grows(&report);
+    let is_pool = |site: &&CallSite| site.line == Some(line("pool.cpp", "PLANTED"));
+    let site = report.call_sites.iter().find(is_pool).unwrap();
+    assert_eq!(
+        (site.verdict, site.retained_bytes),
+        (Verdict::Cache, 210_000 + LIST)
+    );
+    let pool = site.pool.as_deref().unwrap();
+    assert!(pool.contains("`enable_cpu_mem_arena = False`"), "{pool}");
+}
+
+#[test]
 fn code_of_a_library_that_is_opened_and_closed_has_its_line() {
     let folder = Folder::new();
     let library = compiled(&folder, "library.c", &["-g", "-shared", "-fPIC"]);

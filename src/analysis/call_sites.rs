@@ -4,6 +4,7 @@ use super::fold::{FoldedSite, Folding};
 use super::holders::SiteHolder;
 use super::journal::Journal;
 use super::judging::after_warmup;
+use super::pools;
 use super::sampling::Estimate;
 use super::symbols::UNATTRIBUTED;
 use super::verdict::{Judgement, Series};
@@ -98,6 +99,7 @@ fn call_site(
         other_stacks: Vec::new(),
         holder: None,
         holder_unknown: None,
+        pool: None,
         allowed: None,
         fingerprint: String::new(),
         stack: Vec::new(),
@@ -128,6 +130,7 @@ fn add_details(sites: &mut [Indexed], folding: &mut Folding, journal: &Journal) 
             .next()
             .map_or_else(Default::default, |s| (s.frames, s.cut));
         site.stacks = count;
+        site.pool = pools::of(&stack);
         site.stack_cut = cut;
         site.fingerprint = fingerprint(&stack);
         if rank >= MAX_DETAILED {

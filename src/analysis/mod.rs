@@ -26,6 +26,7 @@ pub(crate) mod journal;
 mod judging;
 pub(crate) mod limits;
 mod peak;
+mod pools;
 pub(crate) mod process;
 mod profile;
 mod report;

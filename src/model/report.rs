@@ -241,6 +241,10 @@ pub struct CallSite {
     /// Why the holder search found none for it.
     #[serde(default)]
     pub holder_unknown: Option<String>,
+    /// What to know about the pool of a known library that has allocated it, and what makes that keep less;
+    /// `None` if it is of none.
+    #[serde(default)]
+    pub pool: Option<String>,
     /// Why its growth is allowed, if it is.
     #[serde(default)]
     pub allowed: Option<String>,

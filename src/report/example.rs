@@ -161,6 +161,7 @@ fn leak() -> CallSite {
         stack_cut: false,
         holder: None,
         holder_unknown: None,
+        pool: None,
         allowed: None,
         fingerprint: "0".into(),
     }

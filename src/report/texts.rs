@@ -162,7 +162,7 @@ texts! {
         verdict, reason, function, file, line, phase, bytes_per_cycle, bytes_per_cycle_interval,
         blocks_per_cycle, retained_bytes, retained_bytes_interval, retained_blocks, generations,
         series, lives, source, evidence, stacks, stack, stack_cut, other_stacks, holder,
-        holder_unknown, allowed, fingerprint,
+        holder_unknown, pool, allowed, fingerprint,
     }
     Generation { cycle, live }
     Excerpt { first_line, lines }

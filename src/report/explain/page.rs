@@ -43,6 +43,9 @@ pub fn render(report: &Report, index: usize, site: &CallSite, screen: Screen) ->
     if let Some(reason) = &site.allowed {
         canvas.wrapped(&format!("allowed: {reason}"), 2, PLAIN);
     }
+    if let Some(pool) = &site.pool {
+        canvas.wrapped(pool, 2, PLAIN);
+    }
     chart(&mut canvas, "live bytes", &site.series, "B", report);
     let retained = format!(
         "retained at the end, warm-up included: {} B in {} of {}",

@@ -70,6 +70,9 @@ fn site_in_full(canvas: &mut Canvas, site: &CallSite) {
         canvas.frame(&name, &frame.location(), DIM);
     }
     held(canvas, site);
+    if let Some(pool) = &site.pool {
+        canvas.wrapped(pool, COLUMN, PLAIN);
+    }
     if site.stacks > 1 {
         canvas.pad_to(COLUMN + 2);
         let more = count(u64::from(site.stacks - 1), "more stack");

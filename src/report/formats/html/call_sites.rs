@@ -130,7 +130,8 @@ fn in_full(report: &Report, rank: usize, site: &CallSite, with_generations: bool
                     div.half { h3 { "Generations" }
                         (charts::generations(&site.lives, report.cycles_run())) }
                 }
-                div.half { h3 { "Who holds it" } (holder(site)) }
+                div.half { h3 { "Who holds it" } (holder(site))
+                @if let Some(pool) = &site.pool { p { (sentence(pool)) } } }
                 (stacks(site))
             }
         }
