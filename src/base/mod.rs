@@ -4,6 +4,8 @@ pub(crate) mod error;
 pub(crate) mod files;
 pub(crate) mod names;
 pub(crate) mod new_file;
+#[cfg(any(feature = "preload", test))]
+pub(crate) mod pattern;
 pub(crate) mod private_folder;
 pub(crate) mod random;
 pub(crate) mod statistics;

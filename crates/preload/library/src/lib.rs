@@ -24,7 +24,6 @@ mod base;
 mod fork;
 mod model;
 mod openings;
-mod pattern;
 mod process;
 mod recorder;
 mod session;

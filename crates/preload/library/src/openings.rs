@@ -9,8 +9,8 @@ use std::hash::{Hash, Hasher};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use crate::base::files::write_atomically;
+use crate::base::pattern;
 use crate::model::exec::OPENINGS_FILE;
-use crate::pattern;
 use crate::recorder::heap;
 use crate::session;
 

@@ -32,3 +32,34 @@ fn matches_text(pattern: &[u8], text: &[u8]) -> bool {
     }
     pattern[p..].iter().all(|&c| c == b'*')
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case::name("model.onnx", "/srv/models/model.onnx", true)]
+    #[case::name_alone("model.onnx", "model.onnx", true)]
+    #[case::other_name("model.onnx", "/srv/model.onnx.bak", false)]
+    #[case::any_text("*.onnx", "/srv/a/b.onnx", true)]
+    #[case::no_text("model*.onnx", "model.onnx", true)]
+    #[case::several("m*d*l??", "/m/middle1", true)]
+    #[case::goes_back("*ab", "aab", true)]
+    #[case::too_short("model?", "model", false)]
+    #[case::whole_path("/srv/*/model", "/srv/a/model", true)]
+    #[case::across_folders("/srv/*", "/srv/a/model", true)]
+    #[case::other_folder("/srv/*/model", "/opt/a/model", false)]
+    #[case::part_of_a_path("a/model", "/srv/a/model", false)]
+    #[case::empty("", "model", false)]
+    fn a_path_is_of_a_pattern(#[case] pattern: &str, #[case] path: &str, #[case] expected: bool) {
+        assert_eq!(matches(pattern.as_bytes(), path.as_bytes()), expected);
+    }
+
+    #[test]
+    fn many_stars_take_no_long_time() {
+        let pattern = "*a".repeat(2000) + "b";
+        let path = "a".repeat(20_000);
+        assert!(!matches(pattern.as_bytes(), path.as_bytes()));
+    }
+}
