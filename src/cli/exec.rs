@@ -138,7 +138,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
         .as_ref()
         .map_or(Marks::None, |mark| mark.0.clone());
     let cycles = args.cycles.unwrap_or(MAX_CYCLE);
-    let bar = Bar::new(cycles, args.output.quiet);
+    let bar = Bar::new(args.cycles, args.output.quiet);
     let request = ExecRequest {
         program: Program {
             command: args.command.clone(),

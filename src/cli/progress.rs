@@ -11,17 +11,20 @@ use crate::measure::ShowProgress;
 pub(super) struct Bar(ProgressBar);
 
 impl Bar {
-    pub(super) fn new(cycles: u32, quiet: bool) -> Self {
+    /// `cycles` are those to run; `None` if it is not known how many there will be.
+    pub(super) fn new(cycles: Option<u32>, quiet: bool) -> Self {
         let target = if quiet || !std::io::stderr().is_terminal() {
             ProgressDrawTarget::hidden()
         } else {
             ProgressDrawTarget::stderr()
         };
-        let bar = ProgressBar::with_draw_target(Some(u64::from(cycles)), target);
-        // The template is a valid literal; without it the bar has its default style.
-        if let Ok(style) =
-            ProgressStyle::with_template("  cycle {pos} of {len} {bar:20} {wide_msg}")
-        {
+        let bar = ProgressBar::with_draw_target(cycles.map(u64::from), target);
+        let template = match cycles {
+            Some(_) => "  cycle {pos} of {len} {bar:20} {wide_msg}",
+            None => "  cycle {pos}: {wide_msg}",
+        };
+        // Both are valid; without one the bar has its default style.
+        if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
         Self(bar)
@@ -29,8 +32,12 @@ impl Bar {
 }
 
 impl ShowProgress for Bar {
+    fn is_shown(&self) -> bool {
+        !self.0.is_hidden()
+    }
+
     fn show(&mut self, cycle: u32, live_bytes: u64, unsettled: Option<(usize, &str)>) {
-        if self.0.is_hidden() {
+        if !self.is_shown() {
             return;
         }
         let live = units::bytes(live_bytes as f64);

@@ -78,7 +78,7 @@ pub(super) fn run(args: &Args, workloads: &[Entry]) -> Result<Outcome, Error> {
         cycles: args.max_cycles().0,
         max_time: args.max_time(),
     };
-    let bar = Bar::new(schedule.cycles, args.output.quiet);
+    let bar = Bar::new(Some(schedule.cycles), args.output.quiet);
     let mut request = args
         .measure
         .request(&args.variant, schedule, folder, options, config)?;

@@ -239,7 +239,7 @@ impl Runs<'_> {
             .measure
             .request(&run.variant, schedule, folder, options, config)?;
         request.start.memory_limit = args.memory_limit;
-        let bar = Bar::new(args.cycles, false);
+        let bar = Bar::new(Some(args.cycles), false);
         let measured = measure::measure(request, self.interrupted, bar);
         out.keep();
         match measured {

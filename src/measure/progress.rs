@@ -2,6 +2,9 @@
 
 /// A progress display, such as a progress bar.
 pub(crate) trait ShowProgress {
+    /// Whether anybody sees it.
+    fn is_shown(&self) -> bool;
+
     /// Called every few milliseconds while the measured process runs, from its first boundary on.
     ///
     /// `cycle` is the last cycle that reached its boundary, and `live_bytes` are the live bytes at
@@ -12,5 +15,9 @@ pub(crate) trait ShowProgress {
 
 /// Shows nothing.
 impl ShowProgress for () {
+    fn is_shown(&self) -> bool {
+        false
+    }
+
     fn show(&mut self, _cycle: u32, _live_bytes: u64, _unsettled: Option<(usize, &str)>) {}
 }

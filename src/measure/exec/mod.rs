@@ -14,7 +14,7 @@ use super::measured::Measured;
 use super::observer::read_found;
 use super::progress::ShowProgress;
 use crate::analysis::config::Config;
-use crate::analysis::{self, Folding, RunContext};
+use crate::analysis::{self, RunContext};
 use crate::base::error::Error;
 use crate::model::exec::{ExecPlan, Marks};
 use crate::model::{holders, journal};
@@ -50,8 +50,10 @@ pub(crate) fn exec(
         .run(&request.plan, &library, stop, &mut processes, progress);
     library.remove();
     let ended = ended?;
-    let all = processes.finish()?;
-    let process = choose(&all, &request)?;
+    let mut all = processes.finish(&request.plan)?;
+    let chosen = choose(&all, &request)?;
+    let folding = std::mem::take(&mut all[chosen].folding);
+    let process = &all[chosen];
     let journal = &process.journal;
     request.config.warnings.extend(others(process, &all));
     let with = RunContext {
@@ -63,7 +65,7 @@ pub(crate) fn exec(
         all_holders: false,
         config: request.config,
     };
-    let report = analysis::report(journal, Folding::default(), with).without_home();
+    let report = analysis::report(journal, folding, with).without_home();
     let unwritten = keep(process, &folder).err();
     Ok(Measured {
         report,
@@ -72,8 +74,8 @@ pub(crate) fn exec(
     })
 }
 
-/// The process that is reported.
-fn choose<'a>(all: &'a [Process], request: &ExecRequest) -> Result<&'a Process, Error> {
+/// The index of the process that is reported.
+fn choose(all: &[Process], request: &ExecRequest) -> Result<usize, Error> {
     let name = request.program.name().to_string_lossy().into_owned();
     if all.is_empty() {
         return Err(Error::usage(format!(
@@ -84,9 +86,9 @@ fn choose<'a>(all: &'a [Process], request: &ExecRequest) -> Result<&'a Process, 
              statically linked, have more rights than its user, or be of another C library than glibc",
         ));
     }
-    let wanted = |p: &&Process| request.wanted.as_ref().is_none_or(|w| p.is_called(w));
-    let process = processes::busiest(all.iter().filter(wanted), &request.plan.marks);
-    let Some(process) = process else {
+    let is_wanted = |p: &Process| request.wanted.as_ref().is_none_or(|w| p.is_called(w));
+    let wanted = all.iter().enumerate().filter(|(_, p)| is_wanted(p));
+    let Some((index, process)) = processes::busiest(wanted, &request.plan.marks) else {
         let wanted = request.wanted.as_deref().unwrap_or_default();
         let names: Vec<String> = all.iter().map(Process::name).collect();
         return Err(Error::usage(format!(
@@ -105,7 +107,7 @@ fn choose<'a>(all: &'a [Process], request: &ExecRequest) -> Result<&'a Process, 
     if process.cycles() == 0 {
         return Err(without_boundary(process, all, &request.plan.marks));
     }
-    Ok(process)
+    Ok(index)
 }
 
 /// The error for a program that has reached no boundary.

@@ -5,34 +5,48 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::analysis::journal::{Journal, Reader};
+use crate::analysis::{self, Folding, verdict};
 use crate::base::error::Error;
 use crate::base::private_folder;
 use crate::base::units::sum;
-use crate::model::exec::{Marks, PROCESS_FILE, PROCESSES, ProcessRecord};
+use crate::model::exec::{ExecPlan, Marks, PROCESS_FILE, PROCESSES, ProcessRecord};
 use crate::model::journal;
 
 /// The processes while they run.
 pub(super) struct Processes {
     folder: PathBuf,
-    readers: BTreeMap<PathBuf, Reader>,
+    followed: BTreeMap<PathBuf, Followed>,
+}
+
+/// A process that is followed.
+struct Followed {
+    reader: Reader,
+    folding: Folding,
+    /// The cycle from which on it is judged again.
+    next_analysis: u32,
+    /// How many verdicts may still change, and the reason of the worst of them.
+    unsettled: Option<(usize, String)>,
 }
 
 /// How far the processes have got.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct State {
     /// Of the process with the most cycles: the last one, and the live bytes at its boundary.
     pub(super) cycle: u32,
     pub(super) live_bytes: u64,
+    /// How many of its verdicts may still change, and the reason of the worst of them.
+    pub(super) unsettled: Option<(usize, String)>,
     /// Whether a process has recorded all cycles that it was to record.
     pub(super) is_done: bool,
 }
 
 /// A process that has ended.
-#[derive(Debug)]
 pub(super) struct Process {
     pub(super) folder: PathBuf,
     pub(super) record: ProcessRecord,
     pub(super) journal: Journal,
+    /// What was taken in of the journal.
+    pub(super) folding: Folding,
 }
 
 impl Processes {
@@ -45,39 +59,43 @@ impl Processes {
         private_folder::create(&folder).map_err(|e| Error::io("create the folder", &folder, e))?;
         Ok(Self {
             folder,
-            readers: BTreeMap::new(),
+            followed: BTreeMap::new(),
         })
     }
 
-    /// Reads what was written since the last call.
+    /// Reads what was written since the last call. `judges` is whether the process with the most cycles is
+    /// judged, as far as it has got.
     ///
     /// # Errors
     /// If a journal cannot be read.
-    pub(super) fn poll(&mut self, cycles: u32) -> Result<State, Error> {
+    pub(super) fn poll(&mut self, plan: &ExecPlan, judges: bool) -> Result<State, Error> {
         for folder in folders(&self.folder) {
-            let reader = || Reader::new(folder.join(journal::FILE));
-            self.readers.entry(folder.clone()).or_insert_with(reader);
+            let new = || Followed::new(&folder);
+            self.followed.entry(folder.clone()).or_insert_with(new);
         }
         let mut state = State::default();
-        for reader in self.readers.values_mut() {
+        let mut first = None;
+        for process in self.followed.values_mut() {
             // Most processes of a script have ended long ago.
-            let has_ended = reader
-                .journal()
-                .is_some_and(|journal| journal.end.is_some());
-            if !has_ended {
-                reader.poll()?;
+            if !process.has_ended() {
+                process.reader.poll()?;
             }
-            let Some(journal) = reader.journal() else {
+            let Some(journal) = process.reader.journal() else {
                 continue;
             };
             let Some(last) = journal.boundaries.last().map(|b| b.counts) else {
                 continue;
             };
+            // Not that of another process: this one may still search for holders.
+            state.is_done |= journal.end.is_some() && last.cycle >= plan.cycles;
             if last.cycle > state.cycle {
                 (state.cycle, state.live_bytes) = (last.cycle, last.live_bytes);
+                first = Some(process);
             }
-            // Not that of another process: this one may still search for holders.
-            state.is_done |= journal.end.is_some() && last.cycle >= cycles;
+        }
+        if let Some(process) = first.filter(|_| judges) {
+            process.judge(plan.horizon);
+            state.unsettled.clone_from(&process.unsettled);
         }
         Ok(state)
     }
@@ -86,23 +104,59 @@ impl Processes {
     ///
     /// # Errors
     /// If a journal cannot be read.
-    pub(super) fn finish(mut self) -> Result<Vec<Process>, Error> {
-        self.poll(0)?;
+    pub(super) fn finish(mut self, plan: &ExecPlan) -> Result<Vec<Process>, Error> {
+        self.poll(plan, false)?;
         let mut all = Vec::new();
-        for (folder, reader) in self.readers {
+        for (folder, process) in self.followed {
             // A process that was killed while it started has no complete record of itself.
             let Some(record) = read_record(&folder) else {
                 continue;
             };
-            if reader.journal().is_some() {
+            if process.reader.journal().is_some() {
                 all.push(Process {
-                    journal: reader.finish()?,
+                    journal: process.reader.finish()?,
+                    folding: process.folding,
                     folder,
                     record,
                 });
             }
         }
         Ok(all)
+    }
+}
+
+impl Followed {
+    fn new(folder: &Path) -> Self {
+        Self {
+            reader: Reader::new(folder.join(journal::FILE)),
+            folding: Folding::default(),
+            next_analysis: 0,
+            unsettled: None,
+        }
+    }
+
+    fn has_ended(&self) -> bool {
+        let journal = self.reader.journal();
+        journal.is_some_and(|journal| journal.end.is_some())
+    }
+
+    /// Judges what was read, if enough cycles have passed since the last time.
+    fn judge(&mut self, horizon: u32) {
+        let Some(journal) = self.reader.journal() else {
+            return;
+        };
+        let cycle = journal.boundaries.last().map_or(0, |b| b.counts.cycle);
+        if cycle < self.next_analysis {
+            return;
+        }
+        self.folding.catch_up(journal);
+        let judgements = analysis::judge(&self.folding.series(journal), journal, horizon);
+        let unsettled = || judgements.iter().filter(|j| !j.settled);
+        let worst = unsettled().max_by_key(|j| j.verdict);
+        self.unsettled = worst.map(|j| (unsettled().count(), j.reason.clone()));
+        let warmup = journal.start.warmup;
+        let next = verdict::next_interim(cycle.saturating_sub(warmup), horizon);
+        self.next_analysis = warmup.saturating_add(next);
     }
 }
 
@@ -130,19 +184,19 @@ impl Process {
     }
 }
 
-/// The process to report: the one that ran the most cycles, or, where time marks them in every process, the one
+/// The process to report, with its index: the one that ran the most cycles, or, where time marks them in every process, the one
 /// of those with at least half as many that allocated the most. Of several, the one that was there last.
 pub(super) fn busiest<'a>(
-    processes: impl Iterator<Item = &'a Process> + Clone,
+    processes: impl Iterator<Item = (usize, &'a Process)> + Clone,
     marks: &Marks,
-) -> Option<&'a Process> {
-    let most = processes.clone().map(Process::cycles).max()?;
-    let work = |p: &&Process| match marks {
+) -> Option<(usize, &'a Process)> {
+    let most = processes.clone().map(|(_, p)| p.cycles()).max()?;
+    let work = |p: &Process| match marks {
         Marks::Every(_) if 2 * p.cycles() >= most => p.allocated(),
         Marks::Every(_) => 0,
         _ => p.cycles() as u64,
     };
-    processes.max_by_key(|p| (work(p), p.folder.clone()))
+    processes.max_by_key(|(_, p)| (work(p), p.folder.clone()))
 }
 
 /// Removes the folders of processes that ran no cycle, and what is left of the reported one.

@@ -93,12 +93,14 @@ impl Program {
             }
             if Instant::now() >= next_read {
                 next_read = Instant::now() + READ_INTERVAL;
-                state = processes.poll(plan.cycles).inspect_err(|_| {
+                state = processes.poll(plan, progress.is_shown()).inspect_err(|_| {
                     let _ = child.kill();
                     let _ = child.wait();
                 })?;
                 if state.cycle > 0 {
-                    progress.show(state.cycle, state.live_bytes, None);
+                    let unsettled = state.unsettled.as_ref();
+                    let unsettled = unsettled.map(|(n, why)| (*n, why.as_str()));
+                    progress.show(state.cycle, state.live_bytes, unsettled);
                 }
             }
             let is_late = self.timeout.is_some_and(|limit| started.elapsed() > limit);
