@@ -88,6 +88,16 @@ pub struct Root {
     pub reached_blocks: u64,
 }
 
+impl Root {
+    /// Whether it is a static of Rust's own libraries or of its test harness, of which no program is the owner.
+    pub(crate) fn is_of_runtime(&self) -> bool {
+        const CRATES: [&str; 4] = ["alloc", "core", "std", "test"];
+        let name = self.name.as_deref().unwrap_or_default();
+        let first = name.trim_start_matches('<').split_once("::");
+        first.is_some_and(|(name, _)| CRATES.contains(&name))
+    }
+}
+
 /// How the holder search went.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]

@@ -53,7 +53,7 @@ pub(super) fn roots(canvas: &mut Canvas, report: &Report) {
     let worth_it = report
         .roots
         .iter()
-        .filter(|r| r.retained_bytes.saturating_mul(50) > live);
+        .filter(|r| r.retained_bytes.saturating_mul(50) > live && !r.is_of_runtime());
     let shown: Vec<String> = worth_it
         .take(ROOTS)
         .map(|root| {
@@ -179,4 +179,37 @@ pub(super) fn cost(canvas: &mut Canvas, report: &Report) {
     };
     label(canvas, "cost", DIM);
     canvas.wrapped(&sentence, COLUMN, PLAIN);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::holder::Root;
+    use crate::model::holders::HolderKind;
+    use crate::report::example;
+    use crate::report::screen::Screen;
+
+    #[test]
+    fn statics_of_rusts_libraries_hold_nothing_of_a_program() {
+        let root = |name: &str| Root {
+            kind: HolderKind::Static,
+            name: Some(name.into()),
+            file: None,
+            line: None,
+            thread: None,
+            retained_bytes: 9_000_000,
+            retained_blocks: 1,
+            reached_bytes: 9_000_000,
+            reached_blocks: 1,
+        };
+        let mut report = example::report();
+        report.roots = vec![root("std::io::stdio::STDOUT"), root("serving::MODELS")];
+        let mut canvas = Canvas::new(Screen::default());
+        roots(&mut canvas, &report);
+        let text = canvas.into_text();
+        assert!(
+            text.contains("serving::MODELS") && !text.contains("STDOUT"),
+            "{text}"
+        );
+    }
 }

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::shell::{class, exact_bytes};
 use crate::base::text::{count, plural};
-use crate::base::units::{bytes, sum};
+use crate::base::units::{bytes, exact, sum};
 use crate::model::profile::{Bin, Generation};
 use crate::model::report::{Boundary, Report};
 use crate::model::verdict::Verdict;
@@ -97,7 +97,10 @@ pub(super) fn life(report: &Report) -> Markup {
                         i class="key resident" {} " resident"
                         @if apart { ", by the scale at the right" }
                     } " " }
-                    @if report.warmup > 0 { span { i class="key mark" {} " end of the warm-up" } }
+                    @if report.warmup > 0 { span { i class="key mark" {} " end of the warm-up" } " " }
+                    @if scale.drawn.len() < scale.count {
+                        span { (exact(scale.drawn.len() as u64)) " of " (exact(scale.count as u64)) " boundaries are drawn" }
+                    }
                 }
             }
         }
@@ -150,13 +153,32 @@ fn layers(report: &Report) -> Vec<(&'static str, Vec<u64>)> {
 /// Converts values to coordinates.
 struct Scale {
     count: usize,
+    /// Indices of the boundaries that are drawn.
+    drawn: Vec<usize>,
     most: f64,
+}
+
+/// Boundaries that are drawn at most: more than a screen has columns.
+const MOST_DRAWN: usize = 2000;
+
+/// The boundaries that are drawn: of several in one column the one with the most live bytes.
+fn drawn(boundaries: &[Boundary]) -> Vec<usize> {
+    let step = boundaries.len().div_ceil(MOST_DRAWN).max(1);
+    let highest = |from: usize| {
+        let column = from..boundaries.len().min(from + step);
+        column.max_by_key(|&i| boundaries[i].live_bytes)
+    };
+    (0..boundaries.len())
+        .step_by(step)
+        .filter_map(highest)
+        .collect()
 }
 
 impl Scale {
     fn new(boundaries: &[Boundary], most: u64) -> Self {
         Self {
             count: boundaries.len(),
+            drawn: drawn(boundaries),
             most: (most as f64 * 1.05).max(1.0),
         }
     }
@@ -179,8 +201,10 @@ impl Scale {
     /// The points of a line. A single value is a horizontal line.
     fn points<'a>(&'a self, values: &'a [u64]) -> impl DoubleEndedIterator<Item = String> + 'a {
         let level = values.first().filter(|_| values.len() == 1);
-        let points = values.iter().enumerate();
-        let points = points.map(|(i, &v)| (self.x(i), v));
+        let points = self
+            .drawn
+            .iter()
+            .filter_map(|&i| Some((self.x(i), *values.get(i)?)));
         let points = points.chain(level.map(|&v| (WIDTH, v)));
         let points: Vec<(f64, u64)> = points.collect();
         points
@@ -221,9 +245,9 @@ impl Scale {
 
     /// An invisible bar at each boundary, with its figures as a tooltip.
     fn probes(&self, boundaries: &[Boundary]) -> Markup {
-        let wide = WIDTH / (self.count.max(2) - 1) as f64;
+        let wide = WIDTH / (self.drawn.len().max(2) - 1) as f64;
         html! {
-            @for (i, b) in boundaries.iter().enumerate() {
+            @for (i, b) in self.drawn.iter().filter_map(|&i| Some((i, boundaries.get(i)?))) {
                 rect.probe x=(short(self.x(i) - wide / 2.0)) y="0" width=(short(wide)) height=(HEIGHT) {
                     title {
                         "cycle " (b.cycle) ": " (exact_bytes(b.live_bytes)) " live in "
@@ -389,5 +413,28 @@ pub(super) fn bars(rows: &[(String, Option<f64>, String)]) -> Markup {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::example;
+
+    #[test]
+    fn of_many_boundaries_the_highest_are_drawn() {
+        let mut report = example::report();
+        let one = report.boundaries[0].clone();
+        let boundary = |cycle| Boundary {
+            cycle,
+            live_bytes: if cycle == 4321 { 777_777 } else { 1000 },
+            ..one.clone()
+        };
+        report.boundaries = (1..=5000).map(boundary).collect();
+        let chart = life(&report).into_string();
+        let probes = chart.matches("class=\"probe\"").count();
+        assert!((1000..=MOST_DRAWN).contains(&probes), "{probes}");
+        assert!(chart.contains("cycle 4321: 777,777 B") || chart.contains("cycle 4321: 778 kB"));
+        assert!(chart.contains("of 5,000 boundaries are drawn"));
     }
 }

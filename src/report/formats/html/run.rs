@@ -148,7 +148,8 @@ fn process(report: &Report) -> Markup {
 
 fn roots(report: &Report) -> Markup {
     let live = report.boundaries.last().map_or(0, |b| b.live_bytes);
-    let is_worth_it = |r: &&Root| r.retained_bytes.saturating_mul(WORTH) >= live;
+    let is_worth_it =
+        |r: &&Root| r.retained_bytes.saturating_mul(WORTH) >= live && !r.is_of_runtime();
     let roots = report.roots.iter().filter(is_worth_it);
     let shown: Vec<&Root> = roots.take(ROOTS).collect();
     if shown.is_empty() {
