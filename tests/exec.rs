@@ -203,6 +203,87 @@ fn code_of_a_library_that_is_opened_and_closed_has_its_line() {
 }
 
 #[test]
+fn of_libraries_with_the_same_addresses_it_is_said_that_it_is_one_of_them() {
+    let folder = Folder::new();
+    let library = compiled(&folder, "library.c", &["-g", "-shared", "-fPIC"]);
+    let other = folder.join("other.so");
+    std::fs::copy(&library, &other).unwrap();
+    let program = compiled(&folder, "host.c", &["-g"]);
+    let program = [
+        program.to_str().unwrap(),
+        library.to_str().unwrap(),
+        "83",
+        other.to_str().unwrap(),
+    ];
+    let report = exec(&["--cycle-at", "call"], &program, folder)
+        .exits(1)
+        .report();
+    let mut leaks = report
+        .call_sites
+        .iter()
+        .filter(|s| s.verdict == Verdict::Leak);
+    let (site, other) = (leaks.next().unwrap(), leaks.next());
+    assert!(other.is_none(), "{other:#?}");
+    // Wherever the loader has put them.
+    let is_either = site.function.contains("library-c or other.so")
+        || site.function.contains("other.so or library-c");
+    assert!(is_either, "{site:#?}");
+    assert_eq!((site.bytes_per_cycle, site.line), (Some(40.0), None));
+}
+
+#[test]
+fn loads_from_several_places_are_cycles_of_their_own() {
+    let folder = Folder::new();
+    let program = compiled(&folder, "places.c", &["-g"]);
+    let program = [program.to_str().unwrap(), "model.bin", "30"];
+    let ran = exec(&["--cycle-at", "open:model.bin"], &program, folder);
+    // Of 120 loads the first begins the first cycle, the first one from the other place is taken for a part of
+    // its predecessor, and the last cycle has no end.
+    assert_eq!(ran.report().cycles_run(), 118);
+}
+
+#[test]
+fn samples_stand_for_what_each_line_has_allocated() {
+    const BLOCKS: u32 = 800;
+    let folder = Folder::new();
+    let program = compiled(&folder, "lines.c", &["-g"]);
+    let program = [program.to_str().unwrap(), &BLOCKS.to_string()];
+    let report = exec(&["--cycle-at", "call", "--sample=512"], &program, folder).report();
+    for mark in ["FIRST", "SECOND", "THIRD"] {
+        let mut sites = report.call_sites.iter();
+        let site = sites
+            .find(|s| s.line == Some(line("lines.c", mark)))
+            .unwrap();
+        // Some 110 samples, whose standard deviation is a tenth.
+        let parts = site.retained_bytes as f64 / f64::from(77 * BLOCKS);
+        assert!((0.5..1.5).contains(&parts), "{mark}: {parts}");
+    }
+    assert_eq!(
+        report.process.grows,
+        Grows::None,
+        "{}",
+        report.process.sentence
+    );
+}
+
+#[test]
+fn a_program_that_forks_away_is_waited_for() {
+    let report = marked_by_calls("daemon.c", &["-g"]).exits(1).report();
+    leak(&report, "daemon.c", 123.0, 1.0);
+}
+
+#[test]
+fn a_crash_before_the_first_cycle_is_told() {
+    let ran = exec(
+        &["--cycle-at", "call"],
+        &["sh", "-c", "kill -SEGV $$"],
+        Folder::new(),
+    );
+    let ran = ran.exits(2);
+    assert!(ran.error().contains("SIGSEGV"), "{}", ran.error());
+}
+
+#[test]
 fn threads_that_come_and_go_are_recorded() {
     let report = marked_by_calls("threads.c", &["-g"]).exits(1).report();
     leak(&report, "threads.c", 288.0, 4.0);

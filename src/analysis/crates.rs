@@ -23,11 +23,14 @@ pub(super) fn shares(
     folding: &mut Folding,
     journal: &Journal,
 ) -> Vec<CrateShare> {
+    let is_exec = journal.start.exec;
     let mut shares: BTreeMap<String, CrateShare> = BTreeMap::new();
     for stack in &profile.stacks {
         let frame = stack.frames.first().map(|&n| &profile.frames[n as usize]);
         let call = stack.calls.first().map(|call| call.0);
-        let share = shares.entry(name(frame, call, folding)).or_default();
+        let share = shares
+            .entry(name(frame, call, folding, is_exec))
+            .or_default();
         for born in &stack.live {
             share.retained_bytes += born.bytes;
             share.retained_blocks += born.blocks;
@@ -39,7 +42,12 @@ pub(super) fn shares(
         let (frames, calls) = relevant_calls(folding, addresses);
         let name = match addresses {
             [] => UNATTRIBUTED.to_owned(),
-            _ => name(frames.first(), calls.first().map(|call| call.0), folding),
+            _ => name(
+                frames.first(),
+                calls.first().map(|call| call.0),
+                folding,
+                is_exec,
+            ),
         };
         let share = shares.entry(name).or_default();
         share.peak_bytes += entry.bytes;
@@ -54,15 +62,15 @@ pub(super) fn shares(
 }
 
 /// The crate or shared library of a frame that is called at an address.
-fn name(frame: Option<&Frame>, call: Option<u64>, folding: &Folding) -> String {
+fn name(frame: Option<&Frame>, call: Option<u64>, folding: &Folding, is_exec: bool) -> String {
+    let object = || call.and_then(|call| folding.object(call));
     match frame {
         None => STANDARD.into(),
+        // Of a program as it is nobody knows which of its libraries are the user's own.
+        Some(frame) if is_exec => object().unwrap_or_else(|| frame.package().to_owned()),
         Some(frame) if matches!(frame.owner, Owner::Own | Owner::Generated) => OWN.into(),
         Some(frame) if is_versioned(frame.package()) => frame.package().to_owned(),
-        Some(frame) => match call.and_then(|call| folding.object(call)) {
-            Some(object) => object,
-            None => frame.package().to_owned(),
-        },
+        Some(frame) => object().unwrap_or_else(|| frame.package().to_owned()),
     }
 }
 
@@ -84,7 +92,7 @@ mod tests {
             line: Some(1),
             owner,
         };
-        name(Some(&frame), None, &Folding::default())
+        name(Some(&frame), None, &Folding::default(), false)
     }
 
     #[test]
@@ -103,6 +111,6 @@ mod tests {
 
     #[test]
     fn a_stack_of_the_standard_library_alone_is_named_so() {
-        assert_eq!(name(None, None, &Folding::default()), STANDARD);
+        assert_eq!(name(None, None, &Folding::default(), false), STANDARD);
     }
 }

@@ -108,10 +108,14 @@ impl Facts<'_> {
     fn busy_threads(&self) -> Option<String> {
         let busy = self.journal.boundaries.iter().filter(|b| !b.counts.quiet);
         let busy = busy.count();
+        let (waited, hint) = match self.journal.start.exec {
+            false => ("after 100 ms", "; wait for them in `sync`"),
+            true => ("after 5 ms", ""),
+        };
         (busy > 0).then(|| {
             format!(
-                "at {busy} of {} boundaries other threads were still allocating after 100 ms, so \
-                 blocks that they were about to free may be counted; wait for them in `sync`",
+                "at {busy} of {} boundaries other threads were still allocating {waited}, so that \
+                 blocks that they were about to free may be counted{hint}",
                 self.reached()
             )
         })

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::base::error::Error;
 use crate::base::names;
-use crate::measure::report_of;
+use crate::measure::{folder_with_journal, report_of};
 use crate::model::journal;
 use crate::model::report::{FILE, Report};
 use crate::workloads::Entry;
@@ -18,9 +18,8 @@ use crate::workloads::Entry;
 /// If there is neither, or it cannot be read.
 pub(super) fn read_report(path: &Path) -> Result<(Report, PathBuf), Error> {
     let is_unreported = path.is_dir() && !path.join(FILE).exists();
-    let journal = path.join(journal::FILE);
-    if is_unreported && journal.exists() {
-        return Ok((report_of(path)?, journal));
+    if is_unreported && let Some(folder) = folder_with_journal(path) {
+        return Ok((report_of(&folder)?, folder.join(journal::FILE)));
     }
     let file = report_file(path)?;
     Ok((Report::read(&file)?, file))

@@ -23,5 +23,8 @@ pub(crate) use run_folder::OUTPUT;
 
 #[cfg(feature = "cli")]
 pub(crate) use {
-    measured::Measured, progress::ShowProgress, run_folder::SCRATCH, unreported::report_of,
+    measured::Measured,
+    progress::ShowProgress,
+    run_folder::SCRATCH,
+    unreported::{folder_with_journal, report_of},
 };

@@ -1,7 +1,7 @@
 //! The report of a run that has none, because the parent ended before it wrote one: made from the
 //! journal.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::observer;
 use crate::analysis::config;
@@ -35,6 +35,22 @@ pub(crate) fn report_of(folder: &Path) -> Result<Report, Error> {
                    settings of the workload are not known";
     report.warnings.insert(0, warning.into());
     Ok(report)
+}
+
+/// The folder with the journal of a run: its own, or that of the process with the longest one, if the command
+/// that ran a program as it is was killed; `None` if there is none.
+#[cfg(feature = "cli")]
+pub(crate) fn folder_with_journal(run: &Path) -> Option<PathBuf> {
+    let length = |folder: &PathBuf| {
+        let file = std::fs::metadata(folder.join(journal::FILE));
+        file.map_or(0, |file| file.len())
+    };
+    if run.join(journal::FILE).exists() {
+        return Some(run.into());
+    }
+    let processes = std::fs::read_dir(run.join(journal::PROCESSES)).ok()?;
+    let folders = processes.flatten().map(|entry| entry.path());
+    folders.filter(|f| length(f) > 0).max_by_key(length)
 }
 
 #[cfg(test)]

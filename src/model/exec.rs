@@ -7,9 +7,6 @@ use serde::{Deserialize, Serialize};
 /// Environment variable of the program and of all processes that it starts: its [`ExecPlan`] as JSON.
 pub(crate) const ENV_EXEC: &str = "AFTERDROP_EXEC";
 
-/// The folder in the folder of the run that has a folder for each process.
-pub(crate) const PROCESSES: &str = "processes";
-
 /// The file in the folder of a process that says what it is: a [`ProcessRecord`] as JSON.
 pub(crate) const PROCESS_FILE: &str = "process.json";
 

@@ -23,6 +23,9 @@ pub(crate) const DHAT_FILE: &str = "dhat-heap.json";
 /// The journal's name in the folder of a run.
 pub(crate) const FILE: &str = "journal.jsonl";
 
+/// The folder in that of the run of a program as it is that has a folder for each process.
+pub(crate) const PROCESSES: &str = "processes";
+
 /// The folder of the predictions of the strategy `slot`. The parent removes it if the child was killed.
 pub(crate) const PREDICTIONS: &str = "predictions";
 

@@ -55,6 +55,8 @@ pub(super) struct Levels<'a> {
     /// The counts of the boundaries after the baseline.
     pub(super) counts: Vec<&'a Counts>,
     heap: HeapKind,
+    /// Not every block was recorded.
+    is_sampled: bool,
 }
 
 impl<'a> Levels<'a> {
@@ -65,6 +67,7 @@ impl<'a> Levels<'a> {
             baseline: counts().find(|c| c.cycle == warmup),
             counts: counts().filter(|c| c.cycle > warmup).collect(),
             heap: journal.start.heap,
+            is_sampled: journal.start.sampled_every.is_some(),
         }
     }
 
@@ -105,6 +108,10 @@ impl<'a> Levels<'a> {
     /// Bytes in the C heap without recorded blocks, and whether these had to be subtracted.
     fn in_c_heap(&self, counts: &Counts, memory: &Memory) -> Option<(u64, bool)> {
         let in_use = memory.c_heap?.in_use;
+        // What its recorded blocks take is an estimate then, and so would be what is beside them.
+        if self.is_sampled && memory.chunks > 0 {
+            return None;
+        }
         match self.heap {
             // dhat's own data is in the C heap.
             HeapKind::Dhat => None,

@@ -48,6 +48,10 @@ pub(super) fn demangled(symbol: &str) -> String {
 /// A symbol in C++'s notation, without the types of parameters; `None` if it is not mangled in this way.
 #[cfg(feature = "exec")]
 fn of_cpp(symbol: &str) -> Option<String> {
+    // Without it, the name of a function in C could be read as that of a type: `f` is `float`.
+    if !symbol.starts_with("_Z") {
+        return None;
+    }
     let options = cpp_demangle::DemangleOptions::new().no_params();
     let symbol = cpp_demangle::Symbol::new(symbol).ok()?;
     symbol.demangle_with_options(&options).ok()
@@ -66,6 +70,13 @@ pub(super) fn without_hash(name: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(feature = "exec")]
+    #[test]
+    fn a_function_of_c_is_no_type_of_cpp() {
+        assert_eq!(demangled("f"), "f");
+        assert_eq!(demangled("_Z4loadPKc"), "load");
+    }
 
     #[test]
     fn a_static_has_the_name_that_its_source_gives_it() {

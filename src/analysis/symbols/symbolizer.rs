@@ -139,12 +139,31 @@ impl Symbolizer {
         mappings.find(|(c, _)| (c.start..c.end).contains(&call))
     }
 
+    /// Other files that were mapped at the same address at another time, after the library of the mapping was
+    /// closed.
+    fn other_files(&self, return_address: u64, of: &Code) -> Vec<&Path> {
+        let call = return_address.wrapping_sub(1);
+        let there = self.mappings.iter().map(|(code, _)| code);
+        let there = there.filter(|code| (code.start..code.end).contains(&call));
+        let mut files: Vec<&Path> = there.map(|code| code.path.as_path()).collect();
+        files.retain(|file| *file != of.path.as_path());
+        files.sort_unstable();
+        files.dedup();
+        files
+    }
+
     fn look_up(&self, return_address: u64) -> Vec<Frame> {
         // The call instruction ends before the return address, which may be on another line.
         let call = return_address.wrapping_sub(1);
         let Some((code, file)) = self.mapping(return_address) else {
             return Vec::new();
         };
+        let others = self.other_files(return_address, code);
+        if !others.is_empty() {
+            let mut frames = vec![of_one_of_several(code, &others)];
+            own_by_object(&mut frames, code.path.as_path());
+            return frames;
+        }
         let mut frames = file
             .and_then(|i| {
                 let binary = &self.binaries[i];
@@ -170,6 +189,33 @@ impl Symbolizer {
             own_by_object(&mut frames, code.path.as_path());
         }
         frames
+    }
+}
+
+/// The frame of a function of which it is not known in which of several files it is: stacks with the same
+/// addresses are one.
+fn of_one_of_several(code: &Code, others: &[&Path]) -> Frame {
+    const NAMED: usize = 3;
+    let files = [code.path.as_path()]
+        .into_iter()
+        .chain(others.iter().copied());
+    let names = files
+        .filter_map(Path::file_name)
+        .map(|name| name.to_string_lossy());
+    let mut names: Vec<String> = names.map(|name| name.into_owned()).collect();
+    let more = names.len().saturating_sub(NAMED);
+    names.truncate(NAMED);
+    if more > 0 {
+        names.push(format!("{more} more"));
+    }
+    Frame {
+        function: format!(
+            "a function of {}, which had the same addresses",
+            names.join(" or ")
+        ),
+        file: None,
+        line: None,
+        owner: Owner::Standard,
     }
 }
 

@@ -16,8 +16,11 @@ use super::progress::ShowProgress;
 use crate::analysis::config::Config;
 use crate::analysis::{self, RunContext};
 use crate::base::error::Error;
+use crate::base::text::count;
+use crate::model::end::Ended;
 use crate::model::exec::{ExecPlan, Marks};
-use crate::model::{holders, journal};
+use crate::model::holders;
+use crate::model::journal::{self, PROCESSES};
 use processes::{Process, Processes};
 
 /// A measurement to make.
@@ -51,7 +54,7 @@ pub(crate) fn exec(
     library.remove();
     let ended = ended?;
     let mut all = processes.finish(&request.plan)?;
-    let chosen = choose(&all, &request)?;
+    let chosen = choose(&all, &request, &ended)?;
     let folding = std::mem::take(&mut all[chosen].folding);
     let process = &all[chosen];
     let journal = &process.journal;
@@ -75,7 +78,7 @@ pub(crate) fn exec(
 }
 
 /// The index of the process that is reported.
-fn choose(all: &[Process], request: &ExecRequest) -> Result<usize, Error> {
+fn choose(all: &[Process], request: &ExecRequest, ended: &Ended) -> Result<usize, Error> {
     let name = request.program.name().to_string_lossy().into_owned();
     if all.is_empty() {
         return Err(Error::usage(format!(
@@ -105,13 +108,13 @@ fn choose(all: &[Process], request: &ExecRequest) -> Result<usize, Error> {
         .hint("start it without that allocator, if it is one that was preloaded"));
     }
     if process.cycles() == 0 {
-        return Err(without_boundary(process, all, &request.plan.marks));
+        return Err(without_boundary(process, all, &request.plan.marks, ended));
     }
     Ok(index)
 }
 
 /// The error for a program that has reached no boundary.
-fn without_boundary(process: &Process, all: &[Process], marks: &Marks) -> Error {
+fn without_boundary(process: &Process, all: &[Process], marks: &Marks, ended: &Ended) -> Error {
     let name = process.name();
     let wrong = match marks {
         Marks::None => format!("{name} was recorded, but nothing says where its cycles begin"),
@@ -123,18 +126,34 @@ fn without_boundary(process: &Process, all: &[Process], marks: &Marks) -> Error 
         }
         Marks::Every(_) => format!("{name} has ended before the first cycle was over"),
     };
+    let wrong = match ended.is_complete() {
+        true => wrong,
+        false => format!("{wrong}; the program {ended}"),
+    };
     Error::usage(wrong).hint(suggestions::of(all, marks))
 }
 
 /// Which process is reported, if there were several.
 fn others(process: &Process, all: &[Process]) -> Option<String> {
-    let others = all.len() - 1;
-    let with_cycles = all.iter().filter(|p| p.cycles() > 0).count() - 1;
-    (with_cycles > 0).then(|| {
+    const NAMED: usize = 5;
+    let others = all
+        .iter()
+        .filter(|p| p.cycles() > 0 && p.folder != process.folder);
+    let mut named: Vec<String> = others
+        .clone()
+        .take(NAMED)
+        .map(|p| format!("{} ran {}", p.name(), count(p.cycles() as u64, "cycle")))
+        .collect();
+    let more = others.count().saturating_sub(NAMED);
+    if more > 0 {
+        named.push(format!("and {more} more"));
+    }
+    (!named.is_empty()).then(|| {
         format!(
-            "this is the report of {}; of {others} other processes {with_cycles} ran cycles, too: \
-             --process chooses another one",
-            process.name()
+            "this is the report of {}; {}: their journals are in the folder `{PROCESSES}`, and \
+             `afterdrop report` reads them",
+            process.name(),
+            named.join(", ")
         )
     })
 }

@@ -9,8 +9,8 @@ use crate::analysis::{self, Folding, verdict};
 use crate::base::error::Error;
 use crate::base::private_folder;
 use crate::base::units::sum;
-use crate::model::exec::{ExecPlan, Marks, PROCESS_FILE, PROCESSES, ProcessRecord};
-use crate::model::journal;
+use crate::model::exec::{ExecPlan, Marks, PROCESS_FILE, ProcessRecord};
+use crate::model::journal::{self, PROCESSES};
 
 /// The processes while they run.
 pub(super) struct Processes {
@@ -34,6 +34,8 @@ pub(super) struct State {
     /// Of the process with the most cycles: the last one, and the live bytes at its boundary.
     pub(super) cycle: u32,
     pub(super) live_bytes: u64,
+    /// Its ID; `None` if no process has reached a boundary.
+    pub(super) leader: Option<u32>,
     /// How many of its verdicts may still change, and the reason of the worst of them.
     pub(super) unsettled: Option<(usize, String)>,
     /// Whether a process has recorded all cycles that it was to record.
@@ -90,6 +92,7 @@ impl Processes {
             state.is_done |= journal.end.is_some() && last.cycle >= plan.cycles;
             if last.cycle > state.cycle {
                 (state.cycle, state.live_bytes) = (last.cycle, last.live_bytes);
+                state.leader = Some(journal.start.pid);
                 first = Some(process);
             }
         }

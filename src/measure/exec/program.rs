@@ -84,29 +84,43 @@ impl Program {
         let mut asked: Option<(Reason, Instant)> = None;
         let mut next_read = started;
         let mut state = State::default();
+        let (mut status, mut is_told) = (None, false);
         loop {
-            let status = child
-                .try_wait()
-                .map_err(|e| Error::child(format!("cannot wait for {name}: {e}")))?;
-            if let Some(status) = status {
-                return Ok(ended(status, asked.map(|(reason, _)| reason), self.timeout));
+            if status.is_none() {
+                status = child
+                    .try_wait()
+                    .map_err(|e| Error::child(format!("cannot wait for {name}: {e}")))?;
+                if status.is_some() {
+                    next_read = started;
+                }
             }
-            if Instant::now() >= next_read {
+            let reads = Instant::now() >= next_read;
+            if reads {
                 next_read = Instant::now() + READ_INTERVAL;
                 state = processes.poll(plan, progress.is_shown()).inspect_err(|_| {
                     let _ = child.kill();
                     let _ = child.wait();
                 })?;
-                if state.cycle > 0 {
-                    let unsettled = state.unsettled.as_ref();
-                    let unsettled = unsettled.map(|(n, why)| (*n, why.as_str()));
-                    progress.show(state.cycle, state.live_bytes, unsettled);
-                }
+                show(&mut progress, &state);
             }
+            // It may have forked away: then its cycles are in a process that goes on.
+            if let Some(status) = status
+                && reads
+                && !is_left(plan, &state)
+            {
+                return Ok(ended(status, asked.map(|(reason, _)| reason), self.timeout));
+            }
+            if status.is_some() && !is_told {
+                is_told = true;
+                eprintln!(
+                    "afterdrop: {name} has ended: waiting for the processes that it has left running"
+                );
+            }
+            let child = Some(&child).filter(|_| status.is_none());
             let is_late = self.timeout.is_some_and(|limit| started.elapsed() > limit);
             match asked {
                 None if stop.terminated.load(Relaxed) => {
-                    signal_all(&child, plan, libc::SIGTERM);
+                    signal_all(child, plan, libc::SIGTERM);
                     asked = Some((Reason::Interrupted, Instant::now()));
                 }
                 None if stop.interrupted.load(Relaxed) => {
@@ -119,14 +133,14 @@ impl Program {
                     } else {
                         Reason::Done
                     };
-                    signal_all(&child, plan, libc::SIGTERM);
+                    signal_all(child, plan, libc::SIGTERM);
                     asked = Some((reason, Instant::now()));
                 }
                 Some((_, since)) if since.elapsed() > 2 * GRACE => {
-                    signal_all(&child, plan, libc::SIGKILL);
+                    signal_all(child, plan, libc::SIGKILL);
                 }
                 Some((Reason::Interrupted, since)) if since.elapsed() > GRACE => {
-                    signal_all(&child, plan, libc::SIGTERM);
+                    signal_all(child, plan, libc::SIGTERM);
                 }
                 _ => {}
             }
@@ -164,20 +178,41 @@ fn serialized(plan: &ExecPlan) -> Result<String, Error> {
         .map_err(|e| Error::child(format!("cannot serialize the plan of the run: {e}")))
 }
 
-/// Sends a signal to the program and to the processes that it has started, which have the plan in their
-/// environment.
-fn signal_all(child: &Child, plan: &ExecPlan, signal: i32) {
-    // SAFETY: `kill` accesses no memory. The child has not been waited for, so that the system cannot have
-    // given its ID to another process.
-    unsafe { libc::kill(child.id() as i32, signal) };
-    let with_plan = serialized(plan).map(|plan| format!("{ENV_EXEC}={plan}"));
-    for id in with_plan
-        .iter()
-        .flat_map(|variable| processes_with(variable))
-    {
+/// Sends a signal to the program, if it has not ended, and to the processes that it has started, which have the
+/// plan in their environment.
+fn signal_all(child: Option<&Child>, plan: &ExecPlan, signal: i32) {
+    if let Some(child) = child {
+        // SAFETY: `kill` accesses no memory. The child has not been waited for, so that the system cannot
+        // have given its ID to another process.
+        unsafe { libc::kill(child.id() as i32, signal) };
+    }
+    for id in left(plan) {
         // SAFETY: `kill` accesses no memory. The process had the plan of this run a moment ago
         // (tests/exec.rs: `a_program_behind_a_shell_ends_after_the_wanted_cycles`).
         unsafe { libc::kill(id, signal) };
+    }
+}
+
+fn show(progress: &mut impl ShowProgress, state: &State) {
+    if state.cycle > 0 {
+        let unsettled = state.unsettled.as_ref();
+        let unsettled = unsettled.map(|(n, why)| (*n, why.as_str()));
+        progress.show(state.cycle, state.live_bytes, unsettled);
+    }
+}
+
+/// The processes that have the plan in their environment and run.
+fn left(plan: &ExecPlan) -> Vec<i32> {
+    let plan = serialized(plan).unwrap_or_default();
+    processes_with(&format!("{ENV_EXEC}={plan}"))
+}
+
+/// Whether a process goes on that has the cycles, or that may still have them, after the program has ended.
+fn is_left(plan: &ExecPlan, state: &State) -> bool {
+    let left = left(plan);
+    match state.leader {
+        Some(leader) => left.contains(&(leader as i32)),
+        None => !left.is_empty(),
     }
 }
 

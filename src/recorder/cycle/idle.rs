@@ -9,8 +9,12 @@ use std::time::{Duration, Instant};
 use crate::recorder::heap;
 use crate::recorder::proc;
 
-/// Longest wait until no thread allocates or frees.
-const MAX_HEAP_WAIT: Duration = Duration::from_millis(100);
+/// Longest wait until no thread allocates or frees. A program as it is waits for nobody: its threads go on
+/// with their work.
+const MAX_HEAP_WAIT: Duration = match cfg!(feature = "preload") {
+    false => Duration::from_millis(100),
+    true => Duration::from_millis(5),
+};
 
 /// Longest wait for threads that were started since the last boundary to end.
 const MAX_EXIT_WAIT: Duration = Duration::from_millis(20);

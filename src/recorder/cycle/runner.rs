@@ -253,6 +253,7 @@ impl<'a> Runner<'a> {
 
     /// Writes the stacks of the census that the journal does not have yet.
     fn write_new_stacks(&mut self) -> io::Result<()> {
+        self.stacks.write_code_after_closing(&mut self.journal)?;
         for entry in self.census.changes() {
             self.stacks.write(entry.stack_id, &mut self.journal)?;
         }
@@ -358,7 +359,7 @@ impl<'a> Runner<'a> {
     /// Writes the code mappings that the journal does not have, before some of them are removed.
     #[cfg(feature = "preload")]
     pub(crate) fn write_code(&mut self) -> io::Result<()> {
-        self.stacks.write_new_code(&mut self.journal)
+        self.stacks.write_code_before_closing(&mut self.journal)
     }
 
     /// Starts the holder search; `None` if the plan turns it off, there are no survivors, or there was

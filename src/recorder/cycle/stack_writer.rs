@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::base::names::fnv;
 use crate::model::block::{NO_STACK, StackId};
 use crate::model::journal::{Code, Record, Stack};
 use crate::recorder::heap::{self, MappedVec};
@@ -12,8 +13,11 @@ use crate::recorder::proc;
 pub(super) struct StackWriter {
     /// Bit set of the stacks that the journal has, by stack ID.
     written: MappedVec<u64>,
-    /// Start and end addresses of the code mappings that the journal has.
-    code: MappedVec<(u64, u64)>,
+    /// Start and end addresses of the code mappings that the journal has, and a hash of their file's path:
+    /// another library may get the addresses of one that was closed.
+    code: MappedVec<(u64, u64, u64)>,
+    /// A library was closed since they were read.
+    is_stale: bool,
     /// Buffer for the return addresses of one stack.
     frames: MappedVec<usize>,
     /// Buffer for the text of `/proc/self/maps`.
@@ -25,6 +29,7 @@ impl StackWriter {
         Self {
             written: MappedVec::new(),
             code: MappedVec::new(),
+            is_stale: false,
             frames: MappedVec::new(),
             text: MappedVec::new(),
         }
@@ -41,7 +46,7 @@ impl StackWriter {
         let cut = heap::stack_frames(id, &mut self.frames);
         let is_in_written_code = |&address: &usize| {
             let mut code = self.code.as_slice().iter();
-            code.any(|&(start, end)| (start..end).contains(&(address as u64)))
+            code.any(|&(start, end, _)| (start..end).contains(&(address as u64)))
         };
         if !self.frames.as_slice().iter().all(is_in_written_code) {
             self.write_new_code(journal)?;
@@ -65,13 +70,28 @@ impl StackWriter {
         Ok(is_new)
     }
 
+    /// Writes the code mappings that the journal does not have yet, before a library is closed.
+    #[cfg(feature = "preload")]
+    pub(super) fn write_code_before_closing(&mut self, journal: &mut Writer) -> io::Result<()> {
+        self.is_stale = true;
+        self.write_new_code(journal)
+    }
+
+    /// Writes the code mappings that the journal does not have yet, if a library was closed.
+    pub(super) fn write_code_after_closing(&mut self, journal: &mut Writer) -> io::Result<()> {
+        match std::mem::take(&mut self.is_stale) {
+            true => self.write_new_code(journal),
+            false => Ok(()),
+        }
+    }
+
     /// Writes the code mappings that the journal does not have yet. `dlopen` adds some while the
     /// process runs.
-    pub(super) fn write_new_code(&mut self, journal: &mut Writer) -> io::Result<()> {
+    fn write_new_code(&mut self, journal: &mut Writer) -> io::Result<()> {
         let code = &mut self.code;
         let mut result = Ok(());
         proc::for_each_code_mapping(&mut self.text, |m| {
-            let range = (m.start, m.end);
+            let range = (m.start, m.end, fnv(m.path));
             if result.is_err() || code.as_slice().contains(&range) {
                 return;
             }

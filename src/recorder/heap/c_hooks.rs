@@ -66,6 +66,7 @@ pub(super) unsafe fn alloc<const ZEROED: bool>(align: usize, size: usize) -> *mu
             return c_allocator::alloc::<ZEROED>(align, size);
         }
         let Ok(call) = thread::enter() else {
+            uncount(mode, size);
             return c_allocator::alloc::<ZEROED>(align, size);
         };
         let is_recorded = mode == EVERY || sampler::take_sample();
@@ -79,6 +80,14 @@ pub(super) unsafe fn alloc<const ZEROED: bool>(align: usize, size: usize) -> *mu
         }
         call.leave();
         at
+    }
+}
+
+/// Takes back the bytes that were counted until the next sample, for a block that is not the program's.
+#[cold]
+fn uncount(mode: u8, size: usize) {
+    if mode == SAMPLED {
+        sampler::uncount(size);
     }
 }
 
@@ -149,6 +158,9 @@ pub(super) unsafe fn realloc(at: *mut c_void, new_size: usize) -> *mut c_void {
             return c_allocator::realloc(at, new_size);
         }
         let Ok(call) = thread::enter() else {
+            if !is_skipped {
+                uncount(mode, new_size);
+            }
             return realloc_stray(mode, at, new_size);
         };
         let (row, note) = LEDGER.remove_noted(at as usize);

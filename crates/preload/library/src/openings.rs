@@ -1,10 +1,11 @@
 //! The files that the program opens: which of them mark cycles, and how often each was opened.
 //!
-//! One load may open a file several times, each from another place of the program. So a cycle begins
-//! when an opening is the first of the n-th load: when no call stack has opened the file n times before.
+//! One load may open a file several times, each from another place of the program. So an opening belongs to
+//! the running load if its call stack has not opened the file in it, and begins a load otherwise. A stack that
+//! has begun one always does: a program may load from several places.
 
-use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
+use std::collections::{HashMap, HashSet};
 use std::hash::{Hash, Hasher};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
@@ -28,10 +29,10 @@ pub(crate) struct Openings {
     pattern: Option<Vec<u8>>,
     /// Openings by path.
     files: HashMap<Vec<u8>, u32>,
-    /// Openings by path and call stack, of files that mark cycles.
-    stacks: HashMap<(u64, u64), u32>,
-    /// The most openings of each file by one stack.
-    loads: HashMap<u64, u32>,
+    /// By file that marks cycles: the stacks that have opened it in the running load.
+    running: HashMap<u64, HashSet<u64>>,
+    /// Files and stacks that begin loads.
+    beginners: HashSet<(u64, u64)>,
 }
 
 /// The openings, and the lock that this thread holds.
@@ -81,11 +82,15 @@ impl Openings {
         let mut hasher = DefaultHasher::new();
         path.hash(&mut hasher);
         let file = hasher.finish();
-        let by_stack = self.stacks.entry((file, stack)).or_default();
-        *by_stack += 1;
-        let loads = self.loads.entry(file).or_default();
-        let is_first = *by_stack > *loads;
-        *loads = (*loads).max(*by_stack);
+        let running = self.running.entry(file).or_default();
+        let is_first = running.is_empty()
+            || running.contains(&stack)
+            || self.beginners.contains(&(file, stack));
+        if is_first {
+            self.beginners.insert((file, stack));
+            running.clear();
+        }
+        running.insert(stack);
         is_first
     }
 

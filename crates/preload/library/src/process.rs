@@ -6,7 +6,9 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use crate::model::exec::{PROCESS_FILE, PROCESSES, ProcessRecord};
+use crate::base::files::write_atomically;
+use crate::model::exec::{PROCESS_FILE, ProcessRecord};
+use crate::model::journal::PROCESSES;
 
 /// Creates the folder of this process in that of the run, with the record of what it is.
 ///
@@ -20,7 +22,8 @@ pub(crate) fn announce(run: &Path) -> io::Result<(PathBuf, ProcessRecord)> {
         arguments: arguments()?,
         foreign_malloc: foreign_malloc(),
     };
-    fs::write(folder.join(PROCESS_FILE), serde_json::to_vec(&record)?)?;
+    let text = serde_json::to_vec(&record)?;
+    write_atomically(&folder.join(PROCESS_FILE), |to| to.write_all(&text))?;
     Ok((folder, record))
 }
 

@@ -31,22 +31,11 @@ pub(super) fn life(report: &Report) -> Markup {
     let (high_live, high_resident) = (highest(&live), resident.as_deref().map_or(0, highest));
     // Resident memory gets a scale of its own, at the right, where it is far larger.
     let apart = high_resident > high_live.saturating_mul(3);
-    let scale = Scale::new(
-        boundaries,
-        if apart {
-            high_live
-        } else {
-            high_live.max(high_resident)
-        },
-    );
-    let of_resident = Scale::new(
-        boundaries,
-        if apart {
-            high_resident
-        } else {
-            high_live.max(high_resident)
-        },
-    );
+    let most = match apart {
+        true => [high_live, high_resident],
+        false => [high_live.max(high_resident); 2],
+    };
+    let [scale, of_resident] = most.map(|most| Scale::new(boundaries, most));
     let mut floor = vec![0_u64; boundaries.len()];
     let bands: Vec<(&str, String)> = layers(report)
         .into_iter()
@@ -98,9 +87,7 @@ pub(super) fn life(report: &Report) -> Markup {
                         @if apart { ", by the scale at the right" }
                     } " " }
                     @if report.warmup > 0 { span { i class="key mark" {} " end of the warm-up" } " " }
-                    @if scale.drawn.len() < scale.count {
-                        span { (exact(scale.drawn.len() as u64)) " of " (exact(scale.count as u64)) " boundaries are drawn" }
-                    }
+                    (scale.drawn_part())
                 }
             }
         }
@@ -241,6 +228,12 @@ impl Scale {
                 text x=(WIDTH) y=(HEIGHT + 18.0) text-anchor="end" { (self.count) }
             }
         }
+    }
+
+    /// How many boundaries are drawn, if not all of them are.
+    fn drawn_part(&self) -> Markup {
+        let (drawn, all) = (exact(self.drawn.len() as u64), exact(self.count as u64));
+        html! { @if self.drawn.len() < self.count { span { (drawn) " of " (all) " boundaries are drawn" } } }
     }
 
     /// An invisible bar at each boundary, with its figures as a tooltip.
