@@ -78,7 +78,7 @@ impl Facts<'_> {
                  covers only these",
                 one_line(&self.ended.to_string()),
                 self.reached(),
-                self.journal.start.cycles
+                totals::cycles(self.journal)
             )
         })
     }
@@ -195,11 +195,12 @@ impl Facts<'_> {
 
     fn no_stacks(&self) -> Option<String> {
         let any_stack = self.journal.stacks.keys().any(|&id| id != NO_STACK);
-        (!any_stack && self.attribution.unattributed_bytes > 0).then(|| {
-            "no allocation has a readable stack; build with frame pointers: \
-             RUSTFLAGS=\"-C force-frame-pointers=yes\""
-                .into()
-        })
+        let hint = match self.journal.start.exec {
+            true => "its code has no call frame information that can be read",
+            false => "build with frame pointers: RUSTFLAGS=\"-C force-frame-pointers=yes\"",
+        };
+        (!any_stack && self.attribution.unattributed_bytes > 0)
+            .then(|| format!("no allocation has a readable stack; {hint}"))
     }
 
     fn witness_disagrees(&self) -> Option<String> {

@@ -42,6 +42,10 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
         text += "\n";
         text += &explain::render(&report, index, site, screen());
     }
+    if args.site.is_none() {
+        text += "\n";
+        text += &explain::render_peak(&report, screen());
+    }
     print(&text)?;
     Ok(Outcome::Clean)
 }

@@ -112,7 +112,7 @@ impl<'a> Findings<'a> {
         }
         if n < FEWEST_CYCLES {
             let reason = format!(
-                "there are only {} after the warm-up; at least {FEWEST_CYCLES} are needed",
+                "{} after the warm-up are too few; at least {FEWEST_CYCLES} are needed",
                 count(n, "cycle")
             );
             let (verdict, rule) = (Verdict::Undecided, Rule::TooFewCycles);

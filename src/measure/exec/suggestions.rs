@@ -12,6 +12,7 @@ pub(super) fn of(all: &[Process], marks: &Marks) -> String {
     let mut files: Vec<(u32, String)> = all.iter().flat_map(openings).collect();
     files.sort_unstable_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
     files.dedup_by(|a, b| a.1 == b.1);
+    files.retain(|(_, path)| is_pattern_of_itself(path));
     if let Some((_, path)) = files.first() {
         let name = path.rsplit('/').next().unwrap_or(path);
         let list: Vec<String> = files
@@ -32,6 +33,12 @@ pub(super) fn of(all: &[Process], marks: &Marks) -> String {
         }
     }
     .into()
+}
+
+/// Whether the name of a file, taken as a pattern, means this file alone.
+fn is_pattern_of_itself(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    !name.trim_matches('.').is_empty() && !name.contains(['*', '?', ','])
 }
 
 /// How often the process opened each file, if it did so more than once.

@@ -127,6 +127,19 @@ pub(super) fn uncount(size: usize) {
     BYTES_UNTIL_SAMPLE.with(|bytes| bytes.set(bytes.get().wrapping_add(size as i64)));
 }
 
+/// Lets all calls of this thread skip the recorder while it works for itself: what it allocates must not bring
+/// the next sample nearer. Returns what [`resume`] needs; `None` if no samples are taken.
+pub(super) fn suspend() -> Option<i64> {
+    interval().map(|_| BYTES_UNTIL_SAMPLE.replace(i64::MAX))
+}
+
+/// Ends what [`suspend`] has begun.
+pub(super) fn resume(bytes_until_sample: Option<i64>) {
+    if let Some(bytes) = bytes_until_sample {
+        BYTES_UNTIL_SAMPLE.set(bytes);
+    }
+}
+
 /// Bytes to the next sample, exponentially distributed.
 fn next_distance(interval: u64) -> i64 {
     SAMPLE_NUMBER.set(SAMPLE_NUMBER.get() + 1);

@@ -20,6 +20,7 @@ use core::marker::PhantomData;
 use super::call_timing::{self, CallTimer};
 use super::ledger::LEDGER;
 use super::peak::{self, UnpublishedBytes};
+use super::sampler;
 use super::stack_memory::StackBounds;
 use super::state;
 use super::thread_record::ThreadRecord;
@@ -252,6 +253,8 @@ unsafe extern "C" fn give_back_record(_: *mut libc::c_void) {
 pub(crate) struct Paused {
     /// Why calls were not recorded before, if they were not.
     before: Option<NotRecorded>,
+    /// Bytes until the next sample.
+    until_sample: Option<i64>,
     /// The pause belongs to this thread.
     not_send: PhantomData<*const ()>,
 }
@@ -263,12 +266,14 @@ pub(crate) fn pause() -> Paused {
     let reason = thread.reason.replace(NotRecorded::Paused);
     Paused {
         before: (countdown & BUSY != 0).then_some(reason),
+        until_sample: sampler::suspend(),
         not_send: PhantomData,
     }
 }
 
 impl Drop for Paused {
     fn drop(&mut self) {
+        sampler::resume(self.until_sample);
         let thread = this_thread();
         // A hook sets the flag without the reason, so that this is the reason of all hooks.
         thread

@@ -4,5 +4,7 @@
 mod evidence;
 mod holders;
 mod page;
+mod peak;
 
 pub use page::{render, render_head, render_part};
+pub use peak::render_peak;
