@@ -243,6 +243,17 @@ fn loads_from_several_places_are_cycles_of_their_own() {
 }
 
 #[test]
+fn a_load_on_the_smallest_stack_is_a_cycle() {
+    let folder = Folder::new();
+    let program = compiled(&folder, "small_stack.c", &["-g"]);
+    let program = [program.to_str().unwrap(), "model.bin", "83"];
+    let report = exec(&["--cycle-at", "open:model.bin"], &program, folder)
+        .exits(1)
+        .report();
+    leak(&report, "small_stack.c", 33.0, 1.0);
+}
+
+#[test]
 fn samples_stand_for_what_each_line_has_allocated() {
     const BLOCKS: u32 = 800;
     let folder = Folder::new();

@@ -32,12 +32,13 @@ impl Bar {
 }
 
 impl ShowProgress for Bar {
+    #[cfg(feature = "exec")]
     fn is_shown(&self) -> bool {
         !self.0.is_hidden()
     }
 
     fn show(&mut self, cycle: u32, live_bytes: u64, unsettled: Option<(usize, &str)>) {
-        if !self.is_shown() {
+        if self.0.is_hidden() {
             return;
         }
         let live = units::bytes(live_bytes as f64);

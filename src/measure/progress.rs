@@ -3,6 +3,7 @@
 /// A progress display, such as a progress bar.
 pub(crate) trait ShowProgress {
     /// Whether anybody sees it.
+    #[cfg(feature = "exec")]
     fn is_shown(&self) -> bool;
 
     /// Called every few milliseconds while the measured process runs, from its first boundary on.
@@ -15,6 +16,7 @@ pub(crate) trait ShowProgress {
 
 /// Shows nothing.
 impl ShowProgress for () {
+    #[cfg(feature = "exec")]
     fn is_shown(&self) -> bool {
         false
     }

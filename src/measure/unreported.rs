@@ -1,7 +1,9 @@
 //! The report of a run that has none, because the parent ended before it wrote one: made from the
 //! journal.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+#[cfg(feature = "cli")]
+use std::path::PathBuf;
 
 use super::observer;
 use crate::analysis::config;

@@ -24,6 +24,7 @@ pub(crate) const DHAT_FILE: &str = "dhat-heap.json";
 pub(crate) const FILE: &str = "journal.jsonl";
 
 /// The folder in that of the run of a program as it is that has a folder for each process.
+#[cfg(any(feature = "cli", feature = "preload"))]
 pub(crate) const PROCESSES: &str = "processes";
 
 /// The folder of the predictions of the strategy `slot`. The parent removes it if the child was killed.

@@ -132,6 +132,16 @@ fn find_slow(
     Some(row)
 }
 
+/// Bytes that are left on the stack of the running thread; 0 on a stack that the threading library does not know.
+#[cfg(feature = "preload")]
+pub(crate) fn stack_room() -> usize {
+    let (bounds, sp) = (super::thread::stack_bounds(), registers().sp);
+    match bounds.contains(sp) {
+        true => sp - bounds.low,
+        false => 0,
+    }
+}
+
 /// A key of the stack that the function that this is inlined into was called by; 0 if it cannot be read.
 #[cfg(feature = "preload")]
 #[inline(always)]

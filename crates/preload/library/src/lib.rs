@@ -26,6 +26,7 @@ mod model;
 mod openings;
 mod process;
 mod recorder;
+mod room;
 mod session;
 mod start;
 mod symbols;

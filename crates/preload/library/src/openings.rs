@@ -13,6 +13,7 @@ use crate::base::files::write_atomically;
 use crate::base::pattern;
 use crate::model::exec::OPENINGS_FILE;
 use crate::recorder::heap;
+use crate::room::with_room;
 use crate::session;
 
 /// Files that are counted at most.
@@ -52,12 +53,13 @@ pub(crate) fn opened(path: &[u8]) {
     if !heap::records_c() || heap::is_paused() {
         return;
     }
-    let is_mark = {
+    let stack = heap::key_of_caller();
+    let is_mark = with_room(|| {
         let _paused = heap::pause();
         let mut openings = lock();
         openings.count(path);
-        openings.is_mark(path)
-    };
+        openings.is_mark(path, stack)
+    });
     if is_mark {
         session::mark();
     }
@@ -72,13 +74,12 @@ impl Openings {
         };
     }
 
-    /// Whether an opening begins a load.
-    fn is_mark(&mut self, path: &[u8]) -> bool {
+    /// Whether an opening by this stack begins a load.
+    fn is_mark(&mut self, path: &[u8], stack: u64) -> bool {
         let is_watched = |p: &Vec<u8>| pattern::matches(p, path);
         if !self.pattern.as_ref().is_some_and(is_watched) {
             return false;
         }
-        let stack = heap::key_of_caller();
         let mut hasher = DefaultHasher::new();
         path.hash(&mut hasher);
         let file = hasher.finish();

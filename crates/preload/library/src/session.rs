@@ -11,6 +11,7 @@ use crate::model::run::{HeapKind, Strategy};
 use crate::process;
 use crate::recorder::cycle::runner::Runner;
 use crate::recorder::heap;
+use crate::room::with_room;
 
 /// The first cycle after which holders are searched for. Then they are after twice as many, and so on,
 /// because it is not known which cycle will be the last.
@@ -30,6 +31,8 @@ pub(crate) struct Open {
     runner: Runner<'static>,
     exec: &'static ExecPlan,
     plan: &'static Plan,
+    /// The program has a `malloc` of its own.
+    is_foreign: bool,
     /// The running cycle; 0 before the first mark.
     cycle: u32,
     /// When it began.
@@ -48,7 +51,13 @@ pub(crate) fn lock() -> SessionGuard {
 /// # Errors
 /// If it cannot be written.
 pub(crate) fn begin(plan: &'static ExecPlan) -> io::Result<()> {
-    *lock() = Session::Open(Box::new(Open::new(plan)?));
+    let open = Open::new(plan)?;
+    if open.is_foreign {
+        // The command refuses it. The C library would mix both allocators in what it does for the recorder.
+        heap::stop_recording();
+        return Ok(());
+    }
+    *lock() = Session::Open(Box::new(open));
     Ok(())
 }
 
@@ -104,18 +113,21 @@ fn is_open() -> bool {
 }
 
 /// Changes the session, which begins in a copy. Closes it if the change returns false or fails.
-fn change(change: impl FnOnce(&mut Open) -> io::Result<bool>) {
-    let mut session = lock();
-    let changed = session.opened().and_then(|open| match open {
-        Some(open) => change(open),
-        None => Ok(false),
+fn change(change: impl FnOnce(&mut Open) -> io::Result<bool> + Send) {
+    with_room(|| {
+        let _paused = heap::pause();
+        let mut session = lock();
+        let changed = session.opened().and_then(|open| match open {
+            Some(open) => change(open),
+            None => Ok(false),
+        });
+        if let Err(error) = &changed {
+            eprintln!("afterdrop: cannot write the journal of this process: {error}");
+        }
+        if !matches!(changed, Ok(true)) {
+            *session = Session::Closed;
+        }
     });
-    if let Err(error) = &changed {
-        eprintln!("afterdrop: cannot write the journal of this process: {error}");
-    }
-    if !matches!(changed, Ok(true)) {
-        *session = Session::Closed;
-    }
 }
 
 impl Session {
@@ -165,6 +177,7 @@ impl Open {
             runner: Runner::start(plan)?,
             exec,
             plan,
+            is_foreign: record.foreign_malloc.is_some(),
             cycle: 0,
             since: Instant::now(),
         })
