@@ -57,6 +57,8 @@ pub(super) struct Levels<'a> {
     heap: HeapKind,
     /// Not every block was recorded.
     is_sampled: bool,
+    /// The process is a program as it is.
+    is_exec: bool,
 }
 
 impl<'a> Levels<'a> {
@@ -68,6 +70,7 @@ impl<'a> Levels<'a> {
             counts: counts().filter(|c| c.cycle > warmup).collect(),
             heap: journal.start.heap,
             is_sampled: journal.start.sampled_every.is_some(),
+            is_exec: journal.start.exec,
         }
     }
 
@@ -108,8 +111,9 @@ impl<'a> Levels<'a> {
     /// Bytes in the C heap without recorded blocks, and whether these had to be subtracted.
     fn in_c_heap(&self, counts: &Counts, memory: &Memory) -> Option<(u64, bool)> {
         let in_use = memory.c_heap?.in_use;
-        // What its recorded blocks take is an estimate then, and so would be what is beside them.
-        if self.is_sampled && memory.chunks > 0 {
+        // What its recorded blocks take is an estimate then, and so would be what is beside them. Of a program
+        // as it is all blocks are recorded: what is beside them is the recorder's own.
+        if self.is_sampled && memory.chunks > 0 || self.is_exec {
             return None;
         }
         match self.heap {
