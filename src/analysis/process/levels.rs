@@ -67,7 +67,11 @@ impl<'a> Levels<'a> {
         let counts = || journal.boundaries.iter().map(|b| &b.counts);
         Self {
             baseline: counts().find(|c| c.cycle == warmup),
-            counts: counts().filter(|c| c.cycle > warmup).collect(),
+            // A process without descriptors cannot read its mappings any more: what it said before counts.
+            counts: counts()
+                .filter(|c| c.cycle > warmup)
+                .take_while(|c| c.memory.is_some())
+                .collect(),
             heap: journal.start.heap,
             is_sampled: journal.start.sampled_every.is_some(),
             is_exec: journal.start.exec,

@@ -326,6 +326,18 @@ fn a_second_step_of_the_c_heap_keeps_a_run_from_ending() {
 }
 
 #[test]
+fn descriptors_that_leak_until_none_are_left_are_a_leak() {
+    let process = process_of(|cycle, counts| match cycle {
+        0..80 => memory(counts).descriptors = 5 + cycle,
+        _ => counts.memory = None,
+    });
+    assert_eq!(
+        (process.grows, process.verdict),
+        (Grows::FileDescriptors, Verdict::Leak)
+    );
+}
+
+#[test]
 fn growth_of_descriptors_says_which_files_are_open() {
     use crate::model::journal::Files;
     let mut journal = journal_of(CYCLES, |cycle, counts| {

@@ -28,10 +28,15 @@ pub(super) fn peak(canvas: &mut Canvas, report: &Report) {
     };
     let mut pieces = vec![format!("{} live within a cycle", bytes(highest as f64))];
     if let Some(peak) = &report.peak {
-        pieces.push(match peak.phase {
-            Phase::Cycle => format!("(cycle {}):", peak.cycle),
-            phase => format!("(cycle {}, {phase}):", peak.cycle),
-        });
+        let phase = match peak.phase {
+            Phase::Cycle => String::new(),
+            phase => format!(", {phase}"),
+        };
+        let counted = bytes(peak.live_bytes as f64);
+        pieces.push(format!(
+            "({counted} counted in cycle {}{phase}):",
+            peak.cycle
+        ));
         pieces.extend(parts(peak));
     }
     label(canvas, "peak", DIM);
