@@ -30,6 +30,13 @@ pub struct Peak {
     pub call_sites: Vec<PeakCallSite>,
 }
 
+impl Peak {
+    /// A number of bytes as a part of all live bytes, in percent.
+    pub(crate) fn percent(&self, bytes: u64) -> f64 {
+        100.0 * bytes as f64 / self.live_bytes.max(1) as f64
+    }
+}
+
 /// What a call site had at the peak.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]

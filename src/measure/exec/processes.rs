@@ -187,8 +187,9 @@ impl Process {
     }
 }
 
-/// The process to report, with its index: the one that ran the most cycles, or, where time marks them in every process, the one
-/// of those with at least half as many that allocated the most. Of several, the one that was there last.
+/// The process to report, with its index: the one that ran the most cycles. Where time marks them in every
+/// process, it is the one of those with at least half as many that allocated the most. Of several, the one that
+/// was there last.
 pub(super) fn busiest<'a>(
     processes: impl Iterator<Item = (usize, &'a Process)> + Clone,
     marks: &Marks,

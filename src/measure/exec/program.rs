@@ -203,7 +203,9 @@ fn show(progress: &mut impl ShowProgress, state: &State) {
 
 /// The processes that have the plan in their environment and run.
 fn left(plan: &ExecPlan) -> Vec<i32> {
-    let plan = serialized(plan).unwrap_or_default();
+    let Ok(plan) = serialized(plan) else {
+        return Vec::new();
+    };
     processes_with(&format!("{ENV_EXEC}={plan}"))
 }
 

@@ -28,8 +28,7 @@ pub fn render_peak(report: &Report, screen: Screen) -> String {
     );
     canvas.line(&head, PLAIN);
     let amount = |canvas: &mut Canvas, number: u64| {
-        let share = 100.0 * number as f64 / peak.live_bytes.max(1) as f64;
-        let share = format!("{share:.1} %");
+        let share = format!("{:.1} %", peak.percent(number));
         let number = bytes(number as f64);
         canvas.styled(&format!("{share:>SHARE$}{number:>BYTES$}  "), PLAIN);
     };

@@ -158,7 +158,7 @@ fn at_peak(report: &Report) -> String {
     let Some((peak, site)) = peak.and_then(|p| Some((p, p.call_sites.first()?))) else {
         return String::new();
     };
-    let share = 100.0 * site.bytes as f64 / peak.live_bytes.max(1) as f64;
+    let share = peak.percent(site.bytes);
     let place = format!("{} {}", name(&site.function), site.location());
     format!(", {share:.0} % of it at {}", cell(place.trim_end()))
 }

@@ -45,7 +45,6 @@ pub(super) fn peak(canvas: &mut Canvas, report: &Report) {
 
 /// The largest call sites, and what was allocated before the first cycle.
 fn parts(peak: &Peak) -> Vec<String> {
-    let percent = |bytes: u64| 100.0 * bytes as f64 / peak.live_bytes.max(1) as f64;
     let is_large = |bytes: u64| bytes.saturating_mul(50) >= peak.live_bytes;
     let large = peak.call_sites.iter().filter(|site| is_large(site.bytes));
     let mut parts: Vec<String> = large
@@ -55,11 +54,14 @@ fn parts(peak: &Peak) -> Vec<String> {
             let location = site.location();
             let location = tail_of_path(&location, LOCATION);
             let place = format!("{name} {location}");
-            format!("{:.0} % {}", percent(site.bytes), place.trim_end())
+            format!("{:.0} % {}", peak.percent(site.bytes), place.trim_end())
         })
         .collect();
     if is_large(peak.setup_bytes) {
-        parts.push(format!("{:.0} % from set-up", percent(peak.setup_bytes)));
+        parts.push(format!(
+            "{:.0} % from set-up",
+            peak.percent(peak.setup_bytes)
+        ));
     }
     if parts.is_empty() {
         parts.push("many small call sites".into());

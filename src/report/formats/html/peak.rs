@@ -52,7 +52,7 @@ pub(super) fn call_sites(report: &Report) -> Markup {
 }
 
 fn amount(number: u64, peak: &Peak) -> Markup {
-    let share = 100.0 * number as f64 / peak.live_bytes.max(1) as f64;
+    let share = peak.percent(number);
     html! { td { (bytes(number as f64)) } td { (format!("{share:.1} %")) } }
 }
 
