@@ -70,6 +70,10 @@ pub(super) struct Stack {
 impl Folding {
     /// Takes in what was added to the journal since the last call.
     pub(crate) fn catch_up(&mut self, journal: &Journal) {
+        if self.boundaries > journal.boundaries.len() {
+            // Some were taken in that turned out to be wrong.
+            *self = Self::default();
+        }
         self.symbols.set_exec(journal.start.exec);
         for code in &journal.code[self.mappings..] {
             self.symbols.add_mapping(code);

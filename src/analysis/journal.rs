@@ -7,10 +7,11 @@ use std::path::PathBuf;
 
 use crate::base::error::Error;
 use crate::base::text::count;
+use crate::base::units::sum;
 use crate::model::block::CensusEntry;
 use crate::model::journal::{
-    Boundary, Code, End, Files, Peak, Purge, Record, Searched, Stack, Start, Threads, VERSION,
-    Witness,
+    Boundary, Code, End, Files, Peak, Purge, Record, SUM_LENGTH, SUM_START, Searched, Stack, Start,
+    Threads, VERSION, Witness, sum_of,
 };
 
 /// Digits of the largest figure of a boundary: a petabyte, or eleven days.
@@ -23,10 +24,14 @@ pub(crate) struct Journal {
     pub(crate) code: Vec<Code>,
     pub(crate) stacks: BTreeMap<u32, Stack<Vec<u64>>>,
     pub(crate) boundaries: Vec<Boundary<Vec<CensusEntry>>>,
-    /// How often the child has waited for a reply.
     /// What was live at the peak so far.
     pub(crate) peak: Option<Peak<Vec<CensusEntry>>>,
+    /// A higher one, of the cycle whose boundary comes next.
+    next_peak: Option<Peak<Vec<CensusEntry>>>,
+    /// How often the child has waited for a reply.
     pub(crate) waits: u32,
+    /// The last cycle after which it has waited, or searched for holders.
+    reached: u32,
     pub(crate) witness: Option<Vec<Witness>>,
     /// The lists of threads at the baseline and at the end, as far as the run got.
     pub(crate) threads: Vec<Threads>,
@@ -50,12 +55,23 @@ pub(crate) struct Damage {
     pub(crate) lines: u64,
     /// The number of the first of them, and what is wrong with it.
     pub(crate) first: Option<(u64, String)>,
-    /// The cycle after which a boundary is missing. A census has only what changed, so that all later
-    /// ones are left out.
+    /// The last cycle before a boundary that is missing or cannot be trusted. A census has only what
+    /// changed, so that all later ones are left out.
     pub(crate) gap_after: Option<u32>,
+    /// A line behind the last boundary that was read looks like one, and is none.
+    may_lack_boundary: bool,
 }
 
 impl Damage {
+    /// What of the run is not known because of a gap, in words; `None` if there is none.
+    pub(crate) fn gap(&self) -> Option<String> {
+        let last = self.gap_after?;
+        Some(format!(
+            "the journal has no readable boundary after that of cycle {last}, and later ones have only what \
+             changed: the report covers the cycles up to {last}, and what grew or was freed later is not known"
+        ))
+    }
+
     /// What is wrong, in words; `None` if nothing is.
     pub(crate) fn message(&self) -> Option<String> {
         let (line, wrong) = self.first.as_ref()?;
@@ -125,6 +141,10 @@ impl Reader {
     /// Takes a complete line. One that is not a record costs that line, and not the run.
     fn take_line(&mut self) -> Result<(), Error> {
         self.number += 1;
+        if !verify_sum(&mut self.line) {
+            self.leave_out("it does not match its checksum".into());
+            return Ok(());
+        }
         let record = match serde_json::from_slice(&self.line) {
             Ok(record) => record,
             Err(error) => {
@@ -150,14 +170,29 @@ impl Reader {
             (_, Record::Boundary(boundary)) if has_unborn_blocks(&boundary) => {
                 self.leave_out("a block in it is of a later cycle".into());
             }
+            (Some(journal), Record::Boundary(boundary)) => {
+                if let Err(wrong) = journal.take_boundary(boundary) {
+                    self.damage(wrong);
+                }
+            }
             (Some(journal), record) => journal.take(record),
         }
         Ok(())
     }
 
-    fn leave_out(&mut self, wrong: String) {
+    fn damage(&mut self, wrong: String) {
         self.damage.lines += 1;
         self.damage.first.get_or_insert((self.number, wrong));
+    }
+
+    /// Leaves out a line that may have been of any kind.
+    fn leave_out(&mut self, wrong: String) {
+        self.damage(wrong);
+        if let Some(journal) = &mut self.journal {
+            let name = b"boundary";
+            let is_boundary = self.line.windows(name.len()).take(8).any(|w| w == name);
+            journal.damage.may_lack_boundary |= is_boundary;
+        }
     }
 
     /// The journal of a child that has ended, without an incomplete last line.
@@ -176,8 +211,25 @@ impl Reader {
             .ok_or_else(|| Error::malformed(&self.path, None, "the journal has no start record"))?;
         journal.tail_cut = tail_cut;
         (journal.damage.lines, journal.damage.first) = (self.damage.lines, self.damage.first);
+        journal.close();
         Ok(journal)
     }
+}
+
+/// Removes the checksum of a line. Returns whether it matches; a line need not have one.
+fn verify_sum(line: &mut Vec<u8>) -> bool {
+    let text = line.trim_ascii_end();
+    let Some(begin) = text.len().checked_sub(SUM_LENGTH) else {
+        return true;
+    };
+    let (record, sum) = text.split_at(begin);
+    if !sum.starts_with(SUM_START) {
+        return true;
+    }
+    let matches = *sum == sum_of(record);
+    line.truncate(begin);
+    line.push(b'}');
+    matches
 }
 
 /// Whether a block of a boundary was allocated after it.
@@ -201,7 +253,9 @@ impl Journal {
             stacks: BTreeMap::new(),
             boundaries: Vec::new(),
             peak: None,
+            next_peak: None,
             waits: 0,
+            reached: 0,
             witness: None,
             threads: Vec::new(),
             files: Vec::new(),
@@ -222,26 +276,97 @@ impl Journal {
             Record::Stack(stack) => {
                 self.stacks.insert(stack.id, stack);
             }
-            Record::Boundary(boundary) => self.take_boundary(boundary),
-            Record::Peak(peak) => self.peak = Some(peak),
-            Record::Waiting(_) => self.waits += 1,
+            // It has its own function, because it may be wrong.
+            Record::Boundary(_) => {}
+            Record::Peak(peak) => self.next_peak = Some(peak),
+            Record::Waiting(waiting) => {
+                self.waits += 1;
+                self.reached = self.reached.max(waiting.cycle);
+            }
             Record::Witness(witness) => self.witness = Some(witness),
             Record::Threads(threads) => self.threads.push(threads),
             Record::Files(files) => self.files.push(files),
             Record::Purge(purge) => self.purge = Some(purge),
-            Record::Searched(searched) => self.searched = Some(searched),
+            Record::Searched(searched) => {
+                self.reached = self.reached.max(searched.cycle);
+                self.searched = Some(searched);
+            }
             Record::Unwritten(what) => self.unwritten.push(what),
             Record::End(end) => self.end = Some(end),
         }
     }
 
-    fn take_boundary(&mut self, boundary: Boundary<Vec<CensusEntry>>) {
-        let last = self.boundaries.last().map_or(0, |b| b.counts.cycle);
-        if self.damage.gap_after.is_some() || boundary.counts.cycle != last + 1 {
+    /// Takes a boundary if it is the next one.
+    ///
+    /// # Errors
+    /// If there is one of its cycle already. Where the two differ, neither is trusted.
+    fn take_boundary(&mut self, boundary: Boundary<Vec<CensusEntry>>) -> Result<(), String> {
+        let cycle = boundary.counts.cycle;
+        let last = self.last_cycle();
+        if cycle <= last {
+            let at = cycle.saturating_sub(1) as usize;
+            if cycle == 0 || self.boundaries[at] != boundary {
+                self.boundaries.truncate(at);
+                self.damage.gap_after = Some(at as u32);
+            }
+            return Err(format!("there is a boundary of cycle {cycle} already"));
+        }
+        if self.damage.gap_after.is_some() || cycle != last + 1 {
             self.damage.gap_after.get_or_insert(last);
-            return;
+            return Ok(());
         }
         self.boundaries.push(boundary);
+        self.damage.may_lack_boundary = false;
+        if let Some(peak) = self.next_peak.take_if(|peak| peak.cycle <= cycle) {
+            self.peak = Some(peak);
+        }
+        Ok(())
+    }
+
+    /// The cycle of the last boundary.
+    pub(crate) fn last_cycle(&self) -> u32 {
+        self.boundaries.last().map_or(0, |b| b.counts.cycle)
+    }
+
+    /// Finds a gap at the end of the journal, and drops what was recorded behind a gap.
+    fn close(&mut self) {
+        let last = self.last_cycle();
+        let ran_all = |end: &End<String>| end.failure.is_none() && end.early.is_none();
+        let is_planned = !self.start.exec;
+        let lacks_last =
+            is_planned && self.end.as_ref().is_some_and(ran_all) && last < self.start.cycles;
+        if lacks_last || self.damage.may_lack_boundary || self.reached > last {
+            self.damage.gap_after.get_or_insert(last);
+        }
+        if self
+            .peak
+            .as_ref()
+            .is_some_and(|peak| self.has_higher_peak(peak))
+        {
+            self.peak = None;
+        }
+        if self.damage.gap_after.is_none() {
+            return;
+        }
+        self.purge = None;
+        self.threads.retain(|threads| !threads.at_end);
+        self.files.retain(|files| !files.at_end);
+        if let Some(searched) = &mut self.searched
+            && searched.cycle != last
+        {
+            let why = "the search was after a cycle whose boundary could not be read";
+            searched.failure.get_or_insert_with(|| why.into());
+        }
+    }
+
+    /// Whether a boundary has a peak that is higher than this one by so much that it had a line of its
+    /// own, which could not be read.
+    fn has_higher_peak(&self, peak: &Peak<Vec<CensusEntry>>) -> bool {
+        let parts = peak.census.iter().map(|entry| entry.bytes);
+        let live = sum(parts.chain([peak.setup_bytes, peak.other_bytes]));
+        let highest = self.boundaries.iter().map(|b| b.counts.peak_bytes).max();
+        self.damage.lines > 0
+            && highest.is_some_and(|highest| highest > live + live / 5 + (1 << 20))
     }
 }
 
@@ -268,7 +393,9 @@ impl Journal {
             stacks: BTreeMap::new(),
             boundaries: (1..=cycles).map(boundary).collect(),
             peak: None,
+            next_peak: None,
             waits: 0,
+            reached: 0,
             witness: None,
             threads: Vec::new(),
             files: Vec::new(),
@@ -494,7 +621,7 @@ mod tests {
         let mut journal = Journal::made(10, boundary);
         let boundaries = std::mem::take(&mut journal.boundaries);
         for boundary in boundaries.into_iter().filter(|b| b.counts.cycle != 5) {
-            journal.take_boundary(boundary);
+            journal.take_boundary(boundary).unwrap();
         }
         assert_eq!(journal.boundaries.len(), 4);
         assert_eq!(journal.damage.gap_after, Some(4));

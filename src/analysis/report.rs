@@ -57,7 +57,7 @@ pub(crate) fn report(journal: &Journal, mut folding: Folding, with: RunContext) 
     let ended = totals::ended(journal, with.ended);
     let after_warmup = after_warmup(journal);
     let process = process::process(journal, criteria(journal, with.horizon));
-    let run = run_verdict(&call_sites, &process, after_warmup, &ended);
+    let run = run_verdict(&call_sites, &process, is_whole(journal, &ended));
     let attribution = totals::attribution(journal, &call_sites);
     let sampling = totals::sampling(journal, &folding, after_warmup);
     let facts = Facts {
@@ -73,14 +73,14 @@ pub(crate) fn report(journal: &Journal, mut folding: Folding, with: RunContext) 
         unread: &folding.unread(no_lines(&call_sites)),
     };
     let mut warnings = facts.warnings();
-    warnings.extend(with.config.warnings);
-    warnings.extend(unused_entries);
+    warnings.extend(with.config.warnings.into_iter().chain(unused_entries));
     let summary = Summary {
         run,
         call_sites: &call_sites,
         process: &process,
         after_warmup,
         warmup: start.warmup,
+        has_gap: journal.damage.gap_after.is_some(),
         rate: growth(run, &call_sites).unwrap_or(0.0),
     };
     Report {
@@ -141,17 +141,17 @@ fn holders(
     (of_sites, roots)
 }
 
-/// The worst verdict on a call site that is not allowed, or on the process. A run that was too short
-/// or did not complete is not clean.
-fn run_verdict(
-    call_sites: &[CallSite],
-    process: &Process,
-    after_warmup: u32,
-    ended: &Ended,
-) -> RunVerdict {
+/// Whether a run was long enough for a verdict, completed, and could be read up to its end.
+fn is_whole(journal: &Journal, ended: &Ended) -> bool {
+    let is_read = journal.damage.gap_after.is_none();
+    after_warmup(journal) >= FEWEST_CYCLES && ended.is_complete() && is_read
+}
+
+/// The worst verdict on a call site that is not allowed, or on the process. A run that is not whole is not
+/// clean.
+fn run_verdict(call_sites: &[CallSite], process: &Process, is_whole: bool) -> RunVerdict {
     let new = call_sites.iter().filter(|s| s.allowed.is_none());
     let worst = RunVerdict::worst(new.map(|s| s.verdict).chain([process.verdict]));
-    let is_whole = after_warmup >= FEWEST_CYCLES && ended.is_complete();
     match worst {
         RunVerdict::Clean if !is_whole => RunVerdict::Undecided,
         worst => worst,

@@ -14,6 +14,8 @@ pub(super) struct Summary<'a> {
     /// Cycles that ran after the warm-up.
     pub(super) after_warmup: u32,
     pub(super) warmup: u32,
+    /// Later boundaries could not be read.
+    pub(super) has_gap: bool,
     /// The growth of all new call sites together, in bytes per cycle; 0 if it is not known.
     pub(super) rate: f64,
 }
@@ -64,7 +66,16 @@ impl Summary<'_> {
             }
             (None, Some(process)) => format!("{process} is undecided, seen over {cycles}"),
             (None, None) if self.after_warmup >= FEWEST_CYCLES => {
-                format!("nothing grew in {cycles}, but the run did not complete")
+                let but = match self.has_gap {
+                    true => "what the journal has of later cycles could not be read",
+                    false => "the run did not complete",
+                };
+                format!("nothing grew in {cycles}, but {but}")
+            }
+            (None, None) if self.has_gap => {
+                format!(
+                    "{cycles} are too few for a verdict; the journal has no more that can be read"
+                )
             }
             (None, None) => {
                 format!("{cycles} are too few for a verdict; at least {FEWEST_CYCLES} are needed")

@@ -10,7 +10,7 @@ use super::symbols::UNATTRIBUTED;
 use crate::model::end::{Ended, How};
 
 use crate::model::holder::HolderSearch;
-use crate::model::journal::{Counts, End};
+use crate::model::journal::Counts;
 use crate::model::report::{Attribution, Boundary, CallSite, Cost};
 use crate::model::run::HeapKind;
 use crate::model::sampling::Sampling;
@@ -126,23 +126,23 @@ pub(super) fn holder_search(
 /// How the run ended. The journal knows more about the workload than the parent, which saw only how
 /// the process ended.
 pub(super) fn ended(journal: &Journal, seen: Ended) -> Ended {
-    let read = journal.boundaries.last().map_or(0, |b| b.counts.cycle);
-    let ran_all = |end: &End<String>| end.failure.is_none() && end.early.is_none();
     let is_planned = !journal.start.exec;
-    let is_cut =
-        is_planned && journal.end.as_ref().is_some_and(ran_all) && read < journal.start.cycles;
-    if is_cut || journal.damage.gap_after.is_some() {
-        let why = format!("its journal has no readable boundary after cycle {read}");
-        return Ended::new(How::Failed, why);
-    }
     match journal.end.as_ref().map(|e| &e.failure) {
         Some(Some(failure)) => Ended::new(How::Failed, failure.clone()),
         // All cycles ran. How the process ended after that does not affect what was measured.
         Some(None) if is_planned => Ended::new(How::Completed, None),
-        None if is_planned && seen.is_complete() => Ended::new(
-            How::Failed,
-            "the process exited before all cycles ran".to_owned(),
-        ),
+        None if is_planned && seen.is_complete() && !has_last_boundary(journal) => {
+            let why = match journal.damage.lines {
+                0 => "the process exited before all cycles ran",
+                _ => "its journal has no readable end",
+            };
+            Ended::new(How::Failed, why.to_owned())
+        }
         _ => seen,
     }
+}
+
+/// Whether the boundary of the last planned cycle was read.
+fn has_last_boundary(journal: &Journal) -> bool {
+    journal.last_cycle() >= journal.start.cycles
 }

@@ -43,6 +43,7 @@ impl Facts<'_> {
         let of_run = [
             self.ended_early(),
             self.journal.damage.message(),
+            self.journal.damage.gap(),
             self.unwritten(),
             self.out_of_time(),
             self.keeps_every_model(),

@@ -98,6 +98,10 @@ impl<P: ShowProgress> Observer<P> {
         let Some(journal) = self.reader.journal() else {
             return Reply::Stop;
         };
+        if journal.damage.gap_after.is_some() {
+            // No later boundary can be read.
+            return Reply::Stop;
+        }
         let after_warmup = cycle.saturating_sub(journal.start.warmup);
         self.folding.catch_up(journal);
         let series = self.folding.series(journal);

@@ -4,7 +4,7 @@
 //! A boundary is one line, written with one system call. Its census lists only the entries that have
 //! changed since the previous boundary. The lines that it refers to (new stacks, newly mapped code)
 //! come before it. So if the process is killed, the journal is complete up to the last boundary; an
-//! incomplete last line is ignored.
+//! incomplete last line is ignored. Each line ends with its checksum.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -13,6 +13,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::names::fnv;
 use crate::model::block::CensusEntry;
 use crate::model::end::Early;
 use crate::model::run::{HeapKind, Strategy};
@@ -32,6 +33,25 @@ pub(crate) const PREDICTIONS: &str = "predictions";
 
 /// Version of the format.
 pub(crate) const VERSION: u32 = 5;
+
+/// How the checksum at the end of a line begins.
+pub(crate) const SUM_START: &[u8] = b",\"sum\":\"";
+
+/// Bytes of the checksum, with the end of the line's object.
+pub(crate) const SUM_LENGTH: usize = SUM_START.len() + 16 + 2;
+
+/// The checksum of a line up to the closing brace of its object, which it replaces. Without it, a digit
+/// that has changed on the disk would be a wrong figure.
+pub(crate) fn sum_of(record: &[u8]) -> [u8; SUM_LENGTH] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let sum = fnv(record);
+    std::array::from_fn(|i| match i.checked_sub(SUM_START.len()) {
+        None => SUM_START[i],
+        Some(16) => b'"',
+        Some(17) => b'}',
+        Some(digit) => DIGITS[(sum >> (60 - 4 * digit)) as usize & 15],
+    })
+}
 
 /// The first record: what is measured, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

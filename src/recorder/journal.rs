@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::base::files::Limited;
-use crate::model::journal::RecordRef;
+use crate::model::journal::{RecordRef, sum_of};
 use crate::recorder::heap::{self, MappedVec};
 
 /// A file in the JSON Lines format. Lines are built in a mapping outside of the heap.
@@ -58,7 +58,9 @@ impl Writer {
         if identity(self.lines.file.file()).ok() != Some(self.identity) {
             self.open_again()?;
         }
-        self.lines.write(record)
+        self.lines.set(record)?;
+        self.lines.seal()?;
+        self.lines.write_line()
     }
 
     /// Opens the journal again, and leaves the descriptor so far to the program.
@@ -97,8 +99,25 @@ impl JsonLines {
     /// # Errors
     /// If the file cannot be written, or there is no memory for the line.
     pub(crate) fn write(&mut self, record: &impl Serialize) -> io::Result<()> {
+        self.set(record)?;
+        self.write_line()
+    }
+
+    /// Makes a record the line.
+    fn set(&mut self, record: &impl Serialize) -> io::Result<()> {
         self.line.clear();
-        serde_json::to_writer(LineBuffer(&mut self.line), record)?;
+        Ok(serde_json::to_writer(LineBuffer(&mut self.line), record)?)
+    }
+
+    /// Puts the checksum of the line in the place of its last byte, the closing brace.
+    fn seal(&mut self) -> io::Result<()> {
+        let length = self.line.as_slice().len();
+        self.line.truncate(length - 1);
+        let sum = sum_of(self.line.as_slice());
+        LineBuffer(&mut self.line).write_all(&sum)
+    }
+
+    fn write_line(&mut self) -> io::Result<()> {
         LineBuffer(&mut self.line).write_all(b"\n")?;
         self.file.write_all(self.line.as_slice())
     }
