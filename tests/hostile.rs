@@ -414,6 +414,7 @@ fn main() -> ExitCode {
         a_program_without_debug_information_has_no_line_tables
         a_program_below_a_folder_whose_name_is_not_utf_8_has_lines
         a_library_below_a_folder_whose_name_is_not_utf_8_has_lines
+        a_limit_on_memory_costs_lines_and_not_the_report
     ]);
     let privileges = trials![
         a_program_that_gained_privileges_does_not_measure

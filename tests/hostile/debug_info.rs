@@ -139,3 +139,28 @@ pub fn a_library_below_a_folder_whose_name_is_not_utf_8_has_lines() {
     assert!(called.file.as_ref().unwrap().ends_with("library.c"));
     assert_eq!(called.line, Some(2));
 }
+
+/// Kilobytes of address space. The smallest one has no room for names, and the largest one for all lines.
+const LIMITS: [u32; 4] = [45_000, 70_000, 100_000, 150_000];
+
+pub fn a_limit_on_memory_costs_lines_and_not_the_report() {
+    let program = std::env::current_exe().unwrap();
+    for limit in LIMITS {
+        let folder = Folder::new();
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "ulimit -v $0; exec \"$@\"", &limit.to_string()])
+            .arg(&program)
+            .args([
+                "run", "leaks", "--heap", "system", "--cycles", "20", "--out",
+            ])
+            .arg(folder.join("out"));
+        let ran = common::finish(command, folder).exits(1);
+        let says = "was not read, because memory is short";
+        let notes = ran.words().matches(says).count();
+        let has_line = line(&ran) == marked_line();
+        assert!(has_line || notes == 1, "{limit}: {}", ran.out);
+        assert!(!ran.words().contains(NO_LINE_TABLES), "{}", ran.out);
+        assert!(limit > LIMITS[0] || !has_line, "the limit is no limit");
+    }
+}

@@ -9,6 +9,7 @@ use super::debug_info::DebugInfo;
 use super::elf_file::{ElfFile, Headers};
 use super::functions::{Function, Functions};
 use super::names::demangled;
+use super::room;
 use super::separate;
 use super::unread::Unread;
 
@@ -62,13 +63,22 @@ impl Binary {
                 address: s.address(),
             }
         });
-        let functions = separate.as_ref().and_then(functions_of);
+        let segments = segments.collect();
+        let debug = DebugInfo::read(separate.as_ref().unwrap_or(&headers), path.into());
+        let mut unread = unread;
+        let mut functions_of = |file: &Headers<'_>| {
+            if room::has_functions(file) {
+                return functions_of(file);
+            }
+            unread = Some(headers.no_memory());
+            None
+        };
+        let functions = separate.as_ref().and_then(&mut functions_of);
+        let functions = functions.or_else(|| functions_of(&headers));
         Some(Self {
-            functions: functions
-                .or_else(|| functions_of(&headers))
-                .unwrap_or_default(),
-            segments: segments.collect(),
-            debug: DebugInfo::read(separate.as_ref().unwrap_or(&headers), path.into()),
+            functions: functions.unwrap_or_default(),
+            segments,
+            debug,
             unread,
         })
     }

@@ -1,6 +1,4 @@
 //! An ELF file, of which only the sections that are needed are read.
-//!
-//! They are read instead of mapped: a file that changes while it is mapped would crash the reader.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -8,26 +6,17 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use gimli::{EndianRcSlice, RunTimeEndian};
 use object::Object;
 use object::read::elf::ElfFile64;
 use object::{CompressedFileRange, CompressionFormat, Endianness, ObjectSection, ReadCache};
 
+use super::section::Reader;
 use super::unread::Unread;
-
-/// A debug section in memory.
-pub(super) type Reader = EndianRcSlice<RunTimeEndian>;
-
-/// The byte order of the files that a process of this machine maps.
-pub(super) const ENDIAN: RunTimeEndian = match cfg!(target_endian = "little") {
-    true => RunTimeEndian::Little,
-    false => RunTimeEndian::Big,
-};
 
 /// An open file.
 pub(super) struct ElfFile {
     pub(super) path: PathBuf,
-    file: File,
+    file: Rc<File>,
     cache: ReadCache<File>,
 }
 
@@ -48,7 +37,7 @@ impl ElfFile {
         Some(Self {
             path: path.into(),
             cache: ReadCache::new(file.try_clone().ok()?),
-            file,
+            file: Rc::new(file),
         })
     }
 
@@ -58,9 +47,14 @@ impl ElfFile {
         Some(Headers { elf: self, parsed })
     }
 
+    /// Bytes of the file; 0 if that is not known.
+    pub(super) fn length(&self) -> u64 {
+        self.file.metadata().map_or(0, |metadata| metadata.len())
+    }
+
     /// The content from `at` on.
     pub(super) fn reader(&self, at: u64) -> io::Result<impl Read> {
-        let mut file = &self.file;
+        let mut file = &*self.file;
         file.seek(SeekFrom::Start(at))?;
         Ok(file)
     }
@@ -76,20 +70,64 @@ impl Headers<'_> {
         };
         let section = self.parsed.section_by_name(name);
         let section = section.or_else(|| self.parsed.section_by_name(&older()?));
-        let bytes = section.map_or_else(|| Ok(Rc::from([])), |s| self.content(&s))?;
-        Ok(Reader::new(bytes, ENDIAN))
+        section.map_or_else(|| Ok(Reader::empty()), |s| self.section(&s))
+    }
+
+    /// A section that is read where it is needed, unless it is compressed.
+    fn section<'s>(&self, section: &impl ObjectSection<'s>) -> Result<Reader, Unread> {
+        let range = self.range(section)?;
+        if range.format != CompressionFormat::None {
+            return Ok(Reader::in_memory(self.unpacked(section, &range)?));
+        }
+        let length = self.length(&range);
+        let length = length.ok_or_else(|| self.damaged(section))?;
+        let file = Rc::clone(&self.elf.file);
+        Ok(Reader::in_file(file, range.offset, length))
     }
 
     /// The content of a section, decompressed.
-    pub(super) fn content<'s>(&self, section: &impl ObjectSection<'s>) -> Result<Rc<[u8]>, Unread> {
-        let damaged = || Unread::Damaged {
+    pub(super) fn content<'s>(&self, section: &impl ObjectSection<'s>) -> Result<Vec<u8>, Unread> {
+        let range = self.range(section)?;
+        if range.format != CompressionFormat::None {
+            return self.unpacked(section, &range);
+        }
+        let length = self.length(&range);
+        let length = length.ok_or_else(|| self.damaged(section))?;
+        let mut bytes = Vec::new();
+        if bytes.try_reserve_exact(length).is_err() {
+            return Err(self.no_memory());
+        }
+        bytes.resize(length, 0);
+        let read = self.elf.file.read_exact_at(&mut bytes, range.offset);
+        read.map_err(|_| self.damaged(section))?;
+        Ok(bytes)
+    }
+
+    fn range<'s>(&self, section: &impl ObjectSection<'s>) -> Result<CompressedFileRange, Unread> {
+        let range = section.compressed_file_range();
+        range.map_err(|_| self.damaged(section))
+    }
+
+    fn damaged<'s>(&self, section: &impl ObjectSection<'s>) -> Unread {
+        Unread::Damaged {
             file: self.elf.path.clone(),
             section: section.name().unwrap_or_default().into(),
-        };
-        let range = section.compressed_file_range().map_err(|_| damaged())?;
-        if range.format == CompressionFormat::None {
-            return self.bytes(&range).ok_or_else(damaged);
         }
+    }
+
+    pub(super) fn no_memory(&self) -> Unread {
+        Unread::NoMemory {
+            file: self.elf.path.clone(),
+        }
+    }
+
+    /// The content of a compressed section.
+    fn unpacked<'s>(
+        &self,
+        section: &impl ObjectSection<'s>,
+        range: &CompressedFileRange,
+    ) -> Result<Vec<u8>, Unread> {
+        let damaged = || self.damaged(section);
         let packed = self.elf.reader(range.offset).map_err(|_| damaged())?;
         match decompressor(range.format, packed.take(range.compressed_size)) {
             None => Err(Unread::Compressed {
@@ -98,34 +136,37 @@ impl Headers<'_> {
             }),
             Some(unpacked) => {
                 let unpacked = unpacked.and_then(|u| all_of(u, range.uncompressed_size));
-                Ok(unpacked.map_err(|_| damaged())?.into())
+                unpacked.map_err(|error| match error.kind() {
+                    io::ErrorKind::OutOfMemory => self.no_memory(),
+                    _ => damaged(),
+                })
             }
         }
     }
 
-    fn bytes(&self, range: &CompressedFileRange) -> Option<Rc<[u8]>> {
-        // A damaged header may state any size.
-        if range.compressed_size > self.elf.file.metadata().ok()?.len() {
-            return None;
-        }
-        let size = usize::try_from(range.compressed_size).ok()?;
-        // Zeros that were never written take no memory, so that the section is there once. To fill the
-        // `Rc` byte by byte takes twenty times as long where this crate is not optimized, as in most tests.
-        let mut bytes: Rc<[u8]> = vec![0; size].into();
-        let file = &self.elf.file;
-        let room = Rc::get_mut(&mut bytes)?;
-        file.read_exact_at(room, range.offset).ok()?;
-        Some(bytes)
+    /// The length of a part of the file; `None` if the file is shorter, as a damaged header may have it.
+    fn length(&self, range: &CompressedFileRange) -> Option<usize> {
+        let end = range.offset.checked_add(range.compressed_size)?;
+        (end <= self.elf.length()).then(|| usize::try_from(range.compressed_size).ok())?
     }
 }
 
 /// All bytes of `reader`, which have to be `size`.
 fn all_of(reader: impl Read, size: u64) -> io::Result<Vec<u8>> {
+    const STEP: usize = 1 << 20;
     // A damaged header may state any size. One byte more shows that it is wrong.
+    let mut reader = reader.take(size.saturating_add(1));
     let mut bytes = Vec::new();
-    reader
-        .take(size.saturating_add(1))
-        .read_to_end(&mut bytes)?;
+    loop {
+        // `read_to_end` would abort the process where there is no memory.
+        let more = STEP.max(bytes.len() / 4);
+        bytes
+            .try_reserve_exact(more)
+            .map_err(|_| io::ErrorKind::OutOfMemory)?;
+        if reader.by_ref().take(more as u64).read_to_end(&mut bytes)? < more {
+            break;
+        }
+    }
     match bytes.len() as u64 == size {
         true => Ok(bytes),
         false => Err(io::ErrorKind::InvalidData.into()),
@@ -220,7 +261,8 @@ mod tests {
         let file = ElfFile::open(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
         let headers = file.headers().unwrap();
-        Ok(headers.debug_section(".debug_str")?.bytes().to_vec())
+        let section = headers.debug_section(".debug_str")?;
+        Ok(gimli::Reader::to_slice(&section).unwrap().into_owned())
     }
 
     /// A zlib stream with one stored block (RFC 1950 and 1951), and its checksum.

@@ -1,7 +1,5 @@
 //! The functions of a binary, by address and by a part of their names.
 
-use std::rc::Rc;
-
 use memchr::memmem;
 
 /// The maximum number of bytes of a mangled name before the part that is searched for.
@@ -22,11 +20,11 @@ pub(super) struct Function {
 pub(super) struct Functions {
     functions: Vec<Function>,
     /// The string table: names, each followed by a zero byte.
-    names: Rc<[u8]>,
+    names: Vec<u8>,
 }
 
 impl Functions {
-    pub(super) fn new(functions: impl Iterator<Item = Function>, names: Rc<[u8]>) -> Self {
+    pub(super) fn new(functions: impl Iterator<Item = Function>, names: Vec<u8>) -> Self {
         let mut functions: Vec<Function> = functions.collect();
         functions.sort_unstable();
         Self { functions, names }

@@ -14,6 +14,8 @@
 //! | `split` | debug information that is split into many files, or packed beside the executable |
 //! | `unread` | why debug information is not read |
 //! | `elf_file` | the sections of a file, decompressed |
+//! | `section` | the pages of a section that were read last |
+//! | `room` | whether there is memory for all of this |
 //! | `functions` | the functions of one file by address and by name |
 //! | `names` | names without what the compiler adds |
 //! | `ownership` | whose code a frame is: the user's, a dependency's, the tool's |
@@ -27,6 +29,8 @@ mod elf_file;
 mod functions;
 mod names;
 mod ownership;
+mod room;
+mod section;
 mod separate;
 mod sources;
 mod split;

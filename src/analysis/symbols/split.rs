@@ -6,13 +6,13 @@ use std::convert::Infallible;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::sync::Arc;
 
 use addr2line::SplitDwarfLoad;
 use gimli::{Dwarf, DwarfPackage, DwoId, Reader as _};
 
-use super::elf_file::{ENDIAN, ElfFile, Headers, Reader};
+use super::elf_file::{ElfFile, Headers};
+use super::section::Reader;
 use super::unread::Unread;
 
 /// The split debug information of a file. It is read when it is first needed.
@@ -66,7 +66,7 @@ impl Split {
         })?;
         let package = file.headers().and_then(|headers| {
             let section = |id: gimli::SectionId| Ok(self.section(id.dwo_name(), &headers));
-            let empty = Reader::new(Rc::from([]), ENDIAN);
+            let empty = Reader::empty();
             DwarfPackage::load::<_, gimli::Error>(section, empty).ok()
         });
         if package.is_none() {
@@ -91,11 +91,10 @@ impl Split {
 
     /// A section; empty if there is none, or if it cannot be read.
     fn section(&self, name: Option<&str>, headers: &Headers<'_>) -> Reader {
-        let empty = || Reader::new(Rc::from([]), ENDIAN);
-        let read = name.map_or_else(|| Ok(empty()), |name| headers.debug_section(name));
+        let read = name.map_or_else(|| Ok(Reader::empty()), |name| headers.debug_section(name));
         read.unwrap_or_else(|unread| {
             self.unread.borrow_mut().get_or_insert(unread);
-            empty()
+            Reader::empty()
         })
     }
 

@@ -84,8 +84,13 @@ impl Symbolizer {
             .filter_map(|&a| self.mapping(a)?.1)
             .collect();
         let unread = used.into_iter().filter_map(|i| self.binaries[i].unread());
+        // Where memory is short, it is so for most files.
+        let mut is_short = false;
         unread
             .filter(|u| even_if_not_found || !matches!(u, Unread::NotFound { .. }))
+            .filter(|u| {
+                !matches!(u, Unread::NoMemory { .. }) || !std::mem::replace(&mut is_short, true)
+            })
             .map(|u| u.to_string())
             .collect()
     }

@@ -15,6 +15,10 @@ pub(super) enum Unread {
         file: PathBuf,
         section: String,
     },
+    /// There is no memory for it.
+    NoMemory {
+        file: PathBuf,
+    },
     /// The file was stripped, and where its debug information is now is not known.
     NotFound {
         file: PathBuf,
@@ -50,6 +54,12 @@ impl fmt::Display for Unread {
                 f,
                 "the debug information of {} cannot be read: its section {section} is damaged, so \
                  its call sites may have no lines: build it again",
+                shown(file)
+            ),
+            Self::NoMemory { file } => write!(
+                f,
+                "the debug information of {} was not read, because memory is short, so its call sites may \
+                 have no lines or no names: raise the limit on the memory of this process (`ulimit -v`)",
                 shown(file)
             ),
             Self::NotFound { file, name } => write!(
