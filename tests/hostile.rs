@@ -6,6 +6,8 @@
 mod common;
 #[path = "hostile/debug_info.rs"]
 mod debug_info;
+#[path = "hostile/disk.rs"]
+mod disk;
 #[path = "hostile/workloads.rs"]
 mod workloads;
 
@@ -416,6 +418,12 @@ fn main() -> ExitCode {
         a_library_below_a_folder_whose_name_is_not_utf_8_has_lines
         a_limit_on_memory_costs_lines_and_not_the_report
     ]);
+    use disk::*;
+    trials.extend(trials![
+        a_file_beside_the_report_that_cannot_be_written_is_a_note
+    ]);
+    let mounts = trials![a_full_disk_is_named_as_the_reason].into_iter();
+    trials.extend(mounts.map(|trial| trial.with_ignored_flag(!can_mount())));
     let privileges = trials![
         a_program_that_gained_privileges_does_not_measure
         a_program_that_gives_up_its_rights_is_measured

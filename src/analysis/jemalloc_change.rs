@@ -56,6 +56,14 @@ pub(crate) fn bins(folder: &Path) -> Vec<Bin> {
     bins.filter(|b| b.slabs.1 > 0 && b.size > 0).collect()
 }
 
+/// Removes the dumps. Returns whether there were any.
+pub(crate) fn remove_dumps(folder: &Path) -> bool {
+    let json = [BASELINE, END].map(|name| folder.join(name));
+    let text = json.clone().map(|path| path.with_extension("txt"));
+    let removed = json.iter().chain(&text).map(std::fs::remove_file);
+    removed.filter(Result::is_ok).count() > 0
+}
+
 fn read(path: &Path) -> Result<Value, Error> {
     let text = std::fs::read(path).map_err(|e| Error::io("read", path, e))?;
     serde_json::from_slice(&text)

@@ -79,6 +79,15 @@ impl Error {
         Self::new(Kind::NotBegun)
     }
 
+    /// True if the disk or the user's share of it is full.
+    pub(crate) fn is_full_disk(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        let Kind::Io { source, .. } = &self.0.kind else {
+            return false;
+        };
+        matches!(source.kind(), StorageFull | QuotaExceeded)
+    }
+
     /// True if the measured process exited successfully without measuring anything.
     pub(crate) fn is_not_begun(&self) -> bool {
         matches!(self.0.kind, Kind::NotBegun)

@@ -8,6 +8,9 @@ use std::process::ExitStatus;
 
 use crate::model::end::{Ended, How};
 
+/// In front of the exit code.
+const CODE: &str = "exit code";
+
 /// How a process ended that had this exit status, and wrote this output. `interrupted` is whether the
 /// user has interrupted the run.
 pub(super) fn of(status: ExitStatus, interrupted: bool, output: &Path) -> Ended {
@@ -27,10 +30,16 @@ pub(super) fn of(status: ExitStatus, interrupted: bool, output: &Path) -> Ended 
     }
     let code = status.code().unwrap_or(-1);
     let detail = match last_message(output) {
-        Some(line) => format!("exit code {code}: {line}"),
-        None => format!("exit code {code}"),
+        Some(line) => format!("{CODE} {code}: {line}"),
+        None => format!("{CODE} {code}"),
     };
     Ended::new(How::Failed, detail)
+}
+
+/// Whether a process that ended with this detail has left no message.
+pub(super) fn is_silent(detail: &str) -> bool {
+    let code = detail.strip_prefix(CODE);
+    code.is_some_and(|code| !code.contains(':'))
 }
 
 fn signal_name(signal: i32) -> String {

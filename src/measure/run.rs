@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use super::child;
+use super::end;
 use super::measured::Measured;
 use super::observer::Observer;
 use super::progress::ShowProgress;
@@ -38,6 +39,7 @@ pub(crate) fn measure(
     let mut observer = Observer::new(plan, replies, progress);
     let ended = child::run(&request.start, interrupted, || observer.poll())?;
     run_folder::remove_temporary(&folder);
+    let ended = with_full_disk(ended, &folder);
     let observed = observer
         .finish()
         .map_err(|error| why_no_journal(error, &ended, &folder))?;
@@ -61,12 +63,22 @@ pub(crate) fn measure(
         // Nothing was measured, and the reason is all there is to report.
         return Err(Error::child(format!("the measured run {}", report.ended)));
     }
-    let table = jemalloc_change::write_table(&folder);
-    Ok(Measured {
-        report,
-        unwritten: unread.or(table.err()),
-        folder,
-    })
+    let mut measured = Measured::new(report, folder);
+    if let Some(error) = unread {
+        measured.warn_of(&error);
+    }
+    Ok(measured)
+}
+
+/// How the process ended, with the reason if it could write neither its journal nor a message.
+fn with_full_disk(ended: Ended, folder: &Path) -> Ended {
+    let is_silent = ended.detail.as_deref().is_some_and(end::is_silent);
+    match files::check_writable(folder) {
+        Err(full) if ended.how == How::Failed && is_silent => {
+            Ended::new(How::Failed, full.to_string())
+        }
+        _ => ended,
+    }
 }
 
 /// The error for a run without a readable journal.

@@ -103,6 +103,13 @@ fn that_complete() -> Vec<Entry> {
             leak();
             Ok(())
         }),
+        entry("blocks-a-file", |cycle| {
+            leak();
+            match cycle {
+                1 => block_file(),
+                _ => Ok(()),
+            }
+        }),
         entry("leaks-in-a-library", |_| leak_in_a_library()),
         entry("returns-in-the-copy", |_| {
             // SAFETY: the process has one thread, so that the copy may do all that this one may.
@@ -126,6 +133,18 @@ fn that_complete() -> Vec<Entry> {
 
 extern "C" fn leak() {
     std::mem::forget(vec![0_u8; 77]); // LEAK
+}
+
+/// The file that `blocks-a-file` puts a folder in the place of.
+pub const ENV_BLOCKED: &str = "HOSTILE_BLOCKED";
+
+/// Makes a folder with a file in it where the command will write a file.
+fn block_file() -> Result<(), Failure> {
+    let file = std::env::var_os(ENV_BLOCKED).ok_or("no file")?;
+    let file = std::path::Path::new(&file);
+    assert!(file.parent().is_some_and(|folder| folder.is_dir()));
+    std::fs::create_dir(file)?;
+    Ok(std::fs::write(file.join("file"), "")?)
 }
 
 /// The path of a shared library with a function that calls its argument.

@@ -69,12 +69,12 @@ pub(crate) fn exec(
         config: request.config,
     };
     let report = analysis::report(journal, folding, with).without_home();
-    let unwritten = keep(process, &folder).err();
-    Ok(Measured {
-        report,
-        unwritten,
-        folder,
-    })
+    let kept = keep(process, &folder);
+    let mut measured = Measured::new(report, folder);
+    if let Err(error) = kept {
+        measured.warn_of(&error);
+    }
+    Ok(measured)
 }
 
 /// The index of the process that is reported.

@@ -1,0 +1,87 @@
+//! The disk is full, or a file cannot be written.
+
+use std::process::Command;
+
+use crate::common::{self, Folder, Ran};
+use crate::workloads::ENV_BLOCKED;
+
+/// What changed in the statistics of the allocator.
+const BLOCKED: &str = "jemalloc-stats-change.txt";
+
+pub fn a_file_beside_the_report_that_cannot_be_written_is_a_note() {
+    let folder = Folder::new();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["run", "blocks-a-file", "--heap", "jemalloc"])
+        .args(["--cycles", "20", "--out"])
+        .arg(folder.join("out"))
+        .env(ENV_BLOCKED, folder.join("out").join(BLOCKED));
+    let ran = common::finish(command, folder).exits(1);
+    let report = ran.report();
+    assert!(report.ended.is_complete(), "{}", report.ended);
+    let words = ran.words();
+    let note = words
+        .split("note ")
+        .find(|note| note.contains("cannot write"));
+    let note = note.unwrap_or_else(|| panic!("{words}"));
+    assert!(note.contains(BLOCKED), "{note}");
+    assert!(note.contains("directory"), "{note}");
+}
+
+/// Runs `leaks` with an output folder on a disk of this size, which only the command sees.
+fn run_on_disk_of(kilobytes: u32) -> (Ran, bool) {
+    let folder = Folder::new();
+    let mounted = folder.join("disk");
+    std::fs::create_dir(&mounted).unwrap();
+    let script = "mount -t tmpfs -o size=$1k tmpfs \"$2\" || exit 99; shift; cd \"$1\"; shift
+                  \"$@\"; code=$?; [ -s out/report.json ] && echo has-report; exit $code";
+    let mut command = Command::new("unshare");
+    command
+        .args(["--map-root-user", "--mount", "sh", "-c", script, "sh"])
+        .arg(kilobytes.to_string())
+        .arg(&mounted)
+        .arg(std::env::current_exe().unwrap())
+        .args([
+            "run", "leaks", "--heap", "jemalloc", "--cycles", "20", "--out", "out",
+        ]);
+    let ran = common::finish(command, folder);
+    let has_report = ran.out.contains("has-report");
+    (ran, has_report)
+}
+
+/// Whether this user can mount a disk that no other process sees.
+pub fn can_mount() -> bool {
+    let mut command = Command::new("unshare");
+    command.args([
+        "--map-root-user",
+        "--mount",
+        "mount",
+        "-t",
+        "tmpfs",
+        "tmpfs",
+        "/mnt",
+    ]);
+    command.output().is_ok_and(|output| output.status.success())
+}
+
+pub fn a_full_disk_is_named_as_the_reason() {
+    let mut reports = 0;
+    for kilobytes in [4, 8, 12, 16, 24, 40, 64, 100, 120, 140, 160, 200, 4000] {
+        let (ran, has_report) = run_on_disk_of(kilobytes);
+        let all = ran.words() + &ran.err;
+        assert!(!all.contains("exit code"), "{kilobytes} kB: {all}");
+        let names_reason = all.contains("No space left on device");
+        let has_all = has_report && all.contains(BLOCKED);
+        assert!(names_reason || has_all, "{kilobytes} kB: {all}");
+        // The report is worth more than the statistics of the allocator.
+        assert!(has_report || kilobytes < 120, "{kilobytes} kB: {all}");
+        // With a report, the verdict is what the command ends with.
+        let code = ran.code.unwrap();
+        assert!(
+            !has_report || matches!(code, 1 | 3),
+            "{kilobytes} kB: {code}: {all}"
+        );
+        reports += usize::from(has_report);
+    }
+    assert!(reports >= 4, "{reports}");
+}
