@@ -40,7 +40,7 @@ impl NamedHolder {
                 named.name = Some(name);
             }
             HolderKind::Stack => named.name_stack(&folding.frames(&record.frames)),
-            HolderKind::Lost | HolderKind::Cycle => {
+            HolderKind::Lost | HolderKind::Cycle | HolderKind::NotFound => {
                 let stack = record.stack_id.map(|id| folding.stack(id, journal));
                 let stack = stack.unwrap_or_default();
                 if let Some(blame) = blame_frame(&stack) {

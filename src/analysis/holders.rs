@@ -295,7 +295,10 @@ impl<'a> Holders<'a> {
         if let Some(named) = self.named.get(&id) {
             return Some(named.clone());
         }
-        let named = NamedHolder::new(record, self.journal, folding);
+        let mut named = NamedHolder::new(record, self.journal, folding);
+        if named.kind == HolderKind::Lost && !self.results.searched_all() {
+            named.kind = HolderKind::NotFound;
+        }
         self.named.insert(id, named.clone());
         Some(named)
     }

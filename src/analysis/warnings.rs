@@ -56,7 +56,7 @@ impl Facts<'_> {
             self.sampled(),
             self.no_stacks(),
             self.witness_disagrees(),
-            self.no_line_tables(),
+            self.no_code().or_else(|| self.no_line_tables()),
         ];
         let mut warnings: Vec<String> = of_run.into_iter().flatten().collect();
         warnings.extend(self.unread.iter().map(|why| one_line(why)));
@@ -212,6 +212,23 @@ impl Facts<'_> {
         ))
     }
 
+    /// That calls have no names, because it is not known where their code was mapped.
+    fn no_code(&self) -> Option<String> {
+        let journal = self.journal;
+        let is_mapped = |address: u64| {
+            let mut code = journal.code.iter();
+            // A call at the end of a mapping returns behind it.
+            code.any(|code| (code.start..=code.end).contains(&address))
+        };
+        let mut addresses = journal.stacks.values().flat_map(|stack| &stack.stack);
+        let is_lacking = journal.damage.lines > 0 && addresses.any(|&address| !is_mapped(address));
+        is_lacking.then(|| {
+            "what the journal has of mapped code could not be read as a whole, so call sites there have \
+             neither functions nor lines: run it again"
+                .into()
+        })
+    }
+
     fn no_line_tables(&self) -> Option<String> {
         let has_none = no_lines(self.call_sites) && self.unread.is_empty();
         let what_to_do = match self.journal.start.exec {
@@ -235,7 +252,7 @@ impl Facts<'_> {
         };
         let is_lost = |s: &CallSite| {
             let holder = s.holder.as_ref();
-            holder.is_some_and(|h| h.kind.is_lost() || h.lost_blocks > 0)
+            holder.is_some_and(|h| h.kind.has_no_root() || h.lost_blocks > 0)
         };
         if !self.call_sites.iter().any(is_lost) {
             return None;

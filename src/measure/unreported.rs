@@ -185,6 +185,22 @@ mod tests {
     }
 
     #[test]
+    fn a_mapping_of_code_that_cannot_be_read_is_the_reason_for_no_names() {
+        let mut lines = sealed();
+        let missing = "so call sites there have neither functions nor lines";
+        let whole = check_prefix(&lines, "none");
+        assert!(!says(&whole, missing) && says(&whole, "no line tables"));
+        let code = lines
+            .iter_mut()
+            .find(|line| line.starts_with("{\"code\""))
+            .unwrap();
+        code.replace_range(10..11, "?");
+        let found = check_prefix(&lines, "no code");
+        assert!(says(&found, missing), "{:?}", found.warnings);
+        assert!(!says(&found, "no line tables"), "{:?}", found.warnings);
+    }
+
+    #[test]
     fn checksums_do_not_change_what_is_read() {
         let whole = check_prefix(&sealed(), "none");
         assert!(!says(&whole, "of the journal"), "{:?}", whole.warnings);

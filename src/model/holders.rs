@@ -33,6 +33,8 @@ pub enum HolderKind {
     Lost,
     /// A reference cycle: blocks that only point to each other.
     Cycle,
+    /// Nothing that was searched points at the block, and what was not searched may hold it.
+    NotFound,
 }
 
 impl HolderKind {
@@ -49,12 +51,18 @@ impl HolderKind {
             Self::Workload => "workload",
             Self::Lost => "lost",
             Self::Cycle => "cycle",
+            Self::NotFound => "not-found",
         }
     }
 
     /// Whether no root reaches it or what it holds.
     pub const fn is_lost(self) -> bool {
         matches!(self, Self::Lost | Self::Cycle)
+    }
+
+    /// Whether no root that was searched reaches it or what it holds.
+    pub(crate) const fn has_no_root(self) -> bool {
+        matches!(self, Self::Lost | Self::Cycle | Self::NotFound)
     }
 }
 

@@ -24,6 +24,7 @@ impl HolderKind {
             Self::Workload => "the workload itself, which lives until the run ends",
             Self::Lost => "an unreachable block",
             Self::Cycle => "a reference cycle",
+            Self::NotFound => "a block whose holder was not found",
         }
     }
 }
@@ -51,7 +52,9 @@ impl Holder {
             (HolderKind::Stack, None) => without_name("a local variable of a running function"),
             (HolderKind::Static, None) => without_name("a static without a symbol"),
             (HolderKind::ThreadLocal, None) => without_name("a thread-local without a symbol"),
-            (kind, Some(name)) if !kind.is_lost() => (format!("{} ", kind.words()), short(name)),
+            (kind, Some(name)) if !kind.has_no_root() => {
+                (format!("{} ", kind.words()), short(name))
+            }
             (kind, _) => without_name(kind.words()),
         }
     }
@@ -69,7 +72,7 @@ impl Holder {
     /// Who holds the call site's blocks, or that they are lost: a sentence without its full stop.
     #[cfg(feature = "formats")]
     pub(super) fn sentence(&self) -> String {
-        if self.kind.is_lost() {
+        if self.kind.has_no_root() {
             return self.lost().trim_end_matches(':').to_owned();
         }
         let (kind, name) = self.kind_and_name();
@@ -83,7 +86,7 @@ impl Holder {
 
     /// Whether the lost block is one of the call site's own: no other is between.
     pub(super) fn is_cause(&self) -> bool {
-        self.kind.is_lost() && self.path_blocks <= 1
+        self.kind.has_no_root() && self.path_blocks <= 1
     }
 
     /// How many of the call site's blocks it holds, where that is not all of them.
@@ -162,16 +165,17 @@ impl PathBlock {
 impl Root {
     /// What it is, with its short name and its thread.
     pub(super) fn description(&self) -> String {
-        let kind = match self.kind {
-            HolderKind::Lost => "lost blocks of",
-            HolderKind::Cycle => "reference cycles of",
-            kind => kind.words(),
+        let (kind, behind) = match self.kind {
+            HolderKind::Lost => ("lost blocks of", ""),
+            HolderKind::Cycle => ("reference cycles of", ""),
+            HolderKind::NotFound => ("blocks of", ", whose holder was not found"),
+            kind => (kind.words(), ""),
         };
         let name = match &self.name {
             Some(name) => format!(" {}", short(name)),
             None => String::new(),
         };
-        format!("{kind}{name}{}", in_thread(self.thread.as_deref()))
+        format!("{kind}{name}{}{behind}", in_thread(self.thread.as_deref()))
     }
 }
 

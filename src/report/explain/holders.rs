@@ -39,7 +39,7 @@ pub(super) fn of_site(canvas: &mut Canvas, report: &Report, site: &CallSite) {
 }
 
 fn path(canvas: &mut Canvas, holder: &Holder) {
-    if holder.kind.is_lost() {
+    if holder.kind.has_no_root() {
         canvas.wrapped(&holder.lost(), 2, PLAIN);
         if !holder.is_cause() && holder.name.is_some() {
             canvas.pad_to(4);
@@ -53,10 +53,19 @@ fn path(canvas: &mut Canvas, holder: &Holder) {
         let name = format!("{name}{}{thread}", holder.part());
         canvas.frame(&name, &holder.location(), PLAIN);
     }
-    for block in &holder.path {
+    // The elements of a list are one line.
+    for same in holder.path.chunk_by(|a, b| a == b) {
+        let Some(block) = same.first() else {
+            continue;
+        };
         canvas.pad_to(4);
+        let times = match same.len() {
+            1 => String::new(),
+            n => format!("{n} times "),
+        };
         let size = exact(block.bytes);
-        canvas.styled(&format!("\u{2514} {} of {size} B  ", block.kind()), PLAIN);
+        let kind = block.kind();
+        canvas.styled(&format!("\u{2514} {times}{kind} of {size} B  "), PLAIN);
         canvas.frame(&short(&block.function), &block.location(), PLAIN);
     }
     let left_out = u64::from(holder.path_blocks).saturating_sub(holder.path.len() as u64);

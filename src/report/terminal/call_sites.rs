@@ -88,12 +88,12 @@ fn held(canvas: &mut Canvas, site: &CallSite) {
         }
         return;
     };
-    if holder.kind.is_lost() {
+    if holder.kind.has_no_root() {
         canvas.wrapped(&holder.lost(), COLUMN, BOLD);
         if holder.is_cause() {
             return;
         }
-        if holder.kind == HolderKind::Lost {
+        if matches!(holder.kind, HolderKind::Lost | HolderKind::NotFound) {
             canvas.pad_to(COLUMN + 2);
             canvas.frame(&holder.allocated_by(), &holder.location(), DIM);
         }
