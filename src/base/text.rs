@@ -7,14 +7,15 @@ pub(crate) fn printable(text: &str) -> String {
     text.chars().map(clean).collect()
 }
 
-/// Whether a character is invisible: a control character, a bidirectional override, or one without
-/// width.
+/// Whether a character is invisible: a control character, a separator of lines, a bidirectional override, or
+/// one without width.
 pub(crate) fn is_hidden(c: char) -> bool {
+    let breaks_lines = matches!(c, '\u{2028}' | '\u{2029}');
     let reorders = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}'
-        | '\u{2066}'..='\u{2069}');
+        | '\u{2066}'..='\u{206f}');
     let has_no_width = matches!(c, '\u{ad}' | '\u{180e}' | '\u{200b}'..='\u{200d}'
-        | '\u{2060}'..='\u{2064}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}');
-    c.is_control() || reorders || has_no_width
+        | '\u{2060}'..='\u{2065}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
+    c.is_control() || breaks_lines || reorders || has_no_width
 }
 
 /// Columns that a line takes on a terminal, escape sequences not counted.
@@ -112,6 +113,13 @@ mod tests {
         assert_eq!(printable("a\u{1b}[2Jb"), "a\u{fffd}[2Jb");
         assert_eq!(printable("a\u{202e}b"), "a\u{fffd}b");
         assert_eq!(printable("a\u{200b}b"), "a\u{fffd}b");
+        let separators = "\u{2028}\u{2029}";
+        let bidirectional = "\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\u{2066}\u{2067}\u{2068}\u{2069}\
+                             \u{200e}\u{200f}\u{61c}\u{206a}\u{206f}";
+        let others = "\u{2060}\u{2065}\u{fff9}\u{fffb}\u{feff}";
+        for c in [separators, bidirectional, others].concat().chars() {
+            assert_eq!(printable(&c.to_string()), "\u{fffd}", "{c:?}");
+        }
     }
 
     #[test]
