@@ -92,7 +92,13 @@ pub(crate) fn check_shared(folder: &Path) -> Result<(), Error> {
 pub(crate) fn unpredictable_path() -> PathBuf {
     // The keys of a `RandomState` are random numbers from the system.
     let random = RandomState::new().build_hasher().finish();
-    std::env::temp_dir().join(format!("afterdrop-{random:016x}"))
+    temporary_folder().join(format!("afterdrop-{random:016x}"))
+}
+
+/// The folder for temporary files. An empty `TMPDIR` is as good as none: the current folder is not meant.
+pub(crate) fn temporary_folder() -> PathBuf {
+    let set = std::env::var_os("TMPDIR").filter(|folder| !folder.is_empty());
+    set.map_or_else(|| "/tmp".into(), PathBuf::from)
 }
 
 /// The effective user ID of this process.

@@ -32,7 +32,7 @@ pub(crate) fn output_folder(test: &str, key: &str) -> Result<PathBuf, Error> {
         return Ok(folder);
     }
     // The folder for temporary files is shared, so that the path needs the user and the project.
-    let shared = std::env::temp_dir();
+    let shared = private_folder::temporary_folder();
     private_folder::check_shared(&shared)?;
     let base = shared.join(format!("afterdrop-{}", private_folder::this_user()));
     let project = std::env::current_dir().unwrap_or_default();

@@ -36,7 +36,10 @@ impl Copy {
     }
 
     fn run(&self) -> Output {
-        let shared = self.shared.to_str().unwrap();
+        self.run_with(self.shared.to_str().unwrap())
+    }
+
+    fn run_with(&self, shared: &str) -> Output {
         let test = "shared_folder::runs_from_a_copy";
         run_ignored(&self.folder.join("check"), test, &[("TMPDIR", shared)])
     }
@@ -88,4 +91,13 @@ fn a_shared_folder_in_which_others_can_rename_is_not_used() {
     let copy = Copy::new();
     fs::set_permissions(&copy.shared, Permissions::from_mode(0o777)).unwrap();
     copy.is_refused("other users can rename and remove what is in it");
+}
+
+#[test]
+fn an_empty_name_of_the_shared_folder_is_none() {
+    let output = Copy::new().run_with("");
+    let said = String::from_utf8_lossy(&output.stderr);
+    // The folder for temporary files of this machine may be one that is not used.
+    let is_fit = output.status.success() || said.contains("/tmp: other users can rename");
+    assert!(is_fit, "{said}");
 }
