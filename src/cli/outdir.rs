@@ -34,8 +34,10 @@ impl OutDir {
     }
 
     fn at(path: &Path) -> Result<Self, Error> {
-        let error =
-            |e| Error::io("create the folder", path, e).hint("name another folder with --out");
+        let error = |e| match dangling_link(path) {
+            Some(dangling) => dangling,
+            None => Error::io("create the folder", path, e).hint("name another folder with --out"),
+        };
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(error)?;
         }
@@ -68,7 +70,10 @@ impl OutDir {
             .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
             .collect();
         let runs = Path::new(RUNS);
-        let error = |e| Error::io("create a folder in", runs, e).hint("name a folder with --out");
+        let error = |e| match dangling_link(runs) {
+            Some(dangling) => dangling,
+            None => Error::io("create a folder in", runs, e).hint("name a folder with --out"),
+        };
         fs::create_dir_all(runs).map_err(error)?;
         for n in 1_u32.. {
             let path = runs.join(format!("{name}-{n:03}"));
@@ -113,6 +118,21 @@ impl OutDir {
         names.sort_unstable();
         names
     }
+}
+
+/// The error if a folder of a path is a symbolic link to nowhere, of which the system says that it exists.
+fn dangling_link(path: &Path) -> Option<Error> {
+    let is_link = |path: &&Path| fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
+    let mut links = path.ancestors().filter(is_link);
+    let link = links.find(|link| !link.exists())?;
+    let target = fs::read_link(link).ok()?;
+    let message = format!(
+        "cannot create the folder {}: {} is a symbolic link to {}, which does not exist",
+        path.display(),
+        link.display(),
+        target.display()
+    );
+    Some(Error::usage(message).hint("create that folder, or name another one with --out"))
 }
 
 impl Drop for OutDir {

@@ -79,3 +79,20 @@ fn a_folder_that_cannot_be_created_is_named() {
         ran.err
     );
 }
+
+#[test]
+fn a_link_to_nowhere_in_place_of_a_folder_is_named() {
+    let folder = Folder::new();
+    let run = |args: &[&str]| {
+        let mut command = Command::new(afterdrop());
+        command.args(["run", "planted:lru", "--cycles", "30"]);
+        command.args(args).current_dir(folder.path());
+        finish(command, Folder::new()).exits(2)
+    };
+    std::os::unix::fs::symlink("elsewhere/runs", folder.join("reports")).unwrap();
+    for args in [&[][..], &["--out", "reports"], &["--out", "reports/mine/x"]] {
+        let ran = run(args);
+        let says = "reports is a symbolic link to elsewhere/runs, which does not exist";
+        assert!(ran.error().contains(says), "{args:?}: {}", ran.err);
+    }
+}
