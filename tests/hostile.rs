@@ -421,6 +421,7 @@ fn main() -> ExitCode {
     use disk::*;
     trials.extend(trials![
         a_file_beside_the_report_that_cannot_be_written_is_a_note
+        a_limit_on_open_files_is_named
     ]);
     let mounts = trials![a_full_disk_is_named_as_the_reason].into_iter();
     trials.extend(mounts.map(|trial| trial.with_ignored_flag(!can_mount())));

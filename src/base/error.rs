@@ -53,11 +53,16 @@ impl Error {
 
     #[cold]
     pub(crate) fn io(tried: &'static str, path: &Path, source: io::Error) -> Self {
-        Self::new(Kind::Io {
+        let hint = hint_for(&source);
+        let error = Self::new(Kind::Io {
             tried,
             path: path.into(),
             source,
-        })
+        });
+        match hint {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
     }
 
     #[cold]
@@ -72,6 +77,16 @@ impl Error {
     #[cold]
     pub(crate) fn child(what: impl Into<String>) -> Self {
         Self::new(Kind::Child(what.into()))
+    }
+
+    /// The measured process cannot be started, or something that it needs.
+    #[cold]
+    pub(crate) fn unstarted(what: &str, source: &io::Error) -> Self {
+        let error = Self::child(format!("cannot {what}: {source}"));
+        match hint_for(source) {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
     }
 
     #[cold]
@@ -109,6 +124,12 @@ impl Error {
     pub fn is_usage(&self) -> bool {
         matches!(self.0.kind, Kind::Usage(_))
     }
+}
+
+/// What to do about an error that is not about the file that it is reported for.
+fn hint_for(source: &io::Error) -> Option<&'static str> {
+    let has_too_many_files = matches!(source.raw_os_error()?, libc::EMFILE | libc::ENFILE);
+    has_too_many_files.then_some("raise the limit on open files (`ulimit -n`)")
 }
 
 impl fmt::Display for Error {

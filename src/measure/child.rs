@@ -53,9 +53,7 @@ pub(super) fn run(
     let data_limit = limit.as_ref().and_then(MemoryLimit::rlimit_data);
     let unstarted = |e| {
         let program = start.program.display();
-        Error::child(format!(
-            "cannot start {program} as the measured process: {e}"
-        ))
+        Error::unstarted(&format!("start {program} as the measured process"), &e)
     };
     // The write end is closed when this process ends, however it ends.
     let (parent_ends, _alive) = io::pipe().map_err(unstarted)?;

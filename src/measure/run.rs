@@ -32,7 +32,7 @@ pub(crate) fn measure(
 ) -> Result<Measured, Error> {
     // The child inherits the read end, so that it has to stay open until the child has started.
     let (read_end, replies) = std::io::pipe()
-        .map_err(|e| Error::child(format!("cannot create a pipe to the measured process: {e}")))?;
+        .map_err(|e| Error::unstarted("create a pipe to the measured process", &e))?;
     let plan = &mut request.start.plan;
     plan.replies = Some(read_end.as_raw_fd());
     let folder = plan.out.clone();

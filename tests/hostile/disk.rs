@@ -1,4 +1,4 @@
-//! The disk is full, or a file cannot be written.
+//! The disk is full, a file cannot be written, or too many are open.
 
 use std::process::Command;
 
@@ -84,4 +84,28 @@ pub fn a_full_disk_is_named_as_the_reason() {
         reports += usize::from(has_report);
     }
     assert!(reports >= 4, "{reports}");
+}
+
+pub fn a_limit_on_open_files_is_named() {
+    let mut failed = 0;
+    for limit in 4..24 {
+        let folder = Folder::new();
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "ulimit -n $0; exec \"$@\"", &limit.to_string()])
+            .arg(std::env::current_exe().unwrap())
+            .args([
+                "run", "leaks", "--heap", "system", "--cycles", "20", "--out",
+            ])
+            .arg(folder.join("out"));
+        let ran = common::finish(command, folder);
+        if ran.code == Some(1) {
+            continue;
+        }
+        failed += 1;
+        assert!(matches!(ran.code, Some(2 | 3)), "{limit}: {:?}", ran.code);
+        let error = ran.error();
+        assert!(error.contains("ulimit -n"), "{limit}: {error}");
+    }
+    assert!((1..20).contains(&failed), "{failed}");
 }
