@@ -112,17 +112,23 @@ impl Rises {
     }
 
     pub(super) fn why_undecided(&self, more_cycles: u32) -> String {
-        let slower = if self.slows_down() {
-            ", at a falling rate"
-        } else {
-            ""
+        let (slower, needed) = match self.slows_down() {
+            // What is asked for at random comes ever more rarely, but it comes: with each rise the growth
+            // has lasted longer, and so has to be quiet for longer.
+            true => (
+                ", at a falling rate",
+                format!(
+                    "at least {} without another rise are needed, and with each rise the count begins anew",
+                    count(more_cycles, "more cycle")
+                ),
+            ),
+            false => ("", at_least(more_cycles)),
         };
         format!(
-            "{}{slower}, {}, {} ago: this is not enough to tell growth from a cache; {}",
+            "{}{slower}, {}, {} ago: this is not enough to tell growth from a cache; {needed}",
             self.history(),
             self.latest(),
             count(self.plateau, "cycle"),
-            at_least(more_cycles)
         )
     }
 }

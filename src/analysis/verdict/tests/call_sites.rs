@@ -160,6 +160,33 @@ fn a_cache_with_random_keys_is_not_called_a_leak_while_it_fills() {
 }
 
 #[test]
+fn the_cycles_that_a_cache_with_random_keys_needs_are_those_without_a_new_key() {
+    let (mut open, mut caches) = (0, 0);
+    for seed in 0..40 {
+        let mut random = crate::base::random::Random::new(seed);
+        let mut seen = std::collections::BTreeSet::new();
+        let new = (1..=62).filter(|_| seen.insert(random.below(30)));
+        let blocks: Vec<Block> = new.map(|k| (k, None, 640)).collect();
+        let j = synthetic::judged(62, &blocks, 64);
+        if !j.reason.contains("at a falling rate") || j.verdict != Verdict::Undecided {
+            continue;
+        }
+        open += 1;
+        assert!(
+            j.reason.contains("without another rise"),
+            "{seed}: {}",
+            j.reason
+        );
+        let more = j.evidence.more_cycles.unwrap();
+        let later = synthetic::judged(62 + more, &blocks, 64);
+        assert!(!later.is_growth(), "{seed}: {}", later.reason);
+        caches += u32::from(later.verdict == Verdict::Cache);
+    }
+    // Steps in the bytes may need more.
+    assert!(open >= 10 && 10 * caches >= 9 * open, "{caches} of {open}");
+}
+
+#[test]
 fn a_bounded_cache_is_a_cache_and_a_replaced_buffer_is_churn() {
     for capacity in 1..=30 {
         let lru = (1..=DEFAULT_N).map(|k| (k, Some(k + capacity), 10));
