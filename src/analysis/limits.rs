@@ -168,6 +168,14 @@ impl Limits {
     }
 
     fn undecided(&self, report: &Report) -> Option<String> {
+        if let Some(gap) = report
+            .ended
+            .detail
+            .as_ref()
+            .filter(|_| report.ended.is_complete())
+        {
+            return Some(format!("undecided: {gap}"));
+        }
         let allowed = self.leak_bytes_per_cycle.unwrap_or(0) as f64;
         let new = |s: &&CallSite| s.allowed.is_none();
         // The growth of an undecided call site may still be known to be less than what is allowed.

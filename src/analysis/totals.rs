@@ -126,6 +126,16 @@ pub(super) fn holder_search(
 /// How the run ended. The journal knows more about the workload than the parent, which saw only how
 /// the process ended.
 pub(super) fn ended(journal: &Journal, seen: Ended) -> Ended {
+    let mut ended = how_it_ended(journal, seen);
+    if ended.is_complete() {
+        let gap = journal.damage.gap_after;
+        let gap = gap.map(|last| format!("its journal cannot be read after cycle {last}"));
+        ended.detail = gap;
+    }
+    ended
+}
+
+fn how_it_ended(journal: &Journal, seen: Ended) -> Ended {
     let is_planned = !journal.start.exec;
     match journal.end.as_ref().map(|e| &e.failure) {
         Some(Some(failure)) => Ended::new(How::Failed, failure.clone()),

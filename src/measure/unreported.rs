@@ -58,6 +58,7 @@ pub(crate) fn folder_with_journal(run: &Path) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::analysis::limits::Limits;
     use crate::base::private_folder;
     use crate::model::report::RunVerdict;
     use crate::model::verdict::Verdict;
@@ -165,6 +166,13 @@ mod tests {
                 says(&found, "no readable boundary after that of"),
                 "{change}"
             );
+            // A check that allows some growth does not pass because of what it did not see.
+            let generous = Limits {
+                leak_bytes_per_cycle: Some(1 << 30),
+                ..Limits::default()
+            };
+            let broken = generous.broken_by(&found);
+            assert!(broken.iter().any(|b| b.contains("undecided")), "{broken:?}");
             let beyond = found.peak.as_ref().is_some_and(|p| p.cycle as usize > n);
             assert!(
                 !beyond,

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 pub struct Ended {
     /// Whether all cycles were run, or why not.
     pub how: How,
-    /// Details, such as the error message or the signal; `None` if the run has completed.
+    /// Details, such as the error message or the signal; `None` if the run has completed and could be read
+    /// up to its end.
     pub detail: Option<String>,
 }
 
