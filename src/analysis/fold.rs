@@ -25,6 +25,8 @@ pub(crate) struct Folding {
     live: HashMap<(StackId, u32, u8), Live>,
     /// The number of code mappings of the journal that were taken in.
     mappings: usize,
+    /// The number of locations of Python's of the journal that were taken in.
+    locations: usize,
     /// The number of boundaries of the journal that were taken in.
     boundaries: usize,
 }
@@ -79,6 +81,10 @@ impl Folding {
             self.symbols.add_mapping(code);
         }
         self.mappings = journal.code.len();
+        for location in &journal.python[self.locations..] {
+            self.symbols.add_location(location);
+        }
+        self.locations = journal.python.len();
         let warmup = journal.start.warmup;
         for boundary in &journal.boundaries[self.boundaries..] {
             let cycle = boundary.counts.cycle;

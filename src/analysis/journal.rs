@@ -14,6 +14,8 @@ use crate::model::journal::{
     Threads, VERSION, Witness, sum_of,
 };
 
+use crate::model::python::{Interpreter, PythonLocation};
+
 /// Digits of the largest figure of a boundary: a petabyte, or eleven days.
 const MOST_DIGITS: usize = 15;
 
@@ -22,6 +24,8 @@ const MOST_DIGITS: usize = 15;
 pub(crate) struct Journal {
     pub(crate) start: Start<String>,
     pub(crate) code: Vec<Code>,
+    pub(crate) interpreter: Option<Interpreter>,
+    pub(crate) python: Vec<PythonLocation>,
     pub(crate) stacks: BTreeMap<u32, Stack<Vec<u64>>>,
     pub(crate) boundaries: Vec<Boundary<Vec<CensusEntry>>>,
     /// What was live at the peak so far.
@@ -250,6 +254,8 @@ impl Journal {
         Self {
             start,
             code: Vec::new(),
+            interpreter: None,
+            python: Vec::new(),
             stacks: BTreeMap::new(),
             boundaries: Vec::new(),
             peak: None,
@@ -273,6 +279,8 @@ impl Journal {
             // Only one is ever written.
             Record::Start(_) => {}
             Record::Code(code) => self.code.push(code),
+            Record::Interpreter(interpreter) => self.interpreter = Some(interpreter),
+            Record::Python(location) => self.python.push(location),
             Record::Stack(stack) => {
                 self.stacks.insert(stack.id, stack);
             }

@@ -47,6 +47,8 @@ pub enum Owner {
     /// `std`, `core` and `alloc`, crates that only store things for others, and code without line
     /// information.
     Standard,
+    /// Native code that was called by Python. It is shown, and never blamed.
+    Native,
     /// afterdrop itself. Its workloads count as the user's own.
     Tool,
 }
@@ -73,7 +75,7 @@ impl Frame {
     fn is_relevant(&self) -> bool {
         matches!(
             self.owner,
-            Owner::Own | Owner::Generated | Owner::Dependency
+            Owner::Own | Owner::Generated | Owner::Dependency | Owner::Native
         )
     }
 

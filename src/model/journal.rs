@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::names::fnv;
 use crate::model::block::CensusEntry;
 use crate::model::end::Early;
+use crate::model::python::{Interpreter, PythonLocation};
 use crate::model::run::{HeapKind, Strategy};
 
 /// dhat's file in the folder of a run.
@@ -348,6 +349,8 @@ pub(crate) enum Record<
 > {
     Start(Start<S>),
     Code(Code<P>),
+    Interpreter(Interpreter<S>),
+    Python(PythonLocation<S>),
     Stack(Stack<A>),
     Boundary(Boundary<R>),
     Peak(Peak<R>),

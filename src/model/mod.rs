@@ -16,6 +16,7 @@ pub(crate) mod peak;
 pub(crate) mod plan;
 pub(crate) mod process;
 pub(crate) mod profile;
+pub(crate) mod python;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod sampling;

@@ -19,6 +19,7 @@
 //! | `functions` | the functions of one file by address and by name |
 //! | `names` | names without what the compiler adds |
 //! | `ownership` | whose code a frame is: the user's, a dependency's, the tool's |
+//! | `python` | frames of Python |
 //! | `blame` | the blame frame of a stack |
 //! | `sources` | source files: excerpts, attributes, declarations |
 
@@ -29,6 +30,7 @@ mod elf_file;
 mod functions;
 mod names;
 mod ownership;
+mod python;
 mod room;
 mod section;
 mod separate;

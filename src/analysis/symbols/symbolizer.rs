@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use super::binary::Binary;
 use super::names::{demangled, without_hash};
 use super::ownership::{classify_path, crate_of, frame_of, is_pass_through, own_by_object};
+use super::python;
 use super::sources::Sources;
 use super::unread::Unread;
 use crate::model::frame::{Frame, Owner};
 use crate::model::journal::Code;
+use crate::model::python::{LOCATION_BIT, PythonLocation};
 
 /// The mapped files of the measured process, and what was looked up in them.
 #[derive(Default)]
@@ -21,7 +23,7 @@ pub(crate) struct Symbolizer {
     by_path: HashMap<PathBuf, Option<usize>>,
     binaries: Vec<Binary>,
     sources: Sources,
-    /// Frames by return address.
+    /// Frames by return address, or by the entry of a stack that is a location of Python's.
     frames: HashMap<u64, Vec<Frame>>,
     /// The files are those of a program as it is: whose code a function is depends on the file, too.
     is_exec: bool,
@@ -48,6 +50,16 @@ impl Symbolizer {
         self.mappings.push((code.clone(), file));
     }
 
+    /// Adds a location of Python's.
+    pub(crate) fn add_location(&mut self, location: &PythonLocation) {
+        let (frame, path) = python::frame_of(location);
+        if let (Some(file), Some(path)) = (&frame.file, path) {
+            self.sources.record_path(file, path);
+        }
+        let entry = LOCATION_BIT | u64::from(location.id);
+        self.frames.insert(entry, vec![frame]);
+    }
+
     /// The frames at a return address, innermost first: inlined functions, then the function that
     /// they are inlined into. Empty if no code is mapped there.
     pub(crate) fn frames(&mut self, return_address: u64) -> &[Frame] {
@@ -58,11 +70,29 @@ impl Symbolizer {
         &self.frames[&return_address]
     }
 
-    /// The frames of a stack of return addresses, innermost first.
+    /// The frames of a stack of return addresses, innermost first. Of a stack with Python in it the
+    /// interpreter's own are left out, and no native one is the user's: the line that a person would edit
+    /// is one of Python.
     pub(crate) fn stack(&mut self, addresses: &[u64]) -> Vec<Frame> {
+        let is_python = |&address: &u64| address & LOCATION_BIT != 0;
+        let has_python = addresses.iter().any(is_python);
         let mut frames = Vec::new();
-        for &address in addresses {
-            frames.extend_from_slice(self.frames(address));
+        for address in addresses {
+            if !has_python || is_python(address) {
+                frames.extend_from_slice(self.frames(*address));
+                continue;
+            }
+            let object = self.mapping(*address).map(|(code, _)| code.path.as_path());
+            if object.is_some_and(python::is_interpreter) {
+                continue;
+            }
+            frames.extend(self.frames(*address).iter().cloned().map(|frame| Frame {
+                owner: match frame.owner {
+                    Owner::Own | Owner::Generated | Owner::Dependency => Owner::Native,
+                    other => other,
+                },
+                ..frame
+            }));
         }
         frames
     }

@@ -17,6 +17,8 @@ use crate::model::journal::{
     Threads, Waiting,
 };
 use crate::model::plan::{Plan, Reply, Subject};
+#[cfg(feature = "preload")]
+use crate::model::python::Interpreter;
 #[cfg(feature = "dhat")]
 use crate::model::run::HeapKind;
 use crate::model::run::Phase;
@@ -354,6 +356,16 @@ impl<'a> Runner<'a> {
     pub(crate) fn search(&mut self) -> io::Result<()> {
         let search = holders::start_search(&self.plan.out);
         self.wait_for_holders(Some(search))
+    }
+
+    /// Writes which interpreter of Python runs in the process.
+    #[cfg(feature = "preload")]
+    pub(crate) fn write_interpreter(&mut self, found: &heap::FoundPython) -> io::Result<()> {
+        self.journal.write(&Record::Interpreter(Interpreter {
+            version: &found.version,
+            failure: found.failure,
+            allocator: heap::python_allocator(),
+        }))
     }
 
     /// Writes the code mappings that the journal does not have, before some of them are removed.

@@ -175,6 +175,8 @@ pub(super) struct CfiWalker {
     predicted: usize,
     /// Walks in which the prediction was right.
     predicted_walks: u32,
+    /// Where the last walk had to end.
+    end: usize,
     steps: [Step; MAX_FRAMES],
     /// Steps of a full walk, innermost first, before it is known where they attach.
     new_steps: [Step; MAX_FRAMES],
@@ -197,6 +199,7 @@ impl CfiWalker {
             len: 0,
             predicted: 0,
             predicted_walks: 0,
+            end: 0,
             steps: [Step::EMPTY; MAX_FRAMES],
             new_steps: [Step::EMPTY; MAX_FRAMES],
             words: [StackWord::EMPTY; 2 * MAX_FRAMES],
@@ -236,8 +239,19 @@ impl CfiWalker {
         steps.take_while(|step| step.words <= unchanged).count()
     }
 
-    /// Walks from a frame outwards.
-    pub(super) fn walk(&mut self, start: Registers, stack: &impl StackMemory) -> CfiWalk {
+    /// Walks from a frame outwards. The frame with the address `end` in it, and its callers, are left
+    /// out.
+    pub(super) fn walk(
+        &mut self,
+        start: Registers,
+        stack: &impl StackMemory,
+        end: usize,
+    ) -> CfiWalk {
+        if end != self.end {
+            // The outermost step is where another walk had to end.
+            self.clear();
+            self.end = end;
+        }
         match self.walk_predicted(start, stack) {
             Some(found) => found,
             None => self.walk_full(start, stack),
@@ -296,7 +310,7 @@ impl CfiWalker {
     fn walk_full(&mut self, start: Registers, stack: &impl StackMemory) -> CfiWalk {
         let mut frame = start;
         let mut candidates = self.len;
-        let (mut new, mut attached, mut truncated) = (0, 0, false);
+        let (mut new, mut attached, mut truncated) = (0_usize, 0, false);
         loop {
             // Stacks grow downwards: inner frames have lower addresses.
             while candidates > 0 && self.steps[candidates - 1].sp < frame.sp {
@@ -313,6 +327,11 @@ impl CfiWalker {
             let Some(step) = Step::from(frame, read, rule_at) else {
                 break;
             };
+            if step.return_at > self.end {
+                // The step before has led to this frame.
+                new = new.saturating_sub(1);
+                break;
+            }
             if new == MAX_FRAMES {
                 truncated = true;
                 break;

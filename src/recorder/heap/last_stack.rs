@@ -12,7 +12,11 @@
 #[cfg(target_arch = "x86_64")]
 use super::cfi_walk::{CfiWalk, CfiWalker};
 use super::frame::{Frame, MAX_FRAMES, Walk, mix};
+#[cfg(all(feature = "preload", target_arch = "x86_64"))]
+use super::mixed_stack::MixedStack;
 use super::registers::Registers;
+#[cfg(all(feature = "preload", target_arch = "x86_64"))]
+use super::stack_memory::StackBounds;
 use super::stack_memory::StackMemory;
 
 /// The last backtrace of a thread, outermost frame first. Valid if all its bytes are zero: then it
@@ -24,6 +28,8 @@ pub(super) struct LastStack {
     frames: [Frame; MAX_FRAMES],
     #[cfg(target_arch = "x86_64")]
     cfi: CfiWalker,
+    #[cfg(all(feature = "preload", target_arch = "x86_64"))]
+    mixed: MixedStack,
 }
 
 impl LastStack {
@@ -34,6 +40,8 @@ impl LastStack {
             frames: [Frame::EMPTY; MAX_FRAMES],
             #[cfg(target_arch = "x86_64")]
             cfi: CfiWalker::new(),
+            #[cfg(all(feature = "preload", target_arch = "x86_64"))]
+            mixed: MixedStack::new(),
         }
     }
 
@@ -42,6 +50,8 @@ impl LastStack {
         self.len = 0;
         #[cfg(target_arch = "x86_64")]
         self.cfi.clear();
+        #[cfg(all(feature = "preload", target_arch = "x86_64"))]
+        self.mixed.clear();
     }
 
     /// Return addresses of the last walk, innermost first.
@@ -101,12 +111,18 @@ impl LastStack {
     /// Walks by call frame information, for builds without frame pointers.
     #[cfg(target_arch = "x86_64")]
     pub(super) fn walk_cfi(&mut self, start: Registers, stack: impl StackMemory) -> Walk {
+        self.walk_cfi_until(start, stack, usize::MAX)
+    }
+
+    /// Walks by call frame information up to the frame with the address `end` in it.
+    #[cfg(target_arch = "x86_64")]
+    fn walk_cfi_until(&mut self, start: Registers, stack: impl StackMemory, end: usize) -> Walk {
         self.has_addresses = false;
         let CfiWalk {
             attached,
             len,
             truncated,
-        } = self.cfi.walk(start, &stack);
+        } = self.cfi.walk(start, &stack, end);
         let mut hash = match attached {
             0 => 0,
             _ => self.frames[attached - 1].hash,
@@ -118,6 +134,40 @@ impl LastStack {
         }
         self.len = len;
         Walk { hash, truncated }
+    }
+
+    /// Walks by call frame information up to where Python runs, if it does on this stack, and reads its
+    /// frames. The hash is that of the walk, and not that of the frames that are interned.
+    #[cfg(all(feature = "preload", target_arch = "x86_64"))]
+    pub(super) fn walk_mixed(&mut self, start: Registers, stack: StackBounds) -> Walk {
+        let python = &mut self.mixed.python;
+        let end = python.read(start.sp, stack);
+        let walk = self.walk_cfi_until(start, stack.reader(start.sp), end.unwrap_or(usize::MAX));
+        let python = &self.mixed.python;
+        match python.is_empty() {
+            true => walk,
+            false => Walk {
+                hash: mix(walk.hash, python.hash() as usize).max(1),
+                truncated: walk.truncated || python.is_truncated(),
+            },
+        }
+    }
+
+    /// The frames to intern after [`LastStack::walk_mixed`], innermost first, and their hash.
+    #[cfg(all(feature = "preload", target_arch = "x86_64"))]
+    pub(super) fn mixed_frames(
+        &mut self,
+        walk: Walk,
+    ) -> (
+        Walk,
+        impl ExactSizeIterator<Item = (usize, u64)> + Clone + '_,
+    ) {
+        let (walk, frames) = match self.mixed.python.is_empty() {
+            true => (walk, &self.frames[..self.len]),
+            false => self.mixed.merge(walk, &self.frames[..self.len]),
+        };
+        let frames = frames.iter().rev();
+        (walk, frames.map(|f| (f.return_address, f.hash)))
     }
 
     /// Walks by frame pointers: call frame information is only read on x86-64.

@@ -82,9 +82,13 @@ mod mapped_ring;
 mod mapped_table;
 mod mapped_vec;
 mod mapping;
+#[cfg(all(feature = "preload", target_arch = "x86_64"))]
+mod mixed_stack;
 mod peak;
 mod peak_snapshot;
 mod prefetch;
+#[cfg(any(feature = "preload", test))]
+mod python;
 mod queries;
 mod recorded_hooks;
 mod recording;
@@ -119,6 +123,11 @@ pub(crate) use mapped_table::{MappedTable, TableSlot};
 pub(crate) use mapped_vec::MappedVec;
 pub(crate) use mapping::{NoMemory, mapped_bytes};
 pub(crate) use peak_snapshot::{PeakSnapshot, read_new as read_new_peak};
+#[cfg(feature = "preload")]
+pub(crate) use python::{
+    Found as FoundPython, find as find_python, object_allocator as python_allocator,
+    read_location as read_python_location,
+};
 pub(crate) use queries::{
     OwnCost, allocator_bytes, backend, begin_peaks, for_each_block, for_each_live, is_apart,
     is_bare, is_of_c, is_separate_from_c, knows_sizes, origin, own_cost, peak_bytes, restart_peak,

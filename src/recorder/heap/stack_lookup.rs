@@ -17,7 +17,7 @@ use super::state;
 use super::thread::{RecordedCall, ThreadState};
 use super::thread_record::{Caches, ThreadRecord};
 use super::unwinder::{self, Unwinder};
-use crate::model::block::NO_STACK;
+use crate::model::block::{NO_STACK, StackId};
 
 /// The key of stacks that cannot be read: not 0, and not the hash of a walk.
 const UNREADABLE_KEY: u64 = 1;
@@ -113,14 +113,9 @@ fn find_slow(
     let row = match found {
         Some(row) => row,
         None => {
-            let intern = |hash| stacks.intern(hash, walk.truncated, last.hashed_frames());
-            let stack_id = match walk.hash {
-                0 => NO_STACK,
-                hash => stacks.find(hash).unwrap_or_else(|| intern(hash)),
-            };
             let stack = KeyedStack {
                 key: stack_key,
-                stack_id,
+                stack_id: intern(stacks, last, walk),
             };
             stack_cache.insert(&ledger.rows, counters, stack, birth)?
         }
@@ -130,6 +125,19 @@ fn find_slow(
         unsafe { layouts.set_row(start.bp, stack_key, row) };
     }
     Some(row)
+}
+
+/// The number of the stack of the last walk.
+fn intern(stacks: &StackInterner, last: &mut LastStack, walk: Walk) -> StackId {
+    if walk.hash == 0 {
+        return NO_STACK;
+    }
+    #[cfg(all(feature = "preload", target_arch = "x86_64"))]
+    let (walk, frames) = last.mixed_frames(walk);
+    #[cfg(not(all(feature = "preload", target_arch = "x86_64")))]
+    let frames = last.hashed_frames();
+    let add = || stacks.intern(walk.hash, walk.truncated, frames);
+    stacks.find(walk.hash).unwrap_or_else(add)
 }
 
 /// Bytes that are left on the stack of the running thread; 0 on a stack that the threading library does not know.
@@ -153,21 +161,28 @@ pub(crate) fn key_of_caller() -> u64 {
 #[inline(never)]
 fn key_from(start: Registers) -> u64 {
     use super::cfi_walk::walk_into;
-    use super::frame::MAX_FRAMES;
+    use super::frame::{MAX_FRAMES, mix};
+    use super::python::PythonFrames;
     use super::stack_memory::StackMemory;
     let bounds = super::thread::stack_bounds();
     if !super::cfi::init() || !bounds.contains(start.sp) {
         return 0;
     }
+    let mut key = 1;
+    let mut add = |frame: usize| key = mix(key, frame);
+    let mut python = PythonFrames::new();
+    if python.read(start.sp, bounds).is_some() {
+        // A lock is taken: a signal handler on this thread must not wait for it.
+        let _paused = super::thread::pause();
+        // Not the native frames above, which change when the interpreter specializes its code.
+        super::python::resolve(&python, add);
+        return key;
+    }
     let reader = bounds.reader(start.sp);
     let mut frames = [0; MAX_FRAMES];
     let count = walk_into(start, |at| Some(reader.read(at)?.0), &mut frames);
-    let mix = |key: u64, &frame: &usize| {
-        (key ^ frame as u64)
-            .wrapping_mul(0x9E37_79B9_7F4A_7C15)
-            .rotate_left(29)
-    };
-    frames[..count].iter().fold(1, mix)
+    frames[..count].iter().for_each(|&frame| add(frame));
+    key
 }
 
 /// Walks the stack of this thread from a live frame on.
@@ -187,6 +202,9 @@ fn walk(thread: &ThreadState, last: &mut LastStack, start: Registers) -> Walk {
         // Another stack must not be read, and the alternate stack of a signal handler has little
         // room for evaluating call frame information.
         Unwinder::Cfi if !bounds.contains(start.sp) => UNREADABLE,
+        #[cfg(all(feature = "preload", target_arch = "x86_64"))]
+        Unwinder::Cfi => last.walk_mixed(start, bounds),
+        #[cfg(not(all(feature = "preload", target_arch = "x86_64")))]
         Unwinder::Cfi => last.walk_cfi(start, bounds.reader(start.sp)),
         #[cfg(feature = "preload")]
         Unwinder::Off => UNREADABLE,

@@ -10,7 +10,7 @@ use super::state::{self, Backend, Mode, State};
 use super::unwinder::{self, Unwinder};
 use super::{call_timing, layout_cache, sampler, thread};
 #[cfg(feature = "preload")]
-use super::{ledger::LEDGER, peak_snapshot, stack_interner::STACKS};
+use super::{ledger::LEDGER, peak_snapshot, python, stack_interner::STACKS};
 use crate::recorder::primitive::Ordering::Relaxed;
 use crate::recorder::privileges;
 
@@ -147,7 +147,10 @@ extern "C" fn stop_recording_after_fork() {
 /// a server forks its workers. It cannot if a thread that it does not have held a lock at the fork.
 #[cfg(feature = "preload")]
 extern "C" fn go_on_after_fork() {
-    let is_unlocked = LEDGER.is_unlocked() && STACKS.is_unlocked() && peak_snapshot::is_unlocked();
+    let is_unlocked = LEDGER.is_unlocked()
+        && STACKS.is_unlocked()
+        && peak_snapshot::is_unlocked()
+        && python::is_unlocked();
     match is_unlocked && !thread::is_paused() {
         true => state::begin_copy(),
         false => stop_recording_after_fork(),

@@ -68,11 +68,25 @@ fn foreign_malloc() -> Option<String> {
     Some(name.to_string_lossy().into_owned())
 }
 
-/// The loaded object that an address is in.
-fn object_of(address: *const libc::c_void) -> Option<libc::Dl_info> {
+/// The loaded object that a function is in. A program that is not position-independent and takes the address
+/// of a function of another object has a stub for it in the place of the function: then `None`.
+fn object_of(function: *const libc::c_void) -> Option<libc::Dl_info> {
+    unsafe extern "C" {
+        fn dladdr1(
+            address: *const libc::c_void,
+            info: *mut libc::Dl_info,
+            symbol: *mut *const libc::Elf64_Sym,
+            flags: core::ffi::c_int,
+        ) -> core::ffi::c_int;
+    }
+    const RTLD_DL_SYMENT: core::ffi::c_int = 1;
+    const SHN_UNDEF: u16 = 0;
     // SAFETY: `Dl_info` is a C struct of pointers, for which zero is a valid value.
     let mut info: libc::Dl_info = unsafe { core::mem::zeroed() };
-    // SAFETY: fills a local variable of the right type.
-    let is_known = unsafe { libc::dladdr(address, &mut info) } != 0;
-    is_known.then_some(info)
+    let mut symbol: *const libc::Elf64_Sym = core::ptr::null();
+    // SAFETY: fills local variables of the right types.
+    let is_known = unsafe { dladdr1(function, &mut info, &mut symbol, RTLD_DL_SYMENT) } != 0;
+    // SAFETY: null, or the symbol of a loaded object, which stays loaded.
+    let is_stub = unsafe { symbol.as_ref() }.is_some_and(|s| s.st_shndx == SHN_UNDEF);
+    (is_known && !is_stub).then_some(info)
 }

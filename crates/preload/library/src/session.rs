@@ -173,6 +173,8 @@ impl Open {
             out: folder,
             replies: None,
         }));
+        // From now on Python's lines tell the loads of a program apart.
+        heap::find_python();
         Ok(Self {
             runner: Runner::start(plan)?,
             exec,
@@ -186,6 +188,10 @@ impl Open {
     /// Returns whether the session goes on.
     fn mark(&mut self) -> io::Result<bool> {
         if self.cycle == 0 {
+            // It may have been loaded since the process began.
+            if let Some(found) = heap::find_python() {
+                self.runner.write_interpreter(&found)?;
+            }
             if !heap::walk_by(heap::choose_unwinder()) {
                 return Err(io::ErrorKind::OutOfMemory.into());
             }

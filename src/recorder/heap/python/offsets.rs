@@ -1,0 +1,136 @@
+//! Where CPython keeps what is read of it, by version.
+//!
+//! From 3.13 on the interpreter publishes its offsets at the begin of `_PyRuntime`
+//! (`_Py_DebugOffsets` in `Include/internal/pycore_debug_offsets.h`). Those of 3.11 and 3.12, which
+//! never changed after their release, are from `pycore_frame.h`, `cpython/code.h`,
+//! `cpython/pystate.h` and `cpython/unicodeobject.h` of these versions.
+
+/// Offsets in bytes, on machines with words of 64 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Offsets {
+    pub(super) running: RunningFrame,
+    /// In a frame.
+    pub(super) previous: usize,
+    pub(super) code: usize,
+    pub(super) instruction: usize,
+    pub(super) owner: usize,
+    /// In a code object.
+    pub(super) file_name: usize,
+    pub(super) qualified_name: usize,
+    pub(super) line_table: usize,
+    pub(super) first_line: usize,
+    pub(super) bytecode: usize,
+    /// In a string.
+    pub(super) text_length: usize,
+    pub(super) text_state: usize,
+    /// The characters of a string of ASCII, and of any other.
+    pub(super) ascii: usize,
+    pub(super) characters: usize,
+    /// In a bytes object.
+    pub(super) byte_count: usize,
+    pub(super) bytes: usize,
+}
+
+/// Where a thread's innermost frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RunningFrame {
+    /// In the thread's state.
+    InThread { frame: usize },
+    /// In a record on the native stack, to which the thread's state points.
+    InRecord { record: usize, frame: usize },
+}
+
+/// The version of an interpreter: major number and minor number, as in `Py_Version >> 16`.
+pub(super) type Version = u16;
+
+/// What is the same in 3.11 and 3.12.
+const BEFORE_3_13: Offsets = Offsets {
+    running: RunningFrame::InRecord {
+        record: 56,
+        frame: 0,
+    },
+    previous: 8,
+    code: 0,
+    instruction: 56,
+    owner: 70,
+    file_name: 112,
+    qualified_name: 128,
+    line_table: 136,
+    first_line: 68,
+    bytecode: 192,
+    text_length: 16,
+    text_state: 32,
+    ascii: 40,
+    characters: 56,
+    byte_count: 16,
+    bytes: 32,
+};
+
+const OF_3_11: Offsets = Offsets {
+    running: RunningFrame::InRecord {
+        record: 56,
+        frame: 8,
+    },
+    previous: 48,
+    code: 32,
+    owner: 69,
+    first_line: 72,
+    bytecode: 184,
+    ascii: 48,
+    characters: 72,
+    ..BEFORE_3_13
+};
+
+/// The offsets of a version that publishes none.
+pub(super) fn of_version(version: Version) -> Option<Offsets> {
+    match version {
+        0x030b => Some(OF_3_11),
+        0x030c => Some(BEFORE_3_13),
+        _ => None,
+    }
+}
+
+/// Words of `_Py_DebugOffsets` that are read.
+pub(super) const PUBLISHED_WORDS: usize = 80;
+
+/// The first word of `_Py_DebugOffsets`.
+const COOKIE: u64 = u64::from_le_bytes(*b"xdebugpy");
+
+/// The offsets that an interpreter publishes, and whether it runs without a global lock; `None` if the
+/// words are not of a known version. `words` are the first of `_PyRuntime`.
+pub(super) fn published(words: &[u64; PUBLISHED_WORDS]) -> Option<(Offsets, bool)> {
+    let [cookie, version, is_free_threaded, ..] = *words;
+    // Parts of the structure grow from version to version: of these a word is the first.
+    let (thread, frame, code, unicode, bytes) = match version >> 16 {
+        0x030d => (19, 28, 34, 67, 64),
+        _ => return None,
+    };
+    if cookie != COOKIE {
+        return None;
+    }
+    // No structure that is read of is larger.
+    let at = |index: usize| usize::try_from(words[index]).ok().filter(|&at| at < 4096);
+    let ascii = at(unicode + 3)?;
+    let offsets = Offsets {
+        running: RunningFrame::InThread {
+            frame: at(thread + 4)?,
+        },
+        previous: at(frame + 1)?,
+        code: at(frame + 2)?,
+        instruction: at(frame + 3)?,
+        owner: at(frame + 5)?,
+        file_name: at(code + 1)?,
+        qualified_name: at(code + 3)?,
+        line_table: at(code + 4)?,
+        first_line: at(code + 5)?,
+        bytecode: at(code + 9)?,
+        text_length: at(unicode + 2)?,
+        text_state: at(unicode + 1)?,
+        ascii,
+        // Its UTF-8 form and the length of that lie between.
+        characters: ascii + 16,
+        byte_count: at(bytes + 1)?,
+        bytes: at(bytes + 2)?,
+    };
+    Some((offsets, is_free_threaded != 0))
+}
