@@ -28,11 +28,12 @@ use crate::model::verdict::{DEFAULT_HORIZON, DEFAULT_WARMUP};
 /// linked program, or one with an allocator of its own, cannot be recorded.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// What begins a cycle: open:FILE, call, or every:SECONDS
+    /// What begins a cycle: open:FILE, call, call:FUNCTION, or every:SECONDS
     ///
     /// open:FILE is the opening of a file of this name, or of a pattern with * and ?; with a slash it is
     /// compared with the whole path. Several openings within one load count once. call is a call of the
-    /// function afterdrop_cycle. every:30s is time: s, m and h are seconds, minutes and hours.
+    /// function afterdrop_cycle; call:FUNCTION one of a function of Python's, such as keras.models.load_model, or
+    /// of one of the script by its name. every:30s is time: s, m and h are seconds, minutes and hours.
     #[arg(long, value_name = "MARK")]
     cycle_at: Option<Mark>,
 
@@ -64,6 +65,10 @@ pub(super) struct Args {
     /// Do not search for what keeps retained blocks reachable
     #[arg(long)]
     no_holders: bool,
+
+    /// Collect Python's garbage at the begin of each cycle
+    #[arg(long)]
+    collect: bool,
 
     /// The process to report, by its number or a part of its command line [default: the one that ran the
     /// most cycles]
@@ -98,6 +103,10 @@ impl FromStr for Mark {
         let wrong = || "must be open:FILE, call, or every:SECONDS".to_owned();
         let marks = match text.split_once(':') {
             None if text == "call" => Marks::Call,
+            Some(("call", name)) if is_dotted(name) => Marks::Function(name.into()),
+            Some(("call", _)) => {
+                return Err("must name a function of Python's: call:module.function".into());
+            }
             Some(("open", "")) => return Err("must name a file: open:FILE".into()),
             Some(("open", pattern)) => Marks::Open(pattern.into()),
             Some(("every", time)) => Marks::Every(milliseconds(time)?),
@@ -105,6 +114,17 @@ impl FromStr for Mark {
         };
         Ok(Self(marks))
     }
+}
+
+/// Whether this is a dotted name of Python's.
+fn is_dotted(name: &str) -> bool {
+    name.split('.').all(|part| {
+        let mut letters = part.chars();
+        letters
+            .next()
+            .is_some_and(|c| c.is_alphabetic() || c == '_')
+            && letters.all(|c| c.is_alphanumeric() || c == '_')
+    })
 }
 
 /// A time such as `30s` or `0.5m`; without a unit it is in seconds.
@@ -151,6 +171,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
             warmup: args.warmup,
             horizon: args.horizon,
             holders: !args.no_holders,
+            collect: args.collect,
             sample_every: args.sample,
         },
         wanted: args.process.clone(),
@@ -188,6 +209,7 @@ impl Args {
         let mark = self.cycle_at.as_ref().map(|mark| match &mark.0 {
             Marks::Open(pattern) => format!("cycle-at=open:{pattern}"),
             Marks::Call => "cycle-at=call".into(),
+            Marks::Function(name) => format!("cycle-at=call:{name}"),
             Marks::Every(milliseconds) => format!("cycle-at=every:{}s", *milliseconds as f64 / 1e3),
             Marks::None => String::new(),
         });
@@ -205,6 +227,9 @@ mod tests {
         assert_eq!(parsed("open:*.onnx"), Ok(Marks::Open("*.onnx".into())));
         assert_eq!(parsed("open:a:b"), Ok(Marks::Open("a:b".into())));
         assert_eq!(parsed("call"), Ok(Marks::Call));
+        let name = "keras.models.load_model";
+        let function = Marks::Function(name.into());
+        assert_eq!(parsed(&format!("call:{name}")), Ok(function));
         assert_eq!(parsed("every:30s"), Ok(Marks::Every(30_000)));
         assert_eq!(parsed("every:0.5m"), Ok(Marks::Every(30_000)));
         assert_eq!(parsed("every:2"), Ok(Marks::Every(2_000)));
@@ -215,7 +240,9 @@ mod tests {
             "every:0",
             "every:-3s",
             "every:xs",
-            "call:f",
+            "call:",
+            "call:a.",
+            "call:a b",
             "",
         ] {
             assert!(parsed(wrong).is_err(), "{wrong}");

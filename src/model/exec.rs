@@ -27,6 +27,8 @@ pub(crate) struct ExecPlan {
     pub(crate) warmup: u32,
     pub(crate) horizon: u32,
     pub(crate) holders: bool,
+    /// Python's garbage is collected at each mark.
+    pub(crate) collect: bool,
     /// Mean number of bytes between two samples; `None` to record every block.
     pub(crate) sample_every: Option<u64>,
 }
@@ -39,6 +41,8 @@ pub(crate) enum Marks {
     Open(String),
     /// A call of `afterdrop_cycle`.
     Call,
+    /// A call of a function of Python's, by its dotted name.
+    Function(String),
     /// Milliseconds.
     Every(u64),
     /// None: files that are opened again and again are counted.

@@ -124,6 +124,9 @@ fn without_boundary(process: &Process, all: &[Process], marks: &Marks, ended: &E
         Marks::Call => {
             format!("{name} has not called `afterdrop_cycle` twice, so that there is no cycle")
         }
+        Marks::Function(function) => {
+            format!("{name} has not called `{function}` twice, so that there is no cycle")
+        }
         Marks::Every(_) => format!("{name} has ended before the first cycle was over"),
     };
     let wrong = match ended.is_complete() {

@@ -9,6 +9,7 @@ use crate::model::exec::ExecPlan;
 use crate::model::plan::{Plan, Subject};
 use crate::model::run::{HeapKind, Strategy};
 use crate::process;
+use crate::python;
 use crate::recorder::cycle::runner::Runner;
 use crate::recorder::heap;
 use crate::room::with_room;
@@ -76,6 +77,8 @@ pub(crate) fn mark() {
     if !is_measured() {
         return;
     }
+    // Its frees are the program's.
+    python::collect();
     let _paused = heap::pause();
     change(Open::mark);
 }
@@ -173,8 +176,6 @@ impl Open {
             out: folder,
             replies: None,
         }));
-        // From now on Python's lines tell the loads of a program apart.
-        heap::find_python();
         Ok(Self {
             runner: Runner::start(plan)?,
             exec,

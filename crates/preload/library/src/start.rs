@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::model::exec::{ENV_EXEC, ExecPlan, Marks};
 use crate::recorder::{heap, privileges};
-use crate::{fork, openings, session, symbols};
+use crate::{fork, openings, python, session, symbols};
 
 #[used]
 #[unsafe(link_section = ".init_array")]
@@ -48,8 +48,14 @@ fn begin(plan: ExecPlan) -> io::Result<()> {
         heap::record_samples(every);
     }
     session::begin(plan)?;
-    if let Marks::Open(pattern) = &plan.marks {
-        openings::watch(pattern);
+    python::prepare();
+    match &plan.marks {
+        Marks::Open(pattern) => openings::watch(pattern),
+        Marks::Function(name) => python::watch(name),
+        Marks::Call | Marks::Every(_) | Marks::None => {}
+    }
+    if plan.collect {
+        python::collect_at_marks();
     }
     symbols::CALLS_ARE_MARKS.store(plan.marks == Marks::Call, Relaxed);
     fork::follow();

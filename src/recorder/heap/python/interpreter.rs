@@ -48,6 +48,8 @@ pub(crate) struct Found {
     pub(crate) version: String,
     /// Why its frames are not read.
     pub(crate) failure: Option<&'static str>,
+    /// It runs without a global lock.
+    pub(crate) is_free_threaded: bool,
 }
 
 /// Looks for an interpreter in the process; `None` if there is none. From now on stacks have its
@@ -58,10 +60,11 @@ pub(crate) fn find() -> Option<Found> {
         return Some(Found {
             version,
             failure: Some("the frames of versions before 3.11 are not read"),
+            is_free_threaded: false,
         });
     };
     // SAFETY: `Py_Version` is a constant of this type.
-    let version = unsafe { *version } as u64;
+    let version = u64::from(unsafe { *version });
     let failure = match describe((version >> 16) as Version) {
         Ok(_) if interpreter().is_some() => None,
         Ok(interpreter) => {
@@ -72,7 +75,11 @@ pub(crate) fn find() -> Option<Found> {
     };
     let [_, _, _, _, major, minor, micro, _] = version.to_be_bytes();
     let version = format!("{major}.{minor}.{micro}");
-    Some(Found { version, failure })
+    Some(Found {
+        version,
+        failure,
+        is_free_threaded: failure == Some(FREE_THREADED),
+    })
 }
 
 /// The name of the allocator of objects, after the interpreter has begun: `malloc` if each is a block
@@ -88,6 +95,8 @@ pub(crate) fn object_allocator() -> Option<&'static str> {
     name?.to_str().ok()
 }
 
+const FREE_THREADED: &str = "it runs without a global lock";
+
 fn describe(version: Version) -> Result<Interpreter, &'static str> {
     const UNKNOWN: &str = "where this version keeps its frames is not known";
     let this_thread = symbol::<u8>(c"PyGILState_GetThisThreadState").ok_or(UNKNOWN)?;
@@ -101,7 +110,7 @@ fn describe(version: Version) -> Result<Interpreter, &'static str> {
             let words =
                 core::array::from_fn(|i| unsafe { word_at(runtime as usize + 8 * i) } as u64);
             match offsets::published(&words).ok_or(UNKNOWN)? {
-                (_, true) => return Err("it runs without a global lock"),
+                (_, true) => return Err(FREE_THREADED),
                 (offsets, false) => offsets,
             }
         }

@@ -24,8 +24,9 @@ pub(in crate::recorder::heap) fn is_unlocked() -> bool {
 /// ones. Then all are decoded once more.
 const MAX_REMEMBERED: usize = 1 << 18;
 
-/// Frames of the machinery of `import`, which tracebacks leave out, too.
-const IMPORT_MACHINERY: &str = "<frozen importlib";
+/// Files whose frames are not shown: the machinery of `import`, which tracebacks leave out, too, and what
+/// marks cycles.
+const HIDDEN: [&str; 2] = ["<frozen importlib", "<afterdrop>"];
 
 /// What is known of a frame. Valid if all its bytes are zero: then it is free.
 #[derive(Clone, Copy)]
@@ -196,10 +197,10 @@ impl Locations {
             let file = self
                 .texts
                 .intern(characters_of(object(offsets.file_name), offsets))?;
-            if self
-                .texts
-                .get(file)
-                .starts_with(IMPORT_MACHINERY.as_bytes())
+            let name = self.texts.get(file);
+            if HIDDEN
+                .iter()
+                .any(|hidden| name.starts_with(hidden.as_bytes()))
             {
                 return Ok(None);
             }

@@ -91,7 +91,7 @@ pub(super) fn of_version(version: Version) -> Option<Offsets> {
 }
 
 /// Words of `_Py_DebugOffsets` that are read.
-pub(super) const PUBLISHED_WORDS: usize = 80;
+pub(super) const PUBLISHED_WORDS: usize = 93;
 
 /// The first word of `_Py_DebugOffsets`.
 const COOKIE: u64 = u64::from_le_bytes(*b"xdebugpy");
@@ -100,9 +100,11 @@ const COOKIE: u64 = u64::from_le_bytes(*b"xdebugpy");
 /// words are not of a known version. `words` are the first of `_PyRuntime`.
 pub(super) fn published(words: &[u64; PUBLISHED_WORDS]) -> Option<(Offsets, bool)> {
     let [cookie, version, is_free_threaded, ..] = *words;
-    // Parts of the structure grow from version to version: of these a word is the first.
+    // The first words of parts of the structure, which gains fields from version to version.
     let (thread, frame, code, unicode, bytes) = match version >> 16 {
         0x030d => (19, 28, 34, 67, 64),
+        0x030e => (22, 31, 39, 77, 74),
+        0x030f => (22, 39, 47, 89, 86),
         _ => return None,
     };
     if cookie != COOKIE {

@@ -1,0 +1,231 @@
+//! Functions of the interpreter.
+
+use core::ffi::{CStr, c_char, c_int as Number, c_void};
+use core::mem::transmute_copy;
+use std::sync::OnceLock;
+
+/// An object of Python's.
+#[repr(C)]
+pub(super) struct Object {
+    _opaque: [u8; 0],
+}
+
+pub(super) type Ref = *mut Object;
+type Text = *const c_char;
+
+/// `_PyFrameEvalFunction`: evaluates a frame of a thread.
+pub(super) type EvaluateFrame = unsafe extern "C" fn(*mut c_void, *mut c_void, Number) -> Ref;
+
+/// `PyMethodDef`: a function for Python.
+#[repr(C)]
+pub(super) struct MethodDef {
+    pub(super) name: Text,
+    pub(super) function: extern "C" fn(Ref, Ref) -> Ref,
+    pub(super) flags: Number,
+    pub(super) doc: Text,
+}
+
+// SAFETY: it is never changed, and its texts are constants.
+unsafe impl Sync for MethodDef {}
+
+impl MethodDef {
+    /// `METH_VARARGS`: the arguments are a tuple.
+    pub(super) const TAKES_TUPLE: Number = 1;
+}
+
+/// `Py_file_input`: the text is that of a file.
+const FILE_INPUT: Number = 257;
+
+/// The functions, by the names in the interpreter's headers. They have had these types since 3.9.
+pub(super) struct Api {
+    is_initialized: unsafe extern "C" fn() -> Number,
+    this_thread: unsafe extern "C" fn() -> *mut c_void,
+    ensure: unsafe extern "C" fn() -> Number,
+    release: unsafe extern "C" fn(Number),
+    collect: unsafe extern "C" fn() -> isize,
+    increment: unsafe extern "C" fn(Ref),
+    decrement: unsafe extern "C" fn(Ref),
+    new_dict: unsafe extern "C" fn() -> Ref,
+    set_item: unsafe extern "C" fn(Ref, Text, Ref) -> Number,
+    text: unsafe extern "C" fn(Text) -> Ref,
+    builtins: unsafe extern "C" fn() -> Ref,
+    function: unsafe extern "C" fn(*const MethodDef, Ref, Ref) -> Ref,
+    item: unsafe extern "C" fn(Ref, isize) -> Ref,
+    call: unsafe extern "C" fn(Ref, Ref, Ref) -> Ref,
+    is_true: unsafe extern "C" fn(Ref) -> Number,
+    compile: unsafe extern "C" fn(Text, Text, Number) -> Ref,
+    evaluate: unsafe extern "C" fn(Ref, Ref, Ref) -> Ref,
+    print_error: unsafe extern "C" fn(),
+    interpreter: unsafe extern "C" fn() -> *mut c_void,
+    set_evaluate_frame: unsafe extern "C" fn(*mut c_void, EvaluateFrame),
+    pub(super) evaluate_frame: EvaluateFrame,
+    none: usize,
+}
+
+impl Api {
+    /// The functions; `None` if there is no interpreter in the process yet.
+    pub(super) fn get() -> Option<&'static Self> {
+        static API: OnceLock<Api> = OnceLock::new();
+        match API.get() {
+            Some(api) => Some(api),
+            None => {
+                let found = Self::find()?;
+                Some(API.get_or_init(|| found))
+            }
+        }
+    }
+
+    fn find() -> Option<Self> {
+        // SAFETY: the functions of these names have these types.
+        unsafe {
+            Some(Self {
+                is_initialized: function(c"Py_IsInitialized")?,
+                this_thread: function(c"PyGILState_GetThisThreadState")?,
+                ensure: function(c"PyGILState_Ensure")?,
+                release: function(c"PyGILState_Release")?,
+                collect: function(c"PyGC_Collect")?,
+                increment: function(c"Py_IncRef")?,
+                decrement: function(c"Py_DecRef")?,
+                new_dict: function(c"PyDict_New")?,
+                set_item: function(c"PyDict_SetItemString")?,
+                text: function(c"PyUnicode_FromString")?,
+                builtins: function(c"PyEval_GetBuiltins")?,
+                function: function(c"PyCFunction_NewEx")?,
+                item: function(c"PyTuple_GetItem")?,
+                call: function(c"PyObject_CallFunctionObjArgs")?,
+                is_true: function(c"PyObject_IsTrue")?,
+                compile: function(c"Py_CompileString")?,
+                evaluate: function(c"PyEval_EvalCode")?,
+                print_error: function(c"PyErr_Print")?,
+                interpreter: function(c"PyInterpreterState_Get")?,
+                set_evaluate_frame: function(c"_PyInterpreterState_SetEvalFrameFunc")?,
+                evaluate_frame: function(c"_PyEval_EvalFrameDefault")?,
+                none: symbol(c"_Py_NoneStruct")? as usize,
+            })
+        }
+    }
+
+    /// Whether the interpreter has begun and this thread is one of its threads.
+    pub(super) fn is_running(&self) -> bool {
+        // SAFETY: both may be called at any time.
+        unsafe { (self.is_initialized)() != 0 && !(self.this_thread)().is_null() }
+    }
+
+    /// Calls `work` with the interpreter's lock held.
+    pub(super) fn with_lock(&self, work: impl FnOnce()) {
+        // SAFETY: the interpreter runs, and the lock is released by the thread that has taken it.
+        unsafe {
+            let state = (self.ensure)();
+            work();
+            (self.release)(state);
+        }
+    }
+
+    // Of all that follow the caller holds the interpreter's lock.
+
+    /// Collects all garbage.
+    pub(super) fn collect(&self) {
+        // SAFETY: the lock is held.
+        unsafe { (self.collect)() };
+    }
+
+    /// A reference to `None`.
+    pub(super) fn none(&self) -> Ref {
+        let none = core::ptr::with_exposed_provenance_mut(self.none);
+        self.keep(none);
+        none
+    }
+
+    /// Adds a reference to an object.
+    pub(super) fn keep(&self, object: Ref) {
+        // SAFETY: the lock is held, and nothing is done with null.
+        unsafe { (self.increment)(object) };
+    }
+
+    /// An element of a tuple; null if there is none.
+    pub(super) fn item(&self, tuple: Ref, index: isize) -> Ref {
+        // SAFETY: the lock is held; what is no tuple, or an index that it does not have, gives null.
+        unsafe { (self.item)(tuple, index) }
+    }
+
+    /// Whether a function returns something that is true for an argument. An error is printed.
+    pub(super) fn is_true(&self, function: Ref, argument: Ref) -> bool {
+        // SAFETY: the lock is held, and both are live. The arguments end in null.
+        unsafe {
+            let result = (self.call)(function, argument, core::ptr::null_mut());
+            if result.is_null() {
+                (self.print_error)();
+                return false;
+            }
+            let is_true = (self.is_true)(result) == 1;
+            (self.decrement)(result);
+            is_true
+        }
+    }
+
+    /// Lets the interpreter evaluate its frames by a function.
+    pub(super) fn evaluate_frames_by(&self, function: EvaluateFrame) {
+        // SAFETY: the lock is held, so that there is an interpreter.
+        unsafe { (self.set_evaluate_frame)((self.interpreter)(), function) };
+    }
+
+    /// Runs a script whose names are `target`, a text, and these functions. Returns whether it succeeded; an error
+    /// is printed.
+    pub(super) fn run(
+        &self,
+        script: &CStr,
+        file: &CStr,
+        target: &CStr,
+        functions: &'static [MethodDef],
+    ) -> bool {
+        let null = core::ptr::null_mut();
+        // SAFETY: the lock is held. A failed call gives null, which is not passed on. The functions that the
+        // script defines keep the namespace.
+        unsafe {
+            let names = (self.new_dict)();
+            if names.is_null() {
+                return false;
+            }
+            let add = |name: Text, value: Ref| {
+                !value.is_null() && (self.set_item)(names, name, value) == 0
+            };
+            let are_added = add(c"__builtins__".as_ptr(), (self.builtins)())
+                && add(c"target".as_ptr(), (self.text)(target.as_ptr()))
+                && functions
+                    .iter()
+                    .all(|function| add(function.name, (self.function)(function, null, null)));
+            let code = match are_added {
+                true => (self.compile)(script.as_ptr(), file.as_ptr(), FILE_INPUT),
+                false => null,
+            };
+            let result = match code.is_null() {
+                true => null,
+                false => (self.evaluate)(code, names, names),
+            };
+            if result.is_null() {
+                (self.print_error)();
+                return false;
+            }
+            (self.decrement)(result);
+            (self.decrement)(code);
+            true
+        }
+    }
+}
+
+/// The function of a name.
+///
+/// # Safety
+/// `F` is the type of a pointer to it.
+unsafe fn function<F: Copy>(name: &CStr) -> Option<F> {
+    let address = symbol(name)?;
+    // SAFETY: the contract of this function: a pointer to a function is an address.
+    Some(unsafe { transmute_copy::<*mut c_void, F>(&address) })
+}
+
+/// The address of a symbol of the executable or of a library that it is linked with.
+fn symbol(name: &CStr) -> Option<*mut c_void> {
+    // SAFETY: the name ends in a null byte.
+    let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
+    (!found.is_null()).then_some(found)
+}
