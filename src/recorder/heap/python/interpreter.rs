@@ -64,7 +64,7 @@ pub(crate) fn find() -> Option<Found> {
         });
     };
     // SAFETY: `Py_Version` is a constant of this type.
-    let version = u64::from(unsafe { *version });
+    let version = unsafe { *version };
     let failure = match describe((version >> 16) as Version) {
         Ok(_) if interpreter().is_some() => None,
         Ok(interpreter) => {
