@@ -12,6 +12,7 @@ use super::summary::Summary;
 use super::verdict::Judgement;
 use super::warnings::{Facts, no_lines};
 use super::{crates, peak, process, profile, totals};
+use crate::base::text::one_line;
 use crate::model::end::Ended;
 use crate::model::holder::Root;
 use crate::model::process::Process;
@@ -87,7 +88,7 @@ pub(crate) fn report(journal: &Journal, mut folding: Folding, with: RunContext) 
         schema: SCHEMA.into(),
         version: env!("CARGO_PKG_VERSION").into(),
         workload: start.workload.clone(),
-        options: with.options,
+        options: with.options.into_iter().chain(python(journal)).collect(),
         exec: start.exec,
         heap: start.heap,
         strategy: start.strategy,
@@ -164,6 +165,17 @@ fn growth(run: RunVerdict, call_sites: &[CallSite]) -> Option<f64> {
     let growing = new.filter(|s| s.verdict.is_growth());
     let rates = growing.filter_map(|s| s.bytes_per_cycle);
     (run != RunVerdict::Undecided).then(|| rates.fold(0.0, |sum, rate| sum + rate))
+}
+
+/// The interpreter of Python in the process, and what was set for it, as options.
+fn python(journal: &Journal) -> Vec<String> {
+    let Some(python) = &journal.interpreter else {
+        return Vec::new();
+    };
+    let allocator = python.allocator.as_deref();
+    let version = format!("python={}", one_line(&python.version));
+    let allocator = allocator.map(|name| format!("PYTHONMALLOC={}", one_line(name)));
+    [version].into_iter().chain(allocator).collect()
 }
 
 #[cfg(test)]

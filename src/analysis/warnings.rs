@@ -55,6 +55,8 @@ impl Facts<'_> {
             self.slow_unwinding(),
             self.sampled(),
             self.no_stacks(),
+            self.unread_python(),
+            self.own_python_allocator(),
             self.witness_disagrees(),
             self.no_code().or_else(|| self.no_line_tables()),
         ];
@@ -65,6 +67,35 @@ impl Facts<'_> {
         }
         warnings.extend(self.holder_doubts());
         warnings
+    }
+
+    fn unread_python(&self) -> Option<String> {
+        let python = self.journal.interpreter.as_ref()?;
+        let why = python.failure.as_deref()?;
+        Some(format!(
+            "Python {} is in the process, but the stacks have no lines of it: {}; they have those of native \
+             code",
+            one_line(&python.version),
+            one_line(why)
+        ))
+    }
+
+    fn own_python_allocator(&self) -> Option<String> {
+        let python = self.journal.interpreter.as_ref()?;
+        // An interpreter whose frames are not read may have no other allocator.
+        let allocator = match python.failure {
+            None => python
+                .allocator
+                .as_deref()
+                .filter(|&name| name != "malloc")?,
+            Some(_) => return None,
+        };
+        Some(format!(
+            "Python takes its small objects from blocks of its own allocator, {}: what is reported are these \
+             blocks, not the objects; the environment variable PYTHONMALLOC=malloc, which is set unless the \
+             program's environment has another, makes each object a block",
+            one_line(allocator)
+        ))
     }
 
     /// The number of boundaries that were reached.

@@ -108,14 +108,25 @@ fn choose(all: &[Process], request: &ExecRequest, ended: &Ended) -> Result<usize
         .hint("start it without that allocator, if it is one that was preloaded"));
     }
     if process.cycles() == 0 {
-        return Err(without_boundary(process, all, &request.plan.marks, ended));
+        let marks = &request.plan.marks;
+        return Err(without_boundary(&name, process, all, marks, ended));
     }
     Ok(index)
 }
 
 /// The error for a program that has reached no boundary.
-fn without_boundary(process: &Process, all: &[Process], marks: &Marks, ended: &Ended) -> Error {
-    let name = process.name();
+fn without_boundary(
+    program: &str,
+    process: &Process,
+    all: &[Process],
+    marks: &Marks,
+    ended: &Ended,
+) -> Error {
+    // Of several that have no cycle none is the one that was meant.
+    let name = match all {
+        [_] => process.name(),
+        _ => program.to_owned(),
+    };
     let wrong = match marks {
         Marks::None => format!("{name} was recorded, but nothing says where its cycles begin"),
         Marks::Open(pattern) => {

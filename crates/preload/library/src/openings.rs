@@ -14,7 +14,7 @@ use crate::base::pattern;
 use crate::model::exec::OPENINGS_FILE;
 use crate::recorder::heap;
 use crate::room::with_room;
-use crate::{python, session};
+use crate::session;
 
 /// Files that are counted at most.
 const MAX_FILES: usize = 4096;
@@ -53,7 +53,6 @@ pub(crate) fn opened(path: &[u8]) {
     if !heap::records_c() || heap::is_paused() {
         return;
     }
-    python::opened();
     let stack = heap::key_of_caller();
     let is_mark = with_room(|| {
         let _paused = heap::pause();

@@ -16,6 +16,9 @@ type Text = *const c_char;
 /// `_PyFrameEvalFunction`: evaluates a frame of a thread.
 pub(super) type EvaluateFrame = unsafe extern "C" fn(*mut c_void, *mut c_void, Number) -> Ref;
 
+/// `Py_AuditHookFunction`: is told of an event by its name and its arguments.
+pub(super) type AuditHook = extern "C" fn(Text, Ref, *mut c_void) -> Number;
+
 /// `PyMethodDef`: a function for Python.
 #[repr(C)]
 pub(super) struct MethodDef {
@@ -36,13 +39,15 @@ impl MethodDef {
 /// `Py_file_input`: the text is that of a file.
 const FILE_INPUT: Number = 257;
 
-/// The functions, by the names in the interpreter's headers. They have had these types since 3.9.
+/// The functions, by the names in the interpreter's headers. They have had these types since 3.10.
 pub(super) struct Api {
     is_initialized: unsafe extern "C" fn() -> Number,
     this_thread: unsafe extern "C" fn() -> *mut c_void,
     ensure: unsafe extern "C" fn() -> Number,
     release: unsafe extern "C" fn(Number),
     collect: unsafe extern "C" fn() -> isize,
+    enable_collector: unsafe extern "C" fn() -> Number,
+    disable_collector: unsafe extern "C" fn() -> Number,
     increment: unsafe extern "C" fn(Ref),
     decrement: unsafe extern "C" fn(Ref),
     new_dict: unsafe extern "C" fn() -> Ref,
@@ -59,6 +64,7 @@ pub(super) struct Api {
     interpreter: unsafe extern "C" fn() -> *mut c_void,
     set_evaluate_frame: unsafe extern "C" fn(*mut c_void, EvaluateFrame),
     pub(super) evaluate_frame: EvaluateFrame,
+    add_audit_hook: unsafe extern "C" fn(AuditHook, *mut c_void) -> Number,
     none: usize,
 }
 
@@ -84,6 +90,8 @@ impl Api {
                 ensure: function(c"PyGILState_Ensure")?,
                 release: function(c"PyGILState_Release")?,
                 collect: function(c"PyGC_Collect")?,
+                enable_collector: function(c"PyGC_Enable")?,
+                disable_collector: function(c"PyGC_Disable")?,
                 increment: function(c"Py_IncRef")?,
                 decrement: function(c"Py_DecRef")?,
                 new_dict: function(c"PyDict_New")?,
@@ -100,6 +108,7 @@ impl Api {
                 interpreter: function(c"PyInterpreterState_Get")?,
                 set_evaluate_frame: function(c"_PyInterpreterState_SetEvalFrameFunc")?,
                 evaluate_frame: function(c"_PyEval_EvalFrameDefault")?,
+                add_audit_hook: function(c"PySys_AddAuditHook")?,
                 none: symbol(c"_Py_NoneStruct")? as usize,
             })
         }
@@ -109,6 +118,12 @@ impl Api {
     pub(super) fn is_running(&self) -> bool {
         // SAFETY: both may be called at any time.
         unsafe { (self.is_initialized)() != 0 && !(self.this_thread)().is_null() }
+    }
+
+    /// Adds a function that is told of events. May be called before the interpreter begins.
+    pub(super) fn add_audit_hook(&self, hook: AuditHook) {
+        // SAFETY: the function is one of this library, which is never unloaded.
+        unsafe { (self.add_audit_hook)(hook, core::ptr::null_mut()) };
     }
 
     /// Calls `work` with the interpreter's lock held.
@@ -125,8 +140,15 @@ impl Api {
 
     /// Collects all garbage.
     pub(super) fn collect(&self) {
+        // It does nothing where the program has turned automatic collections off.
         // SAFETY: the lock is held.
-        unsafe { (self.collect)() };
+        unsafe {
+            let was_enabled = (self.enable_collector)();
+            (self.collect)();
+            if was_enabled == 0 {
+                (self.disable_collector)();
+            }
+        }
     }
 
     /// A reference to `None`.

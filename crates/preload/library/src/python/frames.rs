@@ -5,7 +5,6 @@ use core::ffi::{c_int, c_void};
 use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering::Relaxed};
 
 use super::api::{Api, Object, Ref};
-use crate::recorder::heap;
 use crate::session;
 
 /// What is asked whether a function is the wanted one.
@@ -49,11 +48,7 @@ unsafe extern "C" fn evaluate(thread: *mut c_void, frame: *mut c_void, throws: c
     };
     let is_candidate = throws == 0 && NAMES.iter().any(|n| n.load(Relaxed) == name);
     if is_candidate && !IS_ASKING.swap(true, Relaxed) {
-        let is_found = {
-            // What the script allocates is not the program's.
-            let _paused = heap::pause();
-            api.is_true(FOUND.load(Relaxed), code)
-        };
+        let is_found = api.is_true(FOUND.load(Relaxed), code);
         IS_ASKING.store(false, Relaxed);
         if is_found {
             api.evaluate_frames_by(api.evaluate_frame);

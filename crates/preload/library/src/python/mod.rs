@@ -1,15 +1,14 @@
 //! Programs in Python: their functions as marks, and their garbage.
 //!
-//! The interpreter's functions are looked up by name, so that this library needs none. They are called where
-//! the program opens a file, which it does outside of the interpreter's lock, and at marks.
+//! The interpreter's functions are looked up by name, so that this library needs none.
 
 mod api;
 mod frames;
 
-use core::ffi::CStr;
+use core::ffi::{CStr, c_char, c_int, c_void};
 use std::ffi::CString;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::recorder::heap;
 use crate::session;
@@ -24,7 +23,6 @@ const ALLOCATOR: &str = "PYTHONMALLOC";
 
 /// The function whose calls are marks, until the interpreter watches it.
 static TO_WATCH: Mutex<Option<CString>> = Mutex::new(None);
-static IS_TO_WATCH: AtomicBool = AtomicBool::new(false);
 
 /// Whether garbage is collected at marks.
 static COLLECTS: AtomicBool = AtomicBool::new(false);
@@ -41,36 +39,39 @@ pub(crate) fn prepare() {
     }
 }
 
-/// Marks a cycle at each call of a function from now on, as soon as the interpreter runs.
+/// Marks a cycle at each call of a function, as soon as the interpreter runs a program. Called before it begins.
 pub(crate) fn watch(function: &str) {
-    // A null byte is no part of a name.
-    *TO_WATCH.lock().unwrap_or_else(PoisonError::into_inner) = CString::new(function).ok();
-    IS_TO_WATCH.store(true, Relaxed);
+    if let Some(api) = Api::get() {
+        // A null byte is no part of a name.
+        *to_watch() = CString::new(function).ok();
+        api.add_audit_hook(audit);
+    }
+}
+
+fn to_watch() -> MutexGuard<'static, Option<CString>> {
+    TO_WATCH.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Called by the interpreter at what its audit hooks are told of, with its lock held (PEP 578). No other call of
+/// the interpreter tells that it is about to run the program and holds no lock of its own.
+extern "C" fn audit(event: *const c_char, _arguments: Ref, _: *mut c_void) -> c_int {
+    // SAFETY: the name of an event is a text.
+    let event = unsafe { CStr::from_ptr(event) }.to_bytes();
+    if event == b"import" || event.starts_with(b"cpython.run_") {
+        // What follows may import modules, too.
+        let target = to_watch().take();
+        if let (Some(target), Some(api)) = (target, Api::get()) {
+            // It is recorded as the program's set-up: the interpreter keeps what is freed in lists, and gives it
+            // to the program.
+            run_script(api, &target);
+        }
+    }
+    0
 }
 
 /// Collects garbage at each mark from now on.
 pub(crate) fn collect_at_marks() {
     COLLECTS.store(true, Relaxed);
-}
-
-/// Called when the program opens a file: begins to watch, if it has not yet and the interpreter runs.
-pub(crate) fn opened() {
-    if IS_TO_WATCH.load(Relaxed)
-        && let Some(api) = Api::get()
-        && api.is_running()
-    {
-        // What follows may open files, too.
-        let target = TO_WATCH
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        IS_TO_WATCH.store(false, Relaxed);
-        if let Some(target) = target {
-            // What the interpreter allocates for it is not the program's.
-            let _paused = heap::pause();
-            api.with_lock(|| run_script(api, &target));
-        }
-    }
 }
 
 /// Collects garbage, if marks do that.

@@ -1,0 +1,234 @@
+//! `afterdrop exec` on programs in Python: verdict, line, exact bytes and blocks. What each program does is in
+//! `fixtures/python`.
+//!
+//! The interpreter is `python3`, or the one that the environment variable `AFTERDROP_TEST_PYTHON` names.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use afterdrop::Verdict;
+use afterdrop::report::{CallSite, Report, RunVerdict};
+use rstest::rstest;
+
+use common::{Folder, Ran, afterdrop, finish};
+
+const CYCLES: u32 = 83;
+
+fn python() -> String {
+    std::env::var("AFTERDROP_TEST_PYTHON").unwrap_or_else(|_| "python3".into())
+}
+
+fn script(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/python");
+    folder.join(name)
+}
+
+/// `afterdrop exec <options> -- python <arguments>` in a new folder.
+fn exec(options: &[&str], arguments: &[&str]) -> Ran {
+    exec_in(Folder::new(), options, arguments)
+}
+
+fn exec_in(folder: Folder, options: &[&str], arguments: &[&str]) -> Ran {
+    let mut command = Command::new(afterdrop());
+    command
+        .current_dir(folder.path())
+        .env_remove("PYTHONMALLOC")
+        .arg("exec")
+        .args(options)
+        .arg("--out")
+        .arg(folder.join("out"))
+        .arg("--")
+        .arg(python())
+        .args(arguments);
+    finish(command, folder)
+}
+
+/// Runs a script whose function `step` marks the cycles.
+fn stepped(name: &str) -> Ran {
+    exec(
+        &["--cycle-at", "call:step"],
+        &[script(name).to_str().unwrap()],
+    )
+}
+
+/// The line with the comment `PLANTED`.
+fn planted_line(name: &str) -> u32 {
+    let text = std::fs::read_to_string(script(name)).unwrap();
+    let mut lines = (1..).zip(text.lines());
+    lines
+        .find(|(_, line)| line.contains("# PLANTED"))
+        .unwrap()
+        .0
+}
+
+/// The call site of the planted line.
+#[track_caller]
+fn planted<'a>(report: &'a Report, name: &str) -> &'a CallSite {
+    let line = Some(planted_line(name));
+    let is_there = |s: &&CallSite| {
+        s.line == line && s.file.as_deref().is_some_and(|file| file.ends_with(name))
+    };
+    let site = report.call_sites.iter().find(is_there);
+    site.unwrap_or_else(|| panic!("no call site in line {line:?}: {report}"))
+}
+
+#[rstest]
+#[case("list_in_module.py", "step", 1000)]
+#[case("dict_by_key.py", "step", 48)]
+#[case("closure.py", "step", 2000)]
+#[case("bound_method.py", "Model.__init__", 3000)]
+#[case("unbounded_lru_cache.py", "tokenize", 500)]
+#[case("thread_local.py", "work", 700)]
+#[case("waiting_generator.py", "lines", 900)]
+fn a_leak_has_its_line_and_its_bytes(
+    #[case] name: &str,
+    #[case] function: &str,
+    #[case] bytes: u32,
+) {
+    let report = stepped(name).exits(1).report();
+    assert_eq!(report.verdict, RunVerdict::Leak);
+    assert_eq!(report.cycles_run(), CYCLES);
+    let site = planted(&report, name);
+    assert_eq!(site.verdict, Verdict::Leak, "{report}");
+    assert_eq!(site.function, function);
+    assert_eq!(site.bytes_per_cycle, Some(f64::from(bytes)));
+    assert_eq!(site.blocks_per_cycle, Some(1.0));
+}
+
+#[rstest]
+#[case("bounded_cache.py")]
+#[case("cycle_without_collection.py")]
+fn what_is_freed_later_is_no_leak(#[case] name: &str) {
+    let report = stepped(name).exits(0).report();
+    assert_eq!(report.verdict, RunVerdict::Clean, "{report}");
+}
+
+#[test]
+fn a_block_of_c_has_the_line_that_has_called_c() {
+    let folder = Folder::new();
+    let library = folder.join("keep.so");
+    let compiled = Command::new("cc")
+        .args(["-shared", "-fPIC", "-O1", "-fno-builtin", "-o"])
+        .args([library.as_path(), &script("keep.c")])
+        .status();
+    assert!(compiled.unwrap().success());
+    let script = script("c_extension.py");
+    let arguments = [script.to_str().unwrap(), library.to_str().unwrap()];
+    let ran = exec_in(folder, &["--cycle-at", "call:step"], &arguments);
+    let report = ran.exits(1).report();
+    let site = planted(&report, "c_extension.py");
+    assert_eq!(site.bytes_per_cycle, Some(123.0));
+    assert_eq!(site.blocks_per_cycle, Some(1.0));
+    let inner = site.stack.first().expect("a stack");
+    assert_eq!(inner.function, "keep", "native frames are above: {site:#?}");
+}
+
+#[test]
+fn an_array_has_the_line_that_keeps_it() {
+    let has_numpy = Command::new(python()).args(["-c", "import numpy"]).output();
+    if !has_numpy.is_ok_and(|ran| ran.status.success()) {
+        eprintln!("this Python has no numpy: nothing is tested");
+        return;
+    }
+    let report = stepped("numpy_buffer.py").exits(1).report();
+    let site = planted(&report, "numpy_buffer.py");
+    let bytes = site.bytes_per_cycle.expect("a rate");
+    // The array itself, its shape and its strides.
+    assert!((8_000.0..8_300.0).contains(&bytes), "{bytes}");
+    assert_eq!(site.verdict, Verdict::Leak);
+}
+
+#[rstest]
+#[case::of_the_script("step")]
+#[case::of_main("__main__.step")]
+#[case::decorated_under_a_public_name("Models.load_model")]
+#[case::a_class("Model")]
+#[case::a_class_method("Model.create")]
+#[case::a_method("Model.predict")]
+#[case::recursive("nested")]
+fn a_call_of_a_function_is_a_mark(#[case] function: &str) {
+    let mark = format!("call:{function}");
+    let script = script("load_model.py");
+    let ran = exec(&["--cycle-at", &mark], &[script.to_str().unwrap()]);
+    let report = ran.exits(1).report();
+    assert_eq!(report.cycles_run(), CYCLES);
+    let site = planted(&report, "load_model.py");
+    assert_eq!(site.bytes_per_cycle, Some(1000.0));
+}
+
+#[test]
+fn a_function_that_is_never_called_is_named() {
+    let script = script("load_model.py");
+    let ran = exec(&["--cycle-at", "call:nothing"], &[script.to_str().unwrap()]).exits(2);
+    let error = ran.error();
+    assert!(error.contains("has not called `nothing` twice"), "{error}");
+}
+
+#[test]
+fn garbage_is_collected_at_marks_if_asked_to() {
+    let program = "\
+class Node: pass
+def step(i):
+    a, b = Node(), Node()
+    a.other, b.other = b, a
+import gc
+gc.disable()
+for i in range(84): step(i)
+";
+    let options = ["--cycle-at", "call:step"];
+    let report = exec(&options, &["-c", program]).exits(1).report();
+    assert_eq!(report.verdict, RunVerdict::Leak);
+    let options = ["--cycle-at", "call:step", "--collect"];
+    let report = exec(&options, &["-c", program]).exits(0).report();
+    assert_eq!(report.verdict, RunVerdict::Clean, "{report}");
+}
+
+#[test]
+fn the_report_says_which_python_ran_with_which_allocator() {
+    let report = stepped("bounded_cache.py").report();
+    let has = |start: &str| {
+        report
+            .options
+            .iter()
+            .any(|option| option.starts_with(start))
+    };
+    assert!(
+        has("python=3.") && has("PYTHONMALLOC=malloc"),
+        "{:?}",
+        report.options
+    );
+}
+
+#[test]
+fn code_that_is_typed_is_the_users() {
+    let program =
+        "kept = [None] * 100\ndef step(i): kept[i] = bytes(967)\nfor i in range(84): step(i)";
+    let report = exec(&["--cycle-at", "call:step"], &["-c", program])
+        .exits(1)
+        .report();
+    let site = &report.call_sites[0];
+    assert_eq!(site.file.as_deref(), Some("<string>"));
+    assert_eq!((site.line, site.bytes_per_cycle), (Some(2), Some(1000.0)));
+}
+
+#[test]
+fn a_forked_worker_has_lines_too() {
+    let program = "\
+import os
+kept = [None] * 100
+def step(i):
+    kept[i] = bytes(967)
+if os.fork() == 0:
+    for i in range(84):
+        step(i)
+    os._exit(0)
+os.wait()
+";
+    let report = exec(&["--cycle-at", "call:step"], &["-c", program])
+        .exits(1)
+        .report();
+    let site = &report.call_sites[0];
+    assert_eq!((site.line, site.bytes_per_cycle), (Some(4), Some(1000.0)));
+}
