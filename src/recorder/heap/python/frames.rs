@@ -23,7 +23,7 @@ pub(super) struct PythonFrame {
 
 /// The Python frames of the last stack of a thread, innermost first. Valid if all its bytes are zero:
 /// then there are none.
-pub(in crate::recorder::heap) struct PythonFrames {
+pub(crate) struct PythonFrames {
     len: usize,
     /// Whether the outermost frames are missing.
     is_truncated: bool,
@@ -32,7 +32,7 @@ pub(in crate::recorder::heap) struct PythonFrames {
 }
 
 impl PythonFrames {
-    pub(in crate::recorder::heap) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         const NONE: PythonFrame = PythonFrame {
             code: 0,
             instruction: 0,
@@ -45,16 +45,16 @@ impl PythonFrames {
         }
     }
 
-    pub(in crate::recorder::heap) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.len = 0;
     }
 
     /// A hash of the frames, by their addresses.
-    pub(in crate::recorder::heap) fn hash(&self) -> u64 {
+    pub(crate) fn hash(&self) -> u64 {
         self.hash
     }
 
-    pub(in crate::recorder::heap) fn is_truncated(&self) -> bool {
+    pub(crate) fn is_truncated(&self) -> bool {
         self.is_truncated
     }
 
@@ -63,18 +63,14 @@ impl PythonFrames {
         &self.frames[..self.len]
     }
 
-    pub(in crate::recorder::heap) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
     }
 
     /// Reads the frames of this thread. Returns the address in the native frame in which the innermost
     /// Python function runs; `None` if no Python runs on this stack. `sp` is in a live native frame.
     #[inline]
-    pub(in crate::recorder::heap) fn read(
-        &mut self,
-        sp: usize,
-        stack: StackBounds,
-    ) -> Option<usize> {
+    pub(crate) fn read(&mut self, sp: usize, stack: StackBounds) -> Option<usize> {
         self.len = 0;
         let interpreter = interpreter()?;
         let thread = interpreter.thread()?;

@@ -16,7 +16,7 @@ use crate::recorder::heap::spin_lock::SpinLock;
 static LOCATIONS: SpinLock<Locations> = SpinLock::new(Locations::new());
 
 /// Whether no thread holds the lock.
-pub(in crate::recorder::heap) fn is_unlocked() -> bool {
+pub(crate) fn is_unlocked() -> bool {
     LOCATIONS.is_unlocked()
 }
 
@@ -107,7 +107,7 @@ struct Locations {
 
 /// Calls `visit` with the pseudo address of each of these frames that is shown, innermost first.
 /// Frames for which there is no memory are left out.
-pub(in crate::recorder::heap) fn resolve(python: &PythonFrames, mut visit: impl FnMut(usize)) {
+pub(crate) fn resolve(python: &PythonFrames, mut visit: impl FnMut(usize)) {
     let Some(interpreter) = interpreter() else {
         return;
     };
