@@ -59,8 +59,9 @@ impl SearchResults {
         let mut results = Self::default();
         for (number, line) in (1..).zip(BufReader::new(file).lines()) {
             let line = line.map_err(unreadable)?;
-            let record: Record =
-                serde_json::from_str(&line).map_err(|e| format!("{FILE}:{number}: {e}"))?;
+            // As bytes, like the journal: each kind of reader is compiled for each type that it reads.
+            let record: Record = serde_json::from_slice(line.as_bytes())
+                .map_err(|e| format!("{FILE}:{number}: {e}"))?;
             match record {
                 Record::Holder(holder) => results.holders.push(holder),
                 Record::Held(held) => results.held.push(held.into()),

@@ -17,10 +17,13 @@ pub(crate) fn received_plan() -> Result<Option<Plan>, Error> {
     let Ok(text) = std::env::var(ENV_PLAN) else {
         return Ok(None);
     };
-    serde_json::from_str(&text).map(Some).map_err(|e| {
-        Error::usage(format!(
-            "cannot parse the environment variable {ENV_PLAN}: {e}"
-        ))
-        .hint("unset it: only afterdrop sets it, for the process that it measures")
-    })
+    // As bytes, like the journal: each kind of reader is compiled for each type that it reads.
+    serde_json::from_slice(text.as_bytes())
+        .map(Some)
+        .map_err(|e| {
+            Error::usage(format!(
+                "cannot parse the environment variable {ENV_PLAN}: {e}"
+            ))
+            .hint("unset it: only afterdrop sets it, for the process that it measures")
+        })
 }
