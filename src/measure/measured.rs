@@ -6,6 +6,9 @@ use crate::analysis::jemalloc_change;
 use crate::base::error::Error;
 use crate::model::report::{FILE, Report};
 
+/// Whether this build has jemalloc. What reads its dumps is compiled only then.
+pub(super) const HAS_JEMALLOC: bool = cfg!(feature = "jemalloc");
+
 /// A run that has ended, with its report.
 pub(crate) struct Measured {
     pub(crate) report: Report,
@@ -39,6 +42,7 @@ impl Measured {
         let path = self.folder.join(FILE);
         self.unwritten = self.report.write(&path).err();
         if let Some(full) = self.unwritten.as_ref().filter(|e| e.is_full_disk())
+            && HAS_JEMALLOC
             // The report has what matters of these statistics, and all else.
             && jemalloc_change::remove_dumps(&self.folder)
         {
@@ -47,7 +51,7 @@ impl Measured {
             self.report.warnings.push(warning);
             self.unwritten = self.report.write(&path).err();
         }
-        if let Err(error) = jemalloc_change::write_table(&self.folder) {
+        if HAS_JEMALLOC && let Err(error) = jemalloc_change::write_table(&self.folder) {
             self.warn_of(&error);
         }
         self

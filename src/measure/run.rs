@@ -1,13 +1,13 @@
 //! One measurement, from the start of the child to its report.
 
 use std::os::fd::AsRawFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use super::child;
 use super::end;
-use super::measured::Measured;
-use super::observer::Observer;
+use super::measured::{HAS_JEMALLOC, Measured};
+use super::observer::{Observed, Observer};
 use super::progress::ShowProgress;
 use super::request::Request;
 use super::run_folder;
@@ -19,6 +19,9 @@ use crate::model::end::{Ended, How};
 use crate::model::journal;
 use crate::model::run::HeapKind;
 use crate::report::Witness;
+
+/// Whether this build has dhat. What reads its file is compiled only then.
+const HAS_DHAT: bool = cfg!(feature = "dhat");
 
 /// Measures in a child process, and shows the progress. A run that fails after its first boundary is
 /// reported like any other.
@@ -43,6 +46,18 @@ pub(crate) fn measure(
     let observed = observer
         .finish()
         .map_err(|error| why_no_journal(error, &ended, &folder))?;
+    measured(request, observed, ended, folder)
+}
+
+/// Makes the report of a run that has ended.
+///
+/// It is apart from [`measure`], because everything that a generic function names is compiled, used or not.
+fn measured(
+    request: Request,
+    observed: Observed,
+    ended: Ended,
+    folder: PathBuf,
+) -> Result<Measured, Error> {
     let journal = observed.journal;
     let (witness, unread) = match dhat_witness(&journal, &folder) {
         Ok(witness) => (witness, None),
@@ -58,7 +73,9 @@ pub(crate) fn measure(
         config: request.config,
     };
     let mut report = analysis::report(&journal, observed.folding, with).without_home();
-    report.bins = jemalloc_change::bins(&folder);
+    if HAS_JEMALLOC {
+        report.bins = jemalloc_change::bins(&folder);
+    }
     if report.boundaries.is_empty() && report.ended.how == How::Failed {
         // Nothing was measured, and the reason is all there is to report.
         return Err(Error::child(format!("the measured run {}", report.ended)));
@@ -104,10 +121,10 @@ fn why_no_journal(error: Error, ended: &Ended, folder: &Path) -> Error {
 /// there is none.
 fn dhat_witness(journal: &Journal, folder: &Path) -> Result<Option<Witness>, Error> {
     let path = folder.join(journal::DHAT_FILE);
-    if journal.start.heap != HeapKind::Dhat || !path.exists() {
-        return Ok(None);
+    if HAS_DHAT && journal.start.heap == HeapKind::Dhat && path.exists() {
+        let witness = witness::compare(journal, &path)?;
+        witness::remove_hook_frames(&path)?;
+        return Ok(witness);
     }
-    let witness = witness::compare(journal, &path)?;
-    witness::remove_hook_frames(&path)?;
-    Ok(witness)
+    Ok(None)
 }
