@@ -9,6 +9,7 @@ use super::sampling::Estimate;
 use super::symbols::UNATTRIBUTED;
 use super::verdict::{Judgement, Series};
 use crate::base::names::fnv;
+use crate::base::order::sort_by;
 use crate::base::statistics::Slope;
 use crate::model::frame::{Frame, relevant};
 use crate::model::profile::Generation;
@@ -51,7 +52,7 @@ pub(super) fn call_sites(
         }
         sites.push((i, site));
     }
-    sites.sort_by(|(_, a), (_, b)| {
+    sort_by(&mut sites, |(_, a), (_, b)| {
         let rate = |s: &CallSite| s.bytes_per_cycle.unwrap_or(0.0);
         b.verdict
             .cmp(&a.verdict)

@@ -1,12 +1,13 @@
 //! What the code of each crate or shared library has allocated.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 
 use super::fold::Folding;
 use super::journal::Journal;
 use super::profile::relevant_calls;
 use super::symbols::UNATTRIBUTED;
+use crate::base::order::sort_by_key;
+use crate::base::vec_map::VecMap;
 use crate::model::frame::{Frame, Owner};
 use crate::model::peak::CrateShare;
 use crate::model::profile::Profile;
@@ -24,13 +25,11 @@ pub(super) fn shares(
     journal: &Journal,
 ) -> Vec<CrateShare> {
     let is_exec = journal.start.exec;
-    let mut shares: BTreeMap<String, CrateShare> = BTreeMap::new();
+    let mut shares: VecMap<String, CrateShare> = VecMap::new();
     for stack in &profile.stacks {
         let frame = stack.frames.first().map(|&n| &profile.frames[n as usize]);
         let call = stack.calls.first().map(|call| call.0);
-        let share = shares
-            .entry(name(frame, call, folding, is_exec))
-            .or_default();
+        let share = shares.get_or_default(name(frame, call, folding, is_exec));
         for born in &stack.live {
             share.retained_bytes += born.bytes;
             share.retained_blocks += born.blocks;
@@ -49,7 +48,7 @@ pub(super) fn shares(
                 is_exec,
             ),
         };
-        let share = shares.entry(name).or_default();
+        let share = shares.get_or_default(name);
         share.peak_bytes += entry.bytes;
         share.peak_blocks += entry.blocks;
     }
@@ -57,7 +56,7 @@ pub(super) fn shares(
         .into_iter()
         .map(|(name, share)| CrateShare { name, ..share });
     let mut named: Vec<CrateShare> = named.collect();
-    named.sort_by_key(|s| Reverse(s.retained_bytes.max(s.peak_bytes)));
+    sort_by_key(&mut named, |s| Reverse(s.retained_bytes.max(s.peak_bytes)));
     named
 }
 

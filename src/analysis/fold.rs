@@ -1,10 +1,13 @@
 //! Folds stacks into call sites, by blame frame and phase, and keeps the history of each.
 
-use std::collections::{BTreeMap, HashMap};
+use std::cmp::Reverse;
+use std::collections::HashMap;
 
 use crate::analysis::journal::Journal;
 use crate::analysis::symbols::{Symbolizer, blame_frame};
 use crate::analysis::verdict::{Generation, Series};
+use crate::base::order::sort_by_key;
+use crate::base::vec_map::VecMap;
 use crate::model::block::{CensusEntry, StackId};
 use crate::model::frame::Frame;
 use crate::model::profile::{Born, Excerpt};
@@ -38,14 +41,14 @@ pub(super) struct FoldedSite {
     /// What is live at the last boundary, warm-up included.
     pub(super) retained: Live,
     /// What is live of each birth cycle, warm-up included.
-    births: BTreeMap<u32, Live>,
+    births: VecMap<u32, Live>,
     /// The live bytes of each birth cycle, warm-up included: the cycle of each change, and the bytes
     /// from then on.
-    generation_bytes: BTreeMap<u32, Vec<(u32, u64)>>,
+    generation_bytes: VecMap<u32, Vec<(u32, u64)>>,
     /// Generations born after the baseline, by birth.
-    generations: BTreeMap<u32, Generation>,
+    generations: VecMap<u32, Generation>,
     /// The live bytes of each stack.
-    stacks: BTreeMap<StackId, u64>,
+    stacks: HashMap<StackId, u64>,
     /// As in [`Series`], up to the last boundary at which something changed.
     bytes: Vec<u64>,
     blocks: Vec<u64>,
@@ -191,23 +194,20 @@ impl Folding {
     }
 
     /// What is live, by call site and stack, and within it by birth cycle.
-    pub(super) fn live(&self) -> BTreeMap<(usize, StackId), Vec<Born>> {
-        let mut live: BTreeMap<(usize, StackId), BTreeMap<u32, Born>> = BTreeMap::new();
+    pub(super) fn live(&self) -> HashMap<(usize, StackId), VecMap<u32, Born>> {
+        let mut live: HashMap<(usize, StackId), VecMap<u32, Born>> = HashMap::new();
         for (&(stack, birth, phase), now) in self.live.iter().filter(|(_, now)| now.blocks > 0) {
             let Some(site) = self.site_of(stack, phase) else {
                 continue;
             };
             // Several phases of a stack may belong to one call site.
             let births = live.entry((site, stack)).or_default();
-            let born = births.entry(birth).or_default();
+            let born = births.get_or_default(birth);
             born.cycle = birth;
             born.bytes += now.bytes;
             born.blocks += now.blocks;
         }
-        let by_birth = live.into_iter();
-        by_birth
-            .map(|(key, births)| (key, births.into_values().collect()))
-            .collect()
+        live
     }
 
     /// The series of each call site, up to the last boundary that was taken in.
@@ -228,7 +228,7 @@ impl Folding {
         let stacks = &self.sites[site].stacks;
         let mut largest: Vec<(u64, StackId)> =
             stacks.iter().map(|(&id, &bytes)| (bytes, id)).collect();
-        largest.sort_unstable_by_key(|&(bytes, id)| (std::cmp::Reverse(bytes), id));
+        sort_by_key(&mut largest, |&(bytes, id)| (Reverse(bytes), id));
         let count = largest.len() as u32;
         let shown = largest.into_iter().take(1 + OTHER_STACKS);
         let stacks = shown.map(|(bytes, id)| Stack {
@@ -246,10 +246,10 @@ impl FoldedSite {
             blame,
             phase,
             retained: Live::default(),
-            births: BTreeMap::new(),
-            generation_bytes: BTreeMap::new(),
-            generations: BTreeMap::new(),
-            stacks: BTreeMap::new(),
+            births: VecMap::new(),
+            generation_bytes: VecMap::new(),
+            generations: VecMap::new(),
+            stacks: HashMap::new(),
             bytes: Vec::new(),
             blocks: Vec::new(),
             live_generations: Vec::new(),
@@ -259,19 +259,19 @@ impl FoldedSite {
 
     /// The number of birth cycles, warm-up included, with a live block.
     pub(super) fn generations_alive(&self) -> u32 {
-        self.births.values().filter(|l| l.blocks > 0).count() as u32
+        self.births.iter().filter(|(_, l)| l.blocks > 0).count() as u32
     }
 
     /// The live bytes of each birth cycle, warm-up included: the cycle of each change, and the bytes
     /// from then on.
     pub(super) fn generation_bytes(&self) -> impl Iterator<Item = (u32, &[(u32, u64)])> {
         let all = self.generation_bytes.iter();
-        all.map(|(&birth, changes)| (birth, &changes[..]))
+        all.map(|(birth, changes)| (*birth, &changes[..]))
     }
 
     /// Replaces what was live of a census entry by what is live now.
     fn change(&mut self, entry: &CensusEntry, before: Live) {
-        let birth = self.births.entry(entry.birth).or_default();
+        let birth = self.births.get_or_default(entry.birth);
         let stack = self.stacks.entry(entry.stack_id).or_default();
         for (sum, old, new) in [
             (&mut birth.bytes, before.bytes, entry.bytes),
@@ -287,7 +287,7 @@ impl FoldedSite {
     /// Records the live bytes of a birth cycle at the boundary of `cycle`, if they have changed.
     fn record_generation(&mut self, birth: u32, cycle: u32) {
         let bytes = self.births.get(&birth).map_or(0, |live| live.bytes);
-        let changes = self.generation_bytes.entry(birth).or_default();
+        let changes = self.generation_bytes.get_or_default(birth);
         if changes.last().map_or(0, |&(_, before)| before) != bytes {
             changes.push((cycle, bytes));
         }
@@ -298,18 +298,25 @@ impl FoldedSite {
     fn record_boundary(&mut self, warmup: u32, k: u32) {
         self.repeat_last(k as usize - 1);
         let (mut bytes, mut blocks, mut live_generations) = (0, 0, 0);
-        for (&cycle, live) in self.births.range(warmup + 1..) {
+        for &(cycle, live) in self.births.iter() {
+            if cycle <= warmup {
+                if live.blocks == 0 {
+                    self.warmup_lifetime = self.warmup_lifetime.max(warmup + k - cycle);
+                }
+                continue;
+            }
             let born = cycle - warmup;
             if live.blocks > 0 {
                 bytes += live.bytes;
                 blocks += live.blocks;
                 live_generations += 1;
-                let generation = self.generations.entry(born).or_insert(Generation {
+                let new = Generation {
                     born,
                     freed: None,
                     bytes: 0,
                     blocks: 0,
-                });
+                };
+                let generation = self.generations.get_or_insert(born, new);
                 // Another thread may have allocated in this birth cycle after all its blocks were
                 // freed.
                 generation.freed = None;
@@ -318,11 +325,7 @@ impl FoldedSite {
                 generation.freed = Some(k);
             }
         }
-        let of_warmup = self.births.range(..=warmup);
-        for (&cycle, _) in of_warmup.filter(|(_, live)| live.blocks == 0) {
-            self.warmup_lifetime = self.warmup_lifetime.max(warmup + k - cycle);
-        }
-        self.births.retain(|_, live| live.blocks > 0);
+        self.births.retain(|(_, live)| live.blocks > 0);
         self.bytes.push(bytes);
         self.blocks.push(blocks);
         self.live_generations.push(live_generations);
@@ -337,9 +340,12 @@ impl FoldedSite {
 
     /// The live warm-up generations, as in [`Series`].
     fn warmup_generations(&self, warmup: u32) -> Vec<(i64, u64)> {
-        let of_warmup = self.births.range(..=warmup);
+        let of_warmup = self
+            .births
+            .iter()
+            .take_while(|&&(cycle, _)| cycle <= warmup);
         let live = of_warmup.filter(|(_, live)| live.blocks > 0);
-        live.map(|(&cycle, live)| (i64::from(cycle) - i64::from(warmup), live.bytes))
+        live.map(|(cycle, live)| (i64::from(*cycle) - i64::from(warmup), live.bytes))
             .collect()
     }
 
@@ -353,7 +359,7 @@ impl FoldedSite {
             bytes: repeated(&self.bytes, n),
             blocks: repeated(&self.blocks, n),
             live_generations: repeated(&self.live_generations, n),
-            generations: self.generations.values().copied().collect(),
+            generations: self.generations.iter().map(|&(_, g)| g).collect(),
             warmup: self.warmup_generations(warmup),
             warmup_lifetime: self.warmup_lifetime,
             from_load: self.phase == Phase::Load,

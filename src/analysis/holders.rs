@@ -1,12 +1,15 @@
 //! Which holder keeps the blocks of each call site, and what each holder retains.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Reverse;
+use std::collections::HashMap;
 
 use super::fold::Folding;
 use super::holder_names::{NamedHolder, container_type};
 use crate::analysis::holder_search::{Held, SearchResults};
 use crate::analysis::journal::Journal;
 use crate::analysis::symbols::UNATTRIBUTED;
+use crate::base::order::{sort_by, sort_by_key};
+use crate::base::vec_map::VecMap;
 use crate::model::block::StackId;
 use crate::model::frame::relevant;
 use crate::model::holder::{Holder, PathBlock, Root};
@@ -33,10 +36,10 @@ pub(super) struct SiteHolder {
 pub(super) struct Holders<'a> {
     results: &'a SearchResults,
     /// The retaining paths by stack, phase and holder.
-    paths: BTreeMap<(StackId, u8, u16), &'a Path>,
+    paths: HashMap<(StackId, u8, u16), &'a Path>,
     journal: &'a Journal,
     /// The holders that were named so far, by number.
-    named: BTreeMap<u16, NamedHolder>,
+    named: HashMap<u16, NamedHolder>,
 }
 
 type Path = RetainingPath<Vec<(StackId, u64)>>;
@@ -63,7 +66,7 @@ impl<'a> Holders<'a> {
                 .map(|p| ((p.stack_id, p.phase, p.holder), p))
                 .collect(),
             journal,
-            named: BTreeMap::new(),
+            named: HashMap::new(),
         }
     }
 
@@ -121,9 +124,10 @@ impl<'a> Holders<'a> {
         };
         let holders = by_holder.len();
         for (key, reached) in self.by_later_holder(reached, folding) {
-            by_holder.entry(key).or_default().extend(reached);
+            by_holder.get_or_default(key).extend(reached);
         }
-        let largest = by_holder.values().max_by_key(|held| block_count(held));
+        let by_holder = by_holder.iter().map(|(_, held)| held);
+        let largest = by_holder.max_by_key(|held| block_count(held));
         match largest.filter(|held| is_majority(block_count(held))) {
             Some(held) => SiteHolder {
                 holder: self.holder(held, all, block_count(&lost), folding),
@@ -147,17 +151,17 @@ impl<'a> Holders<'a> {
         &mut self,
         reached: Vec<(Held, u16)>,
         folding: &mut Folding,
-    ) -> BTreeMap<SiteKey, Vec<Held>> {
-        let mut by_id: BTreeMap<u16, Vec<Held>> = BTreeMap::new();
+    ) -> VecMap<SiteKey, Vec<Held>> {
+        let mut by_id: VecMap<u16, Vec<Held>> = VecMap::new();
         for (blocks, first) in reached {
             if self.key(blocks.holder, folding) != self.key(first, folding) {
-                by_id.entry(blocks.holder).or_default().push(blocks);
+                by_id.get_or_default(blocks.holder).push(blocks);
             }
         }
-        let mut by_holder: BTreeMap<SiteKey, Vec<Held>> = BTreeMap::new();
+        let mut by_holder: VecMap<SiteKey, Vec<Held>> = VecMap::new();
         for (id, reached) in by_id {
             if let Some(key) = self.key(id, folding) {
-                let most = by_holder.entry(key).or_default();
+                let most = by_holder.get_or_default(key);
                 if block_count(&reached) > block_count(most) {
                     *most = reached;
                 }
@@ -167,15 +171,11 @@ impl<'a> Holders<'a> {
     }
 
     /// The blocks of a call site by holder. Blocks without a holder's record are left out.
-    fn by_holder(
-        &mut self,
-        held: Vec<Held>,
-        folding: &mut Folding,
-    ) -> BTreeMap<SiteKey, Vec<Held>> {
-        let mut by_holder: BTreeMap<SiteKey, Vec<Held>> = BTreeMap::new();
+    fn by_holder(&mut self, held: Vec<Held>, folding: &mut Folding) -> VecMap<SiteKey, Vec<Held>> {
+        let mut by_holder: VecMap<SiteKey, Vec<Held>> = VecMap::new();
         for blocks in held {
             if let Some(key) = self.key(blocks.holder, folding) {
-                by_holder.entry(key).or_default().push(blocks);
+                by_holder.get_or_default(key).push(blocks);
             }
         }
         by_holder
@@ -254,10 +254,12 @@ impl<'a> Holders<'a> {
     /// What each holder retains, in descending order.
     pub(super) fn roots(&mut self, folding: &mut Folding) -> Vec<Root> {
         type RootKey = (HolderKind, Option<String>, Option<u32>, Option<String>);
-        let mut roots: BTreeMap<RootKey, Root> = BTreeMap::new();
+        let mut roots: VecMap<RootKey, Root> = VecMap::new();
         let holders = self.results.holders.iter();
         let mut holders: Vec<_> = holders.filter(|h| h.reached_bytes > 0).collect();
-        holders.sort_by_key(|h| std::cmp::Reverse((h.retained_bytes, h.reached_bytes)));
+        sort_by_key(&mut holders, |h| {
+            Reverse((h.retained_bytes, h.reached_bytes))
+        });
         for holder in holders.into_iter().take(MAX_ROOTS) {
             let Some(named) = self.named(holder.id, folding) else {
                 continue;
@@ -268,7 +270,7 @@ impl<'a> Holders<'a> {
                 named.line,
                 named.thread.clone(),
             );
-            let root = roots.entry(key).or_insert(Root {
+            let new = Root {
                 kind: named.kind,
                 name: named.name,
                 file: named.file,
@@ -278,14 +280,16 @@ impl<'a> Holders<'a> {
                 retained_blocks: 0,
                 reached_bytes: 0,
                 reached_blocks: 0,
-            });
+            };
+            let root = roots.get_or_insert(key, new);
             root.retained_bytes += holder.retained_bytes;
             root.retained_blocks += holder.retained_blocks;
             root.reached_bytes += holder.reached_bytes;
             root.reached_blocks += holder.reached_blocks;
         }
-        let mut roots: Vec<Root> = roots.into_values().collect();
-        roots.sort_by_key(|r| std::cmp::Reverse((r.retained_bytes, r.reached_bytes)));
+        let roots = roots.into_iter();
+        let mut roots: Vec<Root> = roots.map(|(_, root)| root).collect();
+        sort_by_key(&mut roots, |r| Reverse((r.retained_bytes, r.reached_bytes)));
         roots
     }
 
@@ -310,5 +314,8 @@ fn block_count(held: &[Held]) -> u64 {
 
 /// The number of birth cycles of these blocks.
 fn birth_cycles(held: &[Held]) -> u32 {
-    held.iter().map(|h| h.birth).collect::<BTreeSet<_>>().len() as u32
+    let mut births: Vec<u32> = held.iter().map(|h| h.birth).collect();
+    sort_by(&mut births, Ord::cmp);
+    births.dedup();
+    births.len() as u32
 }

@@ -1,6 +1,6 @@
 //! Reads the journal, while it is being written or afterwards.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
@@ -26,7 +26,7 @@ pub(crate) struct Journal {
     pub(crate) code: Vec<Code>,
     pub(crate) interpreter: Option<Interpreter>,
     pub(crate) python: Vec<PythonLocation>,
-    pub(crate) stacks: BTreeMap<u32, Stack<Vec<u64>>>,
+    pub(crate) stacks: HashMap<u32, Stack<Vec<u64>>>,
     pub(crate) boundaries: Vec<Boundary<Vec<CensusEntry>>>,
     /// What was live at the peak so far.
     pub(crate) peak: Option<Peak<Vec<CensusEntry>>>,
@@ -256,7 +256,7 @@ impl Journal {
             code: Vec::new(),
             interpreter: None,
             python: Vec::new(),
-            stacks: BTreeMap::new(),
+            stacks: HashMap::new(),
             boundaries: Vec::new(),
             peak: None,
             next_peak: None,
@@ -398,7 +398,7 @@ impl Journal {
                 exec: false,
             },
             code: Vec::new(),
-            stacks: BTreeMap::new(),
+            stacks: HashMap::new(),
             boundaries: (1..=cycles).map(boundary).collect(),
             peak: None,
             next_peak: None,

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::fold::Folding;
 use crate::analysis::journal::Journal;
+use crate::base::order::sort_by_key;
 use crate::model::frame::{Frame, relevant_range};
 use crate::model::profile::{Mapping, Profile, ProfileStack};
 
@@ -13,11 +14,18 @@ use crate::model::profile::{Mapping, Profile, ProfileStack};
 pub(super) fn of(sites: &[usize], folding: &mut Folding, journal: &Journal) -> Profile {
     let mut profile = Profile::default();
     let mut numbers: HashMap<Frame, u32> = HashMap::new();
-    let rank_of: HashMap<usize, u32> = (0..).zip(sites).map(|(rank, &site)| (site, rank)).collect();
-    let mut live: Vec<_> = folding.live().into_iter().collect();
-    live.retain(|((site, _), _)| rank_of.contains_key(site));
-    live.sort_by_key(|((site, stack), _)| (rank_of[site], *stack));
-    for ((site, stack), live) in live {
+    let mut rank_of = vec![None; folding.sites().len()];
+    for (rank, &site) in (0..).zip(sites) {
+        rank_of[site] = Some(rank);
+    }
+    let live = folding.live().into_iter();
+    let ranked = live.filter_map(|((site, stack), live)| {
+        let rank: u32 = rank_of[site]?;
+        Some((rank, stack, live))
+    });
+    let mut live: Vec<_> = ranked.collect();
+    sort_by_key(&mut live, |&(rank, stack, _)| (rank, stack));
+    for (site, stack, live) in live {
         let addresses = journal.stacks.get(&stack).map_or(&[][..], |s| &s.stack);
         let (frames, calls) = relevant_calls(folding, addresses);
         let mut number = |frame: &Frame| {
@@ -27,10 +35,10 @@ pub(super) fn of(sites: &[usize], folding: &mut Folding, journal: &Journal) -> P
             })
         };
         profile.stacks.push(ProfileStack {
-            site: rank_of[&site],
+            site,
             frames: frames.iter().map(&mut number).collect(),
             calls,
-            live,
+            live: live.into_iter().map(|(_, born)| born).collect(),
         });
     }
     profile.mappings = mappings(&profile, journal);

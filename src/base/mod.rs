@@ -4,6 +4,7 @@ pub(crate) mod error;
 pub(crate) mod files;
 pub(crate) mod names;
 pub(crate) mod new_file;
+pub(crate) mod order;
 #[cfg(any(feature = "preload", test))]
 pub(crate) mod pattern;
 pub(crate) mod private_folder;
@@ -11,3 +12,4 @@ pub(crate) mod random;
 pub(crate) mod statistics;
 pub(crate) mod text;
 pub(crate) mod units;
+pub(crate) mod vec_map;

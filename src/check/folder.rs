@@ -1,6 +1,5 @@
 //! The output folder of a check.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -8,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::base::error::Error;
 use crate::base::names::fnv;
 use crate::base::private_folder;
+use crate::base::vec_map::VecMap;
 use crate::measure::child;
 
 /// Creates the output folder of a check, empty, for this user only: below cargo's target folder if the
@@ -52,7 +52,7 @@ fn target_folder(program: &Path) -> Option<PathBuf> {
 /// A folder for the checks of a test that no other running process uses. A lock, which is held until
 /// this process exits, reserves it; all checks of the test in this process share it.
 fn locked_folder(parent: &Path, test: &str) -> Result<PathBuf, Error> {
-    static LOCKS: Mutex<BTreeMap<PathBuf, Lock>> = Mutex::new(BTreeMap::new());
+    static LOCKS: Mutex<VecMap<PathBuf, Lock>> = Mutex::new(VecMap::new());
     let mut locks = LOCKS.lock().unwrap_or_else(PoisonError::into_inner);
     let first = parent.join(test);
     if let Some(held) = locks.get(&first) {
@@ -72,7 +72,7 @@ fn locked_folder(parent: &Path, test: &str) -> Result<PathBuf, Error> {
                     folder: folder.clone(),
                     _file: file,
                 };
-                locks.insert(first, lock);
+                locks.get_or_insert(first, lock);
                 break;
             }
         }

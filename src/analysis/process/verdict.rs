@@ -1,5 +1,6 @@
 //! The verdict on the process: that on its worst part.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::kept_pages::kept_pages;
@@ -8,6 +9,7 @@ use super::parts::{JudgedPart, judge};
 use super::sentence::{named, of_files, of_mappings, reason, sentence};
 use crate::analysis::journal::Journal;
 use crate::analysis::verdict::Criteria;
+use crate::base::order::sort_by_key;
 use crate::model::journal::Files;
 use crate::model::process::{Grows, Part, Process};
 use crate::model::verdict::{Rule, Verdict};
@@ -126,7 +128,7 @@ fn new(journal: &Journal, amounts: fn(&Files) -> Vec<(&String, u64)>) -> Vec<(St
         (amount > before).then(|| (file, amount - before))
     });
     let mut new: Vec<(String, u64)> = new.collect();
-    new.sort_by_key(|&(_, amount)| std::cmp::Reverse(amount));
+    sort_by_key(&mut new, |&(_, amount)| Reverse(amount));
     new
 }
 

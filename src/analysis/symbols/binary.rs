@@ -12,6 +12,7 @@ use super::names::demangled;
 use super::room;
 use super::separate;
 use super::unread::Unread;
+use crate::base::order::sort_by;
 
 /// The maximum number of functions of a module whose files are looked up. Generic functions may be
 /// instantiated in other files than their own.
@@ -118,7 +119,7 @@ impl Binary {
             })
             .collect();
         // Those of submodules are in other files, so they come last.
-        of_module.sort_unstable();
+        sort_by(&mut of_module, Ord::cmp);
         let mut paths = Vec::new();
         for (_, address) in of_module.into_iter().take(MAX_LOOKUPS) {
             let Some(mut frames) = self.debug.frames(address) else {

@@ -1,7 +1,7 @@
 //! Looks up addresses and statics in the files that were mapped in the measured process.
 
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::binary::Binary;
@@ -10,6 +10,8 @@ use super::ownership::{classify_path, crate_of, frame_of, is_pass_through, own_b
 use super::python;
 use super::sources::Sources;
 use super::unread::Unread;
+use crate::base::order::sort_by;
+use crate::base::vec_map::VecMap;
 use crate::model::frame::{Frame, Owner};
 use crate::model::journal::Code;
 use crate::model::python::{LOCATION_BIT, PythonLocation};
@@ -20,7 +22,7 @@ pub(crate) struct Symbolizer {
     /// Code mappings, each with the index of its file in `binaries`; `None` if the file cannot be
     /// read.
     mappings: Vec<(Code, Option<usize>)>,
-    by_path: HashMap<PathBuf, Option<usize>>,
+    by_path: VecMap<PathBuf, Option<usize>>,
     binaries: Vec<Binary>,
     sources: Sources,
     /// Frames by return address, or by the entry of a stack that is a location of Python's.
@@ -28,7 +30,7 @@ pub(crate) struct Symbolizer {
     /// The files are those of a program as it is: whose code a function is depends on the file, too.
     is_exec: bool,
     /// Source files by module. Finding them takes a pass over all functions.
-    modules: RefCell<HashMap<String, Option<Vec<String>>>>,
+    modules: RefCell<VecMap<String, Option<Vec<String>>>>,
 }
 
 impl Symbolizer {
@@ -46,7 +48,7 @@ impl Symbolizer {
             binaries.push(Binary::read(path)?);
             Some(binaries.len() - 1)
         };
-        let file = *self.by_path.entry(path.into()).or_insert_with(read);
+        let file = *self.by_path.get_or_insert_with(path.into(), read);
         self.mappings.push((code.clone(), file));
     }
 
@@ -108,12 +110,14 @@ impl Symbolizer {
     /// information is elsewhere and was not found are left out unless `even_if_not_found`: those of a
     /// library that nobody debugs are rarely installed.
     pub(crate) fn unread(&self, even_if_not_found: bool) -> Vec<String> {
-        let used: BTreeSet<usize> = self
-            .frames
-            .keys()
-            .filter_map(|&a| self.mapping(a)?.1)
-            .collect();
-        let unread = used.into_iter().filter_map(|i| self.binaries[i].unread());
+        let mut is_used = vec![false; self.binaries.len()];
+        for &address in self.frames.keys() {
+            if let Some((_, Some(binary))) = self.mapping(address) {
+                is_used[*binary] = true;
+            }
+        }
+        let used = self.binaries.iter().zip(is_used).filter(|(_, used)| *used);
+        let unread = used.filter_map(|(binary, _)| binary.unread());
         // Where memory is short, it is so for most files.
         let mut is_short = false;
         unread
@@ -146,7 +150,7 @@ impl Symbolizer {
         // has no line table entries, so its file is looked for beside that of its parent.
         loop {
             let mut modules = self.modules.borrow_mut();
-            let paths = modules.entry(module.to_owned()).or_insert_with(|| {
+            let paths = modules.get_or_insert_with(module.to_owned(), || {
                 let mut binaries = self.binaries.iter();
                 binaries.find_map(|b| b.source_files(module))
             });
@@ -182,7 +186,7 @@ impl Symbolizer {
         let there = there.filter(|code| (code.start..code.end).contains(&call));
         let mut files: Vec<&Path> = there.map(|code| code.path.as_path()).collect();
         files.retain(|file| *file != of.path.as_path());
-        files.sort_unstable();
+        sort_by(&mut files, Ord::cmp);
         files.dedup();
         files
     }

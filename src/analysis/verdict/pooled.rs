@@ -4,13 +4,14 @@
 //! insert into: each reallocates the buffer at its own call site. At each of them all memory is
 //! freed from time to time, which looks like churn; their sum may grow without bound.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
 
 use super::call_site::judge;
 use super::containers::judge_growing_container;
 use super::interim::Criteria;
 use super::judgement::Judgement;
 use super::series::Series;
+use crate::base::order::sort_by_key;
 use crate::base::text::count;
 use crate::model::verdict::{Rule, Verdict};
 
@@ -27,7 +28,7 @@ const OPPOSITE_DEVIATIONS: f64 = 3.0;
 pub(crate) fn judge_pooled(judgements: &mut [Judgement], series: &[Series], criteria: Criteria) {
     let replaced = [Rule::Young, Rule::Replaced];
     let mut all = decided_by(judgements, series, &replaced);
-    all.sort_by_key(|&i| std::cmp::Reverse(held_recently(&series[i])));
+    sort_by_key(&mut all, |&i| Reverse(held_recently(&series[i])));
     let sets = sets_of_opposites(&all[..all.len().min(MAX_COMPARED)], series);
     let sets = sets.iter().filter(|set| set.len() < all.len());
     for set in std::iter::once(&all).chain(sets) {
@@ -116,11 +117,12 @@ fn sets_of_opposites(sites: &[usize], series: &[Series]) -> Vec<Vec<usize>> {
             }
         }
     }
-    let mut sets: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    let mut sets = vec![Vec::new(); sites.len()];
     for (&site, set) in sites.iter().zip(set) {
-        sets.entry(set).or_default().push(site);
+        sets[set].push(site);
     }
-    sets.into_values().filter(|set| set.len() > 1).collect()
+    sets.retain(|set| set.len() > 1);
+    sets
 }
 
 /// Whether one series falls when the other rises, by about as much.

@@ -1,6 +1,6 @@
 //! What the censuses say about one call site, boundary by boundary.
 
-use std::collections::BTreeMap;
+use crate::base::vec_map::VecMap;
 
 /// The survivors of one birth cycle at one call site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +69,7 @@ impl Series {
     /// The sum of several call sites, as if they were one.
     pub(super) fn pooled<'a>(call_sites: impl Iterator<Item = &'a Self>) -> Self {
         let mut all = Self::default();
-        let mut by_birth: BTreeMap<u32, Generation> = BTreeMap::new();
+        let mut by_birth: VecMap<u32, Generation> = VecMap::new();
         for site in call_sites {
             let n = site.bytes.len().max(all.bytes.len());
             all.bytes.resize(n, 0);
@@ -80,11 +80,12 @@ impl Series {
             }
             all.warmup_lifetime = all.warmup_lifetime.max(site.warmup_lifetime);
             for g in &site.generations {
-                let sum = by_birth.entry(g.born).or_insert(Generation {
+                let new = Generation {
                     bytes: 0,
                     blocks: 0,
                     ..*g
-                });
+                };
+                let sum = by_birth.get_or_insert(g.born, new);
                 sum.freed = sum.freed.zip(g.freed).map(|(a, b)| a.max(b));
                 sum.bytes += g.bytes;
                 sum.blocks += g.blocks;
@@ -92,13 +93,13 @@ impl Series {
         }
         let n = all.bytes.len() as u32;
         all.live_generations = vec![0; n as usize];
-        for g in by_birth.values() {
+        all.generations = by_birth.iter().map(|&(_, g)| g).collect();
+        for g in &all.generations {
             let end = g.freed.map_or(n, |freed| (freed - 1).min(n));
             for live in &mut all.live_generations[(g.born.max(1) - 1) as usize..end as usize] {
                 *live += 1;
             }
         }
-        all.generations = by_birth.into_values().collect();
         all
     }
 }

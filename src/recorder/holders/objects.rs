@@ -77,10 +77,12 @@ impl Objects {
 
     /// Sorts the symbols for lookup. Must be called after the last [`Objects::add`].
     pub(super) fn sort(&mut self) {
-        let statics = self.statics.as_mut_slice();
-        statics.sort_unstable_by_key(|s| s.start);
-        let thread_locals = self.thread_locals.as_mut_slice();
-        thread_locals.sort_unstable_by_key(|s| (s.object, s.start));
+        // One type of key for both, so that sorting is compiled once.
+        let sort = |symbols: &mut [Symbol], key: fn(&Symbol) -> (u16, usize)| {
+            symbols.sort_unstable_by_key(key);
+        };
+        sort(self.statics.as_mut_slice(), |s| (0, s.start));
+        sort(self.thread_locals.as_mut_slice(), |s| (s.object, s.start));
     }
 
     /// The static at an address, which may be inside of it.

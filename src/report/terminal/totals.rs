@@ -1,8 +1,10 @@
 //! What concerns the whole process: its parts that grow, memory over the run, and what adds up.
 
+use std::cmp::Reverse;
 use std::fmt::Write;
 
 use super::label::{COLUMN, label};
+use crate::base::order::sort_by_key;
 use crate::base::text::count;
 use crate::base::units::{bytes, exact, rate};
 use crate::model::process::Grows;
@@ -77,7 +79,7 @@ pub(super) fn balance(canvas: &mut Canvas, report: &Report) {
     };
     let mut parts = balance.parts().to_vec();
     parts.retain(|&(_, bytes)| bytes > 0);
-    parts.sort_by_key(|&(_, bytes)| std::cmp::Reverse(bytes));
+    sort_by_key(&mut parts, |&(_, bytes)| Reverse(bytes));
     let resident = bytes(balance.resident_bytes as f64);
     let mut pieces = vec![format!("{resident} resident =")];
     let last = parts.len().saturating_sub(1);
