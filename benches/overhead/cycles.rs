@@ -28,7 +28,7 @@ pub fn time(command: &Path, workload: &str, format: &str, heap: &str) -> Duratio
     let journal = std::fs::read_to_string(folder.join("journal.jsonl")).expect("a journal");
     let nanos = |line: &str| -> Option<u64> {
         let record: serde_json::Value = serde_json::from_str(line).ok()?;
-        record["boundary"]["cycle_nanos"].as_u64()
+        record["boundary"]["counts"]["cycle_nanos"].as_u64()
     };
     let sum = journal.lines().filter_map(nanos).sum();
     let _ = std::fs::remove_dir_all(&folder);

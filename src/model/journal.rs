@@ -6,7 +6,6 @@
 //! come before it. So if the process is killed, the journal is complete up to the last boundary; an
 //! incomplete last line is ignored. Each line ends with its checksum.
 
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -33,7 +32,7 @@ pub(crate) const PROCESSES: &str = "processes";
 pub(crate) const PREDICTIONS: &str = "predictions";
 
 /// Version of the format.
-pub(crate) const VERSION: u32 = 5;
+pub(crate) const VERSION: u32 = 6;
 
 /// How the checksum at the end of a line begins.
 pub(crate) const SUM_START: &[u8] = b",\"sum\":\"";
@@ -81,7 +80,7 @@ pub(crate) struct Start<S> {
 
 /// A path: a text, or its bytes if they are not UTF-8.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum RecordedPath<S = String, B = Vec<u8>> {
     Text(S),
     Bytes(B),
@@ -213,7 +212,7 @@ pub(crate) struct Files {
     /// What each open file descriptor refers to.
     pub(crate) open: Vec<String>,
     /// Bytes of the parts of [`Resident::mapped`] by name, which is empty if they are of no file.
-    pub(crate) mapped: BTreeMap<String, u64>,
+    pub(crate) mapped: Vec<(String, u64)>,
 }
 
 /// Resident memory before and after the allocator was asked to return unused memory to the system,
@@ -285,7 +284,6 @@ pub(crate) struct Counts {
 /// entry with 0 blocks has been removed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Boundary<R> {
-    #[serde(flatten)]
     pub(crate) counts: Counts,
     pub(crate) census: R,
 }

@@ -1,8 +1,8 @@
 //! The mappings of this process and its resident memory by use, read from `/proc/self/smaps`.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 
+use crate::base::vec_map::VecMap;
 use crate::model::journal::Resident;
 use crate::recorder::heap::{self, MappedVec, Paused};
 use crate::recorder::pagemap::Pagemap;
@@ -58,14 +58,14 @@ pub(crate) fn resident(text: &mut MappedVec<u8>) -> Option<Resident> {
 
 /// What [`Resident::mapped`] consists of: names of mappings, which are empty if they are of no file, and
 /// the bytes of all with that name. Empty if the kernel does not report it.
-pub(crate) fn mapped_by_name(_: &Paused) -> BTreeMap<String, u64> {
-    let mut mapped: BTreeMap<String, u64> = BTreeMap::new();
+pub(crate) fn mapped_by_name(_: &Paused) -> Vec<(String, u64)> {
+    let mut mapped: VecMap<String, u64> = VecMap::new();
     let add = |name: &[u8], bytes| {
         let name = String::from_utf8_lossy(name).into_owned();
-        *mapped.entry(name).or_default() += bytes;
+        *mapped.get_or_default(name) += bytes;
     };
     let _ = resident_and_mapped(&mut MappedVec::new(), add);
-    mapped
+    mapped.into_iter().collect()
 }
 
 /// [`resident`], with a call of `visit` for each name and number of bytes that add to
@@ -297,6 +297,7 @@ impl<'a> Mapping<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
 
     const MAPPINGS: &str = "\
 1000-3000 r-xp 00000000 fe:00 1      /opt/a b/bin

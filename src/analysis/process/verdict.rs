@@ -1,7 +1,6 @@
 //! The verdict on the process: that on its worst part.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 
 use super::kept_pages::kept_pages;
 use super::levels::growth;
@@ -10,6 +9,7 @@ use super::sentence::{named, of_files, of_mappings, reason, sentence};
 use crate::analysis::journal::Journal;
 use crate::analysis::verdict::Criteria;
 use crate::base::order::sort_by_key;
+use crate::base::vec_map::VecMap;
 use crate::model::journal::Files;
 use crate::model::process::{Grows, Part, Process};
 use crate::model::verdict::{Rule, Verdict};
@@ -104,7 +104,7 @@ fn new_mappings(journal: &Journal) -> Vec<(String, u64)> {
         files
             .mapped
             .iter()
-            .map(|(name, &bytes)| (name, bytes))
+            .map(|(name, bytes)| (name, *bytes))
             .collect()
     })
 }
@@ -116,9 +116,9 @@ fn new(journal: &Journal, amounts: fn(&Files) -> Vec<(&String, u64)>) -> Vec<(St
         return Vec::new();
     };
     let sums = |files: &Files| {
-        let mut sums: BTreeMap<String, u64> = BTreeMap::new();
+        let mut sums: VecMap<String, u64> = VecMap::new();
         for (file, amount) in amounts(files) {
-            *sums.entry(without_numbers(file)).or_default() += amount;
+            *sums.get_or_default(without_numbers(file)) += amount;
         }
         sums
     };
