@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::analysis::config;
 use crate::base::error::Error;
@@ -23,7 +23,7 @@ pub(crate) struct Limits {
 
 /// What a run needed: the numbers of a baseline file. Neither the set-up before the first cycle nor
 /// the warm-up counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Budget {
     /// Blocks allocated in the cycle that allocated the most.
@@ -75,11 +75,18 @@ impl Budget {
             std::fs::create_dir_all(folder)
                 .map_err(|e| Error::io("create the folder", folder, e))?;
         }
-        // Four integers always serialize.
-        let numbers = toml::to_string(self).unwrap_or_default();
+        let Self {
+            allocations_per_cycle,
+            allocated_bytes_per_cycle,
+            peak_bytes,
+            live_bytes,
+        } = self;
         let text = format!(
             "# What the cycles of a check need, recorded by AFTERDROP_UPDATE=1. More than this fails.\n\
-             {numbers}"
+             allocations_per_cycle = {allocations_per_cycle}\n\
+             allocated_bytes_per_cycle = {allocated_bytes_per_cycle}\n\
+             peak_bytes = {peak_bytes}\n\
+             live_bytes = {live_bytes}\n"
         );
         write_bytes(path, text.as_bytes())
     }
