@@ -1,7 +1,7 @@
 //! Reports as JSON: writing and reading.
 
 use std::fs::File;
-use std::io::{self, BufReader, Seek, Write};
+use std::io::{self, BufReader, Read, Seek, Write};
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
@@ -82,7 +82,7 @@ pub(super) fn read<T: DeserializeOwned>(
     let file = File::open(path).map_err(unreadable)?;
     let size = file.metadata().map_err(unreadable)?.len();
     let mut bounded = Bounded::new(&file, size, largest);
-    let read = serde_json::from_reader(BufReader::with_capacity(PIECE, &mut bounded));
+    let read = parse(&mut bounded);
     if let Some(excess) = bounded.excess() {
         return Err(malformed(None, excess).hint(Bounded::<File>::HINT));
     }
@@ -110,6 +110,11 @@ pub(super) fn read<T: DeserializeOwned>(
 /// Bytes that are read at once.
 const PIECE: usize = 1 << 16;
 
+/// Reads JSON piece by piece. The type of the reader is erased, so that the parser is compiled once.
+fn parse<T: DeserializeOwned>(from: &mut dyn Read) -> serde_json::Result<T> {
+    serde_json::from_reader(BufReader::with_capacity(PIECE, from))
+}
+
 /// The schema that a file says it has; `None` if it is not JSON, or cannot be read twice.
 fn schema_in(mut file: File) -> Option<Option<String>> {
     /// The field that every such file has.
@@ -118,7 +123,7 @@ fn schema_in(mut file: File) -> Option<Option<String>> {
         schema: Option<String>,
     }
     file.rewind().ok()?;
-    let head: Head = serde_json::from_reader(BufReader::with_capacity(PIECE, file)).ok()?;
+    let head: Head = parse(&mut file).ok()?;
     Some(head.schema)
 }
 

@@ -100,21 +100,29 @@ impl Texts for String {
 
 impl<T: Texts> Texts for Option<T> {
     fn each(&self, see: &mut dyn FnMut(&str)) {
-        self.iter().for_each(|value| value.each(see));
+        if let Some(value) = self {
+            value.each(see);
+        }
     }
 
     fn change(&mut self, change: &mut dyn FnMut(&mut String)) {
-        self.iter_mut().for_each(|value| value.change(change));
+        if let Some(value) = self {
+            value.change(change);
+        }
     }
 }
 
 impl<T: Texts> Texts for Vec<T> {
     fn each(&self, see: &mut dyn FnMut(&str)) {
-        self.iter().for_each(|value| value.each(see));
+        for value in self {
+            value.each(see);
+        }
     }
 
     fn change(&mut self, change: &mut dyn FnMut(&mut String)) {
-        self.iter_mut().for_each(|value| value.change(change));
+        for value in self {
+            value.change(change);
+        }
     }
 }
 

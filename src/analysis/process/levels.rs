@@ -79,7 +79,7 @@ impl<'a> Levels<'a> {
     }
 
     /// The level of something; `None` if it is not known at every boundary.
-    fn level(&self, of: impl Fn(&Counts, &Memory) -> Option<u64>) -> Option<Level> {
+    fn level(&self, of: &dyn Fn(&Counts, &Memory) -> Option<u64>) -> Option<Level> {
         let of = |c: &Counts| of(c, c.memory.as_ref()?);
         let counts = self.counts.iter();
         let series = counts.map(|c| of(c)).collect::<Option<Vec<u64>>>()?;
@@ -88,24 +88,24 @@ impl<'a> Levels<'a> {
     }
 
     pub(super) fn threads(&self) -> Option<Level> {
-        self.level(|c, _| Some(c.threads))
+        self.level(&|c, _| Some(c.threads))
     }
 
     pub(super) fn file_descriptors(&self) -> Option<Level> {
-        self.level(|_, m| Some(m.descriptors))
+        self.level(&|_, m| Some(m.descriptors))
     }
 
     /// Bytes that C code has allocated. `None` if its blocks cannot be told from others.
     pub(super) fn c_heap(&self) -> Option<Level> {
         // What rises in most cycles by more than may be the slack of new blocks is no rounding.
-        let least = self.level(|counts, memory| match self.in_c_heap(counts, memory)? {
+        let least = self.level(&|counts, memory| match self.in_c_heap(counts, memory)? {
             (bytes, true) => (OFFSET + bytes).checked_sub(SLACK * counts.live_blocks),
             (_, false) => None,
         });
         // The first blocks may come from those that were free.
         let steady = least.filter(|l| rises_in_most_cycles(&l.series[l.series.len() / 4..]));
         steady.map(Level::without_offset).or_else(|| {
-            self.level(|counts, memory| match self.in_c_heap(counts, memory)? {
+            self.level(&|counts, memory| match self.in_c_heap(counts, memory)? {
                 (bytes, true) => Some(bytes / ROUNDING * ROUNDING),
                 (bytes, false) => Some(bytes),
             })
@@ -136,7 +136,7 @@ impl<'a> Levels<'a> {
 
     /// Address space that was mapped by neither allocator, plus a constant.
     pub(super) fn mapped(&self) -> Option<Level> {
-        let level = self.level(|counts, memory| {
+        let level = self.level(&|counts, memory| {
             let c_mapped = memory.c_heap.unwrap_or_default().mapped;
             let mapped = memory.resident.mapped.saturating_sub(c_mapped);
             // The kernel may merge the allocator's mappings with those of the C heap or of a file,
@@ -153,7 +153,7 @@ impl<'a> Levels<'a> {
     /// Resident memory that neither an allocator nor the recorder explains. It includes the stacks
     /// of threads, which grow if a recursion gets deeper.
     pub(super) fn resident(&self) -> Option<Level> {
-        self.level(|counts, memory| {
+        self.level(&|counts, memory| {
             let r = memory.resident;
             let c = memory.c_heap.unwrap_or_default();
             let anonymous = match (counts.jemalloc, backend(self.heap, memory)) {
@@ -172,7 +172,7 @@ impl<'a> Levels<'a> {
     /// jemalloc counts pages that were never touched, too, and growth of other memory may hide
     /// behind them.
     pub(super) fn touched(&self) -> Option<Level> {
-        let level = self.level(|counts, memory| {
+        let level = self.level(&|counts, memory| {
             let j = counts.jemalloc?;
             let c_mapped = memory.c_heap.unwrap_or_default().mapped;
             (OFFSET + memory.resident.anonymous).checked_sub(j.resident + c_mapped)
