@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io::Read;
 
+use crate::base::order::sort_by;
 use crate::recorder::heap::{MappedVec, Paused};
 
 /// Size of the buffer on the stack for small files.
@@ -139,7 +140,7 @@ pub(crate) fn thread_names(_: &Paused) -> Vec<(u32, String)> {
         Some((id, name.trim_end().to_owned()))
     });
     let mut named: Vec<(u32, String)> = named.collect();
-    named.sort_unstable();
+    sort_by(&mut named, Ord::cmp);
     named
 }
 

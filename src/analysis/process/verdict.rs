@@ -8,7 +8,7 @@ use super::parts::{JudgedPart, judge};
 use super::sentence::{named, of_files, of_mappings, reason, sentence};
 use crate::analysis::journal::Journal;
 use crate::analysis::verdict::Criteria;
-use crate::base::order::sort_by_key;
+use crate::base::order::{sort_by, sort_by_key};
 use crate::base::vec_map::VecMap;
 use crate::model::journal::Files;
 use crate::model::process::{Grows, Part, Process};
@@ -154,6 +154,6 @@ fn new_threads(journal: &Journal) -> Vec<String> {
     let is_new = |id: &u32| before.threads.iter().all(|(known, _)| known != id);
     let new = after.threads.iter().filter(|(id, _)| is_new(id));
     let mut names: Vec<String> = new.map(|(_, name)| name.clone()).collect();
-    names.sort_unstable();
+    sort_by(&mut names, Ord::cmp);
     names
 }
