@@ -398,6 +398,8 @@ impl Journal {
                 exec: false,
             },
             code: Vec::new(),
+            interpreter: None,
+            python: Vec::new(),
             stacks: HashMap::new(),
             boundaries: (1..=cycles).map(boundary).collect(),
             peak: None,

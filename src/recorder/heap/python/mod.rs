@@ -15,15 +15,22 @@
 //! Only the running thread changes its frames, and they and their code objects live while it is in
 //! them: they may be read without the interpreter's lock.
 
+#[cfg(feature = "preload")]
 mod frames;
+#[cfg(feature = "preload")]
 mod interpreter;
 mod line_table;
+#[cfg(feature = "preload")]
 mod locations;
 mod objects;
 mod offsets;
 mod texts;
 
+#[cfg(feature = "preload")]
 pub(super) use frames::PythonFrames;
+#[cfg(feature = "preload")]
 pub(crate) use interpreter::{Found, find, object_allocator};
+#[cfg(feature = "preload")]
 pub(crate) use locations::read_location;
+#[cfg(feature = "preload")]
 pub(super) use locations::{is_unlocked, resolve};

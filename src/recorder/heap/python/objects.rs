@@ -84,3 +84,58 @@ pub(super) unsafe fn characters_of(object: usize, offsets: &Offsets) -> impl Ite
         char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recorder::heap::python::offsets::of_version;
+
+    /// A string of 3.12 as the interpreter has it, of characters of this many bytes.
+    fn string(characters: &str, bytes: usize) -> Vec<u64> {
+        let is_ascii = bytes == 1 && characters.is_ascii();
+        let mut string = vec![0_u8; if is_ascii { 40 } else { 56 }];
+        string[16] = characters.chars().count() as u8;
+        string[32] = (bytes as u8) << 2 | u8::from(is_ascii) << 6;
+        for character in characters.chars() {
+            string.extend_from_slice(&u32::from(character).to_ne_bytes()[..bytes]);
+        }
+        string.resize(string.len().next_multiple_of(8), 0);
+        let words = string.as_chunks::<8>().0.iter();
+        words.map(|&word| u64::from_ne_bytes(word)).collect()
+    }
+
+    #[test]
+    fn strings_of_all_forms_are_read() {
+        let offsets = of_version(0x030c).unwrap();
+        for (text, bytes) in [
+            ("serve.py", 1),
+            ("größe", 1),
+            ("模型", 2),
+            ("🦀.py", 4),
+            ("", 1),
+        ] {
+            let words = string(text, bytes);
+            // SAFETY: the address is that of a string, which lives on.
+            let read = unsafe { characters_of(words.as_ptr().expose_provenance(), &offsets) };
+            assert_eq!(read.collect::<String>(), text);
+        }
+    }
+
+    #[test]
+    fn a_bytes_object_is_read() {
+        let offsets = of_version(0x030c).unwrap();
+        let words = [1, 0, 3, 0, u64::from_ne_bytes(*b"abc\0\0\0\0\0")];
+        // SAFETY: the address is that of a bytes object, which lives on.
+        let read = unsafe { bytes_of(words.as_ptr().expose_provenance(), &offsets) };
+        assert_eq!(read.collect::<Vec<u8>>(), b"abc");
+    }
+
+    #[test]
+    fn bytes_are_read_from_any_address() {
+        let words = [u64::from_ne_bytes(*b"abcdefgh"); 2];
+        let at = words.as_ptr().expose_provenance();
+        // SAFETY: all addresses are in `words`.
+        let read: Vec<u8> = (3..9).map(|i| unsafe { byte_at(at + i) }).collect();
+        assert_eq!(read, b"defgha");
+    }
+}

@@ -136,3 +136,75 @@ pub(super) fn published(words: &[u64; PUBLISHED_WORDS]) -> Option<(Offsets, bool
     };
     Some((offsets, is_free_threaded != 0))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The words of an interpreter of a version whose parts begin at these words.
+    fn words(
+        version: u64,
+        [thread, frame, code, unicode, bytes]: [usize; 5],
+    ) -> [u64; PUBLISHED_WORDS] {
+        let mut words = [0; PUBLISHED_WORDS];
+        (words[0], words[1]) = (COOKIE, version << 16);
+        for (at, offset) in [
+            (thread + 4, 72),
+            (frame + 1, 8),
+            (frame + 3, 56),
+            (frame + 5, 74),
+            (code + 1, 112),
+            (code + 3, 128),
+            (code + 4, 136),
+            (code + 5, 68),
+            (code + 9, 208),
+            (unicode + 1, 32),
+            (unicode + 2, 16),
+            (unicode + 3, 40),
+            (bytes + 1, 16),
+            (bytes + 2, 32),
+        ] {
+            words[at] = offset;
+        }
+        words
+    }
+
+    /// Those that CPython 3.14.10 and 3.15.2 publish, as `gdb -ex 'p _PyRuntime.debug_offsets'` shows them.
+    const OF_3_14: Offsets = Offsets {
+        running: RunningFrame::InThread { frame: 72 },
+        owner: 74,
+        bytecode: 208,
+        ..BEFORE_3_13
+    };
+
+    #[test]
+    fn published_offsets_are_found_by_version() {
+        for (version, parts) in [
+            (0x030e, [22, 31, 39, 77, 74]),
+            (0x030f, [22, 39, 47, 89, 86]),
+        ] {
+            let found = published(&words(version, parts));
+            assert_eq!(found, Some((OF_3_14, false)), "{version:x}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_is_not_guessed() {
+        let parts = [22, 31, 39, 77, 74];
+        assert_eq!(published(&words(0x0310, parts)), None);
+        let mut foreign = words(0x030e, parts);
+        foreign[0] += 1;
+        assert_eq!(published(&foreign), None);
+        let mut far = words(0x030e, parts);
+        far[26] = 1 << 40;
+        assert_eq!(published(&far), None);
+        assert_eq!(of_version(0x030a), None);
+    }
+
+    #[test]
+    fn a_build_without_a_global_lock_is_told() {
+        let mut words = words(0x030d, [19, 28, 34, 67, 64]);
+        words[2] = 1;
+        assert!(published(&words).is_some_and(|(_, is_free_threaded)| is_free_threaded));
+    }
+}

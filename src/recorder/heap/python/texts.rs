@@ -72,11 +72,26 @@ impl Texts {
     /// The text with a number; empty if there is none.
     pub(super) fn get(&self, id: TextId) -> &[u8] {
         let ends = self.ends.as_slice();
-        let end_of = |id: TextId| ends.get((id as usize).wrapping_sub(1)).copied();
+        let end_of = |id: TextId| ends.get((id as usize).checked_sub(1)?).copied();
         let Some(end) = end_of(id) else {
             return &[];
         };
         let start = end_of(id - 1).unwrap_or(0);
         &self.bytes.as_slice()[start..end]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_texts_have_one_number() {
+        let mut texts = Texts::new();
+        let mut intern = |text: &str| texts.intern(text.chars()).unwrap();
+        let ids = ["a.py", "", "b/ä.py", "a.py", ""].map(&mut intern);
+        assert_eq!(ids, [1, 2, 3, 1, 2]);
+        let found = [0, 1, 2, 3, 4].map(|id| str::from_utf8(texts.get(id)).unwrap());
+        assert_eq!(found, ["", "a.py", "", "b/ä.py", ""]);
     }
 }
