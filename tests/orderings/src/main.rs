@@ -24,7 +24,9 @@ fn reason_without_model(site: &Site, line: &str) -> Option<&'static str> {
         return Some("orders a thread with its own signal handlers, which loom does not run");
     }
     match &site.file[..] {
-        "heap/python/interpreter.rs" => Some("the address is stored once, before other threads record"),
+        "heap/python/interpreter.rs" => {
+            Some("the address is stored once, before other threads record")
+        }
         "heap/cfi.rs" | "heap/cfi_modules.rs" => {
             Some("the rules come from sections that the loader has mapped")
         }

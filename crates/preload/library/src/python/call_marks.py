@@ -83,48 +83,65 @@ def watch_by_monitoring():
     monitoring.set_events(tool, event)
 
 
-def watch_by_wrapping():
-    """Before Python 3.12: the function is replaced by one that marks when it is called for the first time."""
+def watch_by_replacing():
+    """Before Python 3.12: when it is called for the first time, the function gets other code, which marks."""
 
     def found(code):
         """Called when a function of that name is called. Returns whether it is the target."""
-        if code is not code_of_target():
-            return False
-        owner, name = resolve()
-        original = member(owner, name)
-        replaced = wrapped(original, code)
-        setattr(owner, name, replaced)
-        # Other modules have imported it by its name.
-        for module in list(sys.modules.values()):
-            names = getattr(module, "__dict__", {})
-            for key, value in list(names.items()):
-                if value is original:
-                    names[key] = replaced
-        return True
+        is_target = code is code_of_target()
+        if is_target:
+            replace_code(innermost(member(*resolve())), code)
+        return is_target
 
     # Names in code objects are interned, too.
     watch_frames(found, sys.intern(parts[-1]), sys.intern("__init__"))
 
 
-def wrapped(function, code):
-    """The function, or descriptor of a class, with a mark before each call."""
-    if isinstance(function, (staticmethod, classmethod)):
-        return type(function)(wrapped(function.__func__, code))
-    if isinstance(function, property):
-        return function.getter(wrapped(function.fget, code))
+# How code of each kind calls the function `original`, by the flags of code objects.
+CALLS = (
+    (0x200, "async def", "async for item in original(*args, **kwargs): yield item"),
+    (0x080, "async def", "return await original(*args, **kwargs)"),
+    (0x020, "def", "return (yield from original(*args, **kwargs))"),
+    (0, "def", "return original(*args, **kwargs)"),
+)
 
-    def marking(*args, **kwargs):
-        mark_call(code, sys._getframe(1))
-        return function(*args, **kwargs)
 
-    for attribute in ("__module__", "__name__", "__qualname__", "__doc__"):
-        setattr(marking, attribute, getattr(function, attribute, None))
-    marking.__dict__.update(getattr(function, "__dict__", {}))
-    marking.__wrapped__ = function
-    return marking
+def replace_code(function, code):
+    """Lets a function mark each call, whoever has it."""
+    original = type(function)(
+        code, function.__globals__, code.co_name, function.__defaults__, function.__closure__
+    )
+    original.__kwdefaults__ = function.__kwdefaults__
+    original.__qualname__ = function.__qualname__
+
+    def begin():
+        mark_call(code, sys._getframe(1).f_back)
+
+    flag, define, call = next(kind for kind in CALLS if code.co_flags & kind[0] or not kind[0])
+    # It has to have as many free variables. They are named, and not read.
+    names = ", ".join(code.co_freevars)
+    source = (
+        f"def outer({names}):\n"
+        f" {define} inner(*args, **kwargs):\n"
+        f"  if 0: ({names})\n"
+        f"  begin = 'begin'\n"
+        f"  original = 'original'\n"
+        f"  begin()\n"
+        f"  {call}\n"
+    )
+    outer = compile(source, "<afterdrop>", "exec").co_consts[0]
+    inner = next(value for value in outer.co_consts if hasattr(value, "co_code"))
+    # The namespace is that of the function, so that these are constants.
+    values = {"begin": begin, "original": original}
+    constants = [values.get(value, value) if isinstance(value, str) else value for value in inner.co_consts]
+    function.__code__ = inner.replace(
+        co_consts=tuple(constants), co_name=code.co_name, co_qualname=code.co_qualname
+    )
+    # Its signature.
+    function.__wrapped__ = original
 
 
 if hasattr(sys, "monitoring"):
     watch_by_monitoring()
 else:
-    watch_by_wrapping()
+    watch_by_replacing()
