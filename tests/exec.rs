@@ -132,24 +132,9 @@ fn a_leak_between_openings_of_a_file_has_its_line() {
 /// Such a program has a stub in its own image, in the place of the function.
 #[test]
 fn a_program_that_takes_the_address_of_malloc_has_none_of_its_own() {
-    let folder = Folder::new();
-    let source = folder.join("address.c");
-    let text = "#include <stdlib.h>\nvoid *(*volatile allocate)(size_t);\nvoid *volatile kept;\n\
-                void afterdrop_cycle(void) __attribute__((weak));\nint main(void) {\n\
-                allocate = malloc;\nfor (int i = 0; i < 84; i++) { afterdrop_cycle(); kept = allocate(100); }\n}\n";
-    std::fs::write(&source, text).unwrap();
-    let program = folder.join("address");
-    let compiled = Command::new("cc")
-        .args(["-no-pie", "-fno-pie", "-g", "-O1", "-Wl,-z,lazy", "-o"])
-        .args([&program, &source])
-        .status();
-    assert!(compiled.unwrap().success());
-    let program = program.to_str().unwrap().to_owned();
-    let report = exec(&["--cycle-at", "call"], &[&program], folder)
-        .exits(1)
-        .report();
-    let site = &report.call_sites[0];
-    assert_eq!((site.line, site.bytes_per_cycle), (Some(7), Some(100.0)));
+    let options = ["-g", "-no-pie", "-fno-pie", "-Wl,-z,lazy"];
+    let report = marked_by_calls("address.c", &options).exits(1).report();
+    leak(&report, "address.c", 100.0, 1.0);
 }
 
 #[test]

@@ -105,6 +105,39 @@ fn what_is_freed_later_is_no_leak(#[case] name: &str) {
     assert_eq!(report.verdict, RunVerdict::Clean, "{report}");
 }
 
+#[rstest]
+#[case("list_in_module.py", &["bytes"])]
+#[case("dict_by_key.py", &["Session"])]
+#[case("bound_method.py", &["Model", "bytes", "method"])]
+#[case("waiting_generator.py", &["bytes", "generator"])]
+fn each_cycle_leaves_one_object_of_these_types(#[case] name: &str, #[case] types: &[&str]) {
+    let report = stepped(name).exits(1).report();
+    let growing = report
+        .objects
+        .iter()
+        .filter(|objects| objects.per_cycle > 0.0);
+    let growing: Vec<(&str, f64)> = growing
+        .map(|objects| (objects.type_name.as_str(), objects.per_cycle))
+        .collect();
+    let expected: Vec<(&str, f64)> = types.iter().map(|&name| (name, 1.0)).collect();
+    assert_eq!(growing, expected);
+    let site = planted(&report, name);
+    let types = site
+        .objects
+        .iter()
+        .filter(|objects| objects.per_cycle > 0.0);
+    assert_eq!(types.count(), 1, "{:?}", site.objects);
+}
+
+#[test]
+fn the_path_to_a_block_names_the_type_of_the_object() {
+    let report = stepped("dict_by_key.py").exits(1).report();
+    let holder = planted(&report, "dict_by_key.py").holder.as_ref();
+    let path = &holder.expect("a holder").path;
+    let last = path.last().and_then(|block| block.what.as_deref());
+    assert_eq!(last, Some("Session"));
+}
+
 #[test]
 fn a_block_of_c_has_the_line_that_has_called_c() {
     let folder = Folder::new();

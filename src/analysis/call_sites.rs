@@ -100,6 +100,7 @@ fn call_site(
         other_stacks: Vec::new(),
         holder: None,
         holder_unknown: None,
+        objects: Vec::new(),
         pool: None,
         allowed: None,
         fingerprint: String::new(),

@@ -1,9 +1,11 @@
 //! Reads what a holder search has written.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
+use crate::base::text::one_line;
 use crate::model::block::StackId;
 use crate::model::holders::HolderRecord;
 use crate::model::holders::{FILE, Record, RetainingPath, Summary};
@@ -19,7 +21,11 @@ pub(crate) struct SearchResults {
     /// of that one.
     pub(crate) reached: Vec<(Held, u16)>,
     /// Retaining paths.
-    pub(crate) paths: Vec<RetainingPath<Vec<(StackId, u64)>>>,
+    pub(crate) paths: Vec<RetainingPath<Vec<(StackId, u64, u16)>>>,
+    /// The numbers of objects of Python's, with the number of their type in the place of that of a holder.
+    pub(crate) objects: Vec<Held>,
+    /// The names of the types, by number.
+    pub(crate) types: HashMap<u16, String>,
     /// Figures of the search; `None` as long as it has not ended.
     pub(crate) summary: Option<Summary>,
 }
@@ -67,6 +73,11 @@ impl SearchResults {
                 Record::Held(held) => results.held.push(held.into()),
                 Record::Reached(reached, first) => results.reached.push((reached.into(), first)),
                 Record::Path(path) => results.paths.push(path),
+                Record::Objects(objects) => results.objects.push(objects.into()),
+                Record::Type(id, name) if !name.is_empty() => {
+                    results.types.insert(id, one_line(&name));
+                }
+                Record::Type(..) => {}
                 Record::Summary(summary) => results.summary = Some(summary),
             }
         }

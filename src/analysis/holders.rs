@@ -42,7 +42,7 @@ pub(super) struct Holders<'a> {
     named: HashMap<u16, NamedHolder>,
 }
 
-type Path = RetainingPath<Vec<(StackId, u64)>>;
+type Path = RetainingPath<Vec<(StackId, u64, u16)>>;
 
 /// The blocks of a call site.
 #[derive(Default)]
@@ -231,11 +231,12 @@ impl<'a> Holders<'a> {
         let Some(path) = self.path_to(held) else {
             return (Vec::new(), 0);
         };
-        let blocks = path.blocks.iter().map(|&(stack_id, bytes)| {
+        let blocks = path.blocks.iter().map(|&(stack_id, bytes, of_type)| {
             let stack = folding.stack(stack_id, self.journal);
             // In a dependency, its own frame says more than the same line of the user again.
             let frame = relevant(&stack).first().cloned();
-            let what = container_type(&stack).map(str::to_owned);
+            let python = self.results.types.get(&of_type).cloned();
+            let what = python.or_else(|| container_type(&stack).map(str::to_owned));
             let (function, file, line) = match frame {
                 Some(frame) => (frame.function, frame.file, frame.line),
                 None => (UNATTRIBUTED.into(), None, None),

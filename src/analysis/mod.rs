@@ -25,6 +25,7 @@ pub(crate) mod jemalloc_change;
 pub(crate) mod journal;
 mod judging;
 pub(crate) mod limits;
+mod objects;
 mod peak;
 mod pools;
 pub(crate) mod process;

@@ -11,7 +11,7 @@ use super::judging::{after_warmup, call_lost_by, criteria, judge};
 use super::summary::Summary;
 use super::verdict::Judgement;
 use super::warnings::{Facts, no_lines};
-use super::{crates, peak, process, profile, totals};
+use super::{crates, objects, peak, process, profile, totals};
 use crate::base::text::one_line;
 use crate::model::end::Ended;
 use crate::model::holder::Root;
@@ -42,15 +42,11 @@ pub(crate) fn report(journal: &Journal, mut folding: Folding, with: RunContext) 
     let mut judgements = judge(&series, journal, with.horizon);
     let holder_search = with.holder_search.as_ref();
     let results = holder_search.and_then(|results| results.as_ref().ok());
-    let (holders, roots) = match results {
-        Some(results) => {
-            let all = with.all_holders;
-            holders(results, &mut judgements, all, &mut folding, journal)
-        }
-        None => Default::default(),
-    };
+    let all = with.all_holders;
+    let (holders, roots) = holders(results, &mut judgements, all, &mut folding, journal);
     let sites = call_sites(judgements, series, holders, &mut folding, journal);
     let (indices, mut call_sites): (Vec<usize>, Vec<CallSite>) = sites.into_iter().unzip();
+    let objects = objects::add(results, &folding, journal, &indices, &mut call_sites);
     let profile = profile::of(&indices, &mut folding, journal);
     let unused_entries = allow::mark(&mut call_sites, &with.config.allowed);
 
@@ -105,6 +101,7 @@ pub(crate) fn report(journal: &Journal, mut folding: Folding, with: RunContext) 
         call_sites,
         peak: peak::of(&mut folding, journal),
         crates: crates::shares(&profile, &mut folding, journal),
+        objects,
         process,
         roots,
         holder_search: totals::holder_search(journal, holder_search),
@@ -120,12 +117,15 @@ pub(crate) fn report(journal: &Journal, mut folding: Folding, with: RunContext) 
 /// The holders of the call sites and the roots. Possible growth whose survivors are lost is called
 /// a leak.
 fn holders(
-    results: &SearchResults,
+    results: Option<&SearchResults>,
     judgements: &mut [Judgement],
     all: bool,
     folding: &mut Folding,
     journal: &Journal,
 ) -> (Vec<SiteHolder>, Vec<Root>) {
+    let Some(results) = results else {
+        return Default::default();
+    };
     // Finding the name of a holder takes longer than everything else.
     let is_wanted = |i: usize| {
         let verdict = judgements.get(i).map(|j| j.verdict);

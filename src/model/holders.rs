@@ -69,7 +69,7 @@ impl HolderKind {
 /// One line of [`FILE`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Record<S = String, A = Vec<u64>, P = Vec<(u32, u64)>> {
+pub(crate) enum Record<S = String, A = Vec<u64>, P = Vec<(u32, u64, u16)>> {
     /// The holders are in the order of their numbers.
     Holder(HolderRecord<S, A>),
     /// Blocks of a stack, birth cycle and phase that a holder reached before any other:
@@ -79,6 +79,11 @@ pub(crate) enum Record<S = String, A = Vec<u64>, P = Vec<(u32, u64)>> {
     /// number, reached before it. Only of stacks whose blocks several of them have reached first.
     Reached((u32, u32, u8, u16, u64), u16),
     Path(RetainingPath<P>),
+    /// Objects of Python's of one type, of a stack, birth cycle and phase:
+    /// `(stack, birth, phase, type, blocks)`.
+    Objects((u32, u32, u8, u16, u64)),
+    /// The number and the name of a type of Python's.
+    Type(u16, S),
     /// The last line: the search is complete.
     Summary(Summary),
 }
@@ -115,7 +120,7 @@ pub(crate) struct RetainingPath<P> {
     pub(crate) stack_id: u32,
     pub(crate) phase: u8,
     pub(crate) holder: u16,
-    /// Stack and bytes of each block: the one to which the holder points first, the block itself last.
+    /// Stack, bytes and type of each block, which is 0 if it is no object of Python's: the one to which the holder points first, the block itself last.
     pub(crate) blocks: P,
     /// Blocks of the whole path, of which the middle may be left out.
     pub(crate) total_blocks: u32,

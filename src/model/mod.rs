@@ -12,6 +12,7 @@ pub(crate) mod journal;
 pub(crate) mod layout;
 #[cfg(any(feature = "cli", feature = "formats"))]
 pub(crate) mod model_file;
+pub(crate) mod objects;
 pub(crate) mod peak;
 pub(crate) mod plan;
 pub(crate) mod process;

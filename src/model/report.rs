@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::end::Ended;
 use super::frame::{Frame, relevant};
 use super::holder::{Holder, HolderSearch, Root};
+use super::objects::ObjectGrowth;
 use super::peak::{CrateShare, Peak};
 use super::process::Process;
 use super::profile::{Bin, Excerpt, Generation, Profile};
@@ -84,6 +85,10 @@ pub struct Report {
     /// What the code of each crate or shared library has allocated, the largest first.
     #[serde(default)]
     pub crates: Vec<CrateShare>,
+    /// Objects of Python's that cycles leave behind, by type, the most per cycle first. Empty without Python, or
+    /// without a holder search.
+    #[serde(default)]
+    pub objects: Vec<ObjectGrowth>,
     /// What grows in the process besides the call sites.
     pub process: Process,
     /// Holders, and how much memory each of them alone keeps alive; the most first. Empty if there was
@@ -241,6 +246,9 @@ pub struct CallSite {
     /// Why the holder search found none for it.
     #[serde(default)]
     pub holder_unknown: Option<String>,
+    /// Objects of Python's among its blocks, by type, the most per cycle first. Only the first types.
+    #[serde(default)]
+    pub objects: Vec<ObjectGrowth>,
     /// What to know about the pool of a known library that has allocated it, and what makes that keep less;
     /// `None` if it is of none.
     #[serde(default)]

@@ -44,6 +44,7 @@ pub(super) fn report() -> Report {
         boundaries: (1..=8).map(boundary).collect(),
         peak: Some(peak()),
         crates: crates(),
+        objects: Vec::new(),
         process: Process {
             grows: Grows::None,
             verdict: Verdict::WarmUp,
@@ -161,6 +162,7 @@ fn leak() -> CallSite {
         stack_cut: false,
         holder: None,
         holder_unknown: None,
+        objects: Vec::new(),
         pool: None,
         allowed: None,
         fingerprint: "0".into(),

@@ -30,6 +30,7 @@ pub use crate::model::frame::{Frame, Owner};
 pub use crate::model::holder::{Holder, HolderSearch, PathBlock, Root};
 pub use crate::model::holders::HolderKind;
 pub use crate::model::journal::JemallocBytes;
+pub use crate::model::objects::ObjectGrowth;
 pub use crate::model::peak::{CrateShare, Peak, PeakCallSite};
 pub use crate::model::process::{Balance, Grows, Part, Process};
 pub use crate::model::profile::{Bin, Born, Excerpt, Generation, Mapping, Profile, ProfileStack};

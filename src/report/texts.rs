@@ -8,6 +8,7 @@ use crate::model::frame::{Frame, Owner};
 use crate::model::holder::{Holder, HolderSearch, PathBlock, Root};
 use crate::model::holders::HolderKind;
 use crate::model::journal::JemallocBytes;
+use crate::model::objects::ObjectGrowth;
 use crate::model::peak::{CrateShare, Peak, PeakCallSite};
 use crate::model::process::{Balance, Grows, Part, Process};
 use crate::model::profile::{Bin, Born, Excerpt, Generation, Mapping, Profile, ProfileStack};
@@ -162,15 +163,15 @@ without_texts! {
 texts! {
     Report {
         schema, version, workload, options, exec, heap, strategy, cycles, auto, warmup, horizon, ended,
-        verdict, summary, bytes_per_cycle, call_sites, boundaries, peak, crates, process, roots, holder_search,
-        sampling, attribution, cost, witness, profile, bins, warnings,
+        verdict, summary, bytes_per_cycle, call_sites, boundaries, peak, crates, objects, process, roots,
+        holder_search, sampling, attribution, cost, witness, profile, bins, warnings,
     }
     Ended { how, detail }
     CallSite {
         verdict, reason, function, file, line, phase, bytes_per_cycle, bytes_per_cycle_interval,
         blocks_per_cycle, retained_bytes, retained_bytes_interval, retained_blocks, generations,
         series, lives, source, evidence, stacks, stack, stack_cut, other_stacks, holder,
-        holder_unknown, pool, allowed, fingerprint,
+        holder_unknown, objects, pool, allowed, fingerprint,
     }
     Generation { cycle, live }
     Excerpt { first_line, lines }
@@ -193,6 +194,7 @@ texts! {
     Peak { cycle, phase, live_bytes, setup_bytes, other_bytes, call_sites }
     PeakCallSite { function, file, line, phase, bytes, blocks, frames }
     CrateShare { name, retained_bytes, retained_blocks, peak_bytes, peak_blocks }
+    ObjectGrowth { type_name, per_cycle, retained, generations }
     Process { grows, verdict, sentence, parts, purged_bytes, new_threads }
     Part { what, verdict, reason, evidence, per_cycle, series }
     Root {

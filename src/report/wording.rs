@@ -8,6 +8,7 @@ use crate::model::frame::{Frame, relevant};
 use crate::model::frame::{NOT_ATTRIBUTED, location_of};
 use crate::model::holder::{Holder, PathBlock, Root};
 use crate::model::holders::HolderKind;
+use crate::model::objects::ObjectGrowth;
 use crate::model::process::{Grows, Process};
 use crate::model::report::{CallSite, Report};
 
@@ -246,6 +247,30 @@ impl crate::model::process::Part {
             None => name.to_owned(),
         }
     }
+}
+
+/// Types of objects that are named.
+const OBJECT_TYPES: usize = 8;
+
+/// `Graph +1, dict +1,204 a cycle`: the objects of Python's that each cycle leaves behind; `None` if there are none.
+pub(crate) fn growing_objects(objects: &[ObjectGrowth]) -> Option<String> {
+    let growing = objects.iter().filter(|objects| objects.per_cycle > 0.0);
+    let named: Vec<String> = growing
+        .clone()
+        .take(OBJECT_TYPES)
+        .map(|objects| match objects.per_cycle.fract() == 0.0 {
+            true => format!("{} +{}", objects.type_name, exact(objects.per_cycle as u64)),
+            false => format!("{} +{:.1}", objects.type_name, objects.per_cycle),
+        })
+        .collect();
+    if named.is_empty() {
+        return None;
+    }
+    let more = match growing.count().saturating_sub(OBJECT_TYPES) {
+        0 => String::new(),
+        n => format!(", and {}", count(n as u64, "more type")),
+    };
+    Some(format!("{} a cycle{more}", named.join(", ")))
 }
 
 #[cfg(test)]

@@ -126,7 +126,7 @@ pub(crate) use peak_snapshot::{PeakSnapshot, read_new as read_new_peak};
 #[cfg(feature = "preload")]
 pub(crate) use python::{
     Found as FoundPython, find as find_python, object_allocator as python_allocator,
-    read_location as read_python_location,
+    read_location as read_python_location, type_of_types as python_type_of_types,
 };
 pub(crate) use queries::{
     OwnCost, allocator_bytes, backend, begin_peaks, for_each_block, for_each_live, is_apart,
@@ -149,3 +149,9 @@ pub(crate) use thread_stacks::iter as thread_stacks;
 pub(crate) use unwinder::Unwinder;
 #[cfg(feature = "preload")]
 pub(crate) use unwinder::walk_by;
+
+/// Without the preloaded library no interpreter is looked for.
+#[cfg(not(feature = "preload"))]
+pub(crate) const fn python_type_of_types() -> Option<usize> {
+    None
+}

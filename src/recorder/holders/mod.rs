@@ -36,6 +36,7 @@ mod marks;
 mod objects;
 mod overlap;
 mod path;
+mod python_types;
 mod records;
 mod regions;
 mod resident_parts;
@@ -49,6 +50,7 @@ mod tls;
 use error::SearchError;
 use frozen_copy::{CopyError, FrozenCopy, ProcessInfo, Threads};
 use index::{Index, Sizes};
+use python_types::Types;
 use records::RecordRef;
 use search::Search;
 
@@ -129,7 +131,12 @@ fn search_and_write(
     let regions = find_regions::find(info, threads, &index)?;
     let mut search = Search::run(&index, &regions, Sizes::OF_HEAP)?;
     let nanos = start.elapsed().as_nanos() as u64;
-    records::write_held_blocks(lines, &mut search)?;
+    let mut types = heap::python_type_of_types()
+        .map(|of_types| Types::new(&index, &regions, Sizes::OF_HEAP.usable, of_types));
+    records::write_held_blocks(lines, &mut search, types.as_mut())?;
+    if let Some(types) = &mut types {
+        records::write_objects(lines, types)?;
+    }
     records::write_holders(lines, &search, &regions)?;
     let summary = Summary {
         blocks: u64::from(index.count()),

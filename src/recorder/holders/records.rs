@@ -1,5 +1,7 @@
 //! Writes the result of a search as records of [`crate::model::holders`].
 
+use std::fs::File;
+
 use super::error::SearchError;
 use super::held_blocks::{Count, Counts, Key};
 use super::holder_table::{Holder, HolderId, NO_HOLDER, Source};
@@ -7,6 +9,7 @@ use super::index::{BlockId, usable_bytes};
 use super::objects::Objects;
 use super::overlap::Overlap;
 use super::path::MAX_BLOCKS;
+use super::python_types::{NO_TYPE, TypeId, Types};
 use super::regions::{RegionKind, Regions};
 use super::search::Search;
 use crate::model::block::NO_STACK;
@@ -14,8 +17,11 @@ use crate::model::holders::{HolderKind, HolderRecord, Record, RetainingPath};
 use crate::recorder::heap::{self, MappedVec, NoMemory};
 use crate::recorder::journal::JsonLines;
 
+/// Longest name of a type, in bytes. A longer one is cut.
+const LONGEST_NAME: usize = 128;
+
 /// A record that borrows its parts, so that it can be written without allocating.
-pub(super) type RecordRef<'a> = Record<&'a str, &'a [u64], &'a [(u32, u64)]>;
+pub(super) type RecordRef<'a> = Record<&'a str, &'a [u64], &'a [(u32, u64, TypeId)]>;
 
 /// Writes all holders, in the order of their numbers.
 pub(super) fn write_holders(
@@ -77,6 +83,7 @@ fn write_holder(
 pub(super) fn write_held_blocks(
     lines: &mut JsonLines,
     search: &mut Search<'_>,
+    mut types: Option<&mut Types<'_>>,
 ) -> Result<(), SearchError> {
     let counts = count_blocks(search, |_, _| true)?;
     let mut with_path = Counts::new();
@@ -86,7 +93,7 @@ pub(super) fn write_held_blocks(
         // One path is enough for blocks that differ only in their birth cycle.
         let key = count.key.of_any_cycle();
         if key.holder() != NO_HOLDER && with_path.add(Count { key, ..*count })? {
-            write_path(lines, search, count, &mut path)?;
+            write_path(lines, search, count, types.as_deref_mut(), &mut path)?;
         }
     }
     write_overlap(lines, search, &counts)
@@ -146,14 +153,19 @@ fn write_path(
     lines: &mut JsonLines,
     search: &Search<'_>,
     count: &Count,
+    mut types: Option<&mut Types<'_>>,
     path: &mut MappedVec<BlockId>,
 ) -> Result<(), SearchError> {
     let total_blocks = search.path(count.example, path)?;
-    let mut blocks = [(NO_STACK, 0); MAX_BLOCKS];
+    let mut blocks = [(NO_STACK, 0, NO_TYPE); MAX_BLOCKS];
     for (to, &block) in blocks.iter_mut().zip(path.as_slice()) {
         let start = search.start(block);
         let stack_id = heap::origin(start).map_or(NO_STACK, |(stack_id, _)| stack_id);
-        *to = (stack_id, usable_bytes(start) as u64);
+        let id = match &mut types {
+            Some(types) => types.of_block(start)?,
+            None => NO_TYPE,
+        };
+        *to = (stack_id, usable_bytes(start) as u64, id);
     }
     lines.write(&RecordRef::Path(RetainingPath {
         stack_id: count.key.stack_id(),
@@ -162,5 +174,46 @@ fn write_path(
         blocks: &blocks[..path.as_slice().len()],
         total_blocks,
     }))?;
+    Ok(())
+}
+
+/// Writes how many objects of each type there are of each stack and birth, and the names of all types. Objects
+/// from before the first cycle are left out.
+pub(super) fn write_objects(
+    lines: &mut JsonLines,
+    types: &mut Types<'_>,
+) -> Result<(), SearchError> {
+    let mut counts = Counts::new();
+    let mut result = Ok(());
+    heap::for_each_block(|at| {
+        let origin = heap::origin(at).filter(|(_, birth)| birth.cycle > 0);
+        if let (Some((stack_id, birth)), Ok(())) = (origin, result) {
+            result = types.of_block(at).and_then(|id| match id {
+                NO_TYPE => Ok(()),
+                id => {
+                    let count = Count {
+                        // A type in the place of a holder, whose numbers are as large.
+                        key: Key::new(stack_id, birth, id),
+                        blocks: 1,
+                        example: 0,
+                    };
+                    counts.add(count).map(drop)
+                }
+            });
+        }
+    });
+    result?;
+    for count in counts.iter() {
+        lines.write(&RecordRef::Objects(count.record()))?;
+    }
+    let Ok(memory) = File::open("/proc/self/mem") else {
+        // Objects without names are left out.
+        return Ok(());
+    };
+    for id in types.ids() {
+        let mut buffer = [0; LONGEST_NAME];
+        let name = types.name(id, &memory, &mut buffer);
+        lines.write(&RecordRef::Type(id, name))?;
+    }
     Ok(())
 }

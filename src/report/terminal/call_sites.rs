@@ -10,7 +10,7 @@ use crate::model::report::{CallSite, Report};
 use crate::model::verdict::Verdict;
 use crate::report::names::{short, short_of_stack};
 use crate::report::screen::{BOLD, Canvas, DIM, PLAIN, color_of};
-use crate::report::wording::interval;
+use crate::report::wording::{growing_objects, interval};
 
 /// Call sites shown in a line, of each kind.
 const IN_BRIEF: usize = 5;
@@ -70,6 +70,9 @@ fn site_in_full(canvas: &mut Canvas, site: &CallSite) {
         canvas.frame(&name, &frame.location(), DIM);
     }
     held(canvas, site);
+    if let Some(objects) = growing_objects(&site.objects) {
+        canvas.wrapped(&format!("objects of Python: {objects}"), COLUMN, PLAIN);
+    }
     if let Some(pool) = &site.pool {
         canvas.wrapped(pool, COLUMN, PLAIN);
     }

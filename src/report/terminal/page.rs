@@ -49,6 +49,7 @@ fn draw(report: &Report, written: &str, screen: Screen, in_full: usize) -> Strin
         totals::process(&mut canvas, report);
     }
     totals::charts(&mut canvas, report);
+    totals::objects(&mut canvas, report);
     peak::peak(&mut canvas, report);
     totals::roots(&mut canvas, report);
     totals::balance(&mut canvas, report);

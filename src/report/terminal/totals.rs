@@ -11,7 +11,7 @@ use crate::model::process::Grows;
 use crate::model::report::Report;
 use crate::report::screen::{Canvas, DIM, PLAIN, color_of};
 use crate::report::sparkline::sparkline;
-use crate::report::wording::interval;
+use crate::report::wording::{growing_objects, interval};
 
 /// Columns of a chart.
 const CHART: usize = 40;
@@ -47,6 +47,14 @@ fn chart(canvas: &mut Canvas, name: &str, values: &[u64]) {
     let bars = sparkline(values, CHART);
     let (first, last) = (bytes(first as f64), bytes(last as f64));
     canvas.line(&format!("{bars} {first} -> {last}"), PLAIN);
+}
+
+/// The objects of Python's that each cycle leaves behind.
+pub(super) fn objects(canvas: &mut Canvas, report: &Report) {
+    if let Some(objects) = growing_objects(&report.objects) {
+        label(canvas, "objects", DIM);
+        canvas.wrapped(&objects, COLUMN, PLAIN);
+    }
 }
 
 /// The holders that alone keep most memory alive.

@@ -15,6 +15,8 @@ pub(super) struct Interpreter {
     this_thread: extern "C" fn() -> usize,
     /// The type of code objects.
     pub(super) code_type: usize,
+    /// The type of types.
+    type_of_types: usize,
     pub(super) offsets: Offsets,
 }
 
@@ -39,6 +41,11 @@ pub(super) fn interpreter() -> Option<&'static Interpreter> {
     let found = INTERPRETER.load(Acquire);
     // SAFETY: null, or a leaked box that was complete when its address was stored with release.
     unsafe { found.as_ref() }
+}
+
+/// The address of the type of types, if there is an interpreter whose objects are read.
+pub(crate) fn type_of_types() -> Option<usize> {
+    Some(interpreter()?.type_of_types)
 }
 
 /// What [`find`] has found.
@@ -101,6 +108,7 @@ fn describe(version: Version) -> Result<Interpreter, &'static str> {
     const UNKNOWN: &str = "where this version keeps its frames is not known";
     let this_thread = symbol::<u8>(c"PyGILState_GetThisThreadState").ok_or(UNKNOWN)?;
     let code_type = symbol::<u8>(c"PyCode_Type").ok_or(UNKNOWN)?;
+    let type_of_types = symbol::<u8>(c"PyType_Type").ok_or(UNKNOWN)?;
     let offsets = match offsets::of_version(version) {
         Some(offsets) => offsets,
         None => {
@@ -121,6 +129,7 @@ fn describe(version: Version) -> Result<Interpreter, &'static str> {
             core::mem::transmute::<*const u8, extern "C" fn() -> usize>(this_thread)
         },
         code_type: code_type as usize,
+        type_of_types: type_of_types as usize,
         offsets,
     })
 }

@@ -29,7 +29,7 @@ mod texts;
 #[cfg(feature = "preload")]
 pub(super) use frames::PythonFrames;
 #[cfg(feature = "preload")]
-pub(crate) use interpreter::{Found, find, object_allocator};
+pub(crate) use interpreter::{Found, find, object_allocator, type_of_types};
 #[cfg(feature = "preload")]
 pub(crate) use locations::read_location;
 #[cfg(feature = "preload")]
