@@ -242,7 +242,8 @@ mod tests {
     #[test]
     fn a_second_boundary_of_a_cycle_that_differs_from_the_first_ends_the_series_before_both() {
         let mut lines = sealed();
-        let is_boundary = |line: &&String| line.starts_with("{\"boundary\":{\"counts\":{\"cycle\":5,");
+        let is_boundary =
+            |line: &&String| line.starts_with("{\"boundary\":{\"counts\":{\"cycle\":5,");
         let fifth = lines.iter().find(is_boundary).unwrap().clone();
         let at = lines.iter().position(|line| *line == fifth).unwrap();
         let (record, _) = fifth.split_at(fifth.len() - journal::SUM_LENGTH);
