@@ -218,6 +218,116 @@ for i in range(84): step(i)
     assert_eq!(report.verdict, RunVerdict::Clean, "{report}");
 }
 
+/// Otherwise a leak of small objects would be clean.
+#[test]
+fn without_the_objects_a_program_is_not_called_clean() {
+    let script = script("bounded_cache.py");
+    let arguments = ["-I", script.to_str().unwrap()];
+    let report = exec(&["--cycle-at", "call:step"], &arguments)
+        .exits(4)
+        .report();
+    assert_eq!(report.verdict, RunVerdict::Undecided);
+    assert!(
+        report.summary.contains("objects were not recorded"),
+        "{}",
+        report.summary
+    );
+    assert!(
+        report.warnings.iter().any(|w| w.contains("-I")),
+        "{:?}",
+        report.warnings
+    );
+}
+
+#[test]
+fn the_interpreters_debugging_allocator_does_no_harm() {
+    let script = script("list_in_module.py");
+    let arguments = ["-X", "dev", "-W", "ignore", script.to_str().unwrap()];
+    let report = exec(&["--cycle-at", "call:step"], &arguments)
+        .exits(1)
+        .report();
+    assert_eq!(report.cycles_run(), CYCLES);
+}
+
+#[test]
+fn what_a_module_does_for_a_name_that_it_lacks_is_not_done() {
+    let folder = Folder::new();
+    let module = "asked = []\ndef __getattr__(name):\n    asked.append(name)\n    raise AttributeError(name)\n\
+                  def load(): return bytes(10)\n";
+    std::fs::write(folder.join("lazy.py"), module).unwrap();
+    let program = "import lazy\nfor i in range(84): lazy.load()\nprint('asked for', lazy.asked)";
+    let ran = exec_in(folder, &["--cycle-at", "call:lazy.load"], &["-c", program]).exits(0);
+    assert!(ran.out.contains("asked for []"), "{}", ran.out);
+    assert_eq!(ran.report().cycles_run(), CYCLES);
+}
+
+#[test]
+fn whoever_has_a_function_from_before_calls_the_marked_one() {
+    let program = "\
+import functools
+def load(): return bytes(10)
+routes = {'/': load, '/again': functools.partial(load)}
+for i in range(42):
+    routes['/']()
+    routes['/again']()
+";
+    let report = exec(&["--cycle-at", "call:load"], &["-c", program])
+        .exits(0)
+        .report();
+    assert_eq!(report.cycles_run(), CYCLES);
+}
+
+#[test]
+fn the_end_of_the_interpreter_belongs_to_no_cycle() {
+    let program = "\
+import time
+kept = []
+for i in range(60):
+    kept.append([bytes(1000) for j in range(100)])
+    time.sleep(0.02)
+";
+    let report = exec(&["--cycle-at", "every:0.1s"], &["-c", program]).report();
+    let last = report.boundaries.last().unwrap();
+    let highest = report.boundaries.iter().map(|b| b.live_bytes).max();
+    assert_eq!(Some(last.live_bytes), highest, "nothing is freed: {report}");
+}
+
+#[rstest]
+#[case::shallow(300)]
+#[case::deeper_than_is_recorded(3_000)]
+fn the_depth_of_a_recursion_does_not_hide_its_line(#[case] depth: u32) {
+    let program = format!(
+        "import sys, threading\nsys.setrecursionlimit(10000)\nthreading.stack_size(256 << 20)\n\
+         kept = [None] * 100\ndef load(i): kept[i] = bytes(967)\n\
+         def deep(i, n): return load(i) if n == 0 else deep(i, n - 1)\n\
+         def work():\n    for i in range(84): deep(i, {depth})\n\
+         thread = threading.Thread(target=work)\nthread.start()\nthread.join()\n"
+    );
+    let report = exec(&["--cycle-at", "call:load"], &["-c", &program])
+        .exits(1)
+        .report();
+    let site = &report.call_sites[0];
+    assert_eq!((site.line, site.bytes_per_cycle), (Some(5), Some(1000.0)));
+}
+
+#[test]
+fn a_report_of_growth_says_how_to_collect_garbage() {
+    let hints = |options: &[&str]| {
+        let script = script("list_in_module.py");
+        let options = [&["--cycle-at", "call:step"], options].concat();
+        let report = exec(&options, &[script.to_str().unwrap()])
+            .exits(1)
+            .report();
+        report
+            .warnings
+            .iter()
+            .filter(|w| w.contains("--collect"))
+            .count()
+    };
+    assert_eq!(hints(&[]), 1);
+    assert_eq!(hints(&["--collect"]), 0);
+}
+
 #[test]
 fn the_report_says_which_python_ran_with_which_allocator() {
     let report = stepped("bounded_cache.py").report();

@@ -331,6 +331,16 @@ impl Journal {
         Ok(())
     }
 
+    /// Whether objects of Python's are in blocks of an allocator of its own, of which nothing is recorded but
+    /// the memory.
+    pub(crate) fn lacks_objects(&self) -> bool {
+        let allocator = self
+            .interpreter
+            .as_ref()
+            .and_then(|i| i.allocator.as_deref());
+        allocator.is_some_and(|name| !name.starts_with("malloc"))
+    }
+
     /// The cycle of the last boundary.
     pub(crate) fn last_cycle(&self) -> u32 {
         self.boundaries.last().map_or(0, |b| b.counts.cycle)

@@ -78,6 +78,7 @@ pub(crate) fn report(journal: &Journal, mut folding: Folding, with: RunContext) 
         after_warmup,
         warmup: start.warmup,
         has_gap: journal.damage.gap_after.is_some(),
+        lacks_objects: journal.lacks_objects(),
         rate: growth(run, &call_sites).unwrap_or(0.0),
     };
     Report {
@@ -142,10 +143,11 @@ fn holders(
     (of_sites, roots)
 }
 
-/// Whether a run was long enough for a verdict, completed, and could be read up to its end.
+/// Whether a run was long enough for a verdict, completed, and was recorded and could be read as a whole.
 fn is_whole(journal: &Journal, ended: &Ended) -> bool {
     let is_read = journal.damage.gap_after.is_none();
-    after_warmup(journal) >= FEWEST_CYCLES && ended.is_complete() && is_read
+    let is_recorded = is_read && !journal.lacks_objects();
+    after_warmup(journal) >= FEWEST_CYCLES && ended.is_complete() && is_recorded
 }
 
 /// The worst verdict on a call site that is not allowed, or on the process. A run that is not whole is not

@@ -16,6 +16,8 @@ pub(super) struct Summary<'a> {
     pub(super) warmup: u32,
     /// Later boundaries could not be read.
     pub(super) has_gap: bool,
+    /// Objects of Python's are not recorded.
+    pub(super) lacks_objects: bool,
     /// The growth of all new call sites together, in bytes per cycle; 0 if it is not known.
     pub(super) rate: f64,
 }
@@ -66,9 +68,10 @@ impl Summary<'_> {
             }
             (None, Some(process)) => format!("{process} is undecided, seen over {cycles}"),
             (None, None) if self.after_warmup >= FEWEST_CYCLES => {
-                let but = match self.has_gap {
-                    true => "what the journal has of later cycles could not be read",
-                    false => "the run did not complete",
+                let but = match (self.has_gap, self.lacks_objects) {
+                    (true, _) => "what the journal has of later cycles could not be read",
+                    (false, true) => "Python's small objects were not recorded",
+                    (false, false) => "the run did not complete",
                 };
                 format!("nothing grew in {cycles}, but {but}")
             }

@@ -57,6 +57,7 @@ impl Facts<'_> {
             self.no_stacks(),
             self.unread_python(),
             self.own_python_allocator(),
+            self.uncollected_garbage(),
             self.witness_disagrees(),
             self.no_code().or_else(|| self.no_line_tables()),
         ];
@@ -82,20 +83,31 @@ impl Facts<'_> {
 
     fn own_python_allocator(&self) -> Option<String> {
         let python = self.journal.interpreter.as_ref()?;
-        // An interpreter whose frames are not read may have no other allocator.
-        let allocator = match python.failure {
-            None => python
-                .allocator
-                .as_deref()
-                .filter(|&name| name != "malloc")?,
-            Some(_) => return None,
+        let allocator = python.allocator.as_deref()?;
+        if !self.journal.lacks_objects() {
+            return None;
+        }
+        let what = match allocator {
+            "mimalloc" => "this build of Python has no allocator whose blocks are recorded",
+            _ => {
+                "PYTHONMALLOC=malloc makes each object a block; it is set, unless the program's environment has \
+                 another value, or Python ignores its environment (-I, -E)"
+            }
         };
         Some(format!(
-            "Python takes its small objects from blocks of its own allocator, {}: what is reported are these \
-             blocks, not the objects; the environment variable PYTHONMALLOC=malloc, which is set unless the \
-             program's environment has another, makes each object a block",
+            "Python takes its small objects from its own allocator, {}, so that they are not recorded, and what \
+             they leak is only seen as memory of the process: {what}",
             one_line(allocator)
         ))
+    }
+
+    fn uncollected_garbage(&self) -> Option<String> {
+        let python = self.journal.interpreter.as_ref()?;
+        (self.run != RunVerdict::Clean && !python.collects).then(|| {
+            "objects of Python that refer to each other stay until its collector of garbage runs, and may be \
+             among those that grow; --collect runs it at the begin of each cycle"
+                .into()
+        })
     }
 
     /// The number of boundaries that were reached.

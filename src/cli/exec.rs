@@ -213,7 +213,8 @@ impl Args {
             Marks::Every(milliseconds) => format!("cycle-at=every:{}s", *milliseconds as f64 / 1e3),
             Marks::None => String::new(),
         });
-        mark.into_iter().collect()
+        let collect = self.collect.then(|| "collect".to_owned());
+        mark.into_iter().chain(collect).collect()
     }
 }
 

@@ -29,4 +29,6 @@ pub(crate) struct Interpreter<S = String> {
     pub(crate) failure: Option<S>,
     /// The allocator of its objects: `malloc` if each is a block of its own.
     pub(crate) allocator: Option<S>,
+    /// Garbage is collected at each mark.
+    pub(crate) collects: bool,
 }

@@ -9,6 +9,11 @@ const FILES: usize = 3;
 
 /// What to do about a program without a cycle.
 pub(super) fn of(all: &[Process], marks: &Marks) -> String {
+    if let Marks::Function(_) = marks {
+        return "it has to be a function that is written in Python, by the dotted name of its definition, such \
+                as package.module.function; of the script's own functions the name is enough"
+            .into();
+    }
     let mut files: Vec<(u32, String)> = all.iter().flat_map(openings).collect();
     files.sort_unstable_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
     files.dedup_by(|a, b| a.1 == b.1);

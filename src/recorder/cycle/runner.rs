@@ -360,11 +360,16 @@ impl<'a> Runner<'a> {
 
     /// Writes which interpreter of Python runs in the process.
     #[cfg(feature = "preload")]
-    pub(crate) fn write_interpreter(&mut self, found: &heap::FoundPython) -> io::Result<()> {
+    pub(crate) fn write_interpreter(
+        &mut self,
+        found: &heap::FoundPython,
+        collects: bool,
+    ) -> io::Result<()> {
         self.journal.write(&Record::Interpreter(Interpreter {
             version: &found.version,
             failure: found.failure,
             allocator: heap::python_allocator(),
+            collects,
         }))
     }
 

@@ -136,7 +136,7 @@ pub(crate) use queries::{
 pub(crate) use registers::frame_pointer;
 pub(crate) use sampler::{ENV_SAMPLE, interval as sampled_every};
 #[cfg(feature = "preload")]
-pub(crate) use stack_lookup::{key_of_caller, stack_room};
+pub(crate) use stack_lookup::{count_python_frames, key_of_caller, stack_room};
 pub(crate) use startup::{ENV_HEAP, choose_unwinder, is_installed, stop_recording_in_copy};
 #[cfg(feature = "preload")]
 pub(crate) use startup::{record_samples, stop_recording};

@@ -150,6 +150,17 @@ pub(crate) fn stack_room() -> usize {
     }
 }
 
+/// The Python frames of this thread with the code object at an address, among the innermost.
+#[cfg(feature = "preload")]
+#[inline(never)]
+pub(crate) fn count_python_frames(code: usize) -> usize {
+    let mut python = super::python::PythonFrames::new();
+    match python.read(registers().sp, super::thread::stack_bounds()) {
+        Some(_) => python.count_of(code),
+        None => 0,
+    }
+}
+
 /// A key of the stack that the function that this is inlined into was called by; 0 if it cannot be read.
 #[cfg(feature = "preload")]
 #[inline(always)]

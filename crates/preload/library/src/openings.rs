@@ -14,7 +14,7 @@ use crate::base::pattern;
 use crate::model::exec::OPENINGS_FILE;
 use crate::recorder::heap;
 use crate::room::with_room;
-use crate::session;
+use crate::{python, session};
 
 /// Files that are counted at most.
 const MAX_FILES: usize = 4096;
@@ -53,6 +53,7 @@ pub(crate) fn opened(path: &[u8]) {
     if !heap::records_c() || heap::is_paused() {
         return;
     }
+    python::opened();
     let stack = heap::key_of_caller();
     let is_mark = with_room(|| {
         let _paused = heap::pause();
@@ -136,7 +137,7 @@ pub(crate) fn end() {
 /// Whether a file is of the system, or code: nobody loads it as a model.
 fn is_of_the_system(path: &[u8]) -> bool {
     let folders: [&[u8]; 4] = [b"/proc/", b"/sys/", b"/dev/", b"/etc/"];
-    let endings: [&[u8]; 4] = [b".so", b".py", b".pyc", b".pth"];
+    let endings: [&[u8]; 5] = [b".so", b".py", b".pyc", b".pth", b"/pyvenv.cfg"];
     folders.iter().any(|folder| path.starts_with(folder))
         || endings.iter().any(|ending| path.ends_with(ending))
         || path.windows(4).any(|part| part == b".so.")

@@ -74,7 +74,7 @@ pub(crate) fn folder() -> Option<PathBuf> {
 
 /// Ends the running cycle, if there is one, and begins the next.
 pub(crate) fn mark() {
-    if !is_measured() {
+    if !is_measured() || python::is_ending() {
         return;
     }
     // Its frees are the program's.
@@ -191,7 +191,7 @@ impl Open {
         if self.cycle == 0 {
             // It may have been loaded since the process began.
             if let Some(found) = heap::find_python() {
-                self.runner.write_interpreter(&found)?;
+                self.runner.write_interpreter(&found, self.exec.collect)?;
             }
             if !heap::walk_by(heap::choose_unwinder()) {
                 return Err(io::ErrorKind::OutOfMemory.into());

@@ -8,7 +8,13 @@ use crate::recorder::heap::stack_memory::StackBounds;
 
 /// Frames that are followed at most, to where Python begins on the native stack. A program sets how
 /// deep its functions may call each other; usually it is 1,000.
-const MAX_FOLLOWED: usize = 1 << 14;
+const MAX_FOLLOWED: usize = 1 << 20;
+
+/// Every so many frames that are followed, one is remembered.
+const REMEMBER_EVERY: usize = 64;
+
+/// Frames that are remembered, by their addresses.
+const REMEMBERED: usize = 256;
 
 /// From this owner on a frame is not that of a function.
 const NOT_OF_A_FUNCTION: u8 = 3;
@@ -29,6 +35,16 @@ pub(crate) struct PythonFrames {
     is_truncated: bool,
     hash: u64,
     frames: [PythonFrame; MAX_FRAMES],
+    /// Where Python begins on the native stack, of frames that were followed before: a deep recursion is not
+    /// followed to its end at each allocation.
+    begins: [Begin; REMEMBERED],
+}
+
+/// A frame, and the address where the native frame begins in which its function runs.
+#[derive(Clone, Copy)]
+struct Begin {
+    frame: usize,
+    at: usize,
 }
 
 impl PythonFrames {
@@ -42,11 +58,13 @@ impl PythonFrames {
             is_truncated: false,
             hash: 0,
             frames: [NONE; MAX_FRAMES],
+            begins: [Begin { frame: 0, at: 0 }; REMEMBERED],
         }
     }
 
     pub(crate) fn clear(&mut self) {
         self.len = 0;
+        self.begins.fill(Begin { frame: 0, at: 0 });
     }
 
     /// A hash of the frames, by their addresses.
@@ -61,6 +79,12 @@ impl PythonFrames {
     /// The frames, innermost first.
     pub(super) fn frames(&self) -> &[PythonFrame] {
         &self.frames[..self.len]
+    }
+
+    /// The frames with this code object.
+    pub(crate) fn count_of(&self, code: usize) -> usize {
+        let frames = self.frames().iter();
+        frames.filter(|frame| frame.code == code).count()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -93,10 +117,7 @@ impl PythonFrames {
             let mut begin = record.filter(|&at| stack.contains(at));
             let mut hash = 0;
             self.is_truncated = false;
-            for _ in 0..MAX_FOLLOWED {
-                if frame == 0 || self.is_truncated && begin.is_some() {
-                    break;
-                }
+            while frame != 0 && !self.is_truncated {
                 if begin.is_none() && stack.contains(frame) {
                     begin = Some(frame);
                 }
@@ -107,10 +128,53 @@ impl PythonFrames {
             }
             self.hash = hash;
             if begin.is_none() {
+                begin = self.begin_of(frame, offsets, stack);
+            }
+            if begin.is_none() {
                 self.len = 0;
             }
             begin
         }
+    }
+
+    /// Where Python begins on the native stack, by the callers of the frames that are recorded.
+    ///
+    /// # Safety
+    /// The frame is live, or 0.
+    #[cold]
+    #[inline(never)]
+    unsafe fn begin_of(
+        &mut self,
+        first: usize,
+        offsets: &Offsets,
+        stack: StackBounds,
+    ) -> Option<usize> {
+        let (mut frame, mut begin, mut followed) = (first, None, 0);
+        while frame != 0 && followed < MAX_FOLLOWED && begin.is_none() {
+            let known = self.begins[slot_of(frame)];
+            begin = match (known.frame == frame, stack.contains(frame)) {
+                // A frame that is over may have been at the same address: then native frames are missing, or
+                // those of the interpreter are among them.
+                (true, _) if stack.contains(known.at) => Some(known.at),
+                (_, true) => Some(frame),
+                _ => None,
+            };
+            // SAFETY: the contract of this function: the caller of a live frame is live.
+            frame = unsafe { word_at(frame + offsets.previous) };
+            followed += 1;
+        }
+        let at = begin?;
+        if followed > 2 * REMEMBER_EVERY {
+            let mut frame = first;
+            for number in 0..followed.min(REMEMBERED * REMEMBER_EVERY) {
+                if number.is_multiple_of(REMEMBER_EVERY) {
+                    self.begins[slot_of(frame)] = Begin { frame, at };
+                }
+                // SAFETY: as above; these frames were followed to here.
+                frame = unsafe { word_at(frame + offsets.previous) };
+            }
+        }
+        begin
     }
 
     /// Adds the frame of a function and returns the hash with it.
@@ -138,6 +202,11 @@ impl PythonFrames {
             instruction,
         )
     }
+}
+
+/// Where a frame is remembered.
+fn slot_of(frame: usize) -> usize {
+    mix(0, frame) as usize % REMEMBERED
 }
 
 /// A thread's innermost frame, 0 if there is none, and the address of the record that leads to it, if

@@ -24,9 +24,9 @@ pub(crate) fn is_unlocked() -> bool {
 /// ones. Then all are decoded once more.
 const MAX_REMEMBERED: usize = 1 << 18;
 
-/// Files whose frames are not shown: the machinery of `import`, which tracebacks leave out, too, and what
-/// marks cycles.
-const HIDDEN: [&str; 2] = ["<frozen importlib", "<afterdrop>"];
+/// Files whose frames are not shown: the machinery of `import`, which tracebacks leave out, too, what marks
+/// cycles, and the code between a class and its `__init__` that 3.13 and later have.
+const HIDDEN: [&str; 3] = ["<frozen importlib", "<afterdrop>", "__init__"];
 
 /// What is known of a frame. Valid if all its bytes are zero: then it is free.
 #[derive(Clone, Copy)]

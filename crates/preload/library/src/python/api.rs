@@ -3,6 +3,7 @@
 use core::ffi::{CStr, c_char, c_int as Number, c_void};
 use core::mem::transmute_copy;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// An object of Python's.
 #[repr(C)]
@@ -42,6 +43,7 @@ const FILE_INPUT: Number = 257;
 /// The functions, by the names in the interpreter's headers. They have had these types since 3.10.
 pub(super) struct Api {
     is_initialized: unsafe extern "C" fn() -> Number,
+    is_finalizing: unsafe extern "C" fn() -> Number,
     this_thread: unsafe extern "C" fn() -> *mut c_void,
     ensure: unsafe extern "C" fn() -> Number,
     release: unsafe extern "C" fn(Number),
@@ -65,6 +67,7 @@ pub(super) struct Api {
     set_evaluate_frame: unsafe extern "C" fn(*mut c_void, EvaluateFrame),
     pub(super) evaluate_frame: EvaluateFrame,
     add_audit_hook: unsafe extern "C" fn(AuditHook, *mut c_void) -> Number,
+    number: unsafe extern "C" fn(usize) -> Ref,
     none: usize,
 }
 
@@ -86,6 +89,11 @@ impl Api {
         unsafe {
             Some(Self {
                 is_initialized: function(c"Py_IsInitialized")?,
+                // The second is its name before 3.13.
+                is_finalizing: match function(c"Py_IsFinalizing") {
+                    Some(found) => found,
+                    None => function(c"_Py_IsFinalizing")?,
+                },
                 this_thread: function(c"PyGILState_GetThisThreadState")?,
                 ensure: function(c"PyGILState_Ensure")?,
                 release: function(c"PyGILState_Release")?,
@@ -109,6 +117,7 @@ impl Api {
                 set_evaluate_frame: function(c"_PyInterpreterState_SetEvalFrameFunc")?,
                 evaluate_frame: function(c"_PyEval_EvalFrameDefault")?,
                 add_audit_hook: function(c"PySys_AddAuditHook")?,
+                number: function(c"PyLong_FromSize_t")?,
                 none: symbol(c"_Py_NoneStruct")? as usize,
             })
         }
@@ -118,6 +127,17 @@ impl Api {
     pub(super) fn is_running(&self) -> bool {
         // SAFETY: both may be called at any time.
         unsafe { (self.is_initialized)() != 0 && !(self.this_thread)().is_null() }
+    }
+
+    /// Whether the interpreter ends, or has ended.
+    pub(super) fn is_ending(&self) -> bool {
+        static HAS_BEGUN: AtomicBool = AtomicBool::new(false);
+        // SAFETY: both may be called at any time.
+        let (is_initialized, is_finalizing) =
+            unsafe { ((self.is_initialized)() != 0, (self.is_finalizing)() != 0) };
+        let has_begun = HAS_BEGUN.load(Relaxed) || is_initialized;
+        HAS_BEGUN.store(has_begun, Relaxed);
+        is_finalizing || has_begun && !is_initialized
     }
 
     /// Adds a function that is told of events. May be called before the interpreter begins.
@@ -156,6 +176,12 @@ impl Api {
         let none = core::ptr::with_exposed_provenance_mut(self.none);
         self.keep(none);
         none
+    }
+
+    /// A number of Python's; null if there is no memory.
+    pub(super) fn number(&self, value: usize) -> Ref {
+        // SAFETY: the lock is held.
+        unsafe { (self.number)(value) }
     }
 
     /// Adds a reference to an object.

@@ -1,57 +1,63 @@
 # Marks a cycle whenever a function is called. Runs inside the interpreter of the program, in a namespace of
-# its own with `target`, the dotted name of the function, and the functions `mark` and `watch_frames`.
+# its own with `target`, the dotted name of the function, and the functions `mark`, `count_frames` and
+# `watch_frames`.
 import sys
 
 parts = target.split(".")
 
 
+def own(value, name):
+    """What an object has under a name by itself. None of its code runs for it."""
+    try:
+        return object.__getattribute__(value, "__dict__").get(name)
+    except AttributeError:
+        return None
+
+
 def member(value, name):
-    """What a module or a class has under a name. Nothing is loaded for it."""
-    for owner in getattr(value, "__mro__", (value,)):
-        found = getattr(owner, "__dict__", {}).get(name)
+    """What a module or a class has under a name."""
+    owners = type.__dict__["__mro__"].__get__(value) if issubclass(type(value), type) else (value,)
+    for owner in owners:
+        found = own(owner, name)
         if found is not None:
             return found
     return None
 
 
 def resolve():
-    """The owner of the target and the target, as soon as its module is loaded."""
+    """The owner of the target and its name there, as soon as its module is loaded."""
     for end in range(len(parts) - 1, -1, -1):
         owner, value = None, sys.modules.get(".".join(parts[:end]) or "__main__")
         for part in parts[end:]:
             owner, value = value, member(value, part)
         if value is not None:
             # To call a class is to initialize an object.
-            is_class = isinstance(value, type)
-            return (value, "__init__") if is_class else (owner, parts[-1])
+            return (value, "__init__") if issubclass(type(value), type) else (owner, parts[-1])
     return None
 
 
 def innermost(value):
     """The function behind decorators, methods of classes, and properties."""
     while value is not None:
-        inner = getattr(value, "__wrapped__", None) or getattr(value, "fget", None)
+        inner = own(value, "__wrapped__")
+        if type(value) is property:
+            inner = value.fget
+        elif type(value) in (staticmethod, classmethod):
+            inner = value.__func__
         if inner is None:
-            return getattr(value, "__func__", value)
+            return value
         value = inner
 
 
 def code_of_target():
     found = resolve()
-    return found and getattr(innermost(member(*found)), "__code__", None)
+    function = found and innermost(member(*found))
+    return function.__code__ if type(function) is type(resolve) else None
 
 
-def is_running(code, frame):
-    while frame is not None:
-        if frame.f_code is code:
-            return True
-        frame = frame.f_back
-    return False
-
-
-def mark_call(code, caller):
+def mark_call(code, own_frames):
     # A call within a call belongs to the same cycle.
-    if not is_running(code, caller):
+    if count_frames(code) == own_frames:
         mark()
 
 
@@ -63,16 +69,16 @@ def watch_by_monitoring():
     known = []
 
     def started(code, offset):
-        if not known:
-            if code.co_name not in names:
-                return monitoring.DISABLE
+        if code.co_name not in names:
+            return monitoring.DISABLE
+        if not (known and code is known[0]):
             if code is not code_of_target():
-                return None
-            known.append(code)
-            monitoring.set_local_events(tool, code, event)
-            monitoring.set_events(tool, 0)
-        if code is known[0]:
-            mark_call(code, sys._getframe(1).f_back)
+                # Before the target is found, it may be this one later.
+                return monitoring.DISABLE if known else None
+            # A module that is loaded again defines it again.
+            known[:] = [code]
+            names.intersection_update([code.co_name])
+        mark_call(code, 1)
         return None
 
     for tool in (4, 3, 2, 1, 0, 5):
@@ -115,7 +121,7 @@ def replace_code(function, code):
     original.__qualname__ = function.__qualname__
 
     def begin():
-        mark_call(code, sys._getframe(1).f_back)
+        mark_call(code, 0)
 
     flag, define, call = next(kind for kind in CALLS if code.co_flags & kind[0] or not kind[0])
     # It has to have as many free variables. They are named, and not read.

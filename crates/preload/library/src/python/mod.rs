@@ -24,6 +24,9 @@ const ALLOCATOR: &str = "PYTHONMALLOC";
 /// The function whose calls are marks, until the interpreter watches it.
 static TO_WATCH: Mutex<Option<CString>> = Mutex::new(None);
 
+/// Whether the interpreter does not tell yet when it runs a program.
+static IS_HOOK_MISSING: AtomicBool = AtomicBool::new(false);
+
 /// Whether garbage is collected at marks.
 static COLLECTS: AtomicBool = AtomicBool::new(false);
 
@@ -41,11 +44,39 @@ pub(crate) fn prepare() {
 
 /// Marks a cycle at each call of a function, as soon as the interpreter runs a program. Called before it begins.
 pub(crate) fn watch(function: &str) {
-    if let Some(api) = Api::get() {
+    let Some(python) = heap::find_python() else {
+        return;
+    };
+    match python.failure {
         // A null byte is no part of a name.
-        *to_watch() = CString::new(function).ok();
-        api.add_audit_hook(audit);
+        None => {
+            *to_watch() = CString::new(function).ok();
+            IS_HOOK_MISSING.store(true, Relaxed);
+        }
+        Some(why) => eprintln!(
+            "afterdrop: cannot watch the calls of {function} in Python {}: {why}",
+            python.version
+        ),
     }
+}
+
+/// Called when the program opens a file. The interpreter does so before it begins, and after it has chosen its
+/// allocators: what is allocated before that would be freed by another one.
+pub(crate) fn opened() {
+    if IS_HOOK_MISSING.load(Relaxed)
+        && IS_HOOK_MISSING.swap(false, Relaxed)
+        && let Some(api) = Api::get()
+    {
+        match api.is_running() {
+            true => api.with_lock(|| api.add_audit_hook(audit)),
+            false => api.add_audit_hook(audit),
+        }
+    }
+}
+
+/// Whether the interpreter ends: what is freed and allocated then belongs to no cycle.
+pub(crate) fn is_ending() -> bool {
+    Api::get().is_some_and(Api::is_ending)
 }
 
 fn to_watch() -> MutexGuard<'static, Option<CString>> {
@@ -86,7 +117,13 @@ pub(crate) fn collect() {
 
 /// Runs the script with its names. The interpreter's lock is held.
 fn run_script(api: &Api, target: &CStr) {
-    static FUNCTIONS: [MethodDef; 2] = [
+    static FUNCTIONS: [MethodDef; 3] = [
+        MethodDef {
+            name: c"count_frames".as_ptr(),
+            function: count_frames,
+            flags: MethodDef::TAKES_TUPLE,
+            doc: core::ptr::null(),
+        },
         MethodDef {
             name: c"mark".as_ptr(),
             function: mark,
@@ -113,6 +150,16 @@ fn run_script(api: &Api, target: &CStr) {
 extern "C" fn mark(_module: Ref, _arguments: Ref) -> Ref {
     session::mark();
     Api::get().map_or(core::ptr::null_mut(), Api::none)
+}
+
+/// `count_frames(code)`: the frames of this code on the stack. Frame objects, which Python itself would make to
+/// count them, would stay as long as the frames.
+extern "C" fn count_frames(_module: Ref, arguments: Ref) -> Ref {
+    let Some(api) = Api::get() else {
+        return core::ptr::null_mut();
+    };
+    let code = api.item(arguments, 0) as usize;
+    api.number(heap::count_python_frames(code))
 }
 
 /// `watch_frames(found, name, other_name)`: asks `found` about each function of these names that is called.
