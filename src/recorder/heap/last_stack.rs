@@ -140,8 +140,8 @@ impl LastStack {
     /// frames. The hash is that of the walk, and not that of the frames that are interned.
     #[cfg(all(feature = "preload", target_arch = "x86_64"))]
     pub(super) fn walk_mixed(&mut self, start: Registers, stack: StackBounds) -> Walk {
-        let python = &mut self.mixed.python;
-        let end = python.read(start.sp, stack);
+        let MixedStack { python, begins, .. } = &mut self.mixed;
+        let end = python.read(start.sp, stack, Some(begins));
         let walk = self.walk_cfi_until(start, stack.reader(start.sp), end.unwrap_or(usize::MAX));
         let python = &self.mixed.python;
         match python.is_empty() {

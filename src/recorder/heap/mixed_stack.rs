@@ -1,11 +1,12 @@
 //! A stack of native frames above Python's: what a thread keeps of its last one.
 
 use super::frame::{Frame, MAX_FRAMES, Walk, mix};
-use super::python::{PythonFrames, resolve};
+use super::python::{Begins, PythonFrames, resolve};
 
 /// Valid if all its bytes are zero: then it is empty.
 pub(super) struct MixedStack {
     pub(super) python: PythonFrames,
+    pub(super) begins: Begins,
     /// The frames to intern, outermost first.
     frames: [Frame; MAX_FRAMES],
 }
@@ -14,12 +15,14 @@ impl MixedStack {
     pub(super) const fn new() -> Self {
         Self {
             python: PythonFrames::new(),
+            begins: Begins::new(),
             frames: [Frame::EMPTY; MAX_FRAMES],
         }
     }
 
     pub(super) fn clear(&mut self) {
         self.python.clear();
+        self.begins.clear();
     }
 
     /// The native frames above the locations of Python's, outermost first, and their walk. If they are too

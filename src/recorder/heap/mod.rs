@@ -125,8 +125,9 @@ pub(crate) use mapping::{NoMemory, mapped_bytes};
 pub(crate) use peak_snapshot::{PeakSnapshot, read_new as read_new_peak};
 #[cfg(feature = "preload")]
 pub(crate) use python::{
-    Found as FoundPython, find as find_python, object_allocator as python_allocator,
-    read_location as read_python_location, type_of_types as python_type_of_types,
+    Found as FoundPython, find as find_python, is_known as knows_python,
+    object_allocator as python_allocator, read_location as read_python_location,
+    type_of_types as python_type_of_types,
 };
 pub(crate) use queries::{
     OwnCost, allocator_bytes, backend, begin_peaks, for_each_block, for_each_live, is_apart,

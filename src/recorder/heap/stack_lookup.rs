@@ -8,11 +8,15 @@
 
 use super::counter_row::{Fingerprint, KeyedStack, OwnedRow};
 use super::frame::Walk;
+#[cfg(feature = "preload")]
+use super::frame::mix;
 use super::last_stack::LastStack;
 use super::layout_cache::Lookup;
 use super::ledger::{LEDGER, Ledger};
 use super::registers::{Registers, frame_pointer, registers};
 use super::stack_interner::{STACKS, StackInterner};
+#[cfg(feature = "preload")]
+use super::stack_memory::StackBounds;
 use super::state;
 use super::thread::{RecordedCall, ThreadState};
 use super::thread_record::{Caches, ThreadRecord};
@@ -155,7 +159,7 @@ pub(crate) fn stack_room() -> usize {
 #[inline(never)]
 pub(crate) fn count_python_frames(code: usize) -> usize {
     let mut python = super::python::PythonFrames::new();
-    match python.read(registers().sp, super::thread::stack_bounds()) {
+    match python.read(registers().sp, super::thread::stack_bounds(), None) {
         Some(_) => python.count_of(code),
         None => 0,
     }
@@ -172,28 +176,37 @@ pub(crate) fn key_of_caller() -> u64 {
 #[inline(never)]
 fn key_from(start: Registers) -> u64 {
     use super::cfi_walk::walk_into;
-    use super::frame::{MAX_FRAMES, mix};
-    use super::python::PythonFrames;
+    use super::frame::MAX_FRAMES;
     use super::stack_memory::StackMemory;
     let bounds = super::thread::stack_bounds();
     if !super::cfi::init() || !bounds.contains(start.sp) {
         return 0;
     }
-    let mut key = 1;
-    let mut add = |frame: usize| key = mix(key, frame);
-    let mut python = PythonFrames::new();
-    if python.read(start.sp, bounds).is_some() {
-        // A lock is taken: a signal handler on this thread must not wait for it.
-        let _paused = super::thread::pause();
-        // Not the native frames above, which change when the interpreter specializes its code.
-        super::python::resolve(&python, add);
+    if super::python::is_known()
+        && let Some(key) = key_of_python(start.sp, bounds)
+    {
         return key;
     }
     let reader = bounds.reader(start.sp);
     let mut frames = [0; MAX_FRAMES];
     let count = walk_into(start, |at| Some(reader.read(at)?.0), &mut frames);
-    frames[..count].iter().for_each(|&frame| add(frame));
-    key
+    let add = |key, &frame: &usize| mix(key, frame);
+    frames[..count].iter().fold(1, add)
+}
+
+/// A key of the Python frames of this thread; `None` if there are none. The native frames above change when the
+/// interpreter specializes its code, and are not in the key.
+// It needs room on the stack, of which a program that is not in Python may have little.
+#[cfg(feature = "preload")]
+#[inline(never)]
+fn key_of_python(sp: usize, bounds: StackBounds) -> Option<u64> {
+    let mut python = super::python::PythonFrames::new();
+    python.read(sp, bounds, None)?;
+    // A lock is taken: a signal handler on this thread must not wait for it.
+    let _paused = super::thread::pause();
+    let mut key = 1;
+    super::python::resolve(&python, |frame| key = mix(key, frame));
+    Some(key)
 }
 
 /// Walks the stack of this thread from a live frame on.

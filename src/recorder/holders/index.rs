@@ -296,18 +296,15 @@ pub(super) fn usable_bytes(at: usize) -> usize {
     heap::usable_bytes(at).unwrap_or(8).max(8)
 }
 
-/// A pointer may be one past the end of its block, as that of a buffer which was read to its end, if no
-/// other block starts there.
+/// A pointer may be one past the end of its block, as that of a buffer which was read to its end: no other
+/// block of any allocator starts there.
 ///
-/// glibc links free chunks by the addresses of their headers (`malloc/malloc.c`, "bins"). Stale
-/// links remain in blocks that are not fully overwritten. A header overlaps the last 8 bytes of the
-/// block before it, so pointers to these bytes are ignored.
+/// glibc links free chunks by the addresses of their headers (`malloc/malloc.c`, "bins"), and stale links
+/// remain in blocks that are not fully overwritten. A header overlaps the last 8 bytes of the block before it,
+/// so that a lost block may seem to be held by such a link. That is better than to call a block lost to whose
+/// end a program points.
 fn pointable_bytes(at: usize) -> usize {
-    let bytes = usable_bytes(at);
-    match heap::is_separate_from_c() && !heap::is_of_c(at) {
-        true => bytes + 1,
-        false => bytes.saturating_sub(8).max(8),
-    }
+    usable_bytes(at) + 1
 }
 
 #[cfg(test)]

@@ -35,9 +35,20 @@ pub(crate) struct PythonFrames {
     is_truncated: bool,
     hash: u64,
     frames: [PythonFrame; MAX_FRAMES],
-    /// Where Python begins on the native stack, of frames that were followed before: a deep recursion is not
-    /// followed to its end at each allocation.
-    begins: [Begin; REMEMBERED],
+}
+
+/// Where Python begins on the native stack, of frames that were followed before: a deep recursion is not
+/// followed to its end at each allocation. Valid if all its bytes are zero: then there are none.
+pub(crate) struct Begins([Begin; REMEMBERED]);
+
+impl Begins {
+    pub(crate) const fn new() -> Self {
+        Self([Begin { frame: 0, at: 0 }; REMEMBERED])
+    }
+
+    pub(crate) fn clear(&mut self) {
+        *self = Self::new();
+    }
 }
 
 /// A frame, and the address where the native frame begins in which its function runs.
@@ -58,13 +69,11 @@ impl PythonFrames {
             is_truncated: false,
             hash: 0,
             frames: [NONE; MAX_FRAMES],
-            begins: [Begin { frame: 0, at: 0 }; REMEMBERED],
         }
     }
 
     pub(crate) fn clear(&mut self) {
         self.len = 0;
-        self.begins.fill(Begin { frame: 0, at: 0 });
     }
 
     /// A hash of the frames, by their addresses.
@@ -94,12 +103,24 @@ impl PythonFrames {
     /// Reads the frames of this thread. Returns the address in the native frame in which the innermost
     /// Python function runs; `None` if no Python runs on this stack. `sp` is in a live native frame.
     #[inline]
-    pub(crate) fn read(&mut self, sp: usize, stack: StackBounds) -> Option<usize> {
+    pub(crate) fn read(
+        &mut self,
+        sp: usize,
+        stack: StackBounds,
+        begins: Option<&mut Begins>,
+    ) -> Option<usize> {
         self.len = 0;
         let interpreter = interpreter()?;
         let thread = interpreter.thread()?;
         // SAFETY: the state is that of the running thread.
-        unsafe { self.read_of(interpreter, thread, StackBounds { low: sp, ..stack }) }
+        unsafe {
+            self.read_of(
+                interpreter,
+                thread,
+                StackBounds { low: sp, ..stack },
+                begins,
+            )
+        }
     }
 
     /// # Safety
@@ -109,6 +130,7 @@ impl PythonFrames {
         interpreter: &Interpreter,
         thread: usize,
         stack: StackBounds,
+        begins: Option<&mut Begins>,
     ) -> Option<usize> {
         let offsets = &interpreter.offsets;
         // SAFETY: the contract of this function: the innermost frame is live, and so are its callers.
@@ -128,53 +150,13 @@ impl PythonFrames {
             }
             self.hash = hash;
             if begin.is_none() {
-                begin = self.begin_of(frame, offsets, stack);
+                begin = begin_of(frame, offsets, stack, begins);
             }
             if begin.is_none() {
                 self.len = 0;
             }
             begin
         }
-    }
-
-    /// Where Python begins on the native stack, by the callers of the frames that are recorded.
-    ///
-    /// # Safety
-    /// The frame is live, or 0.
-    #[cold]
-    #[inline(never)]
-    unsafe fn begin_of(
-        &mut self,
-        first: usize,
-        offsets: &Offsets,
-        stack: StackBounds,
-    ) -> Option<usize> {
-        let (mut frame, mut begin, mut followed) = (first, None, 0);
-        while frame != 0 && followed < MAX_FOLLOWED && begin.is_none() {
-            let known = self.begins[slot_of(frame)];
-            begin = match (known.frame == frame, stack.contains(frame)) {
-                // A frame that is over may have been at the same address: then native frames are missing, or
-                // those of the interpreter are among them.
-                (true, _) if stack.contains(known.at) => Some(known.at),
-                (_, true) => Some(frame),
-                _ => None,
-            };
-            // SAFETY: the contract of this function: the caller of a live frame is live.
-            frame = unsafe { word_at(frame + offsets.previous) };
-            followed += 1;
-        }
-        let at = begin?;
-        if followed > 2 * REMEMBER_EVERY {
-            let mut frame = first;
-            for number in 0..followed.min(REMEMBERED * REMEMBER_EVERY) {
-                if number.is_multiple_of(REMEMBER_EVERY) {
-                    self.begins[slot_of(frame)] = Begin { frame, at };
-                }
-                // SAFETY: as above; these frames were followed to here.
-                frame = unsafe { word_at(frame + offsets.previous) };
-            }
-        }
-        begin
     }
 
     /// Adds the frame of a function and returns the hash with it.
@@ -202,6 +184,45 @@ impl PythonFrames {
             instruction,
         )
     }
+}
+
+/// Where Python begins on the native stack, by the callers of the frames that are recorded.
+///
+/// # Safety
+/// The frame is live, or 0.
+#[cold]
+#[inline(never)]
+unsafe fn begin_of(
+    first: usize,
+    offsets: &Offsets,
+    stack: StackBounds,
+    mut begins: Option<&mut Begins>,
+) -> Option<usize> {
+    let (mut frame, mut begin, mut followed) = (first, None, 0);
+    while frame != 0 && followed < MAX_FOLLOWED && begin.is_none() {
+        let known = begins.as_ref().map(|begins| begins.0[slot_of(frame)]);
+        begin = match known {
+            // A frame that is over may have been at the same address: then native frames are missing, or
+            // those of the interpreter are among them.
+            Some(known) if known.frame == frame && stack.contains(known.at) => Some(known.at),
+            _ => stack.contains(frame).then_some(frame),
+        };
+        // SAFETY: the contract of this function: the caller of a live frame is live.
+        frame = unsafe { word_at(frame + offsets.previous) };
+        followed += 1;
+    }
+    let at = begin?;
+    if let Some(begins) = begins.take_if(|_| followed > 2 * REMEMBER_EVERY) {
+        let mut frame = first;
+        for number in 0..followed.min(REMEMBERED * REMEMBER_EVERY) {
+            if number.is_multiple_of(REMEMBER_EVERY) {
+                begins.0[slot_of(frame)] = Begin { frame, at };
+            }
+            // SAFETY: as above; these frames were followed to here.
+            frame = unsafe { word_at(frame + offsets.previous) };
+        }
+    }
+    begin
 }
 
 /// Where a frame is remembered.

@@ -43,6 +43,12 @@ pub(super) fn interpreter() -> Option<&'static Interpreter> {
     unsafe { found.as_ref() }
 }
 
+/// Whether there is an interpreter whose frames are read.
+#[inline]
+pub(crate) fn is_known() -> bool {
+    interpreter().is_some()
+}
+
 /// The address of the type of types, if there is an interpreter whose objects are read.
 pub(crate) fn type_of_types() -> Option<usize> {
     Some(interpreter()?.type_of_types)

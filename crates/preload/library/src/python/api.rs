@@ -5,6 +5,8 @@ use core::mem::transmute_copy;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use crate::recorder::heap;
+
 /// An object of Python's.
 #[repr(C)]
 pub(super) struct Object {
@@ -85,6 +87,8 @@ impl Api {
     }
 
     fn find() -> Option<Self> {
+        // The loader allocates a message for each name that it does not find.
+        let _paused = heap::pause();
         // SAFETY: the functions of these names have these types.
         unsafe {
             Some(Self {

@@ -76,7 +76,7 @@ pub(crate) fn opened() {
 
 /// Whether the interpreter ends: what is freed and allocated then belongs to no cycle.
 pub(crate) fn is_ending() -> bool {
-    Api::get().is_some_and(Api::is_ending)
+    heap::knows_python() && Api::get().is_some_and(Api::is_ending)
 }
 
 fn to_watch() -> MutexGuard<'static, Option<CString>> {
