@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use crate::base::error::Error;
 use crate::base::text::count;
 use crate::base::units::sum;
-use crate::model::block::CensusEntry;
+use crate::model::block::{CensusEntry, MAX_CYCLE};
 use crate::model::journal::{
     Boundary, Code, End, Files, Peak, Purge, Record, SUM_LENGTH, SUM_START, Searched, Stack, Start,
     Threads, VERSION, Witness, sum_of,
@@ -157,6 +157,10 @@ impl Reader {
             }
         };
         match (&mut self.journal, record) {
+            (None, Record::Start(start)) if start.version == VERSION && !is_plausible(&start) => {
+                let wrong = "a figure in its start record is larger than any run has";
+                return Err(Error::malformed(&self.path, Some(self.number), wrong));
+            }
             (None, Record::Start(start)) if start.version == VERSION => {
                 self.journal = Some(Journal::new(start));
             }
@@ -173,6 +177,9 @@ impl Reader {
             }
             (_, Record::Boundary(boundary)) if has_unborn_blocks(&boundary) => {
                 self.leave_out("a block in it is of a later cycle".into());
+            }
+            (Some(journal), _) if journal.end.is_some() => {
+                self.damage("it is behind the end of the run".into());
             }
             (Some(journal), Record::Boundary(boundary)) => {
                 if let Err(wrong) = journal.take_boundary(boundary) {
@@ -218,6 +225,17 @@ impl Reader {
         journal.close();
         Ok(journal)
     }
+}
+
+/// Whether the figures of a run are such as a command may state.
+fn is_plausible(start: &Start<String>) -> bool {
+    let is_cycle = |cycle: u32| cycle <= MAX_CYCLE;
+    let is_interval = |bytes: u64| (1..1 << 50).contains(&bytes);
+    start.cycles > 0
+        && [start.cycles, start.warmup, start.horizon]
+            .into_iter()
+            .all(is_cycle)
+        && start.sampled_every.is_none_or(is_interval)
 }
 
 /// Removes the checksum of a line. Returns whether it matches; a line need not have one.

@@ -111,6 +111,9 @@ pub fn main(workloads: Vec<Entry>) -> ExitCode {
         Ok(Some(plan)) => return exit(child::run(&plan, &workloads)),
         Err(error) => return exit(Err(error)),
     }
+    if let Err(error) = signals::outlive_limits() {
+        return exit(Err(error));
+    }
     let definition = with_negative_numbers(Cli::command());
     let (args, is_harness) = harness::arguments(&definition);
     if is_harness {

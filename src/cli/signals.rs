@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 
 use crate::base::error::Error;
 
@@ -24,6 +24,15 @@ pub(super) fn interrupt_flag() -> Result<Arc<AtomicBool>, Error> {
 #[cfg(feature = "exec")]
 pub(super) fn interrupt_flags() -> Result<[Arc<AtomicBool>; 2], Error> {
     Ok([flag(&[SIGINT])?, flag(&[SIGHUP, SIGTERM])?])
+}
+
+/// Handles signals that would end the command, or hide from it how a process has ended: a write beyond the limit of
+/// the size of files is an error then, and a SIGCHLD that a launcher ignores is not ignored here.
+///
+/// # Errors
+/// If a handler cannot be installed.
+pub(super) fn outlive_limits() -> Result<(), Error> {
+    flag(&[SIGXFSZ, SIGCHLD]).map(drop)
 }
 
 fn flag(signals: &[i32]) -> Result<Arc<AtomicBool>, Error> {

@@ -240,6 +240,27 @@ mod tests {
     }
 
     #[test]
+    fn what_is_behind_the_end_is_of_another_run() {
+        let mut lines = sealed();
+        let is_first = |line: &&String| line.starts_with("{\"boundary\":{\"counts\":{\"cycle\":1,");
+        let first = lines.iter().find(is_first).unwrap();
+        // A boundary of the same cycle that differs.
+        let (record, _) = first.split_at(first.len() - journal::SUM_LENGTH);
+        lines.push(record.replacen("\"allocations\":", "\"allocations\":1", 1) + "}");
+        let found = check_prefix(&lines, "a boundary behind the end");
+        assert_eq!(found.boundaries.len(), 12);
+    }
+
+    #[test]
+    fn a_horizon_that_no_command_takes_is_refused() {
+        let (before, horizon) = STORED.split_once("\"horizon\":").unwrap();
+        let behind = horizon.trim_start_matches(|c: char| c.is_ascii_digit());
+        let other = format!("{before}\"horizon\":{}{behind}", u32::MAX);
+        let error = report(other.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains("larger than any run has"), "{error}");
+    }
+
+    #[test]
     fn a_second_boundary_of_a_cycle_that_differs_from_the_first_ends_the_series_before_both() {
         let mut lines = sealed();
         let is_boundary =

@@ -282,6 +282,7 @@ pub(super) fn write_library(run: &Path) -> Result<Library, Error> {
     let path = to.join(LIBRARY);
     std::fs::File::create_new(&path)
         .and_then(|mut file| file.write_all(afterdrop_preload::LIBRARY))
+        .inspect_err(|_| drop(std::fs::remove_file(&path)))
         .map_err(|e| Error::io("write", &path, e))?;
     Ok(Library { path, folder })
 }

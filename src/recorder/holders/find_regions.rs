@@ -36,6 +36,7 @@ pub(super) fn find(
         file: MappedVec::new(),
         file_start: 0,
         file_end: 0,
+        c_heap_bytes: 0,
     };
     let regions = &mut finder.regions;
     regions
@@ -64,8 +65,15 @@ pub(super) fn find(
         }
     });
     result?;
+    let c_heap_bytes = finder.c_heap_bytes;
     let mut regions = finder.regions;
+    regions.find_main_arenas()?;
     regions.unsearched.not_copied = not_copied;
+    // The program may have moved the program break itself.
+    let of_others = c_heap_bytes.saturating_sub(info.arena_bytes);
+    if of_others > C_HEAP_SLACK {
+        regions.unsearched.like_allocator += of_others;
+    }
     regions.unsearched.unknown_blocks = info.unknown_blocks;
     finder.own.add_others(
         recorder_bytes,
@@ -91,7 +99,12 @@ struct Finder<'a> {
     file_start: usize,
     /// End of the last segment of a file or of its `.bss`.
     file_end: usize,
+    /// Bytes of the C library's heap that are not searched, because the measured heap is in it.
+    c_heap_bytes: u64,
 }
+
+/// Bytes by which the C library's heap may be larger than its allocator says: what it aligns.
+const C_HEAP_SLACK: u64 = 64 << 10;
 
 impl Finder<'_> {
     /// Adds the stacks in a mapping.
@@ -280,7 +293,10 @@ impl Finder<'_> {
         if mapping.name == b"[heap]" || mapping.is_arena(next) {
             return match heap::is_separate_from_c() {
                 true => self.add(start, end, RegionKind::CHeap, access),
-                false => Ok(()),
+                false => {
+                    self.c_heap_bytes += mapping.end - mapping.start;
+                    Ok(())
+                }
             };
         }
         // Guard pages and reserved address space have no contents.

@@ -23,6 +23,8 @@ pub(super) struct ProcessInfo {
     pub(super) modules: Vec<TlsModule>,
     /// Bytes that the allocator has mapped; `None` if that is not known.
     pub(super) allocator_bytes: Option<u64>,
+    /// Bytes in the arenas of the C library's allocator.
+    pub(super) arena_bytes: u64,
     /// Blocks that were allocated inside of a hook.
     pub(super) unknown_blocks: u64,
 }
@@ -35,6 +37,7 @@ impl ProcessInfo {
             threads: threads.map(|(id, _)| id as i32).collect(),
             modules: tls::modules(paused),
             allocator_bytes: heap::allocator_bytes(),
+            arena_bytes: heap::c_heap::read().map_or(0, |heap| heap.system - heap.mapped),
             unknown_blocks: heap::own_cost().unseen,
         }
     }

@@ -32,6 +32,7 @@ mod holder_table;
 mod index;
 mod kernel_copies;
 mod lost;
+mod main_arena;
 mod marks;
 mod objects;
 mod overlap;

@@ -1,11 +1,12 @@
 //! Regions of memory outside of the heap that may contain pointers to blocks: the roots of the
 //! search.
 
+use super::main_arena;
 use super::objects::{Objects, Symbol};
 use super::suspend::ThreadState;
 use super::tls::TlsModule;
 use crate::model::holders::Unsearched;
-use crate::recorder::heap::{self, MappedVec};
+use crate::recorder::heap::{self, MappedVec, NoMemory};
 
 /// Kinds of regions, in the order in which they are searched. A block that is reachable from
 /// several of them is held by the first one.
@@ -98,8 +99,10 @@ pub(super) struct Regions {
     pub(super) regions: MappedVec<Region>,
     /// Executable mappings.
     pub(super) code: MappedVec<(usize, usize)>,
-    /// Statics of the C library. Those of its allocator have no symbols.
+    /// Statics of the C library.
     pub(super) c_library: MappedVec<(usize, usize)>,
+    /// Of these, the main arena of its allocator.
+    main_arenas: MappedVec<(usize, usize)>,
     /// What is not searched.
     pub(super) unsearched: Unsearched,
     pub(super) objects: Objects,
@@ -124,10 +127,21 @@ impl Regions {
         self.objects.thread_local_at(module.bias, offset)
     }
 
-    /// Whether an address may be in the data of the C library's allocator, which also contains
-    /// addresses of free memory. Always false if the measured heap is another allocator.
+    /// Finds the main arena in the C library's statics. Where it is not found, all of them may be of the allocator.
+    pub(super) fn find_main_arenas(&mut self) -> Result<(), NoMemory> {
+        for &(start, end) in self.c_library.as_slice() {
+            // SAFETY: the range is a writable segment of a file with the `.bss` behind it, which is readable; the
+            // copy unmaps nothing (main_arena.rs, test: `the_main_arena_of_this_process_is_found`).
+            let found = unsafe { main_arena::find(start, end) };
+            self.main_arenas.push(found.unwrap_or((start, end)))?;
+        }
+        Ok(())
+    }
+
+    /// Whether an address is in the main arena of the C library's allocator, which has addresses of free memory.
+    /// Always false if the measured heap is another allocator.
     pub(super) fn is_of_c_allocator(&self, address: usize) -> bool {
-        !heap::is_separate_from_c() && is_in(&self.c_library, address)
+        !heap::is_separate_from_c() && is_in(&self.main_arenas, address)
     }
 
     /// Whether an address is in executable memory.
