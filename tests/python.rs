@@ -279,17 +279,23 @@ for i in range(42):
 
 #[test]
 fn the_end_of_the_interpreter_belongs_to_no_cycle() {
+    // The interpreter frees what is kept, and then takes a second to end.
     let program = "\
 import time
+class Slow:
+    def __del__(self, sleep=time.sleep): sleep(1)
 kept = []
+slow = Slow()
 for i in range(60):
     kept.append([bytes(1000) for j in range(100)])
     time.sleep(0.02)
 ";
-    let report = exec(&["--cycle-at", "every:0.1s"], &["-c", program]).report();
-    let last = report.boundaries.last().unwrap();
-    let highest = report.boundaries.iter().map(|b| b.live_bytes).max();
-    assert_eq!(Some(last.live_bytes), highest, "nothing is freed: {report}");
+    let report = exec(&["--cycle-at", "every:0.05s"], &["-c", program]).report();
+    let live: Vec<u64> = report.boundaries.iter().map(|b| b.live_bytes).collect();
+    let highest = live.iter().max().unwrap();
+    let after = live.iter().skip_while(|&live| live < highest).skip(1);
+    // One may have begun before.
+    assert!(after.count() <= 1, "{live:?}");
 }
 
 #[rstest]
