@@ -14,6 +14,8 @@ KIND = os.environ.get("KERAS", "keras")
 if KIND == "keras":
     import keras
 else:
+    # Then `tensorflow.keras` is the same Keras.
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"
     import tensorflow
     import tf_keras as keras
 
