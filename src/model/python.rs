@@ -2,6 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Environment variable that says which allocator an interpreter takes for its objects.
+#[cfg(any(feature = "exec", feature = "preload"))]
+pub(crate) const ENV_ALLOCATOR: &str = "PYTHONMALLOC";
+
 /// The number of a location: a file, a function and a line. From 1.
 pub(crate) type LocationId = u32;
 

@@ -97,28 +97,26 @@ fn a_link_to_nowhere_in_place_of_a_folder_is_named() {
     }
 }
 
+/// Runs a script of the shell with the command as `$0` and a path in a new folder as `$1`.
+fn in_shell(script: &str, name: &str) -> Ran {
+    let folder = Folder::new();
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", script])
+        .arg(afterdrop())
+        .arg(folder.join(name));
+    finish(command, folder)
+}
+
 /// A launcher may ignore the signal, and what it starts inherits that.
 #[test]
 fn an_ignored_sigchld_does_not_hide_how_the_run_has_ended() {
-    let folder = Folder::new();
-    let mut command = Command::new("sh");
     let run = "trap '' CHLD; exec \"$0\" run planted:registry --cycles 83 --out \"$1\"";
-    command
-        .args(["-c", run])
-        .arg(afterdrop())
-        .arg(folder.join("out"));
-    finish(command, folder).exits(1).report();
+    in_shell(run, "out").exits(1).report();
 }
 
 #[test]
 fn a_limit_of_the_size_of_files_is_an_error_and_no_signal() {
-    let folder = Folder::new();
-    let mut command = Command::new("sh");
-    let list = "ulimit -f 0; exec \"$0\" list >\"$1\"";
-    command
-        .args(["-c", list])
-        .arg(afterdrop())
-        .arg(folder.join("list"));
-    let ran = finish(command, folder);
+    let ran = in_shell("ulimit -f 0; exec \"$0\" list >\"$1\"", "list");
     assert!(ran.code.is_some(), "it was killed");
 }

@@ -40,7 +40,7 @@ pub(super) fn frame_of(location: &PythonLocation) -> (Frame, Option<&str>) {
 /// Whether the native code in an object is the interpreter.
 pub(super) fn is_interpreter(object: &Path) -> bool {
     let name = object.file_name().unwrap_or_default().to_string_lossy();
-    ["libpython", "python2", "python3", "python"]
+    ["libpython", "python"]
         .iter()
         .any(|start| name.strip_prefix(start).is_some_and(is_version))
 }

@@ -17,12 +17,10 @@ use crate::measure::end;
 use crate::measure::progress::ShowProgress;
 use crate::model::end::{Ended, How};
 use crate::model::exec::{ENV_EXEC, ExecPlan};
+use crate::model::python::ENV_ALLOCATOR;
 
 /// The name of the library in the folder of a run.
 const LIBRARY: &str = "libafterdrop.so";
-
-/// Environment variable that says which allocator Python takes for its objects.
-const PYTHON_ALLOCATOR: &str = "PYTHONMALLOC";
 
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -165,8 +163,8 @@ impl Program {
             .env("LD_PRELOAD", preload)
             .env(ENV_EXEC, text);
         // Python's own allocator takes large blocks for many objects.
-        if std::env::var_os(PYTHON_ALLOCATOR).is_none() {
-            command.env(PYTHON_ALLOCATOR, "malloc");
+        if std::env::var_os(ENV_ALLOCATOR).is_none() {
+            command.env(ENV_ALLOCATOR, "malloc");
         }
         // SAFETY: between fork and exec only async-signal-safe functions may be called. `prctl` is a plain
         // system call (tests/exec.rs: `the_program_does_not_outlive_the_command`).

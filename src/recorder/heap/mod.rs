@@ -126,7 +126,7 @@ pub(crate) use peak_snapshot::{PeakSnapshot, read_new as read_new_peak};
 #[cfg(feature = "preload")]
 pub(crate) use python::{
     Found as FoundPython, find as find_python, is_known as knows_python,
-    object_allocator as python_allocator, read_location as read_python_location,
+    object_allocator as python_allocator, read_location as read_python_location, symbol,
     type_of_types as python_type_of_types,
 };
 pub(crate) use queries::{

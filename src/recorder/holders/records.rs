@@ -12,7 +12,7 @@ use super::path::MAX_BLOCKS;
 use super::python_types::{NO_TYPE, TypeId, Types};
 use super::regions::{RegionKind, Regions};
 use super::search::Search;
-use crate::model::block::NO_STACK;
+use crate::model::block::{Birth, NO_STACK, StackId};
 use crate::model::holders::{HolderKind, HolderRecord, Record, RetainingPath};
 use crate::recorder::heap::{self, MappedVec, NoMemory};
 use crate::recorder::journal::JsonLines;
@@ -120,10 +120,22 @@ fn write_overlap(
     Ok(())
 }
 
-/// Counts the blocks that are wanted.
+/// Counts the blocks that are wanted by their holder.
 fn count_blocks(
     search: &Search<'_>,
     is_wanted: impl Fn(BlockId, Key) -> bool,
+) -> Result<Counts, NoMemory> {
+    count_by(|block, _, (stack_id, birth)| {
+        let holder = search.holder(block);
+        Ok(is_wanted(block, Key::new(stack_id, birth, holder)).then_some(holder))
+    })
+}
+
+/// Counts blocks by stack, birth, and the number that `number_of` gives each; without one a block is left out, and
+/// so is one from before the first cycle. `number_of` gets the block's number in the index, its address and its
+/// origin.
+fn count_by(
+    mut number_of: impl FnMut(BlockId, usize, (StackId, Birth)) -> Result<Option<u16>, NoMemory>,
 ) -> Result<Counts, NoMemory> {
     let mut counts = Counts::new();
     let mut result = Ok(());
@@ -133,16 +145,18 @@ fn count_blocks(
         let block = next;
         next += 1;
         let origin = heap::origin(at).filter(|(_, birth)| birth.cycle > 0);
-        if let (Some((stack_id, birth)), Ok(())) = (origin, result) {
-            let key = Key::new(stack_id, birth, search.holder(block));
-            if is_wanted(block, key) {
-                let count = Count {
-                    key,
-                    blocks: 1,
-                    example: block,
-                };
-                result = counts.add(count).map(drop);
-            }
+        if let (Some(origin), Ok(())) = (origin, result) {
+            result = number_of(block, at, origin).and_then(|number| match number {
+                Some(number) => {
+                    let count = Count {
+                        key: Key::new(origin.0, origin.1, number),
+                        blocks: 1,
+                        example: block,
+                    };
+                    counts.add(count).map(drop)
+                }
+                None => Ok(()),
+            });
         }
     });
     result.map(|()| counts)
@@ -183,26 +197,11 @@ pub(super) fn write_objects(
     lines: &mut JsonLines,
     types: &mut Types<'_>,
 ) -> Result<(), SearchError> {
-    let mut counts = Counts::new();
-    let mut result = Ok(());
-    heap::for_each_block(|at| {
-        let origin = heap::origin(at).filter(|(_, birth)| birth.cycle > 0);
-        if let (Some((stack_id, birth)), Ok(())) = (origin, result) {
-            result = types.of_block(at).and_then(|id| match id {
-                NO_TYPE => Ok(()),
-                id => {
-                    let count = Count {
-                        // A type in the place of a holder, whose numbers are as large.
-                        key: Key::new(stack_id, birth, id),
-                        blocks: 1,
-                        example: 0,
-                    };
-                    counts.add(count).map(drop)
-                }
-            });
-        }
-    });
-    result?;
+    // A type in the place of a holder, whose numbers are as large.
+    let counts = count_by(|_, at, _| {
+        let id = types.of_block(at)?;
+        Ok((id != NO_TYPE).then_some(id))
+    })?;
     for count in counts.iter() {
         lines.write(&RecordRef::Objects(count.record()))?;
     }

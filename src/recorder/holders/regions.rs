@@ -127,8 +127,12 @@ impl Regions {
         self.objects.thread_local_at(module.bias, offset)
     }
 
-    /// Finds the main arena in the C library's statics. Where it is not found, all of them may be of the allocator.
+    /// Finds the main arena in the C library's statics, if the measured heap is in it. Where it is not found, all of
+    /// them may be of the allocator.
     pub(super) fn find_main_arenas(&mut self) -> Result<(), NoMemory> {
+        if heap::is_separate_from_c() {
+            return Ok(());
+        }
         for &(start, end) in self.c_library.as_slice() {
             // SAFETY: the range is a writable segment of a file with the `.bss` behind it, which is readable; the
             // copy unmaps nothing (main_arena.rs, test: `the_main_arena_of_this_process_is_found`).
@@ -141,7 +145,7 @@ impl Regions {
     /// Whether an address is in the main arena of the C library's allocator, which has addresses of free memory.
     /// Always false if the measured heap is another allocator.
     pub(super) fn is_of_c_allocator(&self, address: usize) -> bool {
-        !heap::is_separate_from_c() && is_in(&self.main_arenas, address)
+        is_in(&self.main_arenas, address)
     }
 
     /// Whether an address is in executable memory.

@@ -5,8 +5,8 @@
 //! 2. When the loader runs the constructors, [`start`] reads the plan of the command. A process that
 //!    has none stops recording.
 //! 3. A mark ends a cycle and begins the next: the opening of a file ([`openings`]), a call
-//!    of [`afterdrop_cycle`](symbols) or of a function of Python's ([`python`]), or time. The [`session`] takes the boundary on the thread of the
-//!    mark, or on one of its own where that has too little stack ([`room`]).
+//!    of [`afterdrop_cycle`](symbols) or of a function of Python's ([`python`]), or time. The [`session`] takes
+//!    the boundary on the thread of the mark, or on one of its own where that has too little stack ([`room`]).
 //! 4. A forked copy of the process goes on as a process of its own: its journal begins with its first mark, and
 //!    what was allocated before is its set-up.
 //! 5. When the process exits, the session ends. If it is killed, the journal ends with the last boundary.

@@ -154,7 +154,7 @@ fn version_before_3_11() -> Option<String> {
 }
 
 /// The address of a symbol of the executable or of a library that it is linked with.
-fn symbol<T>(name: &CStr) -> Option<*const T> {
+pub(crate) fn symbol<T>(name: &CStr) -> Option<*const T> {
     // SAFETY: the name ends in a null byte.
     let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
     (!found.is_null()).then_some(found.cast_const().cast())

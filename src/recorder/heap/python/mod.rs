@@ -29,7 +29,7 @@ mod texts;
 #[cfg(feature = "preload")]
 pub(super) use frames::{Begins, PythonFrames};
 #[cfg(feature = "preload")]
-pub(crate) use interpreter::{Found, find, is_known, object_allocator, type_of_types};
+pub(crate) use interpreter::{Found, find, is_known, object_allocator, symbol, type_of_types};
 #[cfg(feature = "preload")]
 pub(crate) use locations::read_location;
 #[cfg(feature = "preload")]

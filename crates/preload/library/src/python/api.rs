@@ -25,18 +25,26 @@ pub(super) type AuditHook = extern "C" fn(Text, Ref, *mut c_void) -> Number;
 /// `PyMethodDef`: a function for Python.
 #[repr(C)]
 pub(super) struct MethodDef {
-    pub(super) name: Text,
-    pub(super) function: extern "C" fn(Ref, Ref) -> Ref,
-    pub(super) flags: Number,
-    pub(super) doc: Text,
+    name: Text,
+    function: extern "C" fn(Ref, Ref) -> Ref,
+    flags: Number,
+    doc: Text,
 }
 
 // SAFETY: it is never changed, and its texts are constants.
 unsafe impl Sync for MethodDef {}
 
 impl MethodDef {
-    /// `METH_VARARGS`: the arguments are a tuple.
-    pub(super) const TAKES_TUPLE: Number = 1;
+    /// A function that takes its arguments as a tuple.
+    pub(super) const fn new(name: &'static CStr, function: extern "C" fn(Ref, Ref) -> Ref) -> Self {
+        const METH_VARARGS: Number = 1;
+        Self {
+            name: name.as_ptr(),
+            function,
+            flags: METH_VARARGS,
+            doc: core::ptr::null(),
+        }
+    }
 }
 
 /// `Py_file_input`: the text is that of a file.
@@ -122,7 +130,7 @@ impl Api {
                 evaluate_frame: function(c"_PyEval_EvalFrameDefault")?,
                 add_audit_hook: function(c"PySys_AddAuditHook")?,
                 number: function(c"PyLong_FromSize_t")?,
-                none: symbol(c"_Py_NoneStruct")? as usize,
+                none: heap::symbol::<Object>(c"_Py_NoneStruct")? as usize,
             })
         }
     }
@@ -270,14 +278,7 @@ impl Api {
 /// # Safety
 /// `F` is the type of a pointer to it.
 unsafe fn function<F: Copy>(name: &CStr) -> Option<F> {
-    let address = symbol(name)?;
+    let address = heap::symbol::<c_void>(name)?;
     // SAFETY: the contract of this function: a pointer to a function is an address.
-    Some(unsafe { transmute_copy::<*mut c_void, F>(&address) })
-}
-
-/// The address of a symbol of the executable or of a library that it is linked with.
-fn symbol(name: &CStr) -> Option<*mut c_void> {
-    // SAFETY: the name ends in a null byte.
-    let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
-    (!found.is_null()).then_some(found)
+    Some(unsafe { transmute_copy::<*const c_void, F>(&address) })
 }

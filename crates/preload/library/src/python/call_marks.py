@@ -123,7 +123,7 @@ def replace_code(function, code):
     def begin():
         mark_call(code, 0)
 
-    flag, define, call = next(kind for kind in CALLS if code.co_flags & kind[0] or not kind[0])
+    _, define, call = next(kind for kind in CALLS if code.co_flags & kind[0] or not kind[0])
     # It has to have as many free variables. They are named, and not read.
     names = ", ".join(code.co_freevars)
     source = (

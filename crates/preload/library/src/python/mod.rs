@@ -10,6 +10,7 @@ use std::ffi::CString;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::model::python::ENV_ALLOCATOR;
 use crate::recorder::heap;
 use crate::session;
 use api::{Api, MethodDef, Ref};
@@ -17,9 +18,6 @@ use api::{Api, MethodDef, Ref};
 /// What marks the calls of a function. Frames of this file are not shown.
 const SCRIPT: &str = include_str!("call_marks.py");
 const FILE_NAME: &CStr = c"<afterdrop>";
-
-/// Environment variable that says which allocator the interpreter takes for its objects.
-const ALLOCATOR: &str = "PYTHONMALLOC";
 
 /// The function whose calls are marks, until the interpreter watches it.
 static TO_WATCH: Mutex<Option<CString>> = Mutex::new(None);
@@ -34,11 +32,11 @@ static COLLECTS: AtomicBool = AtomicBool::new(false);
 pub(crate) fn prepare() {
     let found = heap::find_python();
     if found.is_some_and(|python| python.is_free_threaded)
-        && std::env::var_os(ALLOCATOR).is_some_and(|value| value == "malloc")
+        && std::env::var_os(ENV_ALLOCATOR).is_some_and(|value| value == "malloc")
     {
         // Such an interpreter has objects of its own allocator only, and does not start otherwise.
         // SAFETY: the loader runs this before the program, on its only thread.
-        unsafe { std::env::remove_var(ALLOCATOR) };
+        unsafe { std::env::remove_var(ENV_ALLOCATOR) };
     }
 }
 
@@ -118,24 +116,9 @@ pub(crate) fn collect() {
 /// Runs the script with its names. The interpreter's lock is held.
 fn run_script(api: &Api, target: &CStr) {
     static FUNCTIONS: [MethodDef; 3] = [
-        MethodDef {
-            name: c"count_frames".as_ptr(),
-            function: count_frames,
-            flags: MethodDef::TAKES_TUPLE,
-            doc: core::ptr::null(),
-        },
-        MethodDef {
-            name: c"mark".as_ptr(),
-            function: mark,
-            flags: MethodDef::TAKES_TUPLE,
-            doc: core::ptr::null(),
-        },
-        MethodDef {
-            name: c"watch_frames".as_ptr(),
-            function: watch_frames,
-            flags: MethodDef::TAKES_TUPLE,
-            doc: core::ptr::null(),
-        },
+        MethodDef::new(c"count_frames", count_frames),
+        MethodDef::new(c"mark", mark),
+        MethodDef::new(c"watch_frames", watch_frames),
     ];
     let script = CString::new(SCRIPT);
     if !script.is_ok_and(|script| api.run(&script, FILE_NAME, target, &FUNCTIONS)) {
