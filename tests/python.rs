@@ -316,6 +316,26 @@ fn the_depth_of_a_recursion_does_not_hide_its_line(#[case] depth: u32) {
     assert_eq!((site.line, site.bytes_per_cycle), (Some(5), Some(1000.0)));
 }
 
+/// Since 3.13 there is a frame of the interpreter's between a class and its `__init__`.
+#[test]
+fn what_the_class_of_a_package_allocates_has_the_users_line() {
+    let program = "\
+import queue
+kept = [None] * 100
+def step(i):
+    kept[i] = queue.Queue()
+for i in range(84): step(i)
+";
+    let report = exec(&["--cycle-at", "call:step"], &["-c", program])
+        .exits(1)
+        .report();
+    let lines = report
+        .growing_call_sites()
+        .map(|s| (s.file.as_deref(), s.line));
+    let lines: Vec<_> = lines.collect();
+    assert_eq!(lines, [(Some("<string>"), Some(4))], "{report}");
+}
+
 #[test]
 fn a_report_of_growth_says_how_to_collect_garbage() {
     let hints = |options: &[&str]| {
