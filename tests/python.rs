@@ -4,6 +4,8 @@
 //! The interpreter is `python3`, or the one that the environment variable `AFTERDROP_TEST_PYTHON` names.
 
 mod common;
+#[path = "python/holders.rs"]
+mod holders;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -82,6 +84,9 @@ fn planted<'a>(report: &'a Report, name: &str) -> &'a CallSite {
 #[case("unbounded_lru_cache.py", "tokenize", 500)]
 #[case("thread_local.py", "work", 700)]
 #[case("waiting_generator.py", "lines", 900)]
+#[case("local_variable.py", "step", 800)]
+#[case("attributes.py", "step", 1200)]
+#[case("reference_not_dropped.py", "Model.__init__", 3000)]
 fn a_leak_has_its_line_and_its_bytes(
     #[case] name: &str,
     #[case] function: &str,
@@ -197,25 +202,6 @@ fn a_function_that_is_never_called_is_named() {
     let ran = exec(&["--cycle-at", "call:nothing"], &[script.to_str().unwrap()]).exits(2);
     let error = ran.error();
     assert!(error.contains("has not called `nothing` twice"), "{error}");
-}
-
-#[test]
-fn garbage_is_collected_at_marks_if_asked_to() {
-    let program = "\
-class Node: pass
-def step(i):
-    a, b = Node(), Node()
-    a.other, b.other = b, a
-import gc
-gc.disable()
-for i in range(84): step(i)
-";
-    let options = ["--cycle-at", "call:step"];
-    let report = exec(&options, &["-c", program]).exits(1).report();
-    assert_eq!(report.verdict, RunVerdict::Leak);
-    let options = ["--cycle-at", "call:step", "--collect"];
-    let report = exec(&options, &["-c", program]).exits(0).report();
-    assert_eq!(report.verdict, RunVerdict::Clean, "{report}");
 }
 
 /// Otherwise a leak of small objects would be clean.

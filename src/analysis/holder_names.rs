@@ -3,7 +3,7 @@
 
 use super::fold::Folding;
 use crate::analysis::journal::Journal;
-use crate::analysis::symbols::{blame_frame, static_name};
+use crate::analysis::symbols::{blame_frame, python_frame, static_name};
 use crate::model::frame::{Frame, Owner};
 use crate::model::holders::{HolderKind, HolderRecord};
 
@@ -39,8 +39,12 @@ impl NamedHolder {
                 }
                 named.name = Some(name);
             }
+            HolderKind::Module => named.name = Some(record.symbol.clone()),
+            HolderKind::Stack if !record.symbol.is_empty() => {
+                named.take_frame(&python_frame(&record.symbol, &record.file, record.line));
+            }
             HolderKind::Stack => named.name_stack(&folding.frames(&record.frames)),
-            HolderKind::Lost | HolderKind::Cycle | HolderKind::NotFound => {
+            HolderKind::Lost | HolderKind::Cycle | HolderKind::NotFound | HolderKind::Garbage => {
                 let stack = record.stack_id.map(|id| folding.stack(id, journal));
                 let stack = stack.unwrap_or_default();
                 if let Some(blame) = blame_frame(&stack) {

@@ -21,7 +21,7 @@ pub(crate) struct SearchResults {
     /// of that one.
     pub(crate) reached: Vec<(Held, u16)>,
     /// Retaining paths.
-    pub(crate) paths: Vec<RetainingPath<Vec<(StackId, u64, u16)>>>,
+    pub(crate) paths: Vec<FoundPath>,
     /// The numbers of objects of Python's, with the number of their type in the place of that of a holder.
     pub(crate) objects: Vec<Held>,
     /// The names of the types, by number.
@@ -29,6 +29,9 @@ pub(crate) struct SearchResults {
     /// Figures of the search; `None` as long as it has not ended.
     pub(crate) summary: Option<Summary>,
 }
+
+/// A retaining path, whose blocks have a stack, bytes, a type and a name.
+pub(crate) type FoundPath = RetainingPath<Vec<(StackId, u64, u16, String)>>;
 
 /// Blocks of one stack, birth cycle and phase that one holder reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,15 +5,16 @@ use std::collections::HashMap;
 
 use super::fold::Folding;
 use super::holder_names::{NamedHolder, container_type};
-use crate::analysis::holder_search::{Held, SearchResults};
+use crate::analysis::holder_search::{FoundPath, Held, SearchResults};
 use crate::analysis::journal::Journal;
 use crate::analysis::symbols::UNATTRIBUTED;
 use crate::base::order::{sort_by, sort_by_key};
+use crate::base::text::one_line;
 use crate::base::vec_map::VecMap;
 use crate::model::block::StackId;
 use crate::model::frame::relevant;
 use crate::model::holder::{Holder, PathBlock, Root};
-use crate::model::holders::{HolderKind, RetainingPath};
+use crate::model::holders::HolderKind;
 
 /// The share of a call site's blocks above which a holder is called its holder.
 const MAJORITY: f64 = 0.5;
@@ -30,19 +31,19 @@ pub(super) struct SiteHolder {
     pub(super) unknown: Option<String>,
     /// If most of its blocks are lost: the birth cycles after the warm-up with lost blocks.
     pub(super) lost_generations: u32,
+    /// If most of its blocks are garbage of Python's: the cycles since the first of them was allocated.
+    pub(super) garbage_cycles: Option<u32>,
 }
 
 /// The results of a holder search, with the names of the holders.
 pub(super) struct Holders<'a> {
     results: &'a SearchResults,
     /// The retaining paths by stack, phase and holder.
-    paths: HashMap<(StackId, u8, u16), &'a Path>,
+    paths: HashMap<(StackId, u8, u16), &'a FoundPath>,
     journal: &'a Journal,
     /// The holders that were named so far, by number.
     named: HashMap<u16, NamedHolder>,
 }
-
-type Path = RetainingPath<Vec<(StackId, u64, u16)>>;
 
 /// The blocks of a call site.
 #[derive(Default)]
@@ -122,6 +123,7 @@ impl<'a> Holders<'a> {
             true => birth_cycles(&lost),
             false => 0,
         };
+        let garbage_cycles = self.garbage_cycles(&by_holder, all);
         let holders = by_holder.len();
         for (key, reached) in self.by_later_holder(reached, folding) {
             by_holder.get_or_default(key).extend(reached);
@@ -133,6 +135,7 @@ impl<'a> Holders<'a> {
                 holder: self.holder(held, all, block_count(&lost), folding),
                 unknown: None,
                 lost_generations,
+                garbage_cycles,
             },
             None => SiteHolder {
                 holder: None,
@@ -140,8 +143,24 @@ impl<'a> Holders<'a> {
                     "{holders} holders share its blocks, and none has most of them"
                 )),
                 lost_generations,
+                garbage_cycles,
             },
         }
+    }
+
+    fn garbage_cycles(&self, by_holder: &VecMap<SiteKey, Vec<Held>>, all: u64) -> Option<u32> {
+        let garbage = by_holder
+            .iter()
+            .filter(|((kind, ..), _)| *kind == HolderKind::Garbage);
+        let garbage: Vec<Held> = garbage.flat_map(|(_, held)| held.iter().copied()).collect();
+        let is_majority = block_count(&garbage) as f64 > MAJORITY * all as f64;
+        let oldest = garbage
+            .iter()
+            .map(|held| held.birth)
+            .min()
+            .filter(|_| is_majority)?;
+        let searched = self.journal.searched.as_ref()?;
+        Some(searched.cycle.saturating_sub(oldest) + 1)
     }
 
     /// The blocks of a call site that a holder reaches and another one has reached first, by the former.
@@ -220,7 +239,7 @@ impl<'a> Holders<'a> {
         })
     }
 
-    fn path_to(&self, held: &Held) -> Option<&'a Path> {
+    fn path_to(&self, held: &Held) -> Option<&'a FoundPath> {
         let key = (held.stack_id, held.phase, held.holder);
         self.paths.get(&key).copied()
     }
@@ -231,11 +250,11 @@ impl<'a> Holders<'a> {
         let Some(path) = self.path_to(held) else {
             return (Vec::new(), 0);
         };
-        let blocks = path.blocks.iter().map(|&(stack_id, bytes, of_type)| {
-            let stack = folding.stack(stack_id, self.journal);
+        let blocks = path.blocks.iter().map(|(stack_id, bytes, of_type, via)| {
+            let stack = folding.stack(*stack_id, self.journal);
             // In a dependency, its own frame says more than the same line of the user again.
             let frame = relevant(&stack).first().cloned();
-            let python = self.results.types.get(&of_type).cloned();
+            let python = self.results.types.get(of_type).cloned();
             let what = python.or_else(|| container_type(&stack).map(str::to_owned));
             let (function, file, line) = match frame {
                 Some(frame) => (frame.function, frame.file, frame.line),
@@ -243,13 +262,16 @@ impl<'a> Holders<'a> {
             };
             PathBlock {
                 what,
+                via: Some(one_line(via)).filter(|via| !via.is_empty()),
                 function,
                 file,
                 line,
-                bytes,
+                bytes: *bytes,
             }
         });
-        (blocks.collect(), path.total_blocks)
+        let blocks = without_parts(blocks.collect());
+        let left_out = path.blocks.len() - blocks.len();
+        (blocks, path.total_blocks.saturating_sub(left_out as u32))
     }
 
     /// What each holder retains, in descending order.
@@ -301,12 +323,36 @@ impl<'a> Holders<'a> {
             return Some(named.clone());
         }
         let mut named = NamedHolder::new(record, self.journal, folding);
-        if named.kind == HolderKind::Lost && !self.results.searched_all() {
+        let needs_all = matches!(named.kind, HolderKind::Lost | HolderKind::Garbage);
+        if needs_all && !self.results.searched_all() {
             named.kind = HolderKind::NotFound;
         }
         self.named.insert(id, named.clone());
         Some(named)
     }
+}
+
+/// A path without the blocks that say nothing where the next one is named: the parts of a Python object, such as the
+/// items of a list, and the dict that has an object's attributes.
+fn without_parts(mut blocks: Vec<PathBlock>) -> Vec<PathBlock> {
+    let mut next: Option<String> = None;
+    blocks.reverse();
+    blocks.retain(|block| {
+        let is_named = next
+            .as_ref()
+            .is_some_and(|via| match block.what.as_deref() {
+                None => true,
+                Some("dict") => via.starts_with('.'),
+                Some(_) => false,
+            });
+        let is_kept = !is_named || block.via.is_some();
+        if is_kept {
+            next.clone_from(&block.via);
+        }
+        is_kept
+    });
+    blocks.reverse();
+    blocks
 }
 
 fn block_count(held: &[Held]) -> u64 {

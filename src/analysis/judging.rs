@@ -34,7 +34,7 @@ pub(crate) fn call_lost(
 ) {
     let may_be_lost = |i: usize| judgements.get(i).is_some_and(Judgement::may_be_lost);
     let holders = Holders::new(results, journal).of_sites(folding, may_be_lost);
-    call_lost_by(judgements, results, &holders);
+    call_lost_by(judgements, results, &holders, journal);
 }
 
 /// The same, with the holders of the call sites known.
@@ -42,13 +42,21 @@ pub(super) fn call_lost_by(
     judgements: &mut [Judgement],
     results: &SearchResults,
     holders: &[SiteHolder],
+    journal: &Journal,
 ) {
     // If memory of C code, or the stack of a thread, was not searched, it may hold what seems lost.
     if !results.searched_all() {
         return;
     }
+    let collects = journal
+        .interpreter
+        .as_ref()
+        .is_some_and(|python| python.collects);
     for (judgement, holder) in judgements.iter_mut().zip(holders) {
         judgement.call_lost(holder.lost_generations);
+        if let Some(cycles) = holder.garbage_cycles.filter(|_| !collects) {
+            judgement.call_garbage(cycles);
+        }
     }
 }
 

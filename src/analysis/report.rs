@@ -135,7 +135,7 @@ fn holders(
     let is_any_wanted = (0..judgements.len()).any(is_wanted);
     let mut holders = Holders::new(results, journal);
     let of_sites = holders.of_sites(folding, is_wanted);
-    call_lost_by(judgements, results, &of_sites);
+    call_lost_by(judgements, results, &of_sites, journal);
     let roots = match is_any_wanted {
         true => holders.roots(folding),
         false => Vec::new(),

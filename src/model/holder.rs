@@ -52,6 +52,10 @@ pub struct Holder {
 pub struct PathBlock {
     /// Its type, as far as the allocation shows it: `Arc`, `Vec`, `HashMap` and so on.
     pub what: Option<String>,
+    /// How the block before it, or the holder, refers to it, if that is known: `.attribute`, `['key']`, `[3]`, or the name
+    /// of a local variable. Of Python's objects.
+    #[serde(default)]
+    pub via: Option<String>,
     /// Function of the innermost frame of its allocation outside of the standard library: where it was
     /// allocated, in the user's own code or in a dependency.
     pub function: String,

@@ -28,6 +28,10 @@ pub enum HolderKind {
     Mapped,
     /// The measured workload itself, which the run owns until its end.
     Workload,
+    /// A module of Python's: what is in its variables.
+    Module,
+    /// Objects of Python's that refer only to each other, and that its collector frees when it comes.
+    Garbage,
     /// A block to which nothing points, or only links between blocks that are lost like it: it is lost,
     /// and so is all that it holds.
     Lost,
@@ -49,6 +53,8 @@ impl HolderKind {
             Self::CHeap => "c-heap",
             Self::Mapped => "mapped",
             Self::Workload => "workload",
+            Self::Module => "module",
+            Self::Garbage => "garbage",
             Self::Lost => "lost",
             Self::Cycle => "cycle",
             Self::NotFound => "not-found",
@@ -62,14 +68,17 @@ impl HolderKind {
 
     /// Whether no root that was searched reaches it or what it holds.
     pub(crate) const fn has_no_root(self) -> bool {
-        matches!(self, Self::Lost | Self::Cycle | Self::NotFound)
+        matches!(
+            self,
+            Self::Lost | Self::Cycle | Self::NotFound | Self::Garbage
+        )
     }
 }
 
 /// One line of [`FILE`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Record<S = String, A = Vec<u64>, P = Vec<(u32, u64, u16)>> {
+pub(crate) enum Record<S = String, A = Vec<u64>, P = Vec<(u32, u64, u16, String)>> {
     /// The holders are in the order of their numbers.
     Holder(HolderRecord<S, A>),
     /// Blocks of a stack, birth cycle and phase that a holder reached before any other:
@@ -94,13 +103,17 @@ pub(crate) struct HolderRecord<S, A> {
     /// Its number, from 1.
     pub(crate) id: u16,
     pub(crate) kind: HolderKind,
-    /// The mangled symbol of a static or thread-local; empty if there is none.
+    /// The mangled symbol of a static or thread-local, or the name of a module or running function of Python's; empty
+    /// if there is none.
     pub(crate) symbol: S,
+    /// Of a running function of Python's: its file, and the line that it is in, which is 0 if it is not known.
+    pub(crate) file: S,
+    pub(crate) line: u32,
     /// Id of the thread to which the memory belongs.
     pub(crate) thread: Option<i32>,
     /// Of a local variable: program counters of its function and of the callers, innermost first.
     pub(crate) frames: A,
-    /// Of a lost block: the stack that allocated it.
+    /// Of a lost block, and of garbage: the stack that allocated it.
     pub(crate) stack_id: Option<u32>,
     /// Blocks of a cycle of pointers among lost blocks; 0 for other holders.
     pub(crate) cycle: u32,
@@ -120,7 +133,8 @@ pub(crate) struct RetainingPath<P> {
     pub(crate) stack_id: u32,
     pub(crate) phase: u8,
     pub(crate) holder: u16,
-    /// Stack, bytes and type of each block, which is 0 if it is no object of Python's: the one to which the holder points first, the block itself last.
+    /// Stack, bytes and type of each block, which is 0 if it is no object of Python's, and how the one before refers to
+    /// it, or nothing: the one to which the holder points first, the block itself last.
     pub(crate) blocks: P,
     /// Blocks of the whole path, of which the middle may be left out.
     pub(crate) total_blocks: u32,

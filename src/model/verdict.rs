@@ -113,6 +113,8 @@ pub enum Rule {
     /// The span of the rises exceeds the horizon, but the growth is within what the C library or the
     /// kernel may keep: undecided.
     TooLittle,
+    /// It rises, but is garbage that Python's collector frees when it comes: undecided.
+    Garbage,
     /// No rule applies: undecided.
     Open,
 }

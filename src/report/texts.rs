@@ -185,7 +185,7 @@ texts! {
         kind, name, file, line, thread, blocks, of_blocks, share, generations, lost_blocks,
         searched_all, cycle_blocks, path, path_blocks,
     }
-    PathBlock { what, function, file, line, bytes }
+    PathBlock { what, via, function, file, line, bytes }
     Boundary {
         cycle, live_bytes, live_blocks, peak_bytes, resident_bytes, peak_resident_bytes,
         allocations, allocated_bytes, loaded_bytes, load_peak_bytes, threads, quiet, seconds,

@@ -23,6 +23,8 @@ impl HolderKind {
             Self::CHeap => "memory of C code",
             Self::Mapped => "memory from mmap",
             Self::Workload => "the workload itself, which lives until the run ends",
+            Self::Module => "module",
+            Self::Garbage => "garbage",
             Self::Lost => "an unreachable block",
             Self::Cycle => "a reference cycle",
             Self::NotFound => "a block whose holder was not found",
@@ -109,6 +111,10 @@ impl Holder {
 
     /// How a block is lost as a rule, in the language of the function that allocated it.
     fn usual_loss(&self) -> &'static str {
+        let is_of_python = self.file.as_ref().is_some_and(|file| file.ends_with(".py"));
+        if is_of_python && self.path.first().is_some_and(|block| block.what.is_some()) {
+            return "a reference to the object was counted and never dropped, as by an extension in C";
+        }
         let is_in_c = match &self.file {
             Some(file) => !file.ends_with(".rs"),
             // Rust's names have modules.
@@ -130,6 +136,13 @@ impl Holder {
             );
         }
         match (self.kind, self.cycle_blocks.unwrap_or(0)) {
+            (HolderKind::Garbage, _) => {
+                let colon = if self.is_cause() { "" } else { ":" };
+                format!(
+                    "garbage{part}: objects that refer only to each other, until Python's collector \
+                     comes{colon}"
+                )
+            }
             (HolderKind::Cycle, 1) => format!(
                 "lost{part}: the block points at itself (it holds an `Arc` or `Rc` of itself), and \
                  nothing else does"
@@ -157,6 +170,14 @@ impl PathBlock {
         self.what.as_deref().unwrap_or("block")
     }
 
+    /// How it is reached, and what it is: `.models: list`.
+    pub(super) fn step(&self) -> String {
+        match &self.via {
+            Some(via) => format!("{via}: {}", self.kind()),
+            None => self.kind().to_owned(),
+        }
+    }
+
     /// Where it was allocated as `file:line`, as far as it is known.
     pub(super) fn location(&self) -> String {
         location_of(self.file.as_deref(), self.line)
@@ -168,6 +189,7 @@ impl Root {
     pub(super) fn description(&self) -> String {
         let (kind, behind) = match self.kind {
             HolderKind::Lost => ("lost blocks of", ""),
+            HolderKind::Garbage => ("garbage of", ""),
             HolderKind::Cycle => ("reference cycles of", ""),
             HolderKind::NotFound => ("blocks of", ", whose holder was not found"),
             kind => (kind.words(), ""),

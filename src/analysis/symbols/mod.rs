@@ -43,4 +43,5 @@ mod unread;
 
 pub(crate) use blame::{UNATTRIBUTED, blame_frame};
 pub(crate) use names::static_name;
+pub(crate) use python::python_frame;
 pub(crate) use symbolizer::Symbolizer;

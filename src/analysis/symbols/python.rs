@@ -26,15 +26,22 @@ pub(super) fn frame_of(location: &PythonLocation) -> (Frame, Option<&str>) {
         line,
         ..
     } = location;
-    let (shown, owner) = classify(file);
-    let frame = Frame {
-        function: function.clone(),
-        file: Some(shown),
-        line: Some(*line).filter(|&line| line > 0),
-        owner,
-    };
     let has_path = !file.starts_with('<');
-    (frame, has_path.then_some(file))
+    (
+        python_frame(function, file, *line),
+        has_path.then_some(file),
+    )
+}
+
+/// A frame of a function, a file and a line, which is 0 if it is not known.
+pub(crate) fn python_frame(function: &str, file: &str, line: u32) -> Frame {
+    let (shown, owner) = classify(file);
+    Frame {
+        function: function.to_owned(),
+        file: Some(shown),
+        line: Some(line).filter(|&line| line > 0),
+        owner,
+    }
 }
 
 /// Whether the native code in an object is the interpreter.

@@ -2,6 +2,7 @@
 
 use super::thresholds::DENSE_EVERY;
 use crate::base::statistics::Slope;
+use crate::base::text::count;
 use crate::model::verdict::{Evidence, Rule, Verdict};
 
 /// The number of generations with lost survivors from which growth is a leak without waiting for
@@ -105,6 +106,22 @@ impl Judgement {
              encrypted, tagged in their high bits) or outside of the process's memory (in the kernel, \
              in a file that is not mapped) are not seen: without the holder search (--no-holders, \
              `Check::without_holders`) the verdict waits for the horizon"
+        );
+    }
+
+    /// Takes growth back that is garbage of Python's: its collector frees it when it comes. `cycles` have passed since
+    /// the first of it was allocated.
+    pub(crate) fn call_garbage(&mut self, cycles: u32) {
+        if !matches!(self.verdict, Verdict::Leak | Verdict::Growing) {
+            return;
+        }
+        self.verdict = Verdict::Undecided;
+        self.evidence.rule = Rule::Garbage;
+        self.evidence.more_cycles = None;
+        self.reason = format!(
+            "what is retained refers only to itself, so that Python's collector of garbage frees it when it comes; it \
+             has not come for {}. hint: --collect collects at the begin of each cycle, and tells what is left",
+            count(cycles, "cycle")
         );
     }
 }

@@ -127,7 +127,11 @@ pub(crate) use peak_snapshot::{PeakSnapshot, read_new as read_new_peak};
 pub(crate) use python::{
     Found as FoundPython, find as find_python, is_known as knows_python,
     object_allocator as python_allocator, read_location as read_python_location, symbol,
-    type_of_types as python_type_of_types,
+};
+#[cfg(any(feature = "preload", test))]
+pub(crate) use python::{
+    Layout as PythonLayout, RunningFrame as PythonRunningFrame, characters_of as python_characters,
+    line_of as python_line,
 };
 pub(crate) use queries::{
     OwnCost, allocator_bytes, backend, begin_peaks, for_each_block, for_each_live, is_apart,
@@ -150,9 +154,3 @@ pub(crate) use thread_stacks::iter as thread_stacks;
 pub(crate) use unwinder::Unwinder;
 #[cfg(feature = "preload")]
 pub(crate) use unwinder::walk_by;
-
-/// Without the preloaded library no interpreter is looked for.
-#[cfg(not(feature = "preload"))]
-pub(crate) const fn python_type_of_types() -> Option<usize> {
-    None
-}

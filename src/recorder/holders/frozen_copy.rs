@@ -8,6 +8,7 @@
 use std::time::{Duration, Instant};
 
 use super::coverage;
+use super::python::{self, Layout};
 use super::signals::Choice;
 use super::suspend::{Suspension, ThreadState, suspended_threads};
 use super::tls::{self, TlsModule, thread_pointer};
@@ -27,6 +28,7 @@ pub(super) struct ProcessInfo {
     pub(super) arena_bytes: u64,
     /// Blocks that were allocated inside of a hook.
     pub(super) unknown_blocks: u64,
+    pub(super) python: Option<Layout>,
 }
 
 impl ProcessInfo {
@@ -39,6 +41,7 @@ impl ProcessInfo {
             allocator_bytes: heap::allocator_bytes(),
             arena_bytes: heap::c_heap::read().map_or(0, |heap| heap.system - heap.mapped),
             unknown_blocks: heap::own_cost().unseen,
+            python: python::layout(),
         }
     }
 }

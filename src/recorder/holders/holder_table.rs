@@ -2,6 +2,8 @@
 
 use super::backtrace::FRAMES;
 use super::objects::Symbol;
+#[cfg(any(feature = "preload", test))]
+use super::python::PythonSource;
 use super::regions::RegionKind;
 use crate::model::block::StackId;
 use crate::recorder::heap::{MappedTable, MappedVec, NoMemory, TableSlot};
@@ -11,6 +13,9 @@ pub(super) type HolderId = u16;
 
 /// Stands for no holder.
 pub(super) const NO_HOLDER: HolderId = 0;
+
+/// The number of the first holder.
+pub(super) const FIRST_HOLDER: HolderId = 1;
 
 /// Most holders in the table. The last one also stands for all that are found later.
 const MAX_HOLDERS: HolderId = HolderId::MAX - 1;
@@ -23,6 +28,9 @@ pub(super) const UNUSED_ID: HolderId = MAX_HOLDERS + 1;
 pub(super) enum Source {
     /// A root: memory outside of the heap.
     Region(RegionKind),
+    /// What the structures of Python's interpreter tell.
+    #[cfg(any(feature = "preload", test))]
+    Python(PythonSource),
     /// The cause of a loss: see [`lost`](super::lost).
     Lost {
         /// Blocks in the shortest cycle of pointers through it; 0 if nothing points to it.
@@ -49,7 +57,8 @@ pub(super) struct Holder {
     /// Of these, the blocks that no other holder reaches.
     pub(super) retained_bytes: u64,
     pub(super) retained_blocks: u64,
-    /// The same for all words that belong to one holder; never 0.
+    /// The same for all words that belong to one holder; never 0. Its lowest three bits are 1 to 6; those of Python's
+    /// sources are 0 and 7.
     key: u64,
 }
 
@@ -95,7 +104,7 @@ impl Holder {
         Self::new(Source::Lost { cycle, is_owned }, at, key)
     }
 
-    fn new(source: Source, at: usize, key: u64) -> Self {
+    pub(super) fn new(source: Source, at: usize, key: u64) -> Self {
         Self {
             source,
             at,

@@ -1,7 +1,8 @@
 //! Marks of all blocks, and breadth-first traversal of the pointers between them.
 
-use super::holder_table::{HolderId, NO_HOLDER};
+use super::holder_table::{FIRST_HOLDER, HolderId, NO_HOLDER};
 use super::index::{Block, BlockId, Index, Sizes};
+use super::python::Python;
 use super::scan::{Words, for_each_word};
 use crate::recorder::heap::{MappedVec, NoMemory};
 
@@ -9,6 +10,8 @@ use crate::recorder::heap::{MappedVec, NoMemory};
 pub(super) struct Marks<'a> {
     pub(super) index: &'a Index,
     pub(super) sizes: Sizes,
+    /// The objects of Python's, if the process has an interpreter.
+    pub(super) python: Option<&'a Python<'a>>,
     /// For each block, the holder that reached it first.
     pub(super) holders: MappedVec<HolderId>,
     /// For each block, the block from which it was reached; itself, if it was reached from a root.
@@ -25,6 +28,8 @@ pub(super) struct Marks<'a> {
     /// A block becomes shared when a second holder reaches it, but only if the number of its first
     /// holder is at least this.
     pub(super) sharing_from: HolderId,
+    /// The first holder that shares with others. What those before it reach, others reach, too, and would not keep.
+    pub(super) first_shareable: HolderId,
     /// Number of words that have been scanned.
     pub(super) scanned_words: u64,
     /// Bytes of regions that could not be read.
@@ -40,7 +45,7 @@ pub(super) struct Pointer {
     pub(super) at: usize,
     pub(super) block: Block,
     /// Bytes from the start of the block to where it points.
-    offset: usize,
+    pub(super) offset: usize,
 }
 
 impl Pointer {
@@ -55,25 +60,31 @@ impl Pointer {
 /// Which blocks a traversal visits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Among {
-    /// Only blocks that have a holder.
-    Held,
+    /// Only blocks that have a holder whose number is at least this.
+    HeldFrom(HolderId),
     /// Only blocks that have none.
     Unreached,
 }
 
 impl<'a> Marks<'a> {
-    pub(super) fn new(index: &'a Index, sizes: Sizes) -> Result<Self, NoMemory> {
+    pub(super) fn new(
+        index: &'a Index,
+        sizes: Sizes,
+        python: Option<&'a Python<'a>>,
+    ) -> Result<Self, NoMemory> {
         let count = index.count() as usize;
         let mut marks = Self {
             index,
             sizes,
+            python,
             holders: MappedVec::new(),
             predecessors: MappedVec::new(),
             shared: BlockSet::new(count)?,
             later_roots: MappedVec::new(),
             queue: MappedVec::new(),
             words: Words::Aligned,
-            sharing_from: NO_HOLDER,
+            sharing_from: FIRST_HOLDER,
+            first_shareable: FIRST_HOLDER,
             scanned_words: 0,
             unreadable_bytes: 0,
             unsearched_unaligned: 0,
@@ -120,7 +131,7 @@ impl<'a> Marks<'a> {
             }
             other if other != holder && other >= self.sharing_from => {
                 self.shared.insert(to);
-                let is_precise_root = from.is_none() && self.sharing_from == NO_HOLDER;
+                let is_precise_root = from.is_none() && self.sharing_from == self.first_shareable;
                 match is_precise_root {
                     true => self.later_roots.push((holder, to)),
                     false => Ok(()),
@@ -151,7 +162,11 @@ impl<'a> Marks<'a> {
         while let Some(&block) = self.queue.as_slice().get(next) {
             next += 1;
             self.for_each_pointer(block, |marks, to| {
-                let is_among = marks.is_reached(to) == (among == Among::Held);
+                let holder = marks.holder(to);
+                let is_among = match among {
+                    Among::Unreached => holder == NO_HOLDER,
+                    Among::HeldFrom(first) => holder >= first,
+                };
                 match is_among && set.insert(to) {
                     true => marks.queue.push(to),
                     false => Ok(()),
@@ -170,7 +185,7 @@ impl<'a> Marks<'a> {
             }
         }
         let mut shared = core::mem::take(&mut self.shared);
-        let spread = self.insert_reachable(&mut shared, Among::Held);
+        let spread = self.insert_reachable(&mut shared, Among::HeldFrom(self.first_shareable));
         self.shared = shared;
         spread
     }
@@ -188,7 +203,7 @@ impl<'a> Marks<'a> {
                 self.queue.push(block)?;
             }
         }
-        self.insert_reachable(&mut reached, Among::Held)?;
+        self.insert_reachable(&mut reached, Among::HeldFrom(FIRST_HOLDER))?;
         Ok(reached)
     }
 
@@ -201,19 +216,28 @@ impl<'a> Marks<'a> {
         self.for_each_word_in(block, |marks, pointer| visit(marks, pointer.block.id))
     }
 
-    /// Calls `visit` with each word in a block that points to a block.
+    /// Calls `visit` with each word in a block that points to a block and may keep it alive.
     pub(super) fn for_each_word_in(
         &mut self,
         block: BlockId,
-        visit: impl FnMut(&mut Self, Pointer) -> Result<(), NoMemory>,
+        mut visit: impl FnMut(&mut Self, Pointer) -> Result<(), NoMemory>,
     ) -> Result<(), NoMemory> {
         let Block { start, .. } = self.index.get(block);
-        let bytes = (self.sizes.usable)(start);
+        let end = start + (self.sizes.usable)(start);
+        let known_end = self.python.and_then(|python| python.end(block, start));
+        let end = known_end.map_or(end, |known| known.min(end));
+        let weak = self.python.and_then(|python| python.weak_words(block));
+        let freed = self.python.filter(|python| python.is_freed(block));
+        let visit = |marks: &mut Self, pointer: Pointer| match (&weak, freed) {
+            (Some(words), _) if words.contains(&pointer.at) => Ok(()),
+            (_, Some(python)) if !python.is_freed(pointer.block.id) => Ok(()),
+            _ => visit(marks, pointer),
+        };
         // SAFETY: a live block of the heap is readable up to its usable size, and stays live: the
         // copy has one thread, this one, and it frees nothing (test:
         // `the_search_finds_what_a_naive_search_finds`, whose blocks are borrowed during the
         // search).
-        unsafe { self.scan(start, start + bytes, visit) }
+        unsafe { self.scan(start, end, visit) }
     }
 
     /// Calls `visit` with each word in a range that points to a block.
@@ -243,6 +267,7 @@ impl<'a> Marks<'a> {
         mut visit: impl FnMut(&mut Self, Pointer) -> Result<(), NoMemory>,
     ) -> Result<(), NoMemory> {
         let (index, pointable) = (self.index, self.sizes.pointable);
+        let python = self.python;
         let mut result = Ok(());
         // SAFETY: the caller ensures that the range is readable until this function returns (test:
         // `the_search_finds_what_a_naive_search_finds`).
@@ -251,6 +276,9 @@ impl<'a> Marks<'a> {
                 if let (Ok(()), Some(block)) = (result, index.find(word, pointable)) {
                     let at = at.wrapping_add(distance);
                     let offset = word.wrapping_sub(block.start);
+                    if python.is_some_and(|python| python.is_link(block.id, offset)) {
+                        return;
+                    }
                     result = visit(self, Pointer { at, offset, block });
                 }
             });

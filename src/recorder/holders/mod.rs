@@ -8,6 +8,7 @@
 //! 3. [`search`] marks each block with the holder that reaches it first: a root ([`roots`]), or the
 //!    cause of the loss ([`lost`]).
 //! 4. [`overlap`] finds what a static reaches besides, if several of them share the blocks of a stack.
+//!    Before and between, [`python`] adds what the structures of Python's interpreter tell.
 //! 5. [`records`] writes holders and retaining paths to [`FILE`], which the parent process reads.
 //!
 //! The scan is conservative: every word that equals an address in a block counts as a pointer to
@@ -37,7 +38,11 @@ mod marks;
 mod objects;
 mod overlap;
 mod path;
-mod python_types;
+#[cfg(any(feature = "preload", test))]
+mod python;
+#[cfg(not(any(feature = "preload", test)))]
+#[path = "no_python.rs"]
+mod python;
 mod records;
 mod regions;
 mod resident_parts;
@@ -51,7 +56,7 @@ mod tls;
 use error::SearchError;
 use frozen_copy::{CopyError, FrozenCopy, ProcessInfo, Threads};
 use index::{Index, Sizes};
-use python_types::Types;
+use python::Python;
 use records::RecordRef;
 use search::Search;
 
@@ -130,15 +135,15 @@ fn search_and_write(
     let each = |visit: &mut dyn FnMut(usize)| heap::for_each_block(visit);
     let index = Index::new(each, Sizes::OF_HEAP.usable)?;
     let regions = find_regions::find(info, threads, &index)?;
-    let mut search = Search::run(&index, &regions, Sizes::OF_HEAP)?;
+    let python = Python::new(info.python.as_ref(), &index, &regions, Sizes::OF_HEAP)?;
+    let python = python.as_ref();
+    let mut search = Search::run(&index, &regions, Sizes::OF_HEAP, python)?;
     let nanos = start.elapsed().as_nanos() as u64;
-    let mut types = heap::python_type_of_types()
-        .map(|of_types| Types::new(&index, &regions, Sizes::OF_HEAP.usable, of_types));
-    records::write_held_blocks(lines, &mut search, types.as_mut())?;
-    if let Some(types) = &mut types {
-        records::write_objects(lines, types)?;
+    records::write_held_blocks(lines, &mut search, python)?;
+    if let Some(python) = python {
+        records::write_objects(lines, python)?;
     }
-    records::write_holders(lines, &search, &regions)?;
+    records::write_holders(lines, &search, &regions, python)?;
     let summary = Summary {
         blocks: u64::from(index.count()),
         bytes: index.bytes(),

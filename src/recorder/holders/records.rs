@@ -1,7 +1,5 @@
 //! Writes the result of a search as records of [`crate::model::holders`].
 
-use std::fs::File;
-
 use super::error::SearchError;
 use super::held_blocks::{Count, Counts, Key};
 use super::holder_table::{Holder, HolderId, NO_HOLDER, Source};
@@ -9,7 +7,7 @@ use super::index::{BlockId, usable_bytes};
 use super::objects::Objects;
 use super::overlap::Overlap;
 use super::path::MAX_BLOCKS;
-use super::python_types::{NO_TYPE, TypeId, Types};
+use super::python::{Label, NO_TYPE, Python, TypeId};
 use super::regions::{RegionKind, Regions};
 use super::search::Search;
 use crate::model::block::{Birth, NO_STACK, StackId};
@@ -21,16 +19,22 @@ use crate::recorder::journal::JsonLines;
 const LONGEST_NAME: usize = 128;
 
 /// A record that borrows its parts, so that it can be written without allocating.
-pub(super) type RecordRef<'a> = Record<&'a str, &'a [u64], &'a [(u32, u64, TypeId)]>;
+pub(super) type RecordRef<'a> = Record<&'a str, &'a [u64], &'a [(u32, u64, TypeId, &'a str)]>;
 
 /// Writes all holders, in the order of their numbers.
 pub(super) fn write_holders(
     lines: &mut JsonLines,
     search: &Search<'_>,
     regions: &Regions,
+    python: Option<&Python<'_>>,
 ) -> Result<(), SearchError> {
     for (id, holder) in (1..).zip(search.holders.as_slice()) {
-        write_holder(lines, id, holder, regions)?;
+        match python {
+            Some(python) => python.describe(holder.source, |name, file, line| {
+                write_holder(lines, id, holder, regions, (name, file, line))
+            })?,
+            None => write_holder(lines, id, holder, regions, ("", "", 0))?,
+        }
     }
     Ok(())
 }
@@ -40,6 +44,7 @@ fn write_holder(
     id: HolderId,
     holder: &Holder,
     regions: &Regions,
+    (name, file, line): (&str, &str, u32),
 ) -> Result<(), SearchError> {
     let thread_id = |thread: u16| Some(regions.thread(thread).id);
     let (kind, thread, cycle) = match holder.source {
@@ -47,6 +52,8 @@ fn write_holder(
             true => (HolderKind::Cycle, None, cycle),
             false => (HolderKind::Lost, None, cycle),
         },
+        #[cfg(any(feature = "preload", test))]
+        Source::Python(source) => (source.kind(), None, 0),
         Source::Region(kind) => match kind {
             RegionKind::Statics => (HolderKind::Static, None, 0),
             RegionKind::ThreadLocals { thread, .. } => {
@@ -61,11 +68,14 @@ fn write_holder(
     let objects: &Objects = &regions.objects;
     let frames = holder.frames.map(|pc| pc as u64);
     let count = frames.iter().take_while(|&&pc| pc != 0).count();
-    let origin = kind.is_lost().then(|| heap::origin(holder.at)).flatten();
+    let has_origin = kind.is_lost() || kind == HolderKind::Garbage;
+    let origin = has_origin.then(|| heap::origin(holder.at)).flatten();
     lines.write(&RecordRef::Holder(HolderRecord {
         id,
         kind,
-        symbol: holder.symbol.as_ref().map_or("", |s| objects.name(s)),
+        symbol: holder.symbol.as_ref().map_or(name, |s| objects.name(s)),
+        file,
+        line,
         thread,
         frames: &frames[..count],
         stack_id: origin.map(|(stack_id, _)| stack_id),
@@ -83,7 +93,7 @@ fn write_holder(
 pub(super) fn write_held_blocks(
     lines: &mut JsonLines,
     search: &mut Search<'_>,
-    mut types: Option<&mut Types<'_>>,
+    python: Option<&Python<'_>>,
 ) -> Result<(), SearchError> {
     let counts = count_blocks(search, |_, _| true)?;
     let mut with_path = Counts::new();
@@ -93,7 +103,7 @@ pub(super) fn write_held_blocks(
         // One path is enough for blocks that differ only in their birth cycle.
         let key = count.key.of_any_cycle();
         if key.holder() != NO_HOLDER && with_path.add(Count { key, ..*count })? {
-            write_path(lines, search, count, types.as_deref_mut(), &mut path)?;
+            write_path(lines, search, count, python, &mut path)?;
         }
     }
     write_overlap(lines, search, &counts)
@@ -125,17 +135,16 @@ fn count_blocks(
     search: &Search<'_>,
     is_wanted: impl Fn(BlockId, Key) -> bool,
 ) -> Result<Counts, NoMemory> {
-    count_by(|block, _, (stack_id, birth)| {
+    count_by(|block, (stack_id, birth)| {
         let holder = search.holder(block);
         Ok(is_wanted(block, Key::new(stack_id, birth, holder)).then_some(holder))
     })
 }
 
 /// Counts blocks by stack, birth, and the number that `number_of` gives each; without one a block is left out, and
-/// so is one from before the first cycle. `number_of` gets the block's number in the index, its address and its
-/// origin.
+/// so is one from before the first cycle. `number_of` gets the block's number in the index and its origin.
 fn count_by(
-    mut number_of: impl FnMut(BlockId, usize, (StackId, Birth)) -> Result<Option<u16>, NoMemory>,
+    mut number_of: impl FnMut(BlockId, (StackId, Birth)) -> Result<Option<u16>, NoMemory>,
 ) -> Result<Counts, NoMemory> {
     let mut counts = Counts::new();
     let mut result = Ok(());
@@ -146,7 +155,7 @@ fn count_by(
         next += 1;
         let origin = heap::origin(at).filter(|(_, birth)| birth.cycle > 0);
         if let (Some(origin), Ok(())) = (origin, result) {
-            result = number_of(block, at, origin).and_then(|number| match number {
+            result = number_of(block, origin).and_then(|number| match number {
                 Some(number) => {
                     let count = Count {
                         key: Key::new(origin.0, origin.1, number),
@@ -167,19 +176,23 @@ fn write_path(
     lines: &mut JsonLines,
     search: &Search<'_>,
     count: &Count,
-    mut types: Option<&mut Types<'_>>,
+    python: Option<&Python<'_>>,
     path: &mut MappedVec<BlockId>,
 ) -> Result<(), SearchError> {
     let total_blocks = search.path(count.example, path)?;
-    let mut blocks = [(NO_STACK, 0, NO_TYPE); MAX_BLOCKS];
-    for (to, &block) in blocks.iter_mut().zip(path.as_slice()) {
+    let source = search.source(count.key.holder());
+    let mut labels = [const { Label::NONE }; MAX_BLOCKS];
+    if let (Some(python), Some(source)) = (python, source) {
+        for (number, to) in labels.iter_mut().enumerate() {
+            *to = python.label(source, path.as_slice(), number);
+        }
+    }
+    let mut blocks = [(NO_STACK, 0, NO_TYPE, ""); MAX_BLOCKS];
+    for ((to, &block), label) in blocks.iter_mut().zip(path.as_slice()).zip(&labels) {
         let start = search.start(block);
         let stack_id = heap::origin(start).map_or(NO_STACK, |(stack_id, _)| stack_id);
-        let id = match &mut types {
-            Some(types) => types.of_block(start)?,
-            None => NO_TYPE,
-        };
-        *to = (stack_id, usable_bytes(start) as u64, id);
+        let id = python.map_or(NO_TYPE, |python| python.type_of(block));
+        *to = (stack_id, usable_bytes(start) as u64, id, label.as_str());
     }
     lines.write(&RecordRef::Path(RetainingPath {
         stack_id: count.key.stack_id(),
@@ -193,25 +206,18 @@ fn write_path(
 
 /// Writes how many objects of each type there are of each stack and birth, and the names of all types. Objects
 /// from before the first cycle are left out.
-pub(super) fn write_objects(
-    lines: &mut JsonLines,
-    types: &mut Types<'_>,
-) -> Result<(), SearchError> {
+pub(super) fn write_objects(lines: &mut JsonLines, python: &Python<'_>) -> Result<(), SearchError> {
     // A type in the place of a holder, whose numbers are as large.
-    let counts = count_by(|_, at, _| {
-        let id = types.of_block(at)?;
+    let counts = count_by(|block, _| {
+        let id = python.type_of(block);
         Ok((id != NO_TYPE).then_some(id))
     })?;
     for count in counts.iter() {
         lines.write(&RecordRef::Objects(count.record()))?;
     }
-    let Ok(memory) = File::open("/proc/self/mem") else {
-        // Objects without names are left out.
-        return Ok(());
-    };
-    for id in types.ids() {
+    for id in python.type_ids() {
         let mut buffer = [0; LONGEST_NAME];
-        let name = types.name(id, &memory, &mut buffer);
+        let name = python.type_name(id, &mut buffer);
         lines.write(&RecordRef::Type(id, name))?;
     }
     Ok(())

@@ -33,7 +33,7 @@ pub(super) fn mark_reached(
         // Statics and thread-locals are precise roots. In other regions many words are stale: they
         // do not make a block shared that an earlier kind of region reaches.
         marks.sharing_from = match regions_of_kind[0].kind {
-            RegionKind::Statics | RegionKind::ThreadLocals { .. } => NO_HOLDER,
+            RegionKind::Statics | RegionKind::ThreadLocals { .. } => marks.first_shareable,
             _ => holders.count() + 1,
         };
         for region in regions_of_kind {

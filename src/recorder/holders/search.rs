@@ -6,10 +6,11 @@
 //!    holder *retains* the other blocks that it reaches: they would be freed if it were cleared.
 //! 3. A block that no root reaches is *lost*. Its holder is the cause of the loss ([`lost`]).
 
-use super::holder_table::{HolderId, HolderTable};
+use super::holder_table::{HolderId, HolderTable, Source};
 use super::index::{BlockId, Index, Sizes};
 use super::marks::{BlockSet, Marks};
 use super::path::retaining_path;
+use super::python::Python;
 use super::regions::Regions;
 use super::{lost, roots};
 use crate::model::holders::Unsearched;
@@ -23,15 +24,28 @@ pub(super) struct Search<'a> {
 
 impl<'a> Search<'a> {
     /// Searches all regions and all blocks.
-    pub(super) fn run(index: &'a Index, regions: &Regions, sizes: Sizes) -> Result<Self, NoMemory> {
-        let mut marks = Marks::new(index, sizes)?;
+    pub(super) fn run(
+        index: &'a Index,
+        regions: &Regions,
+        sizes: Sizes,
+        python: Option<&'a Python<'a>>,
+    ) -> Result<Self, NoMemory> {
+        let mut marks = Marks::new(index, sizes, python)?;
         let mut holders = HolderTable::new();
+        if let Some(python) = python {
+            python.mark_roots(&mut marks, &mut holders)?;
+            // The interpreter's statics reach all of it, too.
+            marks.first_shareable = holders.count() + 1;
+        }
         roots::mark_reached(&mut marks, &mut holders, regions)?;
         marks.spread_shared()?;
         // From here on, a second holder does not make a block shared: an unaligned word may equal
         // an address by chance, and a lost block keeps nothing alive.
         marks.sharing_from = HolderId::MAX;
         roots::mark_reached_unaligned(&mut marks, &mut holders, regions)?;
+        if let Some(python) = python {
+            python.mark_garbage(&mut marks, &mut holders)?;
+        }
         lost::mark_lost(&mut marks, &mut holders)?;
         let mut search = Self { marks, holders };
         search.add_up();
@@ -53,6 +67,12 @@ impl<'a> Search<'a> {
                 holder.retained_blocks += 1;
             }
         }
+    }
+
+    /// What a holder is; `None` if there is no such holder.
+    pub(super) fn source(&self, holder: HolderId) -> Option<Source> {
+        let index = usize::from(holder).checked_sub(1)?;
+        Some(self.holders.as_slice().get(index)?.source)
     }
 
     /// The holder of a block.
@@ -116,7 +136,7 @@ impl<'a> Search<'a> {
 mod tests {
     use super::*;
     use crate::base::random::Random;
-    use crate::recorder::holders::holder_table::{NO_HOLDER, Source};
+    use crate::recorder::holders::holder_table::NO_HOLDER;
     use crate::recorder::holders::regions::{Access, Region, RegionKind};
     use std::collections::BTreeSet;
 
@@ -238,7 +258,7 @@ mod tests {
                 pointable,
             };
             let index = graph.index(sizes);
-            let mut search = Search::run(&index, &graph.regions(), sizes).unwrap();
+            let mut search = Search::run(&index, &graph.regions(), sizes, None).unwrap();
             let by_root: Vec<_> = graph.rooted.iter().map(|&b| graph.reachable(b)).collect();
             for block in 0..graph.blocks.len() {
                 check_block(&graph, &search, &by_root, block);
@@ -296,6 +316,7 @@ mod tests {
                 };
                 assert_eq!(cycle, expected, "{cause}");
             }
+            other => panic!("{block}: {other:?}"),
         }
     }
 }

@@ -98,6 +98,9 @@ fn rule(rule: Rule, has_generations: bool) -> &'static str {
         Rule::BeforeBaseline => "nothing was allocated after the warm-up",
         Rule::TooFewCycles => "fewer cycles than any rule needs",
         Rule::TooLittle => "it rises, but within what the C library or the kernel may keep",
+        Rule::Garbage => {
+            "it rises, but refers only to itself: garbage that Python's collector frees when it comes"
+        }
         Rule::Open => "no rule applies yet",
     }
 }
@@ -137,6 +140,9 @@ fn alternative(verdict: Verdict, e: &Evidence, report: &Report) -> String {
              horizon of {} or less",
             e.span.max(1)
         ),
+        (Verdict::Undecided, Rule::Garbage) => {
+            "`--collect`: what rises then is no garbage; `cache` if the collector comes within the run".into()
+        }
         (Verdict::Undecided, _) => format!("at least {more}"),
         (Verdict::Cache, Rule::Stopped) => format!(
             "`growing` if it had risen within the last {}",

@@ -64,7 +64,7 @@ fn path(canvas: &mut Canvas, holder: &Holder) {
             n => format!("{n} times "),
         };
         let size = exact(block.bytes);
-        let kind = block.kind();
+        let kind = block.step();
         canvas.styled(&format!("\u{2514} {times}{kind} of {size} B  "), PLAIN);
         canvas.frame(&short(&block.function), &block.location(), PLAIN);
     }

@@ -96,7 +96,10 @@ fn held(canvas: &mut Canvas, site: &CallSite) {
         if holder.is_cause() {
             return;
         }
-        if matches!(holder.kind, HolderKind::Lost | HolderKind::NotFound) {
+        if matches!(
+            holder.kind,
+            HolderKind::Lost | HolderKind::NotFound | HolderKind::Garbage
+        ) {
             canvas.pad_to(COLUMN + 2);
             canvas.frame(&holder.allocated_by(), &holder.location(), DIM);
         }
@@ -125,8 +128,8 @@ fn path(canvas: &mut Canvas, holder: &Holder) {
         ),
     };
     let step = |block: &PathBlock| match block.location() {
-        none if none.is_empty() => format!("\u{2514} {}", block.kind()),
-        location => format!("\u{2514} {} ({location})", block.kind()),
+        none if none.is_empty() => format!("\u{2514} {}", block.step()),
+        location => format!("\u{2514} {} ({location})", block.step()),
     };
     let thread = holder.thread.iter().map(|t| format!("in thread `{t}`"));
     let mut steps: Vec<String> = thread.chain(front.iter().map(step)).collect();

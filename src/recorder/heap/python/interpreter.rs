@@ -16,7 +16,7 @@ pub(super) struct Interpreter {
     /// The type of code objects.
     pub(super) code_type: usize,
     /// The type of types.
-    type_of_types: usize,
+    pub(super) type_of_types: usize,
     pub(super) offsets: Offsets,
 }
 
@@ -47,11 +47,6 @@ pub(super) fn interpreter() -> Option<&'static Interpreter> {
 #[inline]
 pub(crate) fn is_known() -> bool {
     interpreter().is_some()
-}
-
-/// The address of the type of types, if there is an interpreter whose objects are read.
-pub(crate) fn type_of_types() -> Option<usize> {
-    Some(interpreter()?.type_of_types)
 }
 
 /// What [`find`] has found.

@@ -5,7 +5,7 @@
 
 /// The line of an instruction, which is given by its number in units of two bytes; `None` if it has
 /// none, or the table is not as it should be. `first_line` is that of the code object.
-pub(super) fn line_of(
+pub(crate) fn line_of(
     mut table: impl Iterator<Item = u8>,
     first_line: u32,
     instruction: usize,

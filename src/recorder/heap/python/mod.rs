@@ -12,6 +12,8 @@
 //!    die, so that they are decoded at once ([`line_table`], [`texts`]). The number stands in a
 //!    stack in the place of a return address ([`LOCATION_BIT`](crate::model::python::LOCATION_BIT)).
 //!
+//! The holder search reads the interpreter's objects by its [`layout`].
+//!
 //! Only the running thread changes its frames, and they and their code objects live while it is in
 //! them: they may be read without the interpreter's lock.
 
@@ -19,6 +21,7 @@
 mod frames;
 #[cfg(feature = "preload")]
 mod interpreter;
+mod layout;
 mod line_table;
 #[cfg(feature = "preload")]
 mod locations;
@@ -29,8 +32,12 @@ mod texts;
 #[cfg(feature = "preload")]
 pub(super) use frames::{Begins, PythonFrames};
 #[cfg(feature = "preload")]
-pub(crate) use interpreter::{Found, find, is_known, object_allocator, symbol, type_of_types};
+pub(crate) use interpreter::{Found, find, is_known, object_allocator, symbol};
+pub(crate) use layout::Layout;
+pub(crate) use line_table::line_of;
 #[cfg(feature = "preload")]
 pub(crate) use locations::read_location;
 #[cfg(feature = "preload")]
 pub(super) use locations::{is_unlocked, resolve};
+pub(crate) use objects::characters_of;
+pub(crate) use offsets::RunningFrame;

@@ -52,7 +52,7 @@ pub(super) unsafe fn bytes_of(object: usize, offsets: &Offsets) -> impl Iterator
 ///
 /// # Safety
 /// The address is that of a live string, and stays so while the iterator is used.
-pub(super) unsafe fn characters_of(object: usize, offsets: &Offsets) -> impl Iterator<Item = char> {
+pub(crate) unsafe fn characters_of(object: usize, offsets: &Offsets) -> impl Iterator<Item = char> {
     const ASCII: u32 = 1 << 6;
     // SAFETY: the contract of this function; the string has as many characters as it says, each of
     // as many bytes.

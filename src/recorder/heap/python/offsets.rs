@@ -7,33 +7,48 @@
 
 /// Offsets in bytes, on machines with words of 64 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Offsets {
-    pub(super) running: RunningFrame,
+pub(crate) struct Offsets {
+    pub(crate) running: RunningFrame,
     /// In a frame.
-    pub(super) previous: usize,
-    pub(super) code: usize,
-    pub(super) instruction: usize,
-    pub(super) owner: usize,
+    pub(crate) previous: usize,
+    pub(crate) code: usize,
+    pub(crate) instruction: usize,
+    pub(crate) owner: usize,
+    /// The local variables.
+    pub(crate) locals: usize,
     /// In a code object.
-    pub(super) file_name: usize,
-    pub(super) qualified_name: usize,
-    pub(super) line_table: usize,
-    pub(super) first_line: usize,
-    pub(super) bytecode: usize,
+    pub(crate) file_name: usize,
+    pub(crate) qualified_name: usize,
+    pub(crate) line_table: usize,
+    pub(crate) first_line: usize,
+    pub(crate) bytecode: usize,
+    /// The names of the local variables.
+    pub(crate) local_names: usize,
     /// In a string.
-    pub(super) text_length: usize,
-    pub(super) text_state: usize,
+    pub(crate) text_length: usize,
+    pub(crate) text_state: usize,
     /// The characters of a string of ASCII, and of any other.
-    pub(super) ascii: usize,
-    pub(super) characters: usize,
+    pub(crate) ascii: usize,
+    pub(crate) characters: usize,
     /// In a bytes object.
-    pub(super) byte_count: usize,
-    pub(super) bytes: usize,
+    pub(crate) byte_count: usize,
+    pub(crate) bytes: usize,
+}
+
+impl Offsets {
+    /// Bytes before the values of an object whose keys its class has (`PyDictValues` in
+    /// `Include/internal/pycore_dict.h`): sizes, from 3.13 on.
+    pub(crate) fn values_head(&self) -> usize {
+        match self.running {
+            RunningFrame::InThread { .. } => 8,
+            RunningFrame::InRecord { .. } => 0,
+        }
+    }
 }
 
 /// Where a thread's innermost frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum RunningFrame {
+pub(crate) enum RunningFrame {
     /// In the thread's state.
     InThread { frame: usize },
     /// In a record on the native stack, to which the thread's state points.
@@ -53,11 +68,13 @@ const BEFORE_3_13: Offsets = Offsets {
     code: 0,
     instruction: 56,
     owner: 70,
+    locals: 72,
     file_name: 112,
     qualified_name: 128,
     line_table: 136,
     first_line: 68,
     bytecode: 192,
+    local_names: 96,
     text_length: 16,
     text_state: 32,
     ascii: 40,
@@ -121,11 +138,13 @@ pub(super) fn published(words: &[u64; PUBLISHED_WORDS]) -> Option<(Offsets, bool
         code: at(frame + 2)?,
         instruction: at(frame + 3)?,
         owner: at(frame + 5)?,
+        locals: at(frame + 4)?,
         file_name: at(code + 1)?,
         qualified_name: at(code + 3)?,
         line_table: at(code + 4)?,
         first_line: at(code + 5)?,
         bytecode: at(code + 9)?,
+        local_names: at(code + 7)?,
         text_length: at(unicode + 2)?,
         text_state: at(unicode + 1)?,
         ascii,
@@ -152,11 +171,13 @@ mod tests {
             (thread + 4, 72),
             (frame + 1, 8),
             (frame + 3, 56),
+            (frame + 4, 80),
             (frame + 5, 74),
             (code + 1, 112),
             (code + 3, 128),
             (code + 4, 136),
             (code + 5, 68),
+            (code + 7, 96),
             (code + 9, 208),
             (unicode + 1, 32),
             (unicode + 2, 16),
@@ -173,6 +194,7 @@ mod tests {
     const OF_3_14: Offsets = Offsets {
         running: RunningFrame::InThread { frame: 72 },
         owner: 74,
+        locals: 80,
         bytecode: 208,
         ..BEFORE_3_13
     };

@@ -244,7 +244,7 @@ fn path(holder: &Holder, from: usize) -> Markup {
     html! {
         ul {
             li {
-                (block.kind()) " of " (exact_bytes(block.bytes)) " from " (function(&block.function))
+                (block.step()) " of " (exact_bytes(block.bytes)) " from " (function(&block.function))
                 " " span.where { (block.location()) }
                 @if left_out > 0 && from + 1 == holder.path.len().div_ceil(2) {
                     ul { li.dim {

@@ -1,0 +1,238 @@
+//! Which blocks are objects of Python's.
+//!
+//! An object begins at its block's start, behind the links of the collector of garbage, or behind these and the
+//! pointers to its attributes.
+
+use super::dicts::Keys;
+use super::memory::Memory;
+use super::types::{Family, NO_TYPE, TYPE, TypeId, Types};
+use crate::recorder::heap::{MappedVec, NoMemory};
+use crate::recorder::holders::index::BlockId;
+
+// Offsets in a list.
+const LENGTH: usize = 16;
+pub(super) const ITEMS: usize = 24;
+
+/// Where an object may begin in its block.
+const STARTS: [usize; 3] = [0, 16, 32];
+
+/// Bytes of the collector's links, `PyGC_Head`, before an object.
+const LINKS: usize = 16;
+
+/// The lowest bits of a link are marks of the collector's.
+const MARKS: usize = 7;
+
+/// Where the object of a block begins, and what is special of it.
+#[derive(Clone, Copy, Default)]
+struct Place {
+    offset: u8,
+    /// It is in one of the collector's lists.
+    is_linked: bool,
+    /// It is no object, but one was freed there, and the interpreter keeps the block for the next one.
+    is_freed: bool,
+    is_weak_reference: bool,
+    /// Of the items of a list and the keys of a dict: words up to where they end. 0 for other blocks.
+    words: u32,
+}
+
+/// The objects by their blocks.
+pub(super) struct Objects {
+    types: MappedVec<TypeId>,
+    places: MappedVec<Place>,
+}
+
+impl Objects {
+    /// Looks at all blocks, of which there are `count`.
+    pub(super) fn new(
+        memory: &Memory<'_>,
+        types: &mut Types,
+        count: BlockId,
+    ) -> Result<Self, NoMemory> {
+        let mut objects = Self {
+            types: MappedVec::new(),
+            places: MappedVec::new(),
+        };
+        objects.types.reset(count as usize, NO_TYPE)?;
+        objects.places.reset(count as usize, Place::default())?;
+        for block in 0..count {
+            let (start, end) = memory.range(block);
+            let Some((id, offset, state)) = find(memory, types, start, end)? else {
+                continue;
+            };
+            if state == State::Freed {
+                objects.places.as_mut_slice()[block as usize].is_freed = true;
+                continue;
+            }
+            objects.types.as_mut_slice()[block as usize] = id;
+            let of_type = types.get(id);
+            objects.places.as_mut_slice()[block as usize] = Place {
+                offset: offset as u8,
+                is_linked: offset >= LINKS && is_linked(memory, start + offset - LINKS),
+                words: 0,
+                is_freed: false,
+                is_weak_reference: of_type.is_some_and(|t| t.family == Family::WeakReference),
+            };
+        }
+        for block in 0..count {
+            objects.find_end(memory, types, block);
+        }
+        Ok(objects)
+    }
+
+    /// Finds where the items of the list in a block end, or the keys of the dict. Behind it are words that were left
+    /// there.
+    fn find_end(&mut self, memory: &Memory<'_>, types: &Types, block: BlockId) {
+        let family = types.get(self.type_of(block)).map(|found| found.family);
+        let object = self.address(memory, block);
+        let part = object.and_then(|object| match family? {
+            Family::List => {
+                let items = memory.field(object, ITEMS)?;
+                Some((
+                    items,
+                    items.checked_add(memory.field(object, LENGTH)?.checked_mul(8)?)?,
+                ))
+            }
+            Family::Dict => Keys::of(memory, object).map(|(at, keys)| (at, keys.end())),
+            _ => None,
+        });
+        let Some((part, end)) = part else {
+            return;
+        };
+        if let Some(block) = memory.block_at(part)
+            && memory.range(block).0 == part
+            && self.type_of(block) == NO_TYPE
+        {
+            let words = (end - part) / 8;
+            self.places.as_mut_slice()[block as usize].words = u32::try_from(words).unwrap_or(0);
+        }
+    }
+
+    /// The number of blocks.
+    pub(super) fn count(&self) -> BlockId {
+        self.types.as_slice().len() as BlockId
+    }
+
+    /// The number of the type of the object in a block; [`NO_TYPE`] if it has none.
+    pub(super) fn type_of(&self, block: BlockId) -> TypeId {
+        self.types.as_slice()[block as usize]
+    }
+
+    /// The address of the object in a block.
+    pub(super) fn address(&self, memory: &Memory<'_>, block: BlockId) -> Option<usize> {
+        let is_object = self.type_of(block) != NO_TYPE;
+        is_object.then(|| memory.range(block).0 + usize::from(self.place(block).offset))
+    }
+
+    /// Whether the object in a block is in one of the collector's lists.
+    pub(super) fn is_linked(&self, block: BlockId) -> bool {
+        self.place(block).is_linked
+    }
+
+    /// Whether a block is kept for the next object. What is in it refers to nothing but the next such block.
+    #[inline]
+    pub(super) fn is_freed(&self, block: BlockId) -> bool {
+        self.place(block).is_freed
+    }
+
+    /// Whether a pointer to this byte of a block is one of the collector's links.
+    #[inline]
+    pub(super) fn is_link(&self, block: BlockId, offset: usize) -> bool {
+        let place = self.place(block);
+        place.is_linked && offset & !MARKS == usize::from(place.offset) - LINKS
+    }
+
+    /// The address of the weak reference in a block.
+    #[inline]
+    pub(super) fn weak_reference(&self, memory: &Memory<'_>, block: BlockId) -> Option<usize> {
+        match self.place(block).is_weak_reference {
+            true => self.address(memory, block),
+            false => None,
+        }
+    }
+
+    /// Where the words of a block end that mean something, if that is known and before the block's end.
+    #[inline]
+    pub(super) fn end(&self, block: BlockId, start: usize) -> Option<usize> {
+        match self.place(block).words {
+            0 => None,
+            words => Some(start + 8 * words as usize),
+        }
+    }
+
+    fn place(&self, block: BlockId) -> Place {
+        self.places.as_slice()[block as usize]
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Live,
+    Freed,
+}
+
+/// The type of the object in a block, and where it begins there.
+fn find(
+    memory: &Memory<'_>,
+    types: &mut Types,
+    start: usize,
+    end: usize,
+) -> Result<Option<(TypeId, usize, State)>, NoMemory> {
+    for offset in STARTS {
+        let object = start + offset;
+        if object + TYPE + 8 > end {
+            break;
+        }
+        let (Some(references), Some(of_type)) = (memory.word(object), memory.word(object + TYPE))
+        else {
+            continue;
+        };
+        // The block of a freed object has the address of the next one there.
+        let is_freed = references == 0 || memory.block_at(references).is_some();
+        if !is_freed && !is_count(references) {
+            continue;
+        }
+        let id = types.number(memory, of_type)?;
+        let Some(found) = types.get(id) else {
+            continue;
+        };
+        let size = object.checked_add(found.basic_size);
+        let starts: &[usize] = if found.is_collected {
+            &[16, 32]
+        } else {
+            &[0, 16]
+        };
+        if !starts.contains(&offset) || size.is_none_or(|after| after > end) {
+            continue;
+        }
+        // Of the types whose freed objects are kept, those that refer to others.
+        let is_kept = matches!(found.family, Family::List | Family::Tuple | Family::Dict);
+        match is_freed {
+            false => return Ok(Some((id, offset, State::Live))),
+            true if is_kept => return Ok(Some((id, offset, State::Freed))),
+            true => {}
+        }
+    }
+    Ok(None)
+}
+
+/// Whether a word may be a count of references: few, or the count of an object that lives for ever.
+fn is_count(word: usize) -> bool {
+    const FEW: usize = 1 << 24;
+    const FOR_EVER: usize = 1 << 30;
+    let count = references(word);
+    count != 0 && !(FEW..FOR_EVER).contains(&count)
+}
+
+/// The count of references in the first word of an object.
+pub(super) fn references(word: usize) -> usize {
+    word & 0xffff_ffff
+}
+
+/// Whether there are links at an address: the one before has this as its next.
+fn is_linked(memory: &Memory<'_>, links: usize) -> bool {
+    let before = memory.word(links + 8).map_or(0, |before| before & !MARKS);
+    before != 0
+        && memory
+            .word(before)
+            .is_some_and(|next| next & !MARKS == links)
+}
