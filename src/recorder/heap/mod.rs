@@ -123,6 +123,8 @@ pub(crate) use mapped_table::{MappedTable, TableSlot};
 pub(crate) use mapped_vec::MappedVec;
 pub(crate) use mapping::{NoMemory, mapped_bytes};
 pub(crate) use peak_snapshot::{PeakSnapshot, read_new as read_new_peak};
+#[cfg(test)]
+pub(crate) use python::Offsets as PythonOffsets;
 #[cfg(feature = "preload")]
 pub(crate) use python::{
     Found as FoundPython, find as find_python, is_known as knows_python,

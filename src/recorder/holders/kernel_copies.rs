@@ -77,7 +77,7 @@ mod tests {
             pointable: |_| 64,
         };
         let index = Index::new(|visit| visit(start), sizes.usable).unwrap();
-        let mut marks = Marks::new(&index, sizes).unwrap();
+        let mut marks = Marks::new(&index, sizes, None).unwrap();
         // SAFETY: the kernel chooses the address of the new mapping, so that it overlaps no other.
         let mapping = unsafe {
             libc::mmap(

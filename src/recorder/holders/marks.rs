@@ -226,10 +226,10 @@ impl<'a> Marks<'a> {
         let end = start + (self.sizes.usable)(start);
         let known_end = self.python.and_then(|python| python.end(block, start));
         let end = known_end.map_or(end, |known| known.min(end));
-        let weak = self.python.and_then(|python| python.weak_words(block));
+        let borrowed = self.python.map(|python| python.borrowed(block));
         let freed = self.python.filter(|python| python.is_freed(block));
-        let visit = |marks: &mut Self, pointer: Pointer| match (&weak, freed) {
-            (Some(words), _) if words.contains(&pointer.at) => Ok(()),
+        let visit = |marks: &mut Self, pointer: Pointer| match (&borrowed, freed) {
+            (Some(words), _) if words.contains(pointer.at) => Ok(()),
             (_, Some(python)) if !python.is_freed(pointer.block.id) => Ok(()),
             _ => visit(marks, pointer),
         };

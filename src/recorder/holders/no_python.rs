@@ -17,6 +17,15 @@ pub(super) const fn layout() -> Option<Layout> {
     None
 }
 
+/// Words of an object, of which there is none.
+pub(super) struct Borrowed(Layout);
+
+impl Borrowed {
+    pub(super) fn contains(&self, _: usize) -> bool {
+        match self.0 {}
+    }
+}
+
 /// A name, which is always empty.
 pub(super) struct Label;
 
@@ -65,7 +74,7 @@ impl Python<'_> {
         match self.0 {}
     }
 
-    pub(super) fn weak_words(&self, _: BlockId) -> Option<[usize; 3]> {
+    pub(super) fn borrowed(&self, _: BlockId) -> Borrowed {
         match self.0 {}
     }
 

@@ -27,6 +27,7 @@ impl Layout {
     /// The layout of the process's interpreter, if its frames are read.
     pub(crate) fn find() -> Option<Self> {
         use super::interpreter::{interpreter, symbol};
+        use super::offsets::RunningFrame;
         use core::ffi::CStr;
         use core::mem::transmute;
 
@@ -51,7 +52,11 @@ impl Layout {
         };
         Some(Self {
             offsets: interpreter.offsets,
-            values_head: interpreter.offsets.values_head(),
+            // `PyDictValues` in `Include/internal/pycore_dict.h` begins with sizes from 3.13 on.
+            values_head: match interpreter.offsets.running {
+                RunningFrame::InThread { .. } => 8,
+                RunningFrame::InRecord { .. } => 0,
+            },
             type_of_types: interpreter.type_of_types,
             code_type: interpreter.code_type,
             module_type: of_type(c"PyModule_Type")?,

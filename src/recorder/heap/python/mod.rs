@@ -40,4 +40,6 @@ pub(crate) use locations::read_location;
 #[cfg(feature = "preload")]
 pub(super) use locations::{is_unlocked, resolve};
 pub(crate) use objects::characters_of;
+#[cfg(test)]
+pub(crate) use offsets::Offsets;
 pub(crate) use offsets::RunningFrame;

@@ -35,17 +35,6 @@ pub(crate) struct Offsets {
     pub(crate) bytes: usize,
 }
 
-impl Offsets {
-    /// Bytes before the values of an object whose keys its class has (`PyDictValues` in
-    /// `Include/internal/pycore_dict.h`): sizes, from 3.13 on.
-    pub(crate) fn values_head(&self) -> usize {
-        match self.running {
-            RunningFrame::InThread { .. } => 8,
-            RunningFrame::InRecord { .. } => 0,
-        }
-    }
-}
-
 /// Where a thread's innermost frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RunningFrame {

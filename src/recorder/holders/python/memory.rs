@@ -39,6 +39,11 @@ impl<'a> Memory<'a> {
         })
     }
 
+    /// The address of a block.
+    pub(super) fn start(&self, block: BlockId) -> usize {
+        self.index.get(block).start
+    }
+
     /// The bytes of a block, as a range of addresses.
     pub(super) fn range(&self, block: BlockId) -> (usize, usize) {
         let start = self.index.get(block).start;

@@ -18,6 +18,8 @@ mod labels;
 mod memory;
 mod objects;
 mod roots;
+#[cfg(test)]
+mod tests;
 mod types;
 
 use super::holder_table::{Holder, Source};
@@ -146,11 +148,28 @@ impl<'a> Python<'a> {
         self.objects.end(block, start)
     }
 
-    /// Where a block's weak reference is: the word that refers to an object, and its links to others. They keep
-    /// nothing alive.
+    /// The words of a block that refer to others and do not keep them alive.
     #[inline]
-    pub(super) fn weak_words(&self, block: BlockId) -> Option<[usize; 3]> {
-        let object = self.objects.weak_reference(&self.memory, block)?;
-        Some(types::WEAK_WORDS.map(|offset| object + offset))
+    pub(super) fn borrowed(&self, block: BlockId) -> Borrowed {
+        let links = self.objects.links(&self.memory, block);
+        let reference = self.objects.weak_reference(&self.memory, block);
+        let weak = reference.map(|object| types::WEAK_WORDS.map(|offset| object + offset));
+        Borrowed { links, weak }
+    }
+}
+
+/// Words of a block that do not keep alive what they refer to.
+pub(super) struct Borrowed {
+    /// Where the collector's links are.
+    links: Option<usize>,
+    /// Of a weak reference: the word that refers to its object, and its links to others.
+    weak: Option<[usize; 3]>,
+}
+
+impl Borrowed {
+    #[inline]
+    pub(super) fn contains(&self, at: usize) -> bool {
+        self.links.is_some_and(|links| at & !8 == links)
+            || self.weak.is_some_and(|words| words.contains(&at))
     }
 }

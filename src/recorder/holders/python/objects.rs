@@ -31,7 +31,8 @@ struct Place {
     /// It is no object, but one was freed there, and the interpreter keeps the block for the next one.
     is_freed: bool,
     is_weak_reference: bool,
-    /// Of the items of a list and the keys of a dict: words up to where they end. 0 for other blocks.
+    /// Of the items of a list and the keys of a dict: 1 and the number of words up to where they end. 0 for other
+    /// blocks.
     words: u32,
 }
 
@@ -99,10 +100,10 @@ impl Objects {
             return;
         };
         if let Some(block) = memory.block_at(part)
-            && memory.range(block).0 == part
+            && memory.start(block) == part
             && self.type_of(block) == NO_TYPE
         {
-            let words = (end - part) / 8;
+            let words = (end - part) / 8 + 1;
             self.places.as_mut_slice()[block as usize].words = u32::try_from(words).unwrap_or(0);
         }
     }
@@ -120,7 +121,7 @@ impl Objects {
     /// The address of the object in a block.
     pub(super) fn address(&self, memory: &Memory<'_>, block: BlockId) -> Option<usize> {
         let is_object = self.type_of(block) != NO_TYPE;
-        is_object.then(|| memory.range(block).0 + usize::from(self.place(block).offset))
+        is_object.then(|| memory.start(block) + usize::from(self.place(block).offset))
     }
 
     /// Whether the object in a block is in one of the collector's lists.
@@ -141,6 +142,16 @@ impl Objects {
         place.is_linked && offset & !MARKS == usize::from(place.offset) - LINKS
     }
 
+    /// The address of the collector's links in a block.
+    #[inline]
+    pub(super) fn links(&self, memory: &Memory<'_>, block: BlockId) -> Option<usize> {
+        let place = self.place(block);
+        let offset = usize::from(place.offset);
+        place
+            .is_linked
+            .then(|| memory.start(block) + offset - LINKS)
+    }
+
     /// The address of the weak reference in a block.
     #[inline]
     pub(super) fn weak_reference(&self, memory: &Memory<'_>, block: BlockId) -> Option<usize> {
@@ -155,7 +166,7 @@ impl Objects {
     pub(super) fn end(&self, block: BlockId, start: usize) -> Option<usize> {
         match self.place(block).words {
             0 => None,
-            words => Some(start + 8 * words as usize),
+            words => Some(start + 8 * (words as usize - 1)),
         }
     }
 

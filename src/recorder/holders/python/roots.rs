@@ -204,13 +204,18 @@ impl Python<'_> {
         }
         marks.follow()?;
         marks.queue.clear();
-        for (index, frame) in (0..).zip(self.roots.frames.as_slice()) {
+        // Callers first: what a function is called with is its caller's.
+        for (index, frame) in self.roots.frames.as_slice().iter().enumerate().rev() {
             let (first, end) = frame.locals;
             for at in (first..end).step_by(8) {
                 let word = self.memory.far_word(at).map(|word| word & !7);
                 if let Some(block) = word.and_then(|word| self.memory.block_at(word)) {
-                    let holder =
-                        holders.intern(PythonSource::Frame { index }.holder(first, index))?;
+                    let holder = holders.intern(
+                        PythonSource::Frame {
+                            index: index as u32,
+                        }
+                        .holder(first, index as u32),
+                    )?;
                     marks.reach(holder, None, block)?;
                 }
             }
