@@ -11,31 +11,11 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
-use toml::Spanned;
-use toml::value::{Date, Datetime};
-
+use super::toml_table::{self, Date, Table};
 use crate::analysis::allow::Allow;
 use crate::base::error::Error;
 
 const FILE: &str = "afterdrop.toml";
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    #[serde(default)]
-    allow: Vec<Entry>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Entry {
-    pattern: Spanned<String>,
-    reason: String,
-    workload: Option<String>,
-    expires: Option<Spanned<Datetime>>,
-}
 
 /// The entries of the file that apply to one workload.
 #[derive(Clone, Debug, Default)]
@@ -61,74 +41,60 @@ fn find(here: &Path) -> Option<PathBuf> {
     candidates.into_iter().find(|path| path.is_file())
 }
 
-fn read(path: &Path, workload: &str, today: (i32, u32, u32)) -> Result<Config, Error> {
+fn read(path: &Path, workload: &str, today: Date) -> Result<Config, Error> {
     let text = std::fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
-    let file: File = parse(path, &text)?;
-    let mut config = Config::default();
-    for entry in file.allow {
-        let at = |start: usize, wrong: String| {
-            Error::malformed(path, Some(line_of(&text, start)), wrong)
-        };
-        let only_here = entry.workload.is_some();
-        if entry.workload.is_some_and(|only| only != workload) {
-            continue;
+    toml_table::parse(path, &text, &["allow"], |file| {
+        let mut config = Config::default();
+        for entry in file.tables("allow", &["pattern", "reason", "workload", "expires"])? {
+            config.add(entry, workload, today)?;
         }
-        let pattern = entry.pattern.get_ref();
-        let allow = Allow::new(pattern, &*entry.reason)
-            .map_err(|e| at(entry.pattern.span().start, e.to_string()))?;
-        if let Some(expires) = entry.expires {
-            let date = expires.get_ref().date.ok_or_else(|| {
-                at(
-                    expires.span().start,
-                    "`expires` must be a date such as 2027-01-31".into(),
-                )
-            })?;
-            if is_past(date, today) {
-                config.warnings.push(format!(
-                    "the allowed leak `{pattern}` ({}) expired on {date}: it counts as new",
-                    entry.reason
-                ));
-                continue;
-            }
-        }
-        let allow = if only_here { allow.only_here() } else { allow };
-        config.allowed.push(allow);
-    }
-    Ok(config)
-}
-
-/// Parses a TOML file; an error names the line.
-pub(crate) fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, Error> {
-    toml::from_str(text).map_err(|e| {
-        let line = line_of(text, e.span().map_or(0, |span| span.start));
-        Error::malformed(path, Some(line), e.message().to_owned())
+        Ok(config)
     })
 }
 
-/// The line, from 1, of a byte offset in a text.
-fn line_of(text: &str, at: usize) -> u64 {
-    let before = &text.as_bytes()[..at.min(text.len())];
-    before.iter().filter(|&&b| b == b'\n').count() as u64 + 1
-}
-
-fn is_past(date: Date, today: (i32, u32, u32)) -> bool {
-    let date = (
-        i32::from(date.year),
-        u32::from(date.month),
-        u32::from(date.day),
-    );
-    date < today
+impl Config {
+    /// Adds an entry if it applies to the workload.
+    fn add(&mut self, entry: Table<'_>, workload: &str, today: Date) -> Result<(), Error> {
+        let at_pattern = entry.required("pattern", entry.text("pattern")?)?;
+        let pattern = *at_pattern.get_ref();
+        let reason = entry
+            .required("reason", entry.text("reason")?)?
+            .into_inner();
+        let only = entry.text("workload")?;
+        let expires = entry.date("expires")?;
+        if only
+            .as_ref()
+            .is_some_and(|only| *only.get_ref() != workload)
+        {
+            return Ok(());
+        }
+        let allow =
+            Allow::new(pattern, reason).map_err(|e| entry.error(&at_pattern, e.to_string()))?;
+        if let Some(date) = expires.map(|e| e.into_inner()).filter(|date| *date < today) {
+            let (year, month, day) = date;
+            self.warnings.push(format!(
+                "the allowed leak `{pattern}` ({reason}) expired on {year:04}-{month:02}-{day:02}: it \
+                 counts as new",
+            ));
+            return Ok(());
+        }
+        self.allowed.push(match only {
+            Some(_) => allow.only_here(),
+            None => allow,
+        });
+        Ok(())
+    }
 }
 
 /// Today's date in UTC.
-fn today() -> (i32, u32, u32) {
+fn today() -> Date {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     civil(since.unwrap_or(Duration::ZERO).as_secs() / 86_400)
 }
 
 /// Year, month and day of the date that is `days` after 1970-01-01 (H. Hinnant, "chrono-compatible low-level date
 /// algorithms", 2013).
-fn civil(days: u64) -> (i32, u32, u32) {
+fn civil(days: u64) -> Date {
     let shifted = days + 719_468;
     let era = shifted / 146_097;
     let day_of_era = shifted % 146_097;

@@ -3,9 +3,9 @@
 
 use std::path::Path;
 
-use serde::Deserialize;
+use toml::Spanned;
 
-use crate::analysis::config;
+use super::toml_table;
 use crate::base::error::Error;
 use crate::base::files::write_bytes;
 use crate::base::units::{bytes, exact};
@@ -23,8 +23,7 @@ pub(crate) struct Limits {
 
 /// What a run needed: the numbers of a baseline file. Neither the set-up before the first cycle nor
 /// the warm-up counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Budget {
     /// Blocks allocated in the cycle that allocated the most.
     allocations_per_cycle: u64,
@@ -40,6 +39,13 @@ pub(crate) struct Budget {
 const PEAK_TOLERANCE: u64 = 4096;
 
 impl Budget {
+    const KEYS: [&str; 4] = [
+        "allocations_per_cycle",
+        "allocated_bytes_per_cycle",
+        "peak_bytes",
+        "live_bytes",
+    ];
+
     pub(crate) fn of(report: &Report) -> Self {
         let setup = report.attribution.setup_bytes;
         let most = |of: fn(&Boundary) -> u64| {
@@ -63,7 +69,21 @@ impl Budget {
             Error::io("read the baseline", path, e)
                 .hint("record it with AFTERDROP_UPDATE=1, and review it")
         })?;
-        config::parse(path, &text).map_err(|e| e.hint("record it again with AFTERDROP_UPDATE=1"))
+        toml_table::parse(path, &text, &Self::KEYS, |table| {
+            let number = |key| {
+                table
+                    .required(key, table.number(key)?)
+                    .map(Spanned::into_inner)
+            };
+            let [allocations, allocated_bytes, peak_bytes, live_bytes] = Self::KEYS.map(number);
+            Ok(Self {
+                allocations_per_cycle: allocations?,
+                allocated_bytes_per_cycle: allocated_bytes?,
+                peak_bytes: peak_bytes?,
+                live_bytes: live_bytes?,
+            })
+        })
+        .map_err(|e| e.hint("record it again with AFTERDROP_UPDATE=1"))
     }
 
     /// Writes a baseline file, and creates its folder.

@@ -34,6 +34,7 @@ mod report;
 pub(crate) mod sampling;
 mod summary;
 mod symbols;
+mod toml_table;
 mod totals;
 pub(crate) mod verdict;
 mod warnings;
