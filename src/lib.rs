@@ -196,17 +196,17 @@ pub mod bench {
     /// The plan of a child that runs these cycles of a workload and writes its journal to a folder,
     /// for the environment variable `AFTERDROP_PLAN`.
     pub fn plan(workload: &str, format: &str, cycles: u32, out: &std::path::Path) -> String {
-        use crate::model::plan::{Plan, Subject};
+        use crate::model::plan::{Plan, Subject, WorkloadPlan};
         use crate::model::run::{HeapKind, Strategy};
         let settings = crate::model::settings::Settings {
             format: Some(format.to_owned()),
             ..Default::default()
         };
-        let subject = Subject::Workload {
+        let subject = Subject::Workload(WorkloadPlan {
             name: workload.to_owned(),
             settings,
             infer: true,
-        };
+        });
         let plan = Plan {
             subject,
             heap: HeapKind::Jemalloc,

@@ -74,13 +74,13 @@ impl SearchResults {
             match record {
                 Record::Holder(holder) => results.holders.push(holder),
                 Record::Held(held) => results.held.push(held.into()),
-                Record::Reached(reached, first) => results.reached.push((reached.into(), first)),
+                Record::Reached((reached, first)) => results.reached.push((reached.into(), first)),
                 Record::Path(path) => results.paths.push(path),
                 Record::Objects(objects) => results.objects.push(objects.into()),
-                Record::Type(id, name) if !name.is_empty() => {
+                Record::Type((id, name)) if !name.is_empty() => {
                     results.types.insert(id, one_line(&name));
                 }
-                Record::Type(..) => {}
+                Record::Type(_) => {}
                 Record::Summary(summary) => results.summary = Some(summary),
             }
         }

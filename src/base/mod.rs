@@ -2,6 +2,7 @@
 
 pub(crate) mod error;
 pub(crate) mod files;
+pub(crate) mod json;
 pub(crate) mod names;
 pub(crate) mod new_file;
 pub(crate) mod order;

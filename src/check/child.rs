@@ -30,7 +30,7 @@ pub(super) fn run_in_child<'a>(
         ))
         .hint("move it out of the closure"));
     }
-    if !matches!(&plan.subject, Subject::Check { key: wanted } if wanted == key) {
+    if !matches!(&plan.subject, Subject::Check(wanted) if wanted == key) {
         let folder = sequence::earlier_folder(&plan.out, key).ok_or_else(|| {
             Error::usage(format!(
                 "cannot skip the check `{key}` in the child: the parent did not run it before"

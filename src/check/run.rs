@@ -149,7 +149,7 @@ impl Check {
                 program: this_program()?,
                 args: args.map(Into::into).into(),
                 plan: Plan {
-                    subject: Subject::Check { key },
+                    subject: Subject::Check(key),
                     heap: self.heap,
                     strategy: self.strategy,
                     cycles: self.max_cycles(),

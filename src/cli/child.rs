@@ -3,7 +3,7 @@
 use super::input::find_workload;
 use super::outcome::Outcome;
 use crate::base::error::Error;
-use crate::model::plan::{Plan, Subject};
+use crate::model::plan::{Plan, Subject, WorkloadPlan};
 use crate::recorder::cycle::{self, Failure, WorkloadBody};
 use crate::workloads::Entry;
 
@@ -12,18 +12,18 @@ use crate::workloads::Entry;
 /// # Errors
 /// If the workload cannot be created, or the journal cannot be written.
 pub(super) fn run(plan: &Plan, workloads: &[Entry]) -> Result<Outcome, Error> {
-    let (name, settings, infer) = match &plan.subject {
-        Subject::Workload {
-            name,
-            settings,
-            infer,
-        } => (name, settings, *infer),
-        Subject::Check { key } => {
+    let WorkloadPlan {
+        name,
+        settings,
+        infer,
+    } = match &plan.subject {
+        Subject::Workload(workload) => workload,
+        Subject::Check(key) => {
             return Err(Error::usage(format!(
                 "cannot run the check `{key}`: this program calls `afterdrop::main` before it"
             )));
         }
-        Subject::Program { command } => {
+        Subject::Program(command) => {
             return Err(Error::usage(format!(
                 "cannot run the program `{command}` as a workload"
             )));
@@ -33,7 +33,7 @@ pub(super) fn run(plan: &Plan, workloads: &[Entry]) -> Result<Outcome, Error> {
     let workload = find_workload(workloads, name)?;
     let workload = workload.make(settings).map_err(|e| not_created(name, e))?;
     let unwritable = |e| Error::io("write the journal in", &plan.out, e);
-    let mut body = WorkloadBody::new(workload, plan, infer).map_err(unwritable)?;
+    let mut body = WorkloadBody::new(workload, plan, *infer).map_err(unwritable)?;
     let is_complete = cycle::run(plan, &mut body).map_err(unwritable)?;
     Ok(match is_complete {
         true => Outcome::Clean,

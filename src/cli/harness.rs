@@ -20,7 +20,7 @@ use crate::base::private_folder;
 use crate::check::output_folder;
 use crate::measure::child;
 use crate::measure::{self, Request};
-use crate::model::plan::{Plan, Subject};
+use crate::model::plan::{Plan, Subject, WorkloadPlan};
 use crate::model::run::{HeapKind, Strategy};
 use crate::model::verdict::{DEFAULT_HORIZON, DEFAULT_WARMUP};
 use crate::report::terminal;
@@ -158,14 +158,14 @@ fn measure(name: &str, options: Vec<String>) -> Result<(Outcome, String), Error>
             program: child::this_program()?,
             args: vec!["run".into(), name.into()],
             plan: Plan {
-                subject: Subject::Workload {
+                subject: Subject::Workload(WorkloadPlan {
                     name: name.into(),
                     settings: Settings {
                         scratch: folder.join(measure::SCRATCH),
                         ..Settings::default()
                     },
                     infer: true,
-                },
+                }),
                 heap: HeapKind::default(),
                 strategy: Strategy::default(),
                 cycles: warmup.saturating_add(verdict::max_cycles(horizon)),

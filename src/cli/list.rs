@@ -1,10 +1,9 @@
 //! `afterdrop list`: the workloads, one per line.
 
-use serde::Serialize;
-
 use super::outcome::Outcome;
 use super::output::print;
 use crate::base::error::Error;
+use crate::base::json::fields;
 use crate::workloads::{Entry, Truth};
 
 /// List the workloads, each with a description
@@ -15,12 +14,13 @@ pub(super) struct Args {
     json: bool,
 }
 
-#[derive(Serialize)]
 struct Row<'a> {
     name: &'a str,
     about: &'a str,
     truth: Option<&'a Truth>,
 }
+
+fields! { write Row<'_> { name, about, truth } }
 
 pub(super) fn run(args: &Args, workloads: &[Entry]) -> Result<Outcome, Error> {
     let rows: Vec<Row<'_>> = workloads

@@ -8,7 +8,7 @@ use crate::base::error::Error;
 use crate::base::private_folder;
 use crate::measure::child::{Start, this_program};
 use crate::measure::{self, Lengths, Request};
-use crate::model::plan::{Plan, Subject};
+use crate::model::plan::{Plan, Subject, WorkloadPlan};
 use crate::model::run::{HeapKind, Strategy};
 use crate::model::settings::Settings;
 use crate::model::verdict::{DEFAULT_HORIZON, DEFAULT_WARMUP};
@@ -153,11 +153,11 @@ impl MeasureArgs {
         options: Vec<String>,
         config: Config,
     ) -> Result<Request, Error> {
-        let subject = Subject::Workload {
+        let subject = Subject::Workload(WorkloadPlan {
             name: self.workload.clone(),
             settings: self.settings(variant, &out),
             infer: !self.no_infer,
-        };
+        });
         let auto = |time| measure::auto(self.warmup, self.horizon, time);
         Ok(Request {
             start: Start {

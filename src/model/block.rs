@@ -1,6 +1,6 @@
 //! What the recorder knows about a block: the stack that allocated it, and when.
 
-use serde::{Deserialize, Serialize};
+use serde_core::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Number of an interned stack.
 pub(crate) type StackId = u32;
@@ -38,8 +38,7 @@ impl Birth {
 }
 
 /// Live bytes and blocks of one stack, birth cycle and birth phase.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "(u32, u32, u8, u64, u64)", into = "(u32, u32, u8, u64, u64)")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CensusEntry {
     pub(crate) stack_id: u32,
     pub(crate) birth: u32,
@@ -48,27 +47,29 @@ pub(crate) struct CensusEntry {
     pub(crate) blocks: u64,
 }
 
-impl From<(u32, u32, u8, u64, u64)> for CensusEntry {
-    fn from((stack_id, birth, phase, bytes, blocks): (u32, u32, u8, u64, u64)) -> Self {
-        Self {
+impl Serialize for CensusEntry {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        (
+            self.stack_id,
+            self.birth,
+            self.phase,
+            self.bytes,
+            self.blocks,
+        )
+            .serialize(to)
+    }
+}
+
+impl<'de> Deserialize<'de> for CensusEntry {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let (stack_id, birth, phase, bytes, blocks) = Deserialize::deserialize(from)?;
+        Ok(Self {
             stack_id,
             birth,
             phase,
             bytes,
             blocks,
-        }
-    }
-}
-
-impl From<CensusEntry> for (u32, u32, u8, u64, u64) {
-    fn from(entry: CensusEntry) -> Self {
-        (
-            entry.stack_id,
-            entry.birth,
-            entry.phase,
-            entry.bytes,
-            entry.blocks,
-        )
+        })
     }
 }
 

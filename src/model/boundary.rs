@@ -1,15 +1,14 @@
 //! The process at the end of a cycle, as a report has it.
 
-use serde::{Deserialize, Serialize};
+use serde_core::ser::SerializeMap;
+use serde_core::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::journal::JemallocBytes;
 use super::process::Balance;
-
+use crate::base::json::fields;
 /// The process at the end of a cycle.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(from = "Stored")]
+#[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "formats", schemars(!from))]
 #[non_exhaustive]
 pub struct Boundary {
     /// The cycle that just ended, from 1.
@@ -39,15 +38,49 @@ pub struct Boundary {
     /// Seconds of load, infer and drop.
     pub seconds: f64,
     /// jemalloc's own counters; `None` unless the heap was jemalloc.
-    #[serde(flatten)]
+    #[cfg_attr(feature = "formats", schemars(flatten))]
     pub jemalloc: Option<JemallocBytes>,
     /// Resident memory by use; `None` where the kernel does not report its mappings.
     pub balance: Option<Balance>,
 }
 
-/// A boundary as a report stores it. To read it with `serde(flatten)` would keep all of its values a
-/// second time, also those that are of no field.
-#[derive(Deserialize)]
+/// An object, with jemalloc's counters among its fields.
+impl Serialize for Boundary {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut object = to.serialize_map(None)?;
+        object.serialize_entry("cycle", &self.cycle)?;
+        object.serialize_entry("live_bytes", &self.live_bytes)?;
+        object.serialize_entry("live_blocks", &self.live_blocks)?;
+        object.serialize_entry("peak_bytes", &self.peak_bytes)?;
+        object.serialize_entry("resident_bytes", &self.resident_bytes)?;
+        object.serialize_entry("peak_resident_bytes", &self.peak_resident_bytes)?;
+        object.serialize_entry("allocations", &self.allocations)?;
+        object.serialize_entry("allocated_bytes", &self.allocated_bytes)?;
+        object.serialize_entry("loaded_bytes", &self.loaded_bytes)?;
+        object.serialize_entry("load_peak_bytes", &self.load_peak_bytes)?;
+        object.serialize_entry("threads", &self.threads)?;
+        object.serialize_entry("quiet", &self.quiet)?;
+        object.serialize_entry("seconds", &self.seconds)?;
+        if let Some(jemalloc) = &self.jemalloc {
+            object.serialize_entry("allocated", &jemalloc.allocated)?;
+            object.serialize_entry("active", &jemalloc.active)?;
+            object.serialize_entry("metadata", &jemalloc.metadata)?;
+            object.serialize_entry("resident", &jemalloc.resident)?;
+            object.serialize_entry("mapped", &jemalloc.mapped)?;
+            object.serialize_entry("retained", &jemalloc.retained)?;
+        }
+        object.serialize_entry("balance", &self.balance)?;
+        object.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Boundary {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Stored::deserialize(from).map(Self::from)
+    }
+}
+
+/// A boundary as a report stores it.
 struct Stored {
     cycle: u32,
     live_bytes: u64,
@@ -69,6 +102,15 @@ struct Stored {
     mapped: Option<u64>,
     retained: Option<u64>,
     balance: Option<Balance>,
+}
+
+fields! {
+    read Stored {
+        cycle, live_bytes, live_blocks, peak_bytes, resident_bytes: default,
+        peak_resident_bytes: default, allocations, allocated_bytes, loaded_bytes, load_peak_bytes,
+        threads, quiet, seconds, allocated: default, active: default, metadata: default,
+        resident: default, mapped: default, retained: default, balance: default,
+    }
 }
 
 impl From<Stored> for Boundary {

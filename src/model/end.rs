@@ -1,9 +1,9 @@
 //! How a run ended.
 
-use serde::{Deserialize, Serialize};
+use crate::base::json::{fields, names};
 
 /// How a measured run ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Ended {
@@ -14,10 +14,12 @@ pub struct Ended {
     pub detail: Option<String>,
 }
 
+fields! { Ended { how, detail: default } }
+
 /// Ways in which a run can end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
-#[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "formats", schemars(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub enum How {
     /// All cycles were run, or the run ended early as intended (see [`Early`]).
@@ -30,6 +32,13 @@ pub enum How {
     TimedOut,
     /// The user interrupted the run.
     Interrupted,
+}
+
+names! {
+    How {
+        Completed: "completed", Failed: "failed", Killed: "killed", TimedOut: "timed-out",
+        Interrupted: "interrupted",
+    }
 }
 
 impl Ended {
@@ -72,9 +81,9 @@ impl Ended {
 }
 
 /// Why a successful run ended before its last cycle.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
-#[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "formats", schemars(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub enum Early {
     /// The verdicts of all call sites were settled.
@@ -82,3 +91,5 @@ pub enum Early {
     /// The time limit was reached.
     Time,
 }
+
+names! { Early { Settled: "settled", Time: "time" } }

@@ -2,8 +2,11 @@
 
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use serde_core::de::Error;
+use serde_core::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::settings::path;
+use crate::base::json::fields;
 /// Environment variable of the program and of all processes that it starts: its [`ExecPlan`] as JSON.
 pub(crate) const ENV_EXEC: &str = "AFTERDROP_EXEC";
 
@@ -15,10 +18,9 @@ pub(crate) const PROCESS_FILE: &str = "process.json";
 pub(crate) const OPENINGS_FILE: &str = "openings.json";
 
 /// How the processes of a program are measured.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ExecPlan {
     /// The folder of the run.
-    #[serde(with = "super::settings::path")]
     pub(crate) out: PathBuf,
     /// What ends a cycle and begins the next.
     pub(crate) marks: Marks,
@@ -33,9 +35,14 @@ pub(crate) struct ExecPlan {
     pub(crate) sample_every: Option<u64>,
 }
 
+fields! {
+    ExecPlan {
+        out: (path), marks, cycles, warmup, horizon, holders, collect, sample_every: default,
+    }
+}
+
 /// What ends a cycle and begins the next.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Marks {
     /// The opening of a file whose name, or path, is of this pattern.
     Open(String),
@@ -49,8 +56,38 @@ pub(crate) enum Marks {
     None,
 }
 
+/// A name, and what there is to it.
+impl Serialize for Marks {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Open(pattern) => ("open", pattern).serialize(to),
+            Self::Call => ("call", "").serialize(to),
+            Self::Function(name) => ("function", name).serialize(to),
+            Self::Every(milliseconds) => ("every", milliseconds.to_string()).serialize(to),
+            Self::None => ("none", "").serialize(to),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Marks {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let (name, value): (String, String) = Deserialize::deserialize(from)?;
+        match &*name {
+            "open" => Ok(Self::Open(value)),
+            "call" => Ok(Self::Call),
+            "function" => Ok(Self::Function(value)),
+            "every" => value.parse().map(Self::Every).map_err(D::Error::custom),
+            "none" => Ok(Self::None),
+            other => Err(D::Error::unknown_variant(
+                other,
+                &["open", "call", "function", "every", "none"],
+            )),
+        }
+    }
+}
+
 /// A process that the library was loaded into.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ProcessRecord {
     pub(crate) pid: u32,
     pub(crate) parent: u32,
@@ -59,3 +96,5 @@ pub(crate) struct ProcessRecord {
     /// The file that has the program's own `malloc`, in whose place that of the library cannot be.
     pub(crate) foreign_malloc: Option<String>,
 }
+
+fields! { ProcessRecord { pid, parent, arguments, foreign_malloc: default } }

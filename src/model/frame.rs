@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use serde::{Deserialize, Serialize};
+use crate::base::json::{fields, names};
 
 /// Stands for the function of blocks without a readable stack.
 pub(crate) const NOT_ATTRIBUTED: &str = "(not attributed)";
@@ -17,7 +17,7 @@ pub(crate) fn location_of(file: Option<&str>, line: Option<u32>) -> String {
 }
 
 /// A frame of a stack, inlined or not.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Frame {
@@ -31,10 +31,12 @@ pub struct Frame {
     pub owner: Owner,
 }
 
+fields! { Frame { function, file: default, line: default, owner } }
+
 /// Whose code a frame is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
-#[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "formats", schemars(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub enum Owner {
     /// The user's own code.
@@ -51,6 +53,13 @@ pub enum Owner {
     Native,
     /// afterdrop itself. Its workloads count as the user's own.
     Tool,
+}
+
+names! {
+    Owner {
+        Own: "own", Generated: "generated", Dependency: "dependency", Standard: "standard",
+        Native: "native", Tool: "tool",
+    }
 }
 
 impl Frame {

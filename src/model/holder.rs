@@ -1,11 +1,10 @@
 //! Holders in the report: what keeps survivors reachable.
 
-use serde::{Deserialize, Serialize};
-
 use super::holders::HolderKind;
+use crate::base::json::fields;
 
 /// What keeps a call site's blocks reachable, or how they are lost.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Holder {
@@ -29,11 +28,11 @@ pub struct Holder {
     /// Generations with a block that it holds.
     pub generations: u32,
     /// Lost blocks of the call site, if this holder is of another kind.
-    #[serde(default)]
+    #[cfg_attr(feature = "formats", schemars(default))]
     pub lost_blocks: u64,
     /// Whether the search covered all memory that could hold a block: every thread, and memory of C
     /// code.
-    #[serde(default)]
+    #[cfg_attr(feature = "formats", schemars(default))]
     pub searched_all: bool,
     /// Blocks in the reference cycle, if it is one; of lost blocks with links between them: in the
     /// shortest cycle of links.
@@ -45,8 +44,16 @@ pub struct Holder {
     pub path_blocks: u32,
 }
 
+fields! {
+    Holder {
+        kind, name: default, file: default, line: default, thread: default, blocks, of_blocks,
+        share, generations, lost_blocks: default, searched_all: default, cycle_blocks: default,
+        path, path_blocks,
+    }
+}
+
 /// A block on a retaining path.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct PathBlock {
@@ -54,7 +61,7 @@ pub struct PathBlock {
     pub what: Option<String>,
     /// How the block before it, or the holder, refers to it, if that is known: `.attribute`, `['key']`, `[3]`, or the name
     /// of a local variable. Of Python's objects.
-    #[serde(default)]
+    #[cfg_attr(feature = "formats", schemars(default))]
     pub via: Option<String>,
     /// Function of the innermost frame of its allocation outside of the standard library: where it was
     /// allocated, in the user's own code or in a dependency.
@@ -67,8 +74,14 @@ pub struct PathBlock {
     pub bytes: u64,
 }
 
+fields! {
+    PathBlock {
+        what: default, via: default, function, file: default, line: default, bytes,
+    }
+}
+
 /// A holder, and how much memory would be freed without it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Root {
@@ -92,6 +105,13 @@ pub struct Root {
     pub reached_blocks: u64,
 }
 
+fields! {
+    Root {
+        kind, name: default, file: default, line: default, thread: default, retained_bytes,
+        retained_blocks, reached_bytes, reached_blocks,
+    }
+}
+
 impl Root {
     /// Whether it is a static of Rust's own libraries or of its test harness, of which no program is the owner.
     pub(crate) fn is_of_runtime(&self) -> bool {
@@ -103,7 +123,7 @@ impl Root {
 }
 
 /// How the holder search went.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct HolderSearch {
@@ -119,4 +139,10 @@ pub struct HolderSearch {
     pub own_bytes: u64,
     /// Threads whose stacks and registers could not be read.
     pub missed_threads: u32,
+}
+
+fields! {
+    HolderSearch {
+        failure: default, pause_seconds, seconds, searched_bytes, own_bytes, missed_threads,
+    }
 }

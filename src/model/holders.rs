@@ -1,7 +1,6 @@
 //! Records of a holder search: the frozen copy writes them, the analysis reads them.
 
-use serde::{Deserialize, Serialize};
-
+use crate::base::json::{fields, names, variants};
 use crate::base::text::count;
 use crate::base::units::bytes;
 
@@ -9,9 +8,9 @@ use crate::base::units::bytes;
 pub(crate) const FILE: &str = "holders.jsonl";
 
 /// What a holder is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
-#[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "formats", schemars(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub enum HolderKind {
     /// A static of the program or of a shared object.
@@ -39,6 +38,14 @@ pub enum HolderKind {
     Cycle,
     /// Nothing that was searched points at the block, and what was not searched may hold it.
     NotFound,
+}
+
+names! {
+    HolderKind {
+        Static: "static", ThreadLocal: "thread-local", Stack: "stack", Thread: "thread",
+        CHeap: "c-heap", Mapped: "mapped", Workload: "workload", Module: "module",
+        Garbage: "garbage", Lost: "lost", Cycle: "cycle", NotFound: "not-found",
+    }
 }
 
 impl HolderKind {
@@ -76,8 +83,7 @@ impl HolderKind {
 }
 
 /// One line of [`FILE`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Record<S = String, A = Vec<u64>, P = Vec<(u32, u64, u16, String)>> {
     /// The holders are in the order of their numbers.
     Holder(HolderRecord<S, A>),
@@ -86,19 +92,26 @@ pub(crate) enum Record<S = String, A = Vec<u64>, P = Vec<(u32, u64, u16, String)
     Held((u32, u32, u8, u16, u64)),
     /// The same of blocks that a static or thread-local reaches, too, but which another one, the last
     /// number, reached before it. Only of stacks whose blocks several of them have reached first.
-    Reached((u32, u32, u8, u16, u64), u16),
+    Reached(((u32, u32, u8, u16, u64), u16)),
     Path(RetainingPath<P>),
     /// Objects of Python's of one type, of a stack, birth cycle and phase:
     /// `(stack, birth, phase, type, blocks)`.
     Objects((u32, u32, u8, u16, u64)),
     /// The number and the name of a type of Python's.
-    Type(u16, S),
+    Type((u16, S)),
     /// The last line: the search is complete.
     Summary(Summary),
 }
 
+variants! {
+    Record<S, A, P> {
+        Holder: "holder", Held: "held", Reached: "reached", Path: "path", Objects: "objects",
+        Type: "type", Summary: "summary",
+    }
+}
+
 /// A holder, before it is named. Bytes are usable bytes, as the allocator reports them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct HolderRecord<S, A> {
     /// Its number, from 1.
     pub(crate) id: u16,
@@ -126,8 +139,15 @@ pub(crate) struct HolderRecord<S, A> {
     pub(crate) retained_blocks: u64,
 }
 
+fields! {
+    HolderRecord<S, A> {
+        id, kind, symbol, file, line, thread: default, frames, stack_id: default, cycle,
+        reached_bytes, reached_blocks, retained_bytes, retained_blocks,
+    }
+}
+
 /// The shortest path from a holder to a block of a stack.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct RetainingPath<P> {
     /// The stack that allocated the block.
     pub(crate) stack_id: u32,
@@ -140,8 +160,10 @@ pub(crate) struct RetainingPath<P> {
     pub(crate) total_blocks: u32,
 }
 
+fields! { RetainingPath<P> { stack_id, phase, holder, blocks, total_blocks } }
+
 /// What was searched.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Summary {
     /// Live blocks, and their usable bytes.
     pub(crate) blocks: u64,
@@ -159,8 +181,15 @@ pub(crate) struct Summary {
     pub(crate) unsearched: Unsearched,
 }
 
+fields! {
+    Summary {
+        blocks, bytes, searched_bytes, nanos, own_bytes, missed_threads, searched_c_memory,
+        unsearched,
+    }
+}
+
 /// Bytes that were not searched, by reason, where pointers to blocks may be.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Unsearched {
     /// Mappings that a forked copy of the process does not have: `MADV_DONTFORK`.
     pub(crate) not_copied: u64,
@@ -180,6 +209,13 @@ pub(crate) struct Unsearched {
     pub(crate) unaligned: u64,
     /// Blocks, not bytes, that were allocated inside of a hook, and are not known.
     pub(crate) unknown_blocks: u64,
+}
+
+fields! {
+    Unsearched {
+        not_copied, wiped, devices, evicted, unreadable, like_allocator, like_recorder, unaligned,
+        unknown_blocks,
+    }
 }
 
 impl Unsearched {

@@ -10,8 +10,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-
+use crate::base::json::{fields, variants};
 use crate::base::names::fnv;
 use crate::model::block::CensusEntry;
 use crate::model::end::Early;
@@ -54,7 +53,7 @@ pub(crate) fn sum_of(record: &[u8]) -> [u8; SUM_LENGTH] {
 }
 
 /// The first record: what is measured, and how.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Start<S> {
     pub(crate) version: u32,
     pub(crate) workload: S,
@@ -71,20 +70,26 @@ pub(crate) struct Start<S> {
     /// Stacks are unwound with call frame information, because the build has no frame pointers.
     pub(crate) by_cfi: bool,
     /// Mean number of allocated bytes between two samples; `None` if every block is recorded.
-    #[serde(default)]
     pub(crate) sampled_every: Option<u64>,
     /// The process is a program as it is, which decides how many cycles it runs.
-    #[serde(default)]
     pub(crate) exec: bool,
 }
 
+fields! {
+    Start<S> {
+        version, workload, heap, strategy, cycles, warmup, horizon, auto, pid, by_cfi,
+        sampled_every: default, exec: default,
+    }
+}
+
 /// A path: a text, or its bytes if they are not UTF-8.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RecordedPath<S = String, B = Vec<u8>> {
     Text(S),
     Bytes(B),
 }
+
+variants! { RecordedPath<S, B> { Text: "text", Bytes: "bytes" } }
 
 impl<'a> From<&'a [u8]> for RecordedPath<&'a str, &'a [u8]> {
     fn from(path: &'a [u8]) -> Self {
@@ -102,7 +107,7 @@ impl RecordedPath {
 }
 
 /// An executable mapping of a file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Code<P = RecordedPath> {
     pub(crate) start: u64,
     pub(crate) end: u64,
@@ -111,8 +116,10 @@ pub(crate) struct Code<P = RecordedPath> {
     pub(crate) path: P,
 }
 
+fields! { Code<P> { start, end, offset, path } }
+
 /// A stack that is in a census for the first time.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stack<A> {
     pub(crate) id: u32,
     /// The stack has more frames than the recorder keeps: the outer ones are missing.
@@ -121,8 +128,10 @@ pub(crate) struct Stack<A> {
     pub(crate) stack: A,
 }
 
+fields! { Stack<A> { id, cut, stack } }
+
 /// jemalloc's statistics at a boundary, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct JemallocBytes {
@@ -140,9 +149,11 @@ pub struct JemallocBytes {
     pub retained: u64,
 }
 
+fields! { JemallocBytes { allocated, active, metadata, resident, mapped, retained } }
+
 /// Resident memory by use, in bytes. `tool`, `stacks`, `c_heap`, `program`, `files` and `anonymous` add
 /// up to `total`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Resident {
     /// The sum of `Rss` over all mappings.
     pub(crate) total: u64,
@@ -161,7 +172,6 @@ pub(crate) struct Resident {
     /// to which the kernel gave this address.
     pub(crate) behind_files: u64,
     /// Of `program`: its `.bss`, as far as it was written.
-    #[serde(default)]
     pub(crate) program_zeroed: u64,
     /// Other anonymous memory: that of the allocator, and what was mapped without it.
     pub(crate) anonymous: u64,
@@ -170,8 +180,15 @@ pub(crate) struct Resident {
     pub(crate) mapped: u64,
 }
 
+fields! {
+    Resident {
+        total, tool, stacks, c_heap, program, files, behind_files, program_zeroed: default,
+        anonymous, mapped,
+    }
+}
+
 /// Statistics of the C library's allocator, in bytes: mallinfo(3).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CHeap {
     /// Obtained from the system.
     pub(crate) system: u64,
@@ -183,8 +200,10 @@ pub(crate) struct CHeap {
     pub(crate) mapped: u64,
 }
 
+fields! { CHeap { system, in_use, free, mapped } }
+
 /// Memory of the process at a boundary that the ledger does not count.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Memory {
     pub(crate) resident: Resident,
     pub(crate) c_heap: Option<CHeap>,
@@ -192,21 +211,24 @@ pub(crate) struct Memory {
     /// they are there.
     pub(crate) chunks: u64,
     /// Live bytes of these blocks.
-    #[serde(default)]
     pub(crate) c_bytes: u64,
     /// Open file descriptors.
     pub(crate) descriptors: u64,
 }
 
+fields! { Memory { resident, c_heap: default, chunks, c_bytes: default, descriptors } }
+
 /// Id and name of each thread, at the baseline or at the end.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Threads {
     pub(crate) at_end: bool,
     pub(crate) threads: Vec<(u32, String)>,
 }
 
+fields! { Threads { at_end, threads } }
+
 /// What is open and mapped, at the baseline or at the end.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Files {
     pub(crate) at_end: bool,
     /// What each open file descriptor refers to.
@@ -215,19 +237,22 @@ pub(crate) struct Files {
     pub(crate) mapped: Vec<(String, u64)>,
 }
 
+fields! { Files { at_end, open, mapped } }
+
 /// Resident memory before and after the allocator was asked to return unused memory to the system,
 /// after the last boundary.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Purge {
     pub(crate) before: u64,
     pub(crate) after: u64,
     /// Those of the C library's allocator, before it was asked.
-    #[serde(default)]
     pub(crate) arenas: Option<Arenas>,
 }
 
+fields! { Purge { before, after, arenas: default } }
+
 /// The arenas of glibc's allocator. Each thread may get one of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Arenas {
     pub(crate) count: u64,
     /// Bytes of free chunks in the main arena, and in the others.
@@ -235,8 +260,10 @@ pub(crate) struct Arenas {
     pub(crate) free_in_others: u64,
 }
 
+fields! { Arenas { count, free_in_main, free_in_others } }
+
 /// The counters of a boundary.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     /// The cycle that has just ended, from 1.
     pub(crate) cycle: u32,
@@ -280,17 +307,28 @@ pub(crate) struct Counts {
     pub(crate) refused: u64,
 }
 
+fields! {
+    Counts {
+        cycle, live_bytes, live_blocks, peak_bytes, loaded_bytes, load_peak_bytes, allocations,
+        allocated_bytes, setup_bytes, setup_blocks, resident_bytes: default,
+        peak_resident_bytes: default, jemalloc: default, memory: default, threads, quiet,
+        cycle_nanos, hook_nanos, timed_calls, mapped_bytes, unseen, unknown_frees, refused,
+    }
+}
+
 /// A boundary: its counters, and the census entries that differ from those of the previous boundary. An
 /// entry with 0 blocks has been removed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Boundary<R> {
     pub(crate) counts: Counts,
     pub(crate) census: R,
 }
 
+fields! { Boundary<R> { counts, census } }
+
 /// What was live when the live bytes were about as high as never before in the run. Together with the bytes of
 /// the census, the other two add up to the live bytes of that time.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Peak<R> {
     pub(crate) cycle: u32,
     pub(crate) phase: u8,
@@ -302,14 +340,18 @@ pub(crate) struct Peak<R> {
     pub(crate) census: R,
 }
 
+fields! { Peak<R> { cycle, phase, setup_bytes, other_bytes, census } }
+
 /// The child waits after the boundary of this cycle for a reply of its parent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Waiting {
     pub(crate) cycle: u32,
 }
 
+fields! { Waiting { cycle } }
+
 /// A holder search after a boundary.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Searched<S> {
     /// The cycle that ended at the boundary.
     pub(crate) cycle: u32,
@@ -319,8 +361,10 @@ pub(crate) struct Searched<S> {
     pub(crate) pause_nanos: u64,
 }
 
+fields! { Searched<S> { cycle, failure: default, pause_nanos } }
+
 /// How the workload ended. If the process was killed, this record is missing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct End<S> {
     /// What went wrong, in which cycle and phase; `None` if nothing did.
     pub(crate) failure: Option<S>,
@@ -328,12 +372,13 @@ pub(crate) struct End<S> {
     pub(crate) early: Option<Early>,
 }
 
+fields! { End<S> { failure: default, early: default } }
+
 /// Stack, bytes and blocks of live blocks, to be compared with dhat's profile.
 pub(crate) type Witness = (u32, u64, u64);
 
 /// A line of the journal. To write one, [`RecordRef`] borrows its parts, so that nothing is allocated.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(
     clippy::large_enum_variant,
     reason = "only one exists at a time, and a box would allocate in the measured process"
@@ -362,6 +407,15 @@ pub(crate) enum Record<
     /// What could not be written, and why.
     Unwritten(S),
     End(End<S>),
+}
+
+variants! {
+    Record<S, A, R, W, P> {
+        Start: "start", Code: "code", Interpreter: "interpreter", Python: "python", Stack: "stack",
+        Boundary: "boundary", Peak: "peak", Waiting: "waiting", Witness: "witness",
+        Threads: "threads", Files: "files", Searched: "searched", Purge: "purge",
+        Unwritten: "unwritten", End: "end",
+    }
 }
 
 pub(crate) type RecordRef<'a> =

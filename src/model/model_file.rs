@@ -1,9 +1,9 @@
 //! Facts about the file that a model is loaded from.
 
-use serde::{Deserialize, Serialize};
+use crate::base::json::fields;
 
 /// Size and accuracy of the file that a model is loaded from.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 pub struct ModelFile {
     /// Size in bytes.
@@ -12,3 +12,5 @@ pub struct ModelFile {
     /// weights in `f32`.
     pub error: f64,
 }
+
+fields! { ModelFile { file_bytes, error } }

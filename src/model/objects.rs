@@ -1,9 +1,9 @@
 //! Objects of Python's that survive, by type.
 
-use serde::{Deserialize, Serialize};
+use crate::base::json::fields;
 
 /// The objects of a type that cycles leave behind.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct ObjectGrowth {
@@ -16,3 +16,5 @@ pub struct ObjectGrowth {
     /// Generations after the warm-up with such an object.
     pub generations: u32,
 }
+
+fields! { ObjectGrowth { type_name, per_cycle, retained, generations } }

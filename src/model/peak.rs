@@ -1,9 +1,8 @@
 //! What was live at the peak of a run, and what each crate has.
 
-use serde::{Deserialize, Serialize};
-
 use super::frame::{Frame, location_of};
 use super::run::Phase;
+use crate::base::json::fields;
 
 /// What was live when the live bytes were highest, in any cycle of the run, the warm-up included.
 ///
@@ -12,7 +11,7 @@ use super::run::Phase;
 /// [`Boundary::peak_bytes`](super::report::Boundary::peak_bytes) has their exact number.
 ///
 /// `setup_bytes`, `other_bytes` and the bytes of all call sites add up to `live_bytes`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Peak {
@@ -30,6 +29,8 @@ pub struct Peak {
     pub call_sites: Vec<PeakCallSite>,
 }
 
+fields! { Peak { cycle, phase, live_bytes, setup_bytes, other_bytes, call_sites } }
+
 impl Peak {
     /// A number of bytes as a part of all live bytes, in percent.
     pub(crate) fn percent(&self, bytes: u64) -> f64 {
@@ -38,7 +39,7 @@ impl Peak {
 }
 
 /// What a call site had at the peak.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct PeakCallSite {
@@ -58,6 +59,8 @@ pub struct PeakCallSite {
     pub frames: Vec<Frame>,
 }
 
+fields! { PeakCallSite { function, file: default, line: default, phase, bytes, blocks, frames } }
+
 impl PeakCallSite {
     /// The blame frame as `file:line`, as far as it is known; else nothing.
     pub fn location(&self) -> String {
@@ -67,7 +70,7 @@ impl PeakCallSite {
 
 /// What the code of a crate, or of a shared library, has allocated: the innermost frame of each stack
 /// counts that is not of the standard library, the C library or an allocator.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct CrateShare {
@@ -83,3 +86,5 @@ pub struct CrateShare {
     /// Live blocks in [`Peak`].
     pub peak_blocks: u64,
 }
+
+fields! { CrateShare { name, retained_bytes, retained_blocks, peak_bytes, peak_blocks } }

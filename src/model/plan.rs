@@ -7,10 +7,9 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use super::run::{HeapKind, Strategy};
-use super::settings::Settings;
+use super::settings::{Settings, path};
+use crate::base::json::{fields, variants};
 
 /// Environment variable of the measured child: its [`Plan`] as JSON.
 pub(crate) const ENV_PLAN: &str = "AFTERDROP_PLAN";
@@ -20,7 +19,7 @@ pub(crate) const ENV_PLAN: &str = "AFTERDROP_PLAN";
 pub(crate) const ENV_PARENT: &str = "AFTERDROP_PARENT";
 
 /// The run that the measured process performs.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Plan {
     pub(crate) subject: Subject,
     pub(crate) heap: HeapKind,
@@ -36,15 +35,21 @@ pub(crate) struct Plan {
     /// Whether to search for holders after the last boundary.
     pub(crate) holders: bool,
     /// The folder for the journal, and for the files of jemalloc and dhat.
-    #[serde(with = "super::settings::path")]
     pub(crate) out: PathBuf,
     /// The file descriptor on which the child reads the replies of its parent; `None` if the parent
     /// does not reply.
     pub(crate) replies: Option<RawFd>,
 }
 
+fields! {
+    Plan {
+        subject, heap, strategy, cycles, warmup, horizon, auto: default, holders, out: (path),
+        replies: default,
+    }
+}
+
 /// When a run ends whose number of cycles is not fixed.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Auto {
     /// The cycle after which the child waits for the first interim analysis.
     pub(crate) first_analysis: u32,
@@ -52,30 +57,38 @@ pub(crate) struct Auto {
     pub(crate) time: Duration,
 }
 
+fields! { Auto { first_analysis, time } }
+
 /// What the cycles run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Subject {
-    /// A workload of the command.
-    Workload {
-        name: String,
-        settings: Settings,
-        /// Whether to run the model, or only load and drop it.
-        infer: bool,
-    },
+    Workload(WorkloadPlan),
     /// A [`Check`](crate::Check), by its key: its name, made unique within its test.
-    Check { key: String },
+    Check(String),
     /// A program as it is, by its command line.
-    Program { command: String },
+    Program(String),
 }
+
+variants! { Subject { Workload: "workload", Check: "check", Program: "program" } }
+
+/// A workload of the command.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct WorkloadPlan {
+    pub(crate) name: String,
+    pub(crate) settings: Settings,
+    /// Whether to run the model, or only load and drop it.
+    pub(crate) infer: bool,
+}
+
+fields! { WorkloadPlan { name, settings, infer } }
 
 impl Subject {
     /// The name of the workload or check in the journal and in the report.
     pub(crate) fn name(&self) -> &str {
         match self {
-            Self::Workload { name, .. } => name,
-            Self::Check { key } => key,
-            Self::Program { command } => command,
+            Self::Workload(workload) => &workload.name,
+            Self::Check(key) => key,
+            Self::Program(command) => command,
         }
     }
 }
@@ -142,7 +155,7 @@ mod tests {
     fn a_parsed_plan_equals_the_written_one_even_if_its_paths_are_not_utf_8() {
         let not_utf8 = PathBuf::from(OsStr::from_bytes(b"/tmp/\xff\xfe \"x\""));
         let plan = Plan {
-            subject: Subject::Workload {
+            subject: Subject::Workload(WorkloadPlan {
                 name: "burn:mlp".into(),
                 settings: Settings {
                     model: Some(not_utf8.clone()),
@@ -151,7 +164,7 @@ mod tests {
                     ..Settings::default()
                 },
                 infer: true,
-            },
+            }),
             heap: HeapKind::System,
             strategy: Strategy::Swap,
             cycles: 195,

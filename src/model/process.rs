@@ -1,11 +1,10 @@
 //! What is known of the process besides the blocks in the ledger.
 
-use serde::{Deserialize, Serialize};
-
 use super::verdict::{Evidence, Verdict};
+use crate::base::json::{fields, names};
 
 /// What grows in the process besides the blocks in the ledger.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Process {
@@ -25,6 +24,8 @@ pub struct Process {
     pub new_threads: Vec<String>,
 }
 
+fields! { Process { grows, verdict, sentence, parts, purged_bytes: default, new_threads } }
+
 impl Process {
     /// A sentence for each part that is undecided, without the part that decides.
     pub(crate) fn doubts(&self) -> impl Iterator<Item = String> {
@@ -39,9 +40,9 @@ impl Process {
 }
 
 /// A part of the process that can grow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
-#[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "formats", schemars(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub enum Grows {
     /// No part grows.
@@ -59,6 +60,14 @@ pub enum Grows {
     Threads,
     /// Open files, sockets and other descriptors.
     FileDescriptors,
+}
+
+names! {
+    Grows {
+        None: "none", AllocatorKeepsPages: "allocator-keeps-pages", CHeap: "c-heap",
+        MappedMemory: "mapped-memory", ResidentMemory: "resident-memory", Threads: "threads",
+        FileDescriptors: "file-descriptors",
+    }
 }
 
 impl Grows {
@@ -97,7 +106,7 @@ impl Grows {
 }
 
 /// A part of the process, judged like a call site.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Part {
@@ -115,10 +124,12 @@ pub struct Part {
     pub series: Vec<u64>,
 }
 
+fields! { Part { what, verdict, reason, evidence, per_cycle: default, series } }
+
 /// Resident memory of the process at a boundary by use, in bytes.
 ///
 /// The parts and `unexplained_bytes` add up to `resident_bytes`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Balance {
@@ -150,4 +161,12 @@ pub struct Balance {
     pub mapped_bytes: u64,
     /// `resident_bytes` less the resident memory of all mappings.
     pub unexplained_bytes: i64,
+}
+
+fields! {
+    Balance {
+        resident_bytes, live_bytes, slack_bytes, kept_bytes, metadata_bytes, untouched_bytes,
+        ledger_bytes, c_heap_bytes, stack_bytes, program_bytes, file_bytes, mapped_bytes,
+        unexplained_bytes,
+    }
 }

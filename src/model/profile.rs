@@ -1,14 +1,15 @@
 //! Live blocks by backtrace and birth cycle: what profilers' formats are made of.
 
-use serde::{Deserialize, Serialize};
+use serde_core::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::frame::Frame;
+use crate::base::json::fields;
 
 /// What is live at the last boundary at call sites, by backtrace and birth cycle.
 ///
 /// Backtraces share frames, so that each distinct frame is kept once and referred to by its index.
 /// The sums over a call site's backtraces are its `retained_bytes` and `retained_blocks`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Profile {
@@ -19,6 +20,8 @@ pub struct Profile {
     /// Mappings of code that a backtrace goes through, in the measured process.
     pub mappings: Vec<Mapping>,
 }
+
+fields! { Profile { frames, stacks, mappings } }
 
 impl Profile {
     /// Whether every index refers to something. In a file it may not.
@@ -32,7 +35,7 @@ impl Profile {
 }
 
 /// A backtrace, and the live blocks that were allocated through it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct ProfileStack {
@@ -49,9 +52,10 @@ pub struct ProfileStack {
     pub live: Vec<Born>,
 }
 
+fields! { ProfileStack { site, frames, calls, live } }
+
 /// What is live of one birth cycle.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "(u32, u64, u64)", into = "(u32, u64, u64)")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "formats", schemars(with = "(u32, u64, u64)"))]
 #[non_exhaustive]
@@ -64,24 +68,25 @@ pub struct Born {
     pub blocks: u64,
 }
 
-impl From<(u32, u64, u64)> for Born {
-    fn from((cycle, bytes, blocks): (u32, u64, u64)) -> Self {
-        Self {
-            cycle,
-            bytes,
-            blocks,
-        }
+impl Serialize for Born {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        (self.cycle, self.bytes, self.blocks).serialize(to)
     }
 }
 
-impl From<Born> for (u32, u64, u64) {
-    fn from(born: Born) -> Self {
-        (born.cycle, born.bytes, born.blocks)
+impl<'de> Deserialize<'de> for Born {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let (cycle, bytes, blocks) = Deserialize::deserialize(from)?;
+        Ok(Self {
+            cycle,
+            bytes,
+            blocks,
+        })
     }
 }
 
 /// A mapping of executable code.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Mapping {
@@ -95,8 +100,10 @@ pub struct Mapping {
     pub path: String,
 }
 
+fields! { Mapping { start, end, offset, path } }
+
 /// A generation of a call site: the survivors of one birth cycle over the run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Generation {
@@ -107,8 +114,10 @@ pub struct Generation {
     pub live: Vec<(u32, u64)>,
 }
 
+fields! { Generation { cycle, live } }
+
 /// Lines of a source file around a blame frame.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Excerpt {
@@ -118,8 +127,10 @@ pub struct Excerpt {
     pub lines: Vec<String>,
 }
 
+fields! { Excerpt { first_line, lines } }
+
 /// A size class of jemalloc: slabs of slots of one size.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Bin {
@@ -132,3 +143,5 @@ pub struct Bin {
     /// Slabs, at the baseline and at the end.
     pub slabs: (u64, u64),
 }
+
+fields! { Bin { size, slots_per_slab, slots_in_use, slabs } }

@@ -1,6 +1,6 @@
 //! Frames of Python in stacks.
 
-use serde::{Deserialize, Serialize};
+use crate::base::json::fields;
 
 /// Environment variable that says which allocator an interpreter takes for its objects.
 #[cfg(any(feature = "exec", feature = "preload"))]
@@ -14,7 +14,7 @@ pub(crate) type LocationId = u32;
 pub(crate) const LOCATION_BIT: u64 = 1 << 63;
 
 /// A location of Python's that a stack refers to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PythonLocation<S = String> {
     pub(crate) id: LocationId,
     pub(crate) file: S,
@@ -24,8 +24,10 @@ pub(crate) struct PythonLocation<S = String> {
     pub(crate) line: u32,
 }
 
+fields! { PythonLocation<S> { id, file, function, line } }
+
 /// The interpreter of the process.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Interpreter<S = String> {
     /// `3.11.2`
     pub(crate) version: S,
@@ -36,3 +38,5 @@ pub(crate) struct Interpreter<S = String> {
     /// Garbage is collected at each mark.
     pub(crate) collects: bool,
 }
+
+fields! { Interpreter<S> { version, failure: default, allocator: default, collects } }

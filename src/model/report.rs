@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
-
 use super::end::Ended;
 use super::frame::{Frame, relevant};
 use super::holder::{Holder, HolderSearch, Root};
@@ -14,6 +12,7 @@ use super::profile::{Bin, Excerpt, Generation, Profile};
 use super::run::{HeapKind, Phase, Strategy};
 use super::sampling::Sampling;
 use super::verdict::{Evidence, Verdict};
+use crate::base::json::{fields, names};
 
 pub use super::boundary::Boundary;
 
@@ -37,7 +36,7 @@ pub(crate) const FILE: &str = "report.json";
 /// println!("{report}");
 /// # Ok::<(), afterdrop::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Report {
@@ -52,7 +51,7 @@ pub struct Report {
     pub options: Vec<String>,
     /// Whether this is a program as it is, which `afterdrop exec` ran. It decides itself what a cycle does and
     /// how many there are: `strategy` means nothing then, and `heap` is the C library's.
-    #[serde(default)]
+    #[cfg_attr(feature = "formats", schemars(default))]
     pub exec: bool,
     /// The allocator that served the blocks.
     pub heap: HeapKind,
@@ -80,26 +79,26 @@ pub struct Report {
     /// The process at the end of each cycle that ran.
     pub boundaries: Vec<Boundary>,
     /// What was live at the peak; `None` if no cycle has added to what was live before the first.
-    #[serde(default)]
+    #[cfg_attr(feature = "formats", schemars(default))]
     pub peak: Option<Peak>,
     /// What the code of each crate or shared library has allocated, the largest first.
-    #[serde(default)]
+    #[cfg_attr(feature = "formats", schemars(default))]
     pub crates: Vec<CrateShare>,
     /// Objects of Python's that cycles leave behind, by type, the most per cycle first. Empty without Python, or
     /// without a holder search.
-    #[serde(default)]
+    #[cfg_attr(feature = "formats", schemars(default))]
     pub objects: Vec<ObjectGrowth>,
     /// What grows in the process besides the call sites.
     pub process: Process,
     /// Holders, and how much memory each of them alone keeps alive; the most first. Empty if there was
     /// no holder search.
-    #[serde(default)]
+    #[cfg_attr(feature = "formats", schemars(default))]
     pub roots: Vec<Root>,
     /// How the holder search went; `None` if there was none.
-    #[serde(default)]
+    #[cfg_attr(feature = "formats", schemars(default))]
     pub holder_search: Option<HolderSearch>,
     /// How blocks were sampled; `None` if all of them were recorded.
-    #[serde(default)]
+    #[cfg_attr(feature = "formats", schemars(default))]
     pub sampling: Option<Sampling>,
     /// Where the live bytes belong, and what could not be attributed.
     pub attribution: Attribution,
@@ -108,13 +107,23 @@ pub struct Report {
     /// dhat's counts compared with the ledger's; `None` unless the heap was dhat.
     pub witness: Option<Witness>,
     /// What is live at the last boundary, by backtrace and birth cycle.
-    #[serde(default)]
+    #[cfg_attr(feature = "formats", schemars(default))]
     pub profile: Profile,
     /// jemalloc's size classes in use, the smallest first. Empty unless the heap was jemalloc.
-    #[serde(default)]
+    #[cfg_attr(feature = "formats", schemars(default))]
     pub bins: Vec<Bin>,
     /// What limits the trust in this report. Each says what to do about it.
     pub warnings: Vec<String>,
+}
+
+fields! {
+    Report {
+        schema, version, workload, options, exec: default, heap, strategy, cycles, auto, warmup,
+        horizon, ended, verdict, summary, bytes_per_cycle: default, call_sites, boundaries,
+        peak: default, crates: default, objects: default, process, roots: default,
+        holder_search: default, sampling: default, attribution, cost, witness: default,
+        profile: default, bins: default, warnings,
+    }
 }
 
 impl Report {
@@ -139,9 +148,9 @@ impl Report {
 }
 
 /// The verdict on a run: the worst of its call sites' verdicts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
-#[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "formats", schemars(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub enum RunVerdict {
     /// Nothing grows.
@@ -153,6 +162,8 @@ pub enum RunVerdict {
     /// At least one call site leaks.
     Leak,
 }
+
+names! { RunVerdict { Clean: "clean", Undecided: "undecided", Growing: "growing", Leak: "leak" } }
 
 impl RunVerdict {
     /// All verdicts, the mildest first.
@@ -186,7 +197,7 @@ impl fmt::Display for RunVerdict {
 }
 
 /// A call site: all stacks with the same blame frame, in one phase.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct CallSite {
@@ -213,7 +224,7 @@ pub struct CallSite {
     pub retained_bytes: u64,
     /// 95 % confidence interval of `retained_bytes`, if blocks were sampled; see
     /// [`Report::sampling`].
-    #[serde(default)]
+    #[cfg_attr(feature = "formats", schemars(default))]
     pub retained_bytes_interval: Option<(u64, u64)>,
     /// Live blocks at the last boundary, those of the warm-up included.
     pub retained_blocks: u64,
@@ -223,11 +234,11 @@ pub struct CallSite {
     pub series: Vec<u64>,
     /// How the bytes of each generation changed, those of the warm-up included. Only for the worst
     /// call sites; empty for the others, and where there are too many changes.
-    #[serde(default)]
+    #[cfg_attr(feature = "formats", schemars(default))]
     pub lives: Vec<Generation>,
     /// The source around the blame frame. Only for the worst call sites, and where the file could be
     /// read.
-    #[serde(default)]
+    #[cfg_attr(feature = "formats", schemars(default))]
     pub source: Option<Excerpt>,
     /// The figures behind the verdict.
     pub evidence: Evidence,
@@ -241,24 +252,34 @@ pub struct CallSite {
     /// The stacks that retain the most after `stack`. Stacks with the same relevant frames are one.
     pub other_stacks: Vec<OtherStack>,
     /// What keeps its blocks alive; `None` if there was no holder search, or if it is not known.
-    #[serde(default)]
+    #[cfg_attr(feature = "formats", schemars(default))]
     pub holder: Option<Holder>,
     /// Why the holder search found none for it.
-    #[serde(default)]
+    #[cfg_attr(feature = "formats", schemars(default))]
     pub holder_unknown: Option<String>,
     /// Objects of Python's among its blocks, by type, the most per cycle first. Only the first types.
-    #[serde(default)]
+    #[cfg_attr(feature = "formats", schemars(default))]
     pub objects: Vec<ObjectGrowth>,
     /// What to know about the pool of a known library that has allocated it, and what makes that keep less;
     /// `None` if it is of none.
-    #[serde(default)]
+    #[cfg_attr(feature = "formats", schemars(default))]
     pub pool: Option<String>,
     /// Why its growth is allowed, if it is.
-    #[serde(default)]
+    #[cfg_attr(feature = "formats", schemars(default))]
     pub allowed: Option<String>,
     /// Hash of the functions and files along the stack, without addresses and lines: the same bug has
     /// the same fingerprint in other builds.
     pub fingerprint: String,
+}
+
+fields! {
+    CallSite {
+        verdict, reason, function, file: default, line: default, phase, bytes_per_cycle: default,
+        bytes_per_cycle_interval: default, blocks_per_cycle: default, retained_bytes,
+        retained_bytes_interval: default, retained_blocks, generations, series, lives: default,
+        source: default, evidence, stacks, stack, stack_cut, other_stacks, holder: default,
+        holder_unknown: default, objects: default, pool: default, allowed: default, fingerprint,
+    }
 }
 
 impl CallSite {
@@ -284,7 +305,7 @@ impl CallSite {
 }
 
 /// A further stack of a call site.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct OtherStack {
@@ -294,8 +315,10 @@ pub struct OtherStack {
     pub frames: Vec<Frame>,
 }
 
+fields! { OtherStack { retained_bytes, frames } }
+
 /// The ledger's live bytes by where they belong, and what could not be attributed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Attribution {
@@ -321,8 +344,15 @@ pub struct Attribution {
     pub refused: u64,
 }
 
+fields! {
+    Attribution {
+        live_bytes, setup_bytes, call_site_bytes, unattributed_bytes, cut_stacks,
+        allocator_difference: default, unseen_calls, unknown_frees, refused,
+    }
+}
+
 /// What the measurement itself cost.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Cost {
@@ -335,8 +365,10 @@ pub struct Cost {
     pub ledger_bytes: u64,
 }
 
+fields! { Cost { hook_seconds: default, cycle_seconds, ledger_bytes } }
+
 /// dhat's profile compared with the ledger, stack by stack.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Witness {
@@ -354,4 +386,10 @@ pub struct Witness {
     pub dhat_blocks: u64,
     /// Stacks that differ, in words.
     pub differences: Vec<String>,
+}
+
+fields! {
+    Witness {
+        agrees, stacks, ledger_bytes, dhat_bytes, ledger_blocks, dhat_blocks, differences,
+    }
 }

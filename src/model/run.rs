@@ -3,15 +3,14 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
-
 use crate::base::error::Error;
+use crate::base::json::names;
 use crate::base::names::pick;
 
 /// What a cycle is doing. Each block has the phase in which it was allocated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
-#[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "formats", schemars(rename_all = "lowercase"))]
 #[repr(u8)]
 #[non_exhaustive]
 pub enum Phase {
@@ -26,6 +25,8 @@ pub enum Phase {
     /// Dropping the model.
     Drop = 4,
 }
+
+names! { Phase { Outside: "outside", Cycle: "cycle", Load: "load", Infer: "infer", Drop: "drop" } }
 
 impl Phase {
     /// All phases, in the order of their numbers.
@@ -61,9 +62,9 @@ impl fmt::Display for Phase {
 }
 
 /// When a cycle loads and drops its models.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
-#[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "formats", schemars(rename_all = "lowercase"))]
 #[non_exhaustive]
 pub enum Strategy {
     /// Each cycle loads a model, runs inference, and drops the model. Nothing should be retained.
@@ -81,6 +82,8 @@ pub enum Strategy {
     /// No model is dropped. Each cycle retains one model, as a leak does.
     Keep,
 }
+
+names! { Strategy { Fresh: "fresh", Session: "session", Slot: "slot", Swap: "swap", Keep: "keep" } }
 
 impl Strategy {
     /// All strategies, in the order in which reports list them.
@@ -119,9 +122,9 @@ impl FromStr for Strategy {
 }
 
 /// The allocator backend of the measured process.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
-#[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "formats", schemars(rename_all = "lowercase"))]
 #[non_exhaustive]
 pub enum HeapKind {
     /// jemalloc, with prefixed symbols; needs the feature `jemalloc`.
@@ -133,6 +136,8 @@ pub enum HeapKind {
     #[cfg_attr(not(feature = "jemalloc"), default)]
     System,
 }
+
+names! { HeapKind { Jemalloc: "jemalloc", Dhat: "dhat", System: "system" } }
 
 impl HeapKind {
     /// All backends, also those that this build does not have.

@@ -1,13 +1,13 @@
 //! How blocks were sampled, where not all were recorded.
 
-use serde::{Deserialize, Serialize};
+use crate::base::json::fields;
 
 /// The default of `--sample`, which is jemalloc's own, `lg_prof_sample:19`.
 #[cfg(feature = "cli")]
 pub(crate) const DEFAULT_EVERY: &str = "512KiB";
 
 /// How blocks were sampled. With sampling all bytes and blocks of a report are unbiased estimates.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Sampling {
@@ -20,3 +20,5 @@ pub struct Sampling {
     /// is sampled. A smaller leak is missed more often.
     pub missed_below: f64,
 }
+
+fields! { Sampling { every_bytes, live_bytes_interval, missed_below } }

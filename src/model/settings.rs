@@ -2,14 +2,13 @@
 
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
-
 #[cfg(feature = "cli")]
 use crate::base::error::Error;
+use crate::base::json::fields;
 
 /// The options of the command line that a workload may read; `None` or empty if an option was not
 /// given.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Settings {
     /// `--device`: the device of a Burn model.
@@ -17,23 +16,26 @@ pub struct Settings {
     /// `--format`: the file format that a Burn model is loaded from.
     pub format: Option<String>,
     /// `--model`: a file to load instead of the shipped one.
-    #[serde(with = "optional_path")]
     pub model: Option<PathBuf>,
     /// `--size`: the width of a Burn model, as a multiple of the shipped one.
     pub size: Option<u32>,
     /// `--precision`: the data type in which the weights are stored.
     pub precision: Option<String>,
     /// `--input`: files with the inputs of a Keras model, one for each option given.
-    #[serde(with = "paths")]
     pub inputs: Vec<PathBuf>,
     /// `--expect`: a file with the expected predictions of a Keras model.
-    #[serde(with = "optional_path")]
     pub expect: Option<PathBuf>,
     /// `--batch`: the size of a generated batch.
     pub batch: Option<u32>,
     /// A folder for temporary files of the workload. It is removed after the run.
-    #[serde(with = "path")]
     pub scratch: PathBuf,
+}
+
+fields! {
+    Settings {
+        device: default, format: default, model: (optional_path), size: default, precision: default,
+        inputs: (paths), expect: (optional_path), batch: default, scratch: (path),
+    }
 }
 
 #[cfg(feature = "cli")]
@@ -77,58 +79,44 @@ impl Settings {
     }
 }
 
-/// Serializes a path as a sequence of bytes, because a path need not be UTF-8.
+/// How a path is written as JSON: as a sequence of bytes, because a path need not be UTF-8.
 pub(crate) mod path {
-    use super::*;
-    use serde::{Deserializer, Serializer};
-    use std::ffi::OsString;
-    use std::path::Path;
+    use std::ffi::{OsStr, OsString};
+    use std::path::{Path, PathBuf};
 
-    pub(crate) fn serialize<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
-        path.as_os_str().serialize(to)
+    pub(crate) fn written(path: &Path) -> &OsStr {
+        path.as_os_str()
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
-        OsString::deserialize(from).map(PathBuf::from)
+    pub(crate) fn read(path: OsString) -> PathBuf {
+        path.into()
     }
 }
 
 /// [`path`](mod@path) for an `Option`.
 mod optional_path {
-    use super::*;
-    use serde::{Deserializer, Serializer};
-    use std::ffi::OsString;
-    use std::path::Path;
+    use std::ffi::{OsStr, OsString};
+    use std::path::{Path, PathBuf};
 
-    pub(super) fn serialize<S: Serializer>(
-        path: &Option<PathBuf>,
-        to: S,
-    ) -> Result<S::Ok, S::Error> {
-        path.as_deref().map(Path::as_os_str).serialize(to)
+    pub(super) fn written(path: &Option<PathBuf>) -> Option<&OsStr> {
+        path.as_deref().map(Path::as_os_str)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        from: D,
-    ) -> Result<Option<PathBuf>, D::Error> {
-        Ok(Option::<OsString>::deserialize(from)?.map(PathBuf::from))
+    pub(super) fn read(path: Option<OsString>) -> Option<PathBuf> {
+        path.map(PathBuf::from)
     }
 }
 
 /// [`path`](mod@path) for a list.
 mod paths {
-    use super::*;
-    use serde::{Deserializer, Serializer};
-    use std::ffi::OsString;
-    use std::path::Path;
+    use std::ffi::{OsStr, OsString};
+    use std::path::PathBuf;
 
-    pub(super) fn serialize<S: Serializer>(paths: &[PathBuf], to: S) -> Result<S::Ok, S::Error> {
-        to.collect_seq(paths.iter().map(|path| Path::as_os_str(path)))
+    pub(super) fn written(paths: &[PathBuf]) -> Vec<&OsStr> {
+        paths.iter().map(|path| path.as_os_str()).collect()
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        from: D,
-    ) -> Result<Vec<PathBuf>, D::Error> {
-        let paths = Vec::<OsString>::deserialize(from)?;
-        Ok(paths.into_iter().map(PathBuf::from).collect())
+    pub(super) fn read(paths: Vec<OsString>) -> Vec<PathBuf> {
+        paths.into_iter().map(PathBuf::from).collect()
     }
 }

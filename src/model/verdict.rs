@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use crate::base::json::{fields, names};
 
 /// The default horizon, in cycles after the warm-up.
 pub(crate) const DEFAULT_HORIZON: u32 = 64;
@@ -28,9 +28,9 @@ pub(crate) fn default_cycles(warmup: u32, horizon: u32) -> u32 {
 /// The verdict on a call site's series of censuses.
 ///
 /// Verdicts are ordered by severity: that on a run is the worst of its call sites'.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
-#[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "formats", schemars(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub enum Verdict {
     /// All survivors were allocated in the warm-up cycles.
@@ -45,6 +45,13 @@ pub enum Verdict {
     Growing,
     /// It grew beyond the horizon, or retained whole models, or lost its blocks.
     Leak,
+}
+
+names! {
+    Verdict {
+        WarmUp: "warm-up", Churn: "churn", Cache: "cache", Undecided: "undecided",
+        Growing: "growing", Leak: "leak",
+    }
 }
 
 impl Verdict {
@@ -83,9 +90,9 @@ impl fmt::Display for Verdict {
 }
 
 /// The rule that decided a verdict.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
-#[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "formats", schemars(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub enum Rule {
     /// The span of the rises exceeds the horizon: a leak.
@@ -119,10 +126,19 @@ pub enum Rule {
     Open,
 }
 
+names! {
+    Rule {
+        Horizon: "horizon", ModelSized: "model-sized", Lost: "lost", NotYet: "not-yet",
+        Slower: "slower", Stopped: "stopped", Replaced: "replaced", Young: "young",
+        BeforeBaseline: "before-baseline", TooFewCycles: "too-few-cycles", TooLittle: "too-little",
+        Garbage: "garbage", Open: "open",
+    }
+}
+
 /// What counts as a rise.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
-#[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "formats", schemars(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub enum RisesBy {
     /// A generation that has outlived every generation that died.
@@ -134,8 +150,10 @@ pub enum RisesBy {
     Troughs,
 }
 
+names! { RisesBy { Generations: "generations", Floor: "floor", Troughs: "troughs" } }
+
 /// The figures behind a verdict. Cycles are counted from the baseline.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Evidence {
@@ -164,4 +182,11 @@ pub struct Evidence {
     pub analyses: u32,
     /// Fewest further cycles that would decide, if it is not decided yet.
     pub more_cycles: Option<u32>,
+}
+
+fields! {
+    Evidence {
+        rule, rises_by, rises, span, longest_gap, quiet, quiet_needed, longest_life, chance,
+        significance, analyses, more_cycles: default,
+    }
 }

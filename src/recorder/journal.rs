@@ -6,7 +6,7 @@ use std::os::fd::IntoRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde_core::Serialize;
 
 use crate::base::files::Limited;
 use crate::model::journal::{RecordRef, sum_of};

@@ -4,13 +4,14 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, Write};
 use std::path::Path;
 
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde_core::Serialize;
+use serde_core::de::DeserializeOwned;
 use serde_json::error::Category;
 use serde_json::ser::{Formatter, Serializer};
 
 use super::bounded::Bounded;
 use crate::base::error::Error;
+use crate::base::json::fields;
 use crate::base::text::is_hidden;
 
 /// The value as indented JSON: see [`write_indented`].
@@ -118,10 +119,11 @@ fn parse<T: DeserializeOwned>(from: &mut dyn Read) -> serde_json::Result<T> {
 /// The schema that a file says it has; `None` if it is not JSON, or cannot be read twice.
 fn schema_in(mut file: File) -> Option<Option<String>> {
     /// The field that every such file has.
-    #[derive(Deserialize)]
     struct Head {
         schema: Option<String>,
     }
+
+    fields! { read Head { schema: default } }
     file.rewind().ok()?;
     let head: Head = parse(&mut file).ok()?;
     Some(head.schema)

@@ -1,7 +1,6 @@
 //! The known result of a planted case.
 
-use serde::{Deserialize, Serialize};
-
+use crate::base::json::fields;
 use crate::model::holders::HolderKind;
 use crate::model::process::Grows;
 use crate::model::run::Phase;
@@ -9,7 +8,7 @@ use crate::model::verdict::Verdict;
 
 /// What a correct report says about a planted case: a workload with a leak, or with something that
 /// looks like one, at a known line.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Truth {
@@ -40,8 +39,15 @@ pub struct Truth {
     pub missed_by_auto: bool,
 }
 
+fields! {
+    Truth {
+        verdict, file, line, phase, bytes_per_cycle, blocks_per_cycle, approximate, grows,
+        holder: default, horizon, cycles, missed_by_auto,
+    }
+}
+
 /// What holds the blocks that a planted case retains.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct HolderTruth {
@@ -54,3 +60,5 @@ pub struct HolderTruth {
     /// The number of blocks, if the holder is a reference cycle.
     pub cycle_blocks: Option<u32>,
 }
+
+fields! { HolderTruth { kind, name, line: default, cycle_blocks: default } }

@@ -97,7 +97,7 @@ impl<'a> Runner<'a> {
             pid: std::process::id(),
             by_cfi: unwinder == heap::Unwinder::Cfi,
             sampled_every: heap::sampled_every(),
-            exec: matches!(plan.subject, Subject::Program { .. }),
+            exec: matches!(plan.subject, Subject::Program(_)),
         }))?;
         Ok(Self {
             plan,

@@ -124,7 +124,7 @@ fn write_overlap(
         for count in count_blocks(search, is_later)?.iter() {
             let (stack_id, birth, phase, first, blocks) = count.record();
             let reached = (stack_id, birth, phase, holder, blocks);
-            lines.write(&RecordRef::Reached(reached, first))?;
+            lines.write(&RecordRef::Reached((reached, first)))?;
         }
     }
     Ok(())
@@ -218,7 +218,7 @@ pub(super) fn write_objects(lines: &mut JsonLines, python: &Python<'_>) -> Resul
     for id in python.type_ids() {
         let mut buffer = [0; LONGEST_NAME];
         let name = python.type_name(id, &mut buffer);
-        lines.write(&RecordRef::Type(id, name))?;
+        lines.write(&RecordRef::Type((id, name)))?;
     }
     Ok(())
 }

@@ -1,7 +1,6 @@
 //! The comparison as data, and the words for its values.
 
-use serde::Serialize;
-
+use crate::base::json::{fields, names};
 use crate::base::units::{bytes, exact, rate};
 use crate::report::json;
 
@@ -9,8 +8,7 @@ use crate::report::json;
 pub const SCHEMA: &str = "afterdrop-compare/1";
 
 /// How a call site changed from one run to another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Became {
     /// It grows now, and did not before.
@@ -25,6 +23,12 @@ pub enum Became {
     Fixed,
     /// It grows as fast as before.
     Same,
+}
+
+names! {
+    write Became {
+        New: "new", Worse: "worse", Open: "open", Better: "better", Fixed: "fixed", Same: "same",
+    }
 }
 
 impl Became {
@@ -52,7 +56,7 @@ impl Became {
 }
 
 /// A call site or a part of the process that grows in one of the runs, or may.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Change {
     /// How it changed.
@@ -76,6 +80,12 @@ pub struct Change {
     pub in_bytes: bool,
 }
 
+fields! {
+    write Change {
+        became, function, location, phase, before, after, allowed, fingerprint, in_bytes,
+    }
+}
+
 impl Change {
     /// The growth before and now, in words.
     pub(in crate::report) fn rates(&self) -> String {
@@ -95,7 +105,7 @@ impl Change {
 }
 
 /// A figure of the whole run, in both runs.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Figure {
     /// What it is.
@@ -107,6 +117,8 @@ pub struct Figure {
     /// Its unit: `B`, `ms`, or empty for a number of things.
     pub unit: &'static str,
 }
+
+fields! { write Figure { name, before, after, unit } }
 
 impl Figure {
     fn shown(&self, value: Option<f64>) -> String {
@@ -132,7 +144,7 @@ impl Figure {
 }
 
 /// Two runs compared.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Comparison {
     /// Always [`SCHEMA`].
@@ -148,6 +160,8 @@ pub struct Comparison {
     /// What limits the trust in this comparison.
     pub warnings: Vec<String>,
 }
+
+fields! { write Comparison { schema, workloads, verdicts, changes, figures, warnings } }
 
 impl Comparison {
     /// Number of changes of a kind, without those that are allowed.

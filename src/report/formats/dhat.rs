@@ -5,9 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Serialize, Serializer};
+use serde_core::{Serialize, Serializer};
 
 use super::interned::Interned;
+use crate::base::json::fields;
 use crate::model::frame::{Frame, NOT_ATTRIBUTED};
 use crate::model::report::Report;
 
@@ -51,41 +52,40 @@ pub(super) fn render(report: &Report) -> Vec<u8> {
 }
 
 /// The file.
-#[derive(Serialize)]
 struct File<'a> {
-    #[serde(rename = "dhatFileVersion")]
     version: u32,
     mode: &'a str,
     verb: &'a str,
-    #[serde(rename = "bklt")]
     has_lifetimes: bool,
-    #[serde(rename = "bkacc")]
     has_accesses: bool,
-    #[serde(rename = "tu")]
     unit: &'a str,
-    #[serde(rename = "Mtu")]
     million_units: &'a str,
-    #[serde(rename = "cmd")]
     command: String,
     pid: u32,
-    #[serde(rename = "te")]
     end: u64,
-    #[serde(rename = "pps")]
     points: Points<'a>,
-    #[serde(rename = "ftbl")]
     frames: &'a [String],
+}
+
+fields! {
+    write File<'_> {
+        version: "dhatFileVersion", mode, verb, has_lifetimes: "bklt", has_accesses: "bkacc",
+        unit: "tu", million_units: "Mtu", command: "cmd", pid, end: "te", points: "pps",
+        frames: "ftbl",
+    }
 }
 
 /// Program points: backtraces, each with its bytes and blocks. They are written one by one, because
 /// there may be very many.
 struct Points<'a>(&'a BTreeMap<Vec<u32>, (u64, u64)>);
 
-#[derive(Serialize)]
 struct Point<'a> {
     tb: u64,
     tbk: u64,
     fs: &'a [u32],
 }
+
+fields! { write Point<'_> { tb, tbk, fs } }
 
 impl Serialize for Points<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
-use serde::Serialize;
+use serde_core::ser::{Serialize, SerializeMap, Serializer};
 
+use crate::base::json::fields;
 use crate::base::units::sum;
 use crate::model::frame::{Frame, NOT_ATTRIBUTED};
 use crate::model::report::Report;
@@ -37,33 +38,42 @@ pub(super) fn render(report: &Report) -> Vec<u8> {
 }
 
 /// The file. A value of `serde_json` would take far more memory.
-#[derive(Serialize)]
 struct File<'a> {
-    #[serde(rename = "$schema")]
     schema: &'a str,
     exporter: String,
     name: String,
-    #[serde(rename = "activeProfileIndex")]
     active: u32,
     shared: Shared<'a>,
     profiles: Vec<Profile>,
 }
 
-#[derive(Serialize)]
+fields! {
+    write File<'_> {
+        schema: "$schema", exporter, name, active: "activeProfileIndex", shared, profiles,
+    }
+}
+
 struct Shared<'a> {
     frames: Vec<Known<'a>>,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
+fields! { write Shared<'_> { frames } }
+
 struct Profile {
-    r#type: &'static str,
+    kind: &'static str,
     name: String,
     unit: &'static str,
     start_value: u64,
     end_value: u64,
     samples: Vec<Vec<u32>>,
     weights: Vec<u64>,
+}
+
+fields! {
+    write Profile {
+        kind: "type", name, unit, start_value: "startValue", end_value: "endValue", samples,
+        weights,
+    }
 }
 
 fn profile<'a>(
@@ -77,7 +87,7 @@ fn profile<'a>(
         weights.push(sample.bytes());
     }
     Profile {
-        r#type: "sampled",
+        kind: "sampled",
         name,
         unit: "bytes",
         start_value: 0,
@@ -118,13 +128,24 @@ impl<'a> Frames<'a> {
 }
 
 /// What is known of a frame. The format has no null.
-#[derive(Serialize)]
 struct Known<'a> {
     name: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     line: Option<u32>,
+}
+
+impl Serialize for Known<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut object = to.serialize_map(None)?;
+        object.serialize_entry("name", &self.name)?;
+        if let Some(file) = self.file {
+            object.serialize_entry("file", file)?;
+        }
+        if let Some(line) = self.line {
+            object.serialize_entry("line", &line)?;
+        }
+        object.end()
+    }
 }
 
 impl<'a> Known<'a> {

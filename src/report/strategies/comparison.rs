@@ -2,9 +2,8 @@
 
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-
 use crate::base::error::Error;
+use crate::base::json::fields;
 use crate::model::model_file::ModelFile;
 use crate::model::report::RunVerdict;
 use crate::model::run::Strategy;
@@ -22,7 +21,7 @@ pub const SCHEMA: &str = "afterdrop-strategies/1";
 const LARGEST: u64 = 1 << 20;
 
 /// The contents of `strategies.json`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Comparison {
@@ -42,6 +41,12 @@ pub struct Comparison {
     pub limited: Option<String>,
     /// The runs.
     pub rows: Vec<Row>,
+}
+
+fields! {
+    Comparison {
+        schema, version, workload, options, cycles, memory_limit: default, limited: default, rows,
+    }
 }
 
 impl Comparison {
@@ -72,7 +77,7 @@ impl Comparison {
 }
 
 /// A run of the comparison. What it did not reach is `null`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Row {
@@ -106,6 +111,14 @@ pub struct Row {
     pub load_peak_bytes: u64,
     /// What is known of the model's file.
     pub model: Option<ModelFile>,
+}
+
+fields! {
+    Row {
+        strategy, size, precision, verdict, complete, died: default, bytes_per_cycle: default,
+        peak_live_bytes, peak_resident_bytes: default, end_resident_bytes: default,
+        seconds_per_cycle, allocations_per_cycle, loaded_bytes, load_peak_bytes, model: default,
+    }
 }
 
 #[cfg(feature = "cli")]

@@ -163,9 +163,7 @@ impl Open {
     fn new(exec: &'static ExecPlan) -> io::Result<Self> {
         let (folder, record) = process::announce(&exec.out)?;
         let plan: &'static Plan = Box::leak(Box::new(Plan {
-            subject: Subject::Program {
-                command: record.arguments.join(" "),
-            },
+            subject: Subject::Program(record.arguments.join(" ")),
             heap: HeapKind::System,
             strategy: Strategy::Fresh,
             cycles: exec.cycles,
