@@ -14,7 +14,7 @@ use std::ptr::null_mut;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicUsize;
 
-use afterdrop::report::RunVerdict;
+use afterdrop::report::{HolderKind, RunVerdict};
 use afterdrop::workloads::Entry;
 use common::{Folder, Ran, trial, trials};
 use libtest_mimic::Arguments;
@@ -46,8 +46,12 @@ struct Memory {
 const READ_WRITE: c_int = libc::PROT_READ | libc::PROT_WRITE;
 
 fn map(flags: c_int, descriptor: c_int) -> *mut usize {
+    map_bytes(PAGE, flags, descriptor)
+}
+
+fn map_bytes(bytes: usize, flags: c_int, descriptor: c_int) -> *mut usize {
     // SAFETY: the kernel chooses the address of the new mapping, so that it overlaps no other.
-    let at = unsafe { libc::mmap(null_mut(), PAGE, READ_WRITE, flags, descriptor, 0) };
+    let at = unsafe { libc::mmap(null_mut(), bytes, READ_WRITE, flags, descriptor, 0) };
     assert_ne!(at, libc::MAP_FAILED, "{}", std::io::Error::last_os_error());
     at.cast()
 }
@@ -172,6 +176,53 @@ fn not_aligned() -> *mut usize {
         .wrapping_byte_add(1)
 }
 
+/// Memory that the program has taken by the program break, in which C's heap is, too.
+fn of_sbrk() -> *mut usize {
+    // SAFETY: the memory is the program's, and C's allocator keeps away from it.
+    let at = unsafe { libc::sbrk(PAGE as isize) };
+    assert_ne!(at.addr() as isize, -1);
+    at.cast()
+}
+
+/// A page behind which is one that ends whoever reads it.
+fn before_a_guard() -> *mut usize {
+    let at = map_bytes(2 * PAGE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1);
+    install_guard(at.wrapping_byte_add(PAGE));
+    at
+}
+
+/// Whether the kernel has guard pages: Linux 6.13.
+fn install_guard(at: *mut usize) -> bool {
+    const MADV_GUARD_INSTALL: c_int = 102;
+    // SAFETY: the page is one of a new mapping, and has nothing.
+    unsafe { libc::madvise(at.cast(), PAGE, MADV_GUARD_INSTALL) == 0 }
+}
+
+/// A page of a file, behind which the file was cut.
+fn before_the_end_of_a_file() -> *mut usize {
+    // SAFETY: the name ends in a null byte.
+    let descriptor = unsafe { libc::memfd_create(c"cut".as_ptr(), 0) };
+    let resize = |bytes| {
+        // SAFETY: the descriptor is open, and nothing reads the file through it.
+        assert_eq!(unsafe { libc::ftruncate(descriptor, bytes as i64) }, 0);
+    };
+    resize(2 * PAGE);
+    let at = map_bytes(2 * PAGE, libc::MAP_PRIVATE, descriptor);
+    // SAFETY: the page is in the mapping, which is writable.
+    unsafe { at.wrapping_byte_add(PAGE).write(1) };
+    resize(PAGE);
+    at
+}
+
+/// A page within a block of the heap that may not be read between two cycles.
+fn in_a_block() -> *mut usize {
+    let block = BLOCK.get_or_init(|| vec![0; 4 * PAGE]).as_ptr().addr();
+    let page = block.next_multiple_of(PAGE);
+    std::ptr::with_exposed_provenance_mut(page)
+}
+
+static BLOCK: OnceLock<Vec<u8>> = OnceLock::new();
+
 type Kind = (&'static str, fn() -> Memory);
 
 const fn plain(slots: *mut usize) -> Memory {
@@ -215,6 +266,16 @@ const KINDS: &[Kind] = &[
         plain(advised(libc::MAP_NORESERVE, libc::MADV_DONTDUMP))
     }),
     ("not-aligned-in-a-large-heap", || plain(not_aligned())),
+    ("sbrk", || plain(of_sbrk())),
+    ("not-aligned-in-a-mapping", || {
+        plain(anonymous(0).wrapping_byte_add(1))
+    }),
+    ("guarded", || plain(before_a_guard())),
+    ("truncated", || plain(before_the_end_of_a_file())),
+    ("protected-block", || Memory {
+        protection: libc::PROT_NONE,
+        ..plain(in_a_block())
+    }),
     ("one-past-the-end", || Memory {
         stored: Stored::End,
         ..plain(anonymous(0))
@@ -290,6 +351,15 @@ fn is_growing_in_between(name: &str, says: &str) {
     assert!(ran.words().contains(says), "{}", ran.out);
 }
 
+/// In its first twenty cycles, the search finds what holds the ring.
+fn is_held_in_between(name: &str, kind: HolderKind) {
+    let ran = run(name, &["--cycles", "18"]).exits(1);
+    let report = ran.report();
+    assert_eq!(report.verdict, RunVerdict::Growing, "{}", ran.out);
+    let holder = report.call_sites[0].holder.as_ref().map(|h| h.kind);
+    assert_eq!(holder, Some(kind), "{}", ran.out);
+}
+
 fn a_ring_is_no_leak_below_a_folder_whose_name_is_not_utf_8() {
     let folder = Folder::new();
     let below = folder.path().join(std::ffi::OsStr::from_bytes(b"\xff"));
@@ -338,6 +408,22 @@ fn main() -> ExitCode {
                 is_growing_in_between(name, says);
             },
         ));
+    }
+    for (name, kind) in [
+        ("static", HolderKind::Static),
+        ("sbrk", HolderKind::CHeap),
+        ("not-aligned-in-a-mapping", HolderKind::Mapped),
+        ("guarded", HolderKind::Mapped),
+        ("truncated", HolderKind::Static),
+        ("protected-block", HolderKind::Static),
+    ] {
+        let has_guards = || install_guard(anonymous(0));
+        trials.push(
+            trial(format!("{name}::is_held"), move || {
+                is_held_in_between(name, kind)
+            })
+            .with_ignored_flag(name == "guarded" && !has_guards()),
+        );
     }
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

@@ -203,9 +203,12 @@ pub(crate) struct Unsearched {
     pub(crate) unreadable: u64,
     /// Memory that cannot be told from the allocator's own.
     pub(crate) like_allocator: u64,
+    /// Heaps of the C library, which have no roots of others only as far as its main arena is known.
+    #[serde(default)]
+    pub(crate) c_heaps: u64,
     /// Memory that cannot be told from the recorder's own.
     pub(crate) like_recorder: u64,
-    /// Blocks that were searched for aligned pointers only.
+    /// Memory that was searched for aligned pointers only.
     pub(crate) unaligned: u64,
     /// Blocks, not bytes, that were allocated inside of a hook, and are not known.
     pub(crate) unknown_blocks: u64,
@@ -239,12 +242,16 @@ impl Unsearched {
                 "mapped like the allocator's own (MAP_NORESERVE)",
             ),
             of_bytes(
+                self.c_heaps,
+                "in heaps of the C library, whose main arena was not found",
+            ),
+            of_bytes(
                 self.like_recorder,
                 "marked like the recorder's own (MAP_NORESERVE and MADV_DONTDUMP)",
             ),
             of_bytes(
                 self.unaligned,
-                "of blocks for pointers that are not aligned (only up to 268 MB are)",
+                "for pointers that are not aligned (up to 268 MB of blocks are, and as much beside them)",
             ),
             (self.unknown_blocks > 0)
                 .then(|| format!("{blocks} allocated by signal handlers inside of a hook")),

@@ -22,6 +22,11 @@ impl Entry {
     const PRESENT: u64 = 1 << 63;
     const SWAPPED: u64 = 1 << 62;
 
+    /// The entry with these bits.
+    pub(crate) const fn of(bits: u64) -> Self {
+        Self(bits)
+    }
+
     /// Whether the page is in memory.
     pub(crate) fn is_present(self) -> bool {
         self.0 & Self::PRESENT != 0
@@ -49,7 +54,7 @@ impl Pagemap {
             return 0;
         };
         for (entry, bytes) in entries.iter_mut().zip(bytes[..read].chunks_exact(8)) {
-            *entry = Entry(u64::from_ne_bytes(bytes.try_into().unwrap_or_default()));
+            *entry = Entry::of(u64::from_ne_bytes(bytes.try_into().unwrap_or_default()));
         }
         read / 8
     }

@@ -2,6 +2,7 @@
 
 use std::ffi::CStr;
 
+use super::c_heaps::{self, CHeap};
 use super::coverage::OwnMappings;
 use super::error::SearchError;
 use super::frozen_copy::{ProcessInfo, Threads};
@@ -36,7 +37,7 @@ pub(super) fn find(
         file: MappedVec::new(),
         file_start: 0,
         file_end: 0,
-        c_heap_bytes: 0,
+        c_heaps: MappedVec::new(),
     };
     let regions = &mut finder.regions;
     regions
@@ -65,15 +66,9 @@ pub(super) fn find(
         }
     });
     result?;
-    let c_heap_bytes = finder.c_heap_bytes;
+    finder.add_parts_of_c_heaps()?;
     let mut regions = finder.regions;
-    regions.find_main_arenas()?;
     regions.unsearched.not_copied = not_copied;
-    // The program may have moved the program break itself.
-    let of_others = c_heap_bytes.saturating_sub(info.arena_bytes);
-    if of_others > C_HEAP_SLACK {
-        regions.unsearched.like_allocator += of_others;
-    }
     regions.unsearched.unknown_blocks = info.unknown_blocks;
     finder.own.add_others(
         recorder_bytes,
@@ -99,12 +94,9 @@ struct Finder<'a> {
     file_start: usize,
     /// End of the last segment of a file or of its `.bss`.
     file_end: usize,
-    /// Bytes of the C library's heap that are not searched, because the measured heap is in it.
-    c_heap_bytes: u64,
+    /// The C library's heaps, if the measured heap is in them.
+    c_heaps: MappedVec<CHeap>,
 }
-
-/// Bytes by which the C library's heap may be larger than its allocator says: what it aligns.
-const C_HEAP_SLACK: u64 = 64 << 10;
 
 impl Finder<'_> {
     /// Adds the stacks in a mapping.
@@ -293,10 +285,12 @@ impl Finder<'_> {
         if mapping.name == b"[heap]" || mapping.is_arena(next) {
             return match heap::is_separate_from_c() {
                 true => self.add(start, end, RegionKind::CHeap, access),
-                false => {
-                    self.c_heap_bytes += mapping.end - mapping.start;
-                    Ok(())
-                }
+                false => self.c_heaps.push(CHeap {
+                    start,
+                    end,
+                    access,
+                    is_of_arena: mapping.name != b"[heap]",
+                }),
             };
         }
         // Guard pages and reserved address space have no contents.
@@ -313,6 +307,27 @@ impl Finder<'_> {
             true => Ok(()),
             false => self.add(start, end, RegionKind::Mapped, access),
         }
+    }
+
+    /// Adds what is in the C library's heaps, and not its allocator's.
+    fn add_parts_of_c_heaps(&mut self) -> Result<(), NoMemory> {
+        let top = self.regions.find_main_arenas()?;
+        if !heap::is_apart() {
+            return Ok(());
+        }
+        let heaps = core::mem::take(&mut self.c_heaps);
+        for &heap in heaps.as_slice() {
+            let Some(top) = top else {
+                self.regions.unsearched.c_heaps += (heap.end - heap.start) as u64;
+                continue;
+            };
+            let index = self.index;
+            let add = |from, to| self.add(from, to, RegionKind::Mapped, heap.access);
+            // SAFETY: the ranges are mapped; a page that cannot be read is replaced, and the copy has one thread, which
+            // writes to none of them (tests/exec_holders.rs: `sbrk`).
+            unsafe { c_heaps::for_each_other_part(heap, heaps.as_slice(), top, index, add)? };
+        }
+        Ok(())
     }
 
     /// Adds a region without the parts that belong to threads.

@@ -12,6 +12,7 @@ use super::python::{self, Layout};
 use super::signals::Choice;
 use super::suspend::{Suspension, ThreadState, suspended_threads};
 use super::tls::{self, TlsModule, thread_pointer};
+use super::unreadable;
 use crate::recorder::heap::{self, MappedVec, NoMemory, Paused};
 use crate::recorder::proc;
 
@@ -24,8 +25,6 @@ pub(super) struct ProcessInfo {
     pub(super) modules: Vec<TlsModule>,
     /// Bytes that the allocator has mapped; `None` if that is not known.
     pub(super) allocator_bytes: Option<u64>,
-    /// Bytes in the arenas of the C library's allocator.
-    pub(super) arena_bytes: u64,
     /// Blocks that were allocated inside of a hook.
     pub(super) unknown_blocks: u64,
     pub(super) python: Option<Layout>,
@@ -39,7 +38,6 @@ impl ProcessInfo {
             threads: threads.map(|(id, _)| id as i32).collect(),
             modules: tls::modules(paused),
             allocator_bytes: heap::allocator_bytes(),
-            arena_bytes: heap::c_heap::read().map_or(0, |heap| heap.system - heap.mapped),
             unknown_blocks: heap::own_cost().unseen,
             python: python::layout(),
         }
@@ -115,6 +113,7 @@ pub(super) fn copy_process(
         // First, because a new mapping of the copy may take the place of one that was not copied.
         let not_copied = maps.not_copied();
         heap::stop_recording_in_copy();
+        unreadable::survive();
         let code = search(thread_states(own, count, not_copied));
         // SAFETY: ends the copy at once, without running exit handlers that the program has
         // registered.
@@ -160,7 +159,8 @@ struct Maps {
 impl Maps {
     const FILE: &str = "/proc/self/maps";
 
-    /// Reads both once. That makes room for their texts, so that the next reads map no memory.
+    /// Reads both once, and makes room for texts twice as long, so that the next reads map no memory: a mapping that
+    /// moved while its line was read would be missing in the copy.
     fn new() -> Self {
         let mut maps = Self {
             process: MappedVec::new(),
@@ -169,6 +169,8 @@ impl Maps {
         };
         for text in [&mut maps.process, &mut maps.copy] {
             let _ = proc::read_whole(Self::FILE, text);
+            let _ = text.reset(2 * text.as_slice().len(), 0);
+            text.clear();
         }
         maps
     }
@@ -261,6 +263,28 @@ impl FrozenCopy {
                 -1 => return Err("the program itself waits for all its children".into()),
                 _ if libc::WIFEXITED(status) => return Ok(libc::WEXITSTATUS(status) as u8),
                 _ => return Err(format!("signal {} killed it", libc::WTERMSIG(status))),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn longer_mappings_are_read_without_mapping_memory() {
+        let mut maps = Maps::new();
+        let mut now = MappedVec::new();
+        proc::read_whole(Maps::FILE, &mut now).unwrap();
+        // Other tests map memory meanwhile.
+        let longer = now.as_slice().len() * 7 / 4;
+        for text in [&mut maps.process, &mut maps.copy] {
+            text.push(1).unwrap();
+            let before = text.as_slice().as_ptr();
+            for _ in 0..longer {
+                text.push(1).unwrap();
+                assert_eq!(text.as_slice().as_ptr(), before);
             }
         }
     }

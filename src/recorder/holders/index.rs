@@ -224,18 +224,25 @@ impl Index {
         &self,
         start: usize,
         end: usize,
-        mut is_wanted: impl FnMut(usize) -> bool,
+        is_wanted: impl FnMut(usize) -> bool,
     ) -> bool {
+        self.starts_in(start, end).any(is_wanted)
+    }
+
+    /// The first block that starts in a range of addresses.
+    pub(super) fn first_in(&self, start: usize, end: usize) -> Option<usize> {
+        self.starts_in(start, end).next()
+    }
+
+    /// The blocks that start in a range of addresses, in ascending order.
+    fn starts_in(&self, start: usize, end: usize) -> impl Iterator<Item = usize> {
         let leaves = self.leaves.as_slice();
         let from = leaves.partition_point(|l| l.key < start >> LEAF_BITS);
-        leaves[from..]
-            .iter()
-            .take_while(|l| l.key << LEAF_BITS < end)
-            .any(|l| {
-                let starts = l.starts();
-                let mut inside = starts.filter(|at| (start..end).contains(at));
-                inside.any(&mut is_wanted)
-            })
+        let leaves = leaves[from..].iter();
+        let leaves = leaves.take_while(move |l| l.key << LEAF_BITS < end);
+        leaves
+            .flat_map(Leaf::starts)
+            .filter(move |at| (start..end).contains(at))
     }
 
     /// Whether an address is in a block.

@@ -9,17 +9,23 @@ use crate::recorder::foreign_memory::word;
 /// Bytes in front of the bins: flags, fast bins, the top chunk and the last remainder.
 const BEFORE: usize = 112;
 
+/// Where in it the address of the chunk at the top is.
+const TOP: usize = 96;
+
 /// Bytes of the bins: 127 pairs.
 const BINS: usize = 127 * 16;
 
 /// Bytes behind the bins: their map, links to other arenas, and sizes.
 const BEHIND: usize = 56;
 
+/// Bytes of an arena.
+pub(super) const SIZE: usize = BEFORE + BINS + BEHIND;
+
 /// Empty bins that make a main arena. Most bins are empty at any time.
 const ENOUGH: usize = 16;
 
-/// The main arena in a range of the C library's data; `None` if it is not there. If the last bins are not empty, the
-/// range that is returned begins and ends a few bins too early.
+/// The main arena in a range of the C library's data; `None` if it is not there. The last
+/// bin is always empty, because no chunk is large enough for it.
 ///
 /// # Safety
 /// The range is readable.
@@ -35,6 +41,15 @@ pub(super) unsafe fn find(start: usize, end: usize) -> Option<(usize, usize)> {
     }
     let behind_bins = last + 16;
     (found >= ENOUGH).then(|| (behind_bins - BINS - BEFORE, behind_bins + BEHIND))
+}
+
+/// The address of the chunk at the top of an arena.
+///
+/// # Safety
+/// [`find`] has found the arena at this address.
+pub(super) unsafe fn top(arena: usize) -> usize {
+    // SAFETY: the word is in the arena, which is readable.
+    unsafe { word::<TOP>(arena) }
 }
 
 #[cfg(test)]
@@ -66,10 +81,17 @@ mod tests {
             panic!("{arenas:?}\n{maps}");
         };
         assert_eq!(
-            end - start,
-            2200,
+            (end - start, SIZE),
+            (2200, 2200),
             "the size of the structure in glibc 2.26 to 2.43"
         );
+        // SAFETY: the arena was just found.
+        let top = unsafe { top(start) };
+        let heap = maps.lines().find(|line| line.ends_with("[heap]")).unwrap();
+        let (heap, _) = heap.split_once(' ').unwrap();
+        let (low, high) = heap.split_once('-').unwrap();
+        let heap = [low, high].map(|text| usize::from_str_radix(text, 16).unwrap());
+        assert!((heap[0]..heap[1]).contains(&top), "{top:x} {heap:x?}");
         drop(blocks);
     }
 }

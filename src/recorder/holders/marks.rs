@@ -32,6 +32,8 @@ pub(super) struct Marks<'a> {
     pub(super) first_shareable: HolderId,
     /// Number of words that have been scanned.
     pub(super) scanned_words: u64,
+    /// Of these, in regions.
+    pub(super) region_words: u64,
     /// Bytes of regions that could not be read.
     pub(super) unreadable_bytes: u64,
     /// Bytes of blocks whose unaligned words were not searched.
@@ -86,6 +88,7 @@ impl<'a> Marks<'a> {
             sharing_from: FIRST_HOLDER,
             first_shareable: FIRST_HOLDER,
             scanned_words: 0,
+            region_words: 0,
             unreadable_bytes: 0,
             unsearched_unaligned: 0,
         };

@@ -24,6 +24,7 @@ use crate::recorder::heap;
 use crate::recorder::journal::JsonLines;
 
 mod backtrace;
+mod c_heaps;
 mod coverage;
 mod error;
 mod find_regions;
@@ -52,6 +53,7 @@ mod search;
 mod signals;
 mod suspend;
 mod tls;
+mod unreadable;
 
 use error::SearchError;
 use frozen_copy::{CopyError, FrozenCopy, ProcessInfo, Threads};

@@ -127,19 +127,24 @@ impl Regions {
         self.objects.thread_local_at(module.bias, offset)
     }
 
-    /// Finds the main arena in the C library's statics, if the measured heap is in it. Where it is not found, all of
-    /// them may be of the allocator.
-    pub(super) fn find_main_arenas(&mut self) -> Result<(), NoMemory> {
+    /// Finds the main arena in the C library's statics, if the measured heap is in it, and returns the address of the
+    /// chunk at its top. Where it is not found, all of them are searched, and the top is not known.
+    pub(super) fn find_main_arenas(&mut self) -> Result<Option<usize>, NoMemory> {
+        let mut top = None;
         if heap::is_separate_from_c() {
-            return Ok(());
+            return Ok(top);
         }
         for &(start, end) in self.c_library.as_slice() {
-            // SAFETY: the range is a writable segment of a file with the `.bss` behind it, which is readable; the
-            // copy unmaps nothing (main_arena.rs, test: `the_main_arena_of_this_process_is_found`).
-            let found = unsafe { main_arena::find(start, end) };
-            self.main_arenas.push(found.unwrap_or((start, end)))?;
+            // SAFETY: the range is a writable segment of a file with the `.bss` behind it; a page that cannot be read
+            // is replaced, and the copy unmaps nothing (main_arena.rs, test:
+            // `the_main_arena_of_this_process_is_found`).
+            if let Some(arena) = unsafe { main_arena::find(start, end) } {
+                self.main_arenas.push(arena)?;
+                // SAFETY: as above.
+                top = Some(unsafe { main_arena::top(arena.0) });
+            }
         }
-        Ok(())
+        Ok(top)
     }
 
     /// Whether an address is in the main arena of the C library's allocator, which has addresses of free memory.

@@ -7,7 +7,8 @@ use crate::recorder::pagemap::{CHUNK, Entry, PAGE, Pagemap};
 /// Private regions smaller than this are always visited whole.
 const MIN_BYTES: usize = 1 << 20;
 
-/// Calls `visit` with each range of a region that may have been written.
+/// Calls `visit` with each range of a region that may have been written. Between two ranges is a page that was not, so
+/// that no word is in both.
 pub(super) fn for_each(region: &Region, mut visit: impl FnMut(usize, usize)) {
     let is_private = matches!(region.access, Access::Private | Access::Protected);
     let is_whole = match region.access {
@@ -20,6 +21,8 @@ pub(super) fn for_each(region: &Region, mut visit: impl FnMut(usize, usize)) {
     }
     let pagemap = if is_private { Pagemap::open() } else { None };
     let mut at = region.start / PAGE * PAGE;
+    // The last range is not complete until a page is not in use.
+    let mut range = region.start..region.start;
     while at < region.end {
         let pages = (region.end - at).div_ceil(PAGE).min(CHUNK);
         // If the kernel does not report the state of a page, the page is visited.
@@ -31,10 +34,16 @@ pub(super) fn for_each(region: &Region, mut visit: impl FnMut(usize, usize)) {
         }
         for i in (0..pages).filter(|&i| in_use[i]) {
             let page = at + i * PAGE;
-            visit(page.max(region.start), (page + PAGE).min(region.end));
+            let (start, end) = (page.max(region.start), (page + PAGE).min(region.end));
+            if start > range.end {
+                visit(range.start, range.end);
+                range.start = start;
+            }
+            range.end = end;
         }
         at += pages * PAGE;
     }
+    visit(range.start, range.end);
 }
 
 /// Which pages of shared memory exist: mincore(2).
@@ -103,11 +112,14 @@ mod tests {
                 },
             };
             let mut visited = Vec::new();
-            for_each(&region, |from, to| {
-                assert_eq!(to - from, PAGE);
-                visited.push((from - start) / PAGE);
-            });
-            assert_eq!(visited, written, "{flags}");
+            for_each(&region, |from, to| visited.push((from - start, to - start)));
+            visited.retain(|(from, to)| from < to);
+            let page = |first: usize, end: usize| (first * PAGE, end * PAGE);
+            assert_eq!(
+                visited,
+                [page(3, 4), page(511, 513), page(999, 1000)],
+                "{flags}"
+            );
             // SAFETY: the mapping was created above, and nothing refers to it any more.
             unsafe { libc::munmap(at, PAGES * PAGE) };
         }

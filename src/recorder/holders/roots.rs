@@ -13,7 +13,7 @@ use super::scan::Words;
 use crate::model::layout::RECORDER_MANGLED;
 use crate::recorder::heap::NoMemory;
 
-/// Unaligned words are searched only if the live blocks have at most this many bytes.
+/// Unaligned words are searched only if the live blocks have at most this many bytes, and so the other memory.
 const MAX_UNALIGNED_BYTES: u64 = 256 << 20;
 
 /// Marks all blocks that are reachable through aligned words.
@@ -30,6 +30,7 @@ pub(super) fn mark_reached(
     let all = regions.regions.as_slice();
     for regions_of_kind in all.chunk_by(|a, b| group(a) == group(b)) {
         marks.queue.clear();
+        let before = marks.scanned_words;
         // Statics and thread-locals are precise roots. In other regions many words are stale: they
         // do not make a block shared that an earlier kind of region reaches.
         marks.sharing_from = match regions_of_kind[0].kind {
@@ -39,6 +40,7 @@ pub(super) fn mark_reached(
         for region in regions_of_kind {
             mark_region(marks, holders, regions, region)?;
         }
+        marks.region_words += marks.scanned_words - before;
         marks.follow()?;
     }
     Ok(())
@@ -55,21 +57,17 @@ pub(super) fn mark_reached_unaligned(
     if is_complete {
         return Ok(());
     }
-    if marks.index.bytes() > MAX_UNALIGNED_BYTES {
-        marks.unsearched_unaligned = marks.index.bytes();
+    let sizes = [marks.index.bytes(), 8 * marks.region_words];
+    let too_large = sizes
+        .into_iter()
+        .filter(|&bytes| bytes > MAX_UNALIGNED_BYTES);
+    marks.unsearched_unaligned = too_large.sum();
+    if marks.unsearched_unaligned > 0 {
         return Ok(());
     }
     marks.words = Words::Unaligned;
     marks.queue.clear();
-    // On stacks, too many unaligned words equal an address by chance. In generated code pointers are
-    // seldom aligned.
-    let is_searched = |r: &&Region| {
-        matches!(
-            r.kind,
-            RegionKind::Statics | RegionKind::ThreadLocals { .. } | RegionKind::CHeap
-        ) || regions.is_code(r.start)
-    };
-    for region in regions.regions.as_slice().iter().filter(is_searched) {
+    for region in regions.regions.as_slice() {
         mark_region(marks, holders, regions, region)?;
     }
     for block in marks.blocks() {

@@ -12,7 +12,7 @@ use super::marks::{BlockSet, Marks};
 use super::path::retaining_path;
 use super::python::Python;
 use super::regions::Regions;
-use super::{lost, roots};
+use super::{lost, roots, unreadable};
 use crate::model::holders::Unsearched;
 use crate::recorder::heap::{MappedVec, NoMemory};
 
@@ -121,7 +121,7 @@ impl<'a> Search<'a> {
     /// What was not searched.
     pub(super) fn unsearched(&self, regions: &Regions) -> Unsearched {
         let mut unsearched = regions.unsearched;
-        unsearched.unreadable += self.marks.unreadable_bytes;
+        unsearched.unreadable += self.marks.unreadable_bytes + unreadable::bytes();
         unsearched.unaligned = self.marks.unsearched_unaligned;
         unsearched
     }
