@@ -1,6 +1,7 @@
 //! Reads the journal, while it is being written or afterwards.
 
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
@@ -8,16 +9,18 @@ use std::path::PathBuf;
 use crate::base::error::Error;
 use crate::base::text::count;
 use crate::base::units::sum;
-use crate::model::block::{CensusEntry, MAX_CYCLE};
+use crate::model::block::{CensusEntry, MAX_CYCLE, NO_STACK};
 use crate::model::journal::{
-    Boundary, Code, End, Files, Peak, Purge, Record, SUM_LENGTH, SUM_START, Searched, Stack, Start,
-    Threads, VERSION, Witness, sum_of,
+    Boundary, Code, End, Files, NUMBER_START, Peak, Purge, Record, SUM_LENGTH, SUM_START, Searched,
+    Stack, Start, Threads, VERSION, Witness, sum_of,
 };
-
 use crate::model::python::{Interpreter, PythonLocation};
 
 /// Digits of the largest figure of a boundary: a petabyte, or eleven days.
 const MOST_DIGITS: usize = 15;
+
+/// What some editors put in front of a text.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The content of a journal.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,8 +65,10 @@ pub(crate) struct Damage {
     /// The last cycle before a boundary that is missing or cannot be trusted. A census has only what
     /// changed, so that all later ones are left out.
     pub(crate) gap_after: Option<u32>,
-    /// A line behind the last boundary that was read looks like one, and is none.
+    /// A line behind the last boundary that was read looks like one, and is none, or a line is missing there.
     may_lack_boundary: bool,
+    /// Stacks without a line that live blocks have.
+    unknown_stacks: u64,
 }
 
 impl Damage {
@@ -78,7 +83,12 @@ impl Damage {
 
     /// What is wrong, in words; `None` if nothing is.
     pub(crate) fn message(&self) -> Option<String> {
-        let (line, wrong) = self.first.as_ref()?;
+        let Some((line, wrong)) = &self.first else {
+            let stacks = count(self.unknown_stacks, "stack");
+            return (self.unknown_stacks > 0).then(|| {
+                format!("the journal lacks {stacks}, so that blocks from there have no call site")
+            });
+        };
         let left_out = count(self.lines, "line");
         Some(format!(
             "{left_out} of the journal could not be read, the first in line {line}: {wrong}"
@@ -95,6 +105,8 @@ pub(crate) struct Reader {
     line: Vec<u8>,
     /// The number of complete lines.
     number: u64,
+    /// The number that the last line says it has, and how many were read behind it that say none.
+    said: (u64, u64),
     damage: Damage,
     journal: Option<Journal>,
 }
@@ -112,6 +124,7 @@ impl Reader {
             file: None,
             line: Vec::new(),
             number: 0,
+            said: (0, 0),
             damage: Damage::default(),
             journal: None,
         }
@@ -145,9 +158,17 @@ impl Reader {
     /// Takes a complete line. One that is not a record costs that line, and not the run.
     fn take_line(&mut self) -> Result<(), Error> {
         self.number += 1;
+        if self.number == 1 && self.line.starts_with(BYTE_ORDER_MARK) {
+            self.line.drain(..BYTE_ORDER_MARK.len());
+        }
         if !verify_sum(&mut self.line) {
+            self.said.1 += 1;
             self.leave_out("it does not match its checksum".into());
             return Ok(());
+        }
+        match take_number(&mut self.line) {
+            Some(number) => self.take_said_number(number),
+            None => self.said.1 += 1,
         }
         let record = match serde_json::from_slice(&self.line) {
             Ok(record) => record,
@@ -186,9 +207,33 @@ impl Reader {
                     self.damage(wrong);
                 }
             }
-            (Some(journal), record) => journal.take(record),
+            (Some(journal), record) => {
+                if let Err(wrong) = journal.take(record) {
+                    self.damage(wrong);
+                }
+            }
         }
         Ok(())
+    }
+
+    /// Notices lines that are missing in front of one that says this number. Those that could not be read may have
+    /// been these.
+    fn take_said_number(&mut self, number: u64) {
+        let (last, unnumbered) = self.said;
+        let expected = last.saturating_add(unnumbered).saturating_add(1);
+        let missing = number.saturating_sub(expected);
+        if missing > 0 {
+            let verb = if missing == 1 { "is" } else { "are" };
+            self.damage(format!(
+                "{} before it {verb} missing",
+                count(missing, "line")
+            ));
+            self.damage.lines = self.damage.lines.saturating_add(missing - 1);
+            if let Some(journal) = &mut self.journal {
+                journal.damage.may_lack_boundary = true;
+            }
+        }
+        self.said = (last.max(number), 0);
     }
 
     fn damage(&mut self, wrong: String) {
@@ -254,6 +299,20 @@ fn verify_sum(line: &mut Vec<u8>) -> bool {
     matches
 }
 
+/// Removes the number of a line, and returns it; `None` if there is none.
+fn take_number(line: &mut Vec<u8>) -> Option<u64> {
+    const MOST: usize = 20;
+    let digits = line.trim_ascii_end().strip_suffix(b"}")?;
+    let from = digits.len().saturating_sub(NUMBER_START.len() + MOST);
+    let mut windows = digits[from..].windows(NUMBER_START.len());
+    let begin = from + windows.rposition(|w| w == NUMBER_START)?;
+    let number = str::from_utf8(&digits[begin + NUMBER_START.len()..]).ok()?;
+    let number = number.parse().ok()?;
+    line.truncate(begin);
+    line.push(b'}');
+    Some(number)
+}
+
 /// Whether a block of a boundary was allocated after it.
 fn has_unborn_blocks(boundary: &Boundary<Vec<CensusEntry>>) -> bool {
     let mut entries = boundary.census.iter();
@@ -292,16 +351,28 @@ impl Journal {
         }
     }
 
-    fn take(&mut self, record: Record) {
+    /// Takes a record other than a boundary.
+    ///
+    /// # Errors
+    /// If there is another one in its place already, which is kept.
+    fn take(&mut self, record: Record) -> Result<(), String> {
         match record {
-            // Only one is ever written.
-            Record::Start(_) => {}
+            Record::Start(start) => {
+                if start != self.start {
+                    return Err("it differs from the start record before".into());
+                }
+            }
             Record::Code(code) => self.code.push(code),
             Record::Interpreter(interpreter) => self.interpreter = Some(interpreter),
             Record::Python(location) => self.python.push(location),
-            Record::Stack(stack) => {
-                self.stacks.insert(stack.id, stack);
-            }
+            Record::Stack(stack) => match self.stacks.entry(stack.id) {
+                Entry::Vacant(place) => {
+                    place.insert(stack);
+                }
+                Entry::Occupied(_) => {
+                    return Err(format!("there is a stack {} already", stack.id));
+                }
+            },
             // It has its own function, because it may be wrong.
             Record::Boundary(_) => {}
             Record::Peak(peak) => self.next_peak = Some(peak),
@@ -320,6 +391,7 @@ impl Journal {
             Record::Unwritten(what) => self.unwritten.push(what),
             Record::End(end) => self.end = Some(end),
         }
+        Ok(())
     }
 
     /// Takes a boundary if it is the next one.
@@ -367,13 +439,21 @@ impl Journal {
     /// Finds a gap at the end of the journal, and drops what was recorded behind a gap.
     fn close(&mut self) {
         let last = self.last_cycle();
-        let ran_all = |end: &End<String>| end.failure.is_none() && end.early.is_none();
         let is_planned = !self.start.exec;
-        let lacks_last =
-            is_planned && self.end.as_ref().is_some_and(ran_all) && last < self.start.cycles;
-        if lacks_last || self.damage.may_lack_boundary || self.reached > last {
+        let ran_all =
+            |end: &End<String>| is_planned && end.failure.is_none() && end.early.is_none();
+        let all = self.start.cycles;
+        let of_end = self.end.as_ref();
+        // The last cycle that should have a boundary, where the journal says it.
+        let ended = of_end.and_then(|end| end.cycle.or_else(|| ran_all(end).then_some(all)));
+        let lacks_last = match ended {
+            Some(cycle) => cycle > last,
+            None => self.damage.may_lack_boundary,
+        };
+        if lacks_last || self.reached > last {
             self.damage.gap_after.get_or_insert(last);
         }
+        self.damage.unknown_stacks = self.unknown_stacks();
         if self
             .peak
             .as_ref()
@@ -393,6 +473,14 @@ impl Journal {
             let why = "the search was after a cycle whose boundary could not be read";
             searched.failure.get_or_insert_with(|| why.into());
         }
+    }
+
+    /// Stacks that boundaries name and that have no line.
+    fn unknown_stacks(&self) -> u64 {
+        let entries = self.boundaries.iter().flat_map(|b| &b.census);
+        let named = entries.map(|entry| entry.stack_id);
+        let unknown = named.filter(|id| *id != NO_STACK && !self.stacks.contains_key(id));
+        unknown.collect::<HashSet<u32>>().len() as u64
     }
 
     /// Whether a boundary has a peak that is higher than this one by so much that it had a line of its
@@ -443,6 +531,7 @@ impl Journal {
             end: Some(End {
                 failure: None,
                 early: None,
+                cycle: None,
             }),
             tail_cut: false,
             damage: Damage::default(),
@@ -512,6 +601,7 @@ mod tests {
             Record::End(End {
                 failure: Some("broke"),
                 early: None,
+                cycle: Some(1),
             }),
         ];
         for record in &records {
@@ -620,6 +710,24 @@ mod tests {
                 says.starts_with("1 line of the journal could not be read"),
                 "{says}"
             );
+        }
+    }
+
+    #[test]
+    fn a_missing_line_is_noticed() {
+        let (path, _removed) = temporary();
+        write_sample(&path);
+        let whole = std::fs::read_to_string(&path).unwrap();
+        let lines: Vec<&str> = whole.lines().collect();
+        for (missing, more) in (1..lines.len()).zip([1, 2, 1, 2]) {
+            let mut lines = lines.clone();
+            lines.drain(missing..(missing + more).min(lines.len()));
+            std::fs::write(&path, lines.join("\n") + "\n").unwrap();
+            let journal = Journal::read(&path).unwrap();
+            // Behind the last line there is none that says how many were before it.
+            let is_noticed = missing < lines.len();
+            let noticed = if is_noticed { more as u64 } else { 0 };
+            assert_eq!(journal.damage.lines, noticed, "{missing}");
         }
     }
 

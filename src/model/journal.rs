@@ -4,7 +4,7 @@
 //! A boundary is one line, written with one system call. Its census lists only the entries that have
 //! changed since the previous boundary. The lines that it refers to (new stacks, newly mapped code)
 //! come before it. So if the process is killed, the journal is complete up to the last boundary; an
-//! incomplete last line is ignored. Each line ends with its checksum.
+//! incomplete last line is ignored. Each line ends with its number and its checksum.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -39,6 +39,10 @@ pub(crate) const SUM_START: &[u8] = b",\"sum\":\"";
 /// Bytes of the checksum, with the end of the line's object.
 pub(crate) const SUM_LENGTH: usize = SUM_START.len() + 16 + 2;
 
+/// How the number of a line begins, from 1, in front of its checksum: without it, nobody would notice that a line is
+/// missing.
+pub(crate) const NUMBER_START: &[u8] = b",\"line\":";
+
 /// The checksum of a line up to the closing brace of its object, which it replaces. Without it, a digit
 /// that has changed on the disk would be a wrong figure.
 pub(crate) fn sum_of(record: &[u8]) -> [u8; SUM_LENGTH] {
@@ -52,7 +56,8 @@ pub(crate) fn sum_of(record: &[u8]) -> [u8; SUM_LENGTH] {
     })
 }
 
-/// The first record: what is measured, and how.
+/// The first record, and the second: what is measured, and how. Without it nothing can be reported, so that one of the
+/// two may be unreadable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Start<S> {
     pub(crate) version: u32,
@@ -370,9 +375,11 @@ pub(crate) struct End<S> {
     pub(crate) failure: Option<S>,
     /// Why it ended before all cycles were run, other than by a failure.
     pub(crate) early: Option<Early>,
+    /// The last cycle that has a boundary.
+    pub(crate) cycle: Option<u32>,
 }
 
-fields! { End<S> { failure: default, early: default } }
+fields! { End<S> { failure: default, early: default, cycle: default } }
 
 /// Stack, bytes and blocks of live blocks, to be compared with dhat's profile.
 pub(crate) type Witness = (u32, u64, u64);

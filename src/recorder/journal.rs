@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde_core::Serialize;
 
 use crate::base::files::Limited;
-use crate::model::journal::{RecordRef, sum_of};
+use crate::model::journal::{NUMBER_START, RecordRef, sum_of};
 use crate::recorder::heap::{self, MappedVec};
 
 /// A file in the JSON Lines format. Lines are built in a mapping outside of the heap.
@@ -29,6 +29,8 @@ pub(crate) struct Writer {
     /// The device and the number of the file.
     identity: (u64, u64),
     process: u32,
+    /// Lines so far.
+    written: u64,
 }
 
 impl Writer {
@@ -41,6 +43,7 @@ impl Writer {
             lines,
             path: path.into(),
             process: std::process::id(),
+            written: 0,
         })
     }
 
@@ -59,7 +62,8 @@ impl Writer {
             self.open_again()?;
         }
         self.lines.set(record)?;
-        self.lines.seal()?;
+        self.written += 1;
+        self.lines.seal(self.written)?;
         self.lines.write_line()
     }
 
@@ -109,10 +113,12 @@ impl JsonLines {
         Ok(serde_json::to_writer(LineBuffer(&mut self.line), record)?)
     }
 
-    /// Puts the checksum of the line in the place of its last byte, the closing brace.
-    fn seal(&mut self) -> io::Result<()> {
+    /// Puts the number and the checksum of the line in the place of its last byte, the closing brace.
+    fn seal(&mut self, number: u64) -> io::Result<()> {
         let length = self.line.as_slice().len();
         self.line.truncate(length - 1);
+        LineBuffer(&mut self.line).write_all(NUMBER_START)?;
+        write!(LineBuffer(&mut self.line), "{number}")?;
         let sum = sum_of(self.line.as_slice());
         LineBuffer(&mut self.line).write_all(&sum)
     }

@@ -69,6 +69,8 @@ pub(crate) struct Runner<'a> {
     cycle_nanos: u64,
     /// The last cycle after which holders were searched for; 0 before the first search.
     searched_at: u32,
+    /// The last cycle that has a boundary.
+    ended: u32,
     /// The part of the run that dhat's profile covers: from the baseline to the last boundary.
     #[cfg(feature = "dhat")]
     window: Option<heap::dhat::Window>,
@@ -85,7 +87,7 @@ impl<'a> Runner<'a> {
             let _paused = heap::pause();
             heap::choose_unwinder()
         };
-        journal.write(&Record::Start(Start {
+        let start = Record::Start(Start {
             version: journal::VERSION,
             workload: plan.subject.name(),
             heap: plan.heap,
@@ -98,7 +100,10 @@ impl<'a> Runner<'a> {
             by_cfi: unwinder == heap::Unwinder::Cfi,
             sampled_every: heap::sampled_every(),
             exec: matches!(plan.subject, Subject::Program(_)),
-        }))?;
+        });
+        // Twice, because nothing can be reported without it.
+        journal.write(&start)?;
+        journal.write(&start)?;
         Ok(Self {
             plan,
             journal,
@@ -112,6 +117,7 @@ impl<'a> Runner<'a> {
             threads: proc::threads(),
             cycle_nanos: 0,
             searched_at: 0,
+            ended: 0,
             #[cfg(feature = "dhat")]
             window: None,
         })
@@ -140,7 +146,8 @@ impl<'a> Runner<'a> {
         self.phases.enter(Phase::Outside);
         self.cycle_nanos = nanos;
         self.boundary()?;
-        if self.phases.cycle() == self.plan.warmup {
+        self.ended = self.phases.cycle();
+        if self.ended == self.plan.warmup {
             self.baseline()?;
         }
         Ok(())
@@ -150,7 +157,11 @@ impl<'a> Runner<'a> {
     pub(crate) fn end(&mut self, failure: Option<&str>, early: Option<Early>) -> io::Result<()> {
         // What is allocated after the last census belongs to no cycle.
         self.phases.begin(0);
-        self.journal.write(&Record::End(End { failure, early }))
+        self.journal.write(&Record::End(End {
+            failure,
+            early,
+            cycle: Some(self.ended),
+        }))
     }
 
     /// Runs the cycles. Returns why the loop ended before the last cycle; `None` if it did not.
