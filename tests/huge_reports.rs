@@ -46,6 +46,17 @@ fn a_large_report_takes_memory_in_proportion_to_its_size() {
 }
 
 #[test]
+fn a_report_with_very_many_texts_is_refused_before_they_are_read() {
+    let folder = Folder::new();
+    let path = folder.join("report.json");
+    let kind = KINDS.iter().find(|kind| kind.name == "texts").unwrap();
+    kind.write(SIZE, &path).unwrap();
+    let ran = run_within(&["report", path.to_str().unwrap()]).exits(2);
+    let says = ran.error();
+    assert!(says.contains("more than 10,000 texts"), "{says}");
+}
+
+#[test]
 fn a_report_that_takes_far_more_memory_than_its_size_is_refused() {
     let folder = Folder::new();
     let path = folder.join("report.json");

@@ -74,6 +74,9 @@ pub const KINDS: &[Kind] = &[
     hostile("empty strings", "/warnings", LIST, ",", |_| {
         ["\"\""; MANY].join(",")
     }),
+    hostile("texts", "/warnings", LIST, ", ", |n| {
+        format!("\"warning {n}\"")
+    }),
     hostile(
         "empty arrays",
         "/call_sites/0/other_stacks",

@@ -13,6 +13,13 @@ const ANY: u64 = 1 << 24;
 /// Bytes of a character that a format must escape, such as `&amp;`, in its text.
 const ESCAPED: u64 = 7;
 
+/// Bytes of the longest text. The command line of a process has at most 2 MiB on Linux.
+const LONGEST_TEXT: u64 = 1 << 23;
+
+/// Texts of the longest list of nothing but texts: it takes far more memory than the file. Such are warnings and
+/// settings.
+const MOST_TEXTS: u64 = 10_000;
+
 /// Bytes in memory of a number, and of a string or an array without its contents.
 const VALUE: u64 = 8;
 const HEAD: u64 = 24;
@@ -31,6 +38,11 @@ pub(super) struct Bounded<R> {
     is_escaped: bool,
     /// The array that has just begun, as long as it has nothing but numbers.
     array: Option<Array>,
+    /// Bytes of the string so far, and strings since the last bracket or colon.
+    text: u64,
+    texts: u64,
+    /// What no file has, whatever its size.
+    wrong: Option<&'static str>,
     /// The last byte that is neither space nor within a string.
     last: u8,
 }
@@ -55,6 +67,9 @@ impl<R> Bounded<R> {
             in_string: false,
             is_escaped: false,
             array: None,
+            text: 0,
+            texts: 0,
+            wrong: None,
             last: 0,
         }
     }
@@ -65,6 +80,9 @@ impl<R> Bounded<R> {
         if size > self.largest {
             let (size, most) = (bytes(size as f64), bytes(self.largest as f64));
             return Some(format!("too large: {size}, of at most {most}"));
+        }
+        if let Some(wrong) = self.wrong {
+            return Some(wrong.into());
         }
         let most = (size * RATIO).max(ANY);
         (self.memory > most).then(|| {
@@ -84,10 +102,11 @@ impl<R> Bounded<R> {
             if self.in_string {
                 let is_markup = matches!(byte, b'&' | b'<' | b'>' | b'\\');
                 self.memory += if is_markup { ESCAPED } else { 1 };
+                self.text += 1;
                 match byte {
                     _ if self.is_escaped => self.is_escaped = false,
                     b'\\' => self.is_escaped = true,
-                    b'"' => self.in_string = false,
+                    b'"' => self.end_string(),
                     _ => {}
                 }
             } else if !byte.is_ascii_whitespace() {
@@ -97,7 +116,20 @@ impl<R> Bounded<R> {
         }
     }
 
+    fn end_string(&mut self) {
+        self.in_string = false;
+        self.texts += 1;
+        if self.texts > MOST_TEXTS {
+            self.wrong = Some("a list in it has more than 10,000 texts");
+        }
+    }
+
     fn add_outside(&mut self, byte: u8) {
+        match byte {
+            b'"' => self.text = 0,
+            b'[' | b'{' | b']' | b'}' | b':' => self.texts = 0,
+            _ => {}
+        }
         match byte {
             b',' => self.memory += VALUE,
             b'"' | b'{' | b'[' => {
@@ -131,6 +163,9 @@ impl<R: Read> Read for Bounded<R> {
         let count = self.from.read(to)?;
         self.read += count as u64;
         self.add(&to[..count]);
+        if self.in_string && self.text > LONGEST_TEXT {
+            self.wrong = Some("a text in it has more than 8 MiB");
+        }
         Ok(count)
     }
 }
@@ -155,7 +190,7 @@ mod tests {
             "[83, 16, 1], ",
             "[93824992231424, 1], ",
             "\"phase\": \"load\", ",
-            "\"app::cache::<A, B, [C; 4]>::get\", ",
+            "\"function\": \"app::cache::<A, B, [C; 4]>::get\", ",
         ] {
             assert_eq!(excess(text, 10 * ANY as usize), None, "{text}");
         }
@@ -172,16 +207,44 @@ mod tests {
             "\"&&&&&&&&&&&&&&&&\", ",
         ] {
             let says = excess(text, ANY as usize).expect(text);
-            assert!(
-                says.contains("of at most 3 times its size of 16.8 MB"),
-                "{says}"
-            );
+            let of_size = says.contains("of at most 3 times its size of 16.8 MB");
+            let of_list = text.starts_with('"') && says.contains("10,000 texts");
+            assert!(of_size || of_list, "{text}: {says}");
             assert_eq!(
                 excess(text, 1000),
                 None,
                 "{text}: little memory is for any file"
             );
         }
+    }
+
+    #[test]
+    fn a_long_list_of_texts_is_refused_before_it_is_read() {
+        for (text, says) in [
+            ("\"a long warning\", ", "10,000 texts"),
+            (
+                "\"an even longer warning with \\\" in it\",",
+                "10,000 texts",
+            ),
+            ("abc ", "8 MiB"),
+        ] {
+            let file = format!(
+                "[\"{}",
+                text.repeat((10 << 20) / text.len() + 20_000)
+                    .replacen("\"", "", 1)
+            );
+            let mut bounded = Bounded::new(file.as_bytes(), file.len() as u64, u64::MAX);
+            let read = io::copy(&mut bounded, &mut io::sink());
+            assert!(read.is_err(), "{text}");
+            assert!(bounded.excess().unwrap().contains(says), "{text}");
+            assert!(
+                bounded.read < 9 << 20,
+                "{text}: {} bytes were read",
+                bounded.read
+            );
+        }
+        let of_fields = "{\"name\": \"app::cache::get_or_insert_with\", \"bytes\": 1048576}, ";
+        assert_eq!(excess(of_fields, 2 * ANY as usize), None);
     }
 
     #[test]
