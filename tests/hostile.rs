@@ -423,7 +423,11 @@ fn main() -> ExitCode {
         a_file_beside_the_report_that_cannot_be_written_is_a_note
         a_limit_on_open_files_is_named
     ]);
-    let mounts = trials![a_full_disk_is_named_as_the_reason].into_iter();
+    let mounts = trials![
+        a_full_disk_is_named_as_the_reason
+        a_disk_that_is_full_from_the_start_keeps_nothing
+    ]
+    .into_iter();
     trials.extend(mounts.map(|trial| trial.with_ignored_flag(!can_mount())));
     let privileges = trials![
         a_program_that_gained_privileges_does_not_measure

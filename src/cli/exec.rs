@@ -183,10 +183,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
         terminated: &terminated,
     };
     let measured = measure::exec(request, stop, bar);
-    // Journals that cannot be reported may still be of use to a person.
-    if !matches!(&measured, Err(error) if error.is_child() || error.is_usage()) {
-        out.keep();
-    }
+    out.keep_after(&measured);
     args.output.write_and_show(measured?, &out)
 }
 

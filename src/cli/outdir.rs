@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use crate::base::error::Error;
 use crate::base::files;
 use crate::base::private_folder;
+use crate::measure::folder_with_journal;
+use crate::model::journal;
 
 /// The folder for runs without `--out`.
 const RUNS: &str = "reports/runs";
@@ -104,9 +106,18 @@ impl OutDir {
         &self.path
     }
 
-    /// Keeps the folder after the run.
-    pub(super) fn keep(&mut self) {
-        self.kept = true;
+    /// Keeps the folder after a run that was measured, and after another one if it has a journal, which may still be of
+    /// use to a person. What is there without one, such as on a full disk, is of use to nobody.
+    pub(super) fn keep_after<T>(&mut self, measured: &Result<T, Error>) {
+        let has_journal = |folder: PathBuf| {
+            let file = fs::metadata(folder.join(journal::FILE));
+            file.is_ok_and(|file| file.len() > 0)
+        };
+        self.kept = match measured {
+            Ok(_) => true,
+            Err(error) if error.is_child() || error.is_usage() => false,
+            Err(_) => folder_with_journal(&self.path).is_some_and(has_journal),
+        };
     }
 
     /// The names of the files in it, sorted.

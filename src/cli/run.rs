@@ -84,10 +84,7 @@ pub(super) fn run(args: &Args, workloads: &[Entry]) -> Result<Outcome, Error> {
         .request(&args.variant, schedule, folder, options, config)?;
     request.start.sample_every = args.sample;
     let measured = measure::measure(request, &interrupted, bar);
-    // A journal that cannot be read may still be of use to a person.
-    if !matches!(&measured, Err(error) if error.is_child()) {
-        out.keep();
-    }
+    out.keep_after(&measured);
     let measured = measured?;
     args.output.write_and_show(measured, &out)
 }

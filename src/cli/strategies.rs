@@ -241,7 +241,7 @@ impl Runs<'_> {
         request.start.memory_limit = args.memory_limit;
         let bar = Bar::new(Some(args.cycles), false);
         let measured = measure::measure(request, self.interrupted, bar);
-        out.keep();
+        out.keep_after(&measured);
         match measured {
             Ok(measured) => {
                 let report = measured.write().check_written()?;

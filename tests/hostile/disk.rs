@@ -86,6 +86,57 @@ pub fn a_full_disk_is_named_as_the_reason() {
     assert!(reports >= 4, "{reports}");
 }
 
+pub fn a_disk_that_is_full_from_the_start_keeps_nothing() {
+    let folder = Folder::new();
+    let mounted = folder.join("disk");
+    std::fs::create_dir(&mounted).unwrap();
+    // Without room for a file, and then without room for the library.
+    for (options, command) in [
+        ("size=8k,nr_inodes=2", "run"),
+        ("size=8k,nr_inodes=3", "run"),
+        ("size=8k", "exec"),
+    ] {
+        if command == "exec" && !cfg!(feature = "exec") {
+            continue;
+        }
+        let script = "mount -t tmpfs -o $1 tmpfs \"$2\" || exit 99; shift; cd \"$1\"; shift
+                      \"$@\"; find . -mindepth 1 | sed 's/^/LEFT /'";
+        let mut process = Command::new("unshare");
+        process
+            .args([
+                "--map-root-user",
+                "--mount",
+                "sh",
+                "-c",
+                script,
+                "sh",
+                options,
+            ])
+            .arg(&mounted);
+        match command {
+            "exec" => process.arg(common::afterdrop()).args([
+                "exec",
+                "--cycle-at",
+                "call",
+                "--out",
+                "out",
+                "--",
+                "true",
+            ]),
+            _ => process.arg(std::env::current_exe().unwrap()).args([
+                "run", "leaks", "--heap", "system", "--cycles", "20", "--out", "out",
+            ]),
+        };
+        let ran = common::finish(process, Folder::new());
+        assert!(
+            ran.err.contains("No space left on device"),
+            "{options}: {}",
+            ran.err
+        );
+        assert!(!ran.out.contains("LEFT"), "{options}: {}", ran.out);
+    }
+}
+
 pub fn a_limit_on_open_files_is_named() {
     let mut failed = 0;
     for limit in 4..24 {
