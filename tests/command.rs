@@ -138,6 +138,21 @@ fn an_unknown_argument_is_one_line() {
     assert!(ran.error().contains("--wrong"), "{}", ran.err);
 }
 
+fn a_stack_that_is_too_small_is_named() {
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "ulimit -s 64; exec \"$0\" \"$@\""])
+        .arg(std::env::current_exe().unwrap())
+        .arg("list")
+        .env("COMMAND", "1");
+    let ran = finish(command, Folder::new()).exits(2);
+    assert!(
+        ran.error().contains("the stack is limited to 65.5 kB"),
+        "{}",
+        ran.err
+    );
+}
+
 fn main() -> ExitCode {
     if std::env::var_os("COMMAND").is_some() {
         return command();
@@ -149,6 +164,7 @@ fn main() -> ExitCode {
         tests_are_listed_as_nextest_asks_for_them
         a_subcommand_makes_it_the_command
         an_unknown_argument_is_one_line
+        a_stack_that_is_too_small_is_named
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

@@ -66,9 +66,20 @@ impl Write for Limited {
 
 /// The limit on the size of files that this process writes, in bytes; `None` if there is none.
 fn file_size_limit() -> Option<u64> {
+    limit("Max file size")
+}
+
+/// The limit on the stack of the main thread, in bytes; `None` if there is none.
+#[cfg(feature = "cli")]
+pub(crate) fn stack_limit() -> Option<u64> {
+    limit("Max stack size")
+}
+
+/// A limit of this process, by its name in `/proc/self/limits`.
+fn limit(name: &str) -> Option<u64> {
     let limits = fs::read_to_string("/proc/self/limits").ok()?;
     let mut lines = limits.lines();
-    let soft = lines.find_map(|line| line.strip_prefix("Max file size"))?;
+    let soft = lines.find_map(|line| line.strip_prefix(name))?;
     soft.split_whitespace().next()?.parse().ok()
 }
 

@@ -8,6 +8,8 @@ use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 use self::outcome::Outcome;
 use self::output::{print_error, set_color, usage_message};
 use crate::base::error::Error;
+use crate::base::files::stack_limit;
+use crate::base::units;
 use crate::recorder::cycle::received_plan;
 use crate::workloads::{Entry, check_names};
 
@@ -103,7 +105,7 @@ enum Command {
 /// workload is a test: `cargo test` and `cargo nextest` run it with the defaults of `run`, and the test
 /// fails unless the workload is clean. The exit code is then that of the worst workload.
 pub fn main(workloads: Vec<Entry>) -> ExitCode {
-    if let Err(error) = check_names(&workloads) {
+    if let Err(error) = check_stack().and_then(|()| check_names(&workloads)) {
         return exit(Err(error));
     }
     match received_plan() {
@@ -138,6 +140,25 @@ pub fn main(workloads: Vec<Entry>) -> ExitCode {
     };
     set_color(cli.color);
     exit(dispatch(cli.command, &workloads))
+}
+
+/// Bytes of the smallest stack on which the command runs.
+const SMALLEST_STACK: u64 = 512 << 10;
+
+/// Checks that the stack does not overflow, which nothing could report.
+fn check_stack() -> Result<(), Error> {
+    let limit = stack_limit().filter(|&limit| limit < SMALLEST_STACK);
+    limit.map_or(Ok(()), |limit| {
+        let message = format!(
+            "the stack is limited to {}, and the command needs {}",
+            units::bytes(limit as f64),
+            units::bytes(SMALLEST_STACK as f64)
+        );
+        Err(Error::usage(message).hint(
+            "raise it with `ulimit -s`; to limit only the program that is measured: \
+             afterdrop exec -- sh -c 'ulimit -s 64; exec PROGRAM'",
+        ))
+    })
 }
 
 /// The command with options that take a negative number as their value, so that the error is about the
