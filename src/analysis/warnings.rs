@@ -117,13 +117,19 @@ impl Facts<'_> {
 
     fn ended_early(&self) -> Option<String> {
         (!self.ended.is_complete()).then(|| {
-            format!(
-                "the run ended early ({}): only {} of {} boundaries were reached, and the report \
-                 covers only these",
-                one_line(&self.ended.to_string()),
-                self.reached(),
-                totals::cycles(self.journal)
-            )
+            let (reached, all) = (self.reached(), totals::cycles(self.journal));
+            let how = one_line(&self.ended.to_string());
+            match reached < all {
+                true => format!(
+                    "the run ended early ({how}): only {reached} of {all} boundaries were reached, and the \
+                     report covers only these"
+                ),
+                // Nobody knows how many cycles a program as it is would have run.
+                false => format!(
+                    "the run ended early ({how}), and the report covers the {} before",
+                    count(reached, "cycle")
+                ),
+            }
         })
     }
 

@@ -74,6 +74,24 @@ pub(crate) fn tail(text: &str, width: usize) -> String {
     format!("\u{2026}{end}")
 }
 
+/// The text on one line in at most `width` columns: its beginning and its end, with an ellipsis between.
+pub(crate) fn excerpt(text: &str, width: usize) -> String {
+    // Of a very long text, only its two ends are looked at.
+    const LONGEST: usize = 4000;
+    let ends = match text.char_indices().nth(LONGEST) {
+        Some((at, _)) => format!("{}\u{2026}{}", &text[..at], tail(text, LONGEST)),
+        None => text.to_owned(),
+    };
+    let line = one_line(&ends);
+    let length = line.chars().count();
+    if length <= width {
+        return line;
+    }
+    let behind = width / 3;
+    let front: String = line.chars().take(width.saturating_sub(behind)).collect();
+    format!("{}{}", front.trim_end(), tail(&line, behind))
+}
+
 /// A path in at most `width` columns: its last components, or the end of the last one.
 pub(crate) fn tail_of_path(path: &str, width: usize) -> String {
     if path.chars().count() <= width {
@@ -137,6 +155,21 @@ mod tests {
             ["a", "longer-than-that", "b"]
         );
         assert_eq!(wrap(["a b", "c", "d e"], 5), ["a b c", "d e"]);
+    }
+
+    #[test]
+    fn a_long_text_keeps_its_beginning_and_its_end() {
+        assert_eq!(excerpt("a b\n  c", 6), "a b c");
+        assert_eq!(excerpt("abcdefghij", 10), "abcdefghij");
+        assert_eq!(excerpt("abcdefghij", 9), "abcdef\u{2026}ij");
+        assert_eq!(excerpt("abcdef", 0), "");
+        let long = format!("python3 -c {}end", "x = 1\n".repeat(1 << 18));
+        let shown = excerpt(&long, 80);
+        assert_eq!(shown.chars().count(), 80);
+        assert!(
+            shown.starts_with("python3 -c x = 1 x") && shown.ends_with("1 end"),
+            "{shown}"
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Phrases about call sites, holders and parts of the process that several formats share.
 
 use super::names::short;
-use crate::base::text::{count, plural};
+use crate::base::text::{count, excerpt, plural};
 use crate::base::units::{bytes, exact, rate};
 #[cfg(feature = "formats")]
 use crate::model::frame::{Frame, relevant};
@@ -32,7 +32,29 @@ impl HolderKind {
     }
 }
 
+/// Columns of a name that the user has given, where it stands in a heading.
+const HEADING: usize = 80;
+
+/// What is measured, for a heading: it may be the command line of a program, with a script in it.
+pub(super) fn heading(workload: &str) -> String {
+    excerpt(workload, HEADING)
+}
+
 impl Report {
+    /// The workload, for a heading.
+    pub(super) fn heading(&self) -> String {
+        heading(&self.workload)
+    }
+
+    /// How many cycles were run, if the run ended early: `7 of 83 cycles`.
+    pub(super) fn cycles_of_all(&self) -> String {
+        let all = count(u64::from(self.cycles), "cycle");
+        match self.cycles_run() {
+            run if run == self.cycles => all,
+            run => format!("{run} of {all}"),
+        }
+    }
+
     /// The settings of the run as `name=value`.
     pub(super) fn settings(&self) -> Vec<String> {
         let mut settings = match self.exec {

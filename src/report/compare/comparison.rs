@@ -3,6 +3,7 @@
 use crate::base::json::{fields, names};
 use crate::base::units::{bytes, exact, rate};
 use crate::report::json;
+use crate::report::wording::heading;
 
 /// The schema of [`Comparison`]'s JSON.
 pub const SCHEMA: &str = "afterdrop-compare/1";
@@ -173,8 +174,8 @@ impl Comparison {
     /// The workload, or both if the runs differ in it.
     pub fn workload(&self) -> String {
         match &self.workloads {
-            [before, after] if before == after => after.clone(),
-            [before, after] => format!("{before} and {after}"),
+            [before, after] if before == after => heading(after),
+            [before, after] => format!("{} and {}", heading(before), heading(after)),
         }
     }
 

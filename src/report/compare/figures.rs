@@ -46,7 +46,8 @@ pub(super) fn warnings(before: &Report, after: &Report) -> Vec<String> {
     if before.workload != after.workload {
         warnings.push(format!(
             "the workloads differ: {} and {}",
-            before.workload, after.workload
+            before.heading(),
+            after.heading()
         ));
     }
     let settings = |r: &Report| r.settings().join(" ");

@@ -21,11 +21,9 @@ const FRAMES: usize = 30;
 /// The verdict on the run, and its notes: one may say that the run was cut off.
 pub fn render_head(report: &Report, screen: Screen) -> String {
     let Report {
-        workload,
-        verdict,
-        summary,
-        ..
+        verdict, summary, ..
     } = report;
+    let workload = report.heading();
     let mut canvas = Canvas::new(screen);
     canvas.wrapped(&format!("{workload}: {verdict}: {summary}"), 0, PLAIN);
     for note in &report.warnings {

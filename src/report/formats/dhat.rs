@@ -40,7 +40,7 @@ pub(super) fn render(report: &Report) -> Vec<u8> {
         million_units: "cycle",
         command: format!(
             "afterdrop run {} ({})",
-            report.workload,
+            report.heading(),
             report.options.join(" ")
         ),
         pid: 0,

@@ -56,7 +56,7 @@ fn draw(
     lines: &[String],
 ) -> Result<Vec<u8>, String> {
     let sum = retained(report)?;
-    let title = format!("{}: {what}", report.workload);
+    let title = format!("{}: {what}", report.heading());
     let subtitle = format!(
         "{} at the last boundary, {}; {}",
         bytes(sum as f64),
@@ -108,7 +108,7 @@ pub fn difference(before: &Report, after: &Report) -> Result<Vec<u8>, Error> {
     let empty = ["(nothing is retained) 1 1".to_owned()];
     let is_empty = sums.values().all(|[_, after]| *after == 0);
     let lines = if is_empty { &empty[..] } else { &lines };
-    let title = format!("{}: change of retained bytes", after.workload);
+    let title = format!("{}: change of retained bytes", after.heading());
     let subtitle = format!("{} before, {} after", retained_before?, retained_after?);
     svg(title, subtitle, Direction::Straight, lines).map_err(cannot)
 }

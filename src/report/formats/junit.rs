@@ -14,7 +14,7 @@ const MOST: usize = 1000;
 
 pub(super) fn render(report: &Report) -> Result<Vec<u8>, String> {
     let time = Duration::try_from_secs_f64(report.cost.cycle_seconds).unwrap_or_default();
-    let mut suite = TestSuite::new(format!("afterdrop {}", report.workload));
+    let mut suite = TestSuite::new(format!("afterdrop {}", report.heading()));
     suite.set_time(time);
     let serious = || {
         let call_sites = report.call_sites.iter();
@@ -60,7 +60,7 @@ pub(super) fn render(report: &Report) -> Result<Vec<u8>, String> {
 
 fn case(report: &Report, name: &str, status: TestCaseStatus) -> TestCase {
     let mut case = TestCase::new(name, status);
-    case.set_classname(report.workload.clone());
+    case.set_classname(report.heading());
     case
 }
 

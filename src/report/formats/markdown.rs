@@ -65,14 +65,13 @@ pub(super) fn render(report: &Report) -> String {
 
 fn head(report: &Report) -> String {
     let verdict = report.verdict.name().to_uppercase();
-    let mut text = format!("### afterdrop: {verdict} {}\n\n", code(&report.workload));
+    let mut text = format!("### afterdrop: {verdict} {}\n\n", code(&report.heading()));
     let rate = report.bytes_per_cycle.filter(|&rate| rate != 0.0);
     let rate = rate.map_or_else(String::new, |r| format!("**{} per cycle**: ", bytes(r)));
     // Writing to a `String` cannot fail.
     let _ = writeln!(text, "{rate}{}\n", cell(&report.summary));
     if !report.ended.is_complete() {
-        let cycles = count(u64::from(report.cycles), "cycle");
-        let point = format!(" after {} of {cycles}", report.cycles_run());
+        let point = format!(" after {}", report.cycles_of_all());
         let _ = writeln!(text, "The run {}.\n", cell(&report.ended.at(&point)));
     }
     let options: String = report

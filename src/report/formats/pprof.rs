@@ -188,7 +188,7 @@ pub(super) fn render(report: &Report) -> Result<Vec<u8>, String> {
         mapping: vec![mapping],
         period_type,
         period: report.sampling.map_or(1, |s| s.every_bytes as i64),
-        comment: vec![made.text(&format!("{}: {}", report.workload, report.summary))],
+        comment: vec![made.text(&format!("{}: {}", report.heading(), report.summary))],
         default_sample_type: made.text("inuse_space"),
         location: made.locations,
         function: made.functions,

@@ -15,7 +15,7 @@ use crate::report::samples::Sample;
 /// in the report's order, the worst call site first.
 pub(super) fn render(report: &Report) -> Vec<u8> {
     let mut frames = Frames::default();
-    let workload = &report.workload;
+    let workload = report.heading();
     let mut profiles = vec![profile(
         format!("{workload}: retained"),
         report.samples(),

@@ -401,3 +401,40 @@ fn the_page_says_the_verdict_without_script() {
         "it needs no network"
     );
 }
+
+#[test]
+fn a_long_workload_is_shortened_in_headings() {
+    let mut report = with_profile("app::load");
+    report.workload = "python3 -c import model; ".repeat(40_000);
+    let page = report.to_string();
+    let head = page.lines().next().unwrap();
+    assert!(head.chars().count() < 160, "{head}");
+    assert!(head.contains("python3 -c import model;"), "{head}");
+    assert!(page.len() < 20_000, "{} bytes", page.len());
+    for format in [Format::Html, Format::Markdown, Format::Junit, Format::Flame] {
+        let text = String::from_utf8(render(&report, format).unwrap()).unwrap();
+        assert!(
+            !text.contains(&"import model; python3 -c ".repeat(5)),
+            "{}",
+            format.name()
+        );
+    }
+}
+
+#[test]
+fn a_program_that_was_killed_is_not_said_to_lack_cycles() {
+    let mut report = example::report();
+    report.exec = true;
+    report.cycles = report.cycles_run();
+    report.ended =
+        crate::model::end::Ended::new(crate::model::end::How::Killed, "by SIGKILL".to_owned());
+    let all = report.cycles_run();
+    for text in [
+        report.to_string(),
+        String::from_utf8(render(&report, Format::Html).unwrap()).unwrap(),
+        String::from_utf8(render(&report, Format::Markdown).unwrap()).unwrap(),
+    ] {
+        assert!(text.contains(&format!("after {all} cycles")), "{text}");
+        assert!(!text.contains(&format!("{all} of {all} ")), "{text}");
+    }
+}

@@ -7,6 +7,7 @@ use crate::base::text::{count, tail};
 use crate::base::units::{bytes, exact, rate};
 use crate::model::run::Strategy;
 use crate::report::screen::{Canvas, DIM, PLAIN, Screen};
+use crate::report::wording::heading;
 
 /// Columns of a name. Those of a comparison that a run has written are shorter.
 const WIDTH: usize = 20;
@@ -17,8 +18,8 @@ pub fn render(comparison: &Comparison, screen: Screen) -> String {
     let settings = comparison.options.join(" ");
     let cycles = count(u64::from(comparison.cycles), "cycle");
     let head = match settings.is_empty() {
-        true => format!("{}  {cycles}", comparison.workload),
-        false => format!("{}  {settings}; {cycles}", comparison.workload),
+        true => format!("{}  {cycles}", heading(&comparison.workload)),
+        false => format!("{}  {settings}; {cycles}", heading(&comparison.workload)),
     };
     canvas.line(&head, PLAIN);
     if let (Some(limit), Some(what)) = (comparison.memory_limit, &comparison.limited) {

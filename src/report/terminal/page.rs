@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 
 use super::label::{COLUMN, label};
 use super::{call_sites, peak, totals};
-use crate::base::text::{count, one_line};
+use crate::base::text::{count, excerpt};
 use crate::base::units::bytes;
 use crate::model::report::{Report, RunVerdict};
 use crate::model::verdict::Verdict;
@@ -12,6 +12,9 @@ use crate::report::screen::{BOLD, Canvas, DIM, PLAIN, Screen, YELLOW, color_of};
 
 /// Lines of a terminal that leave room for the prompt.
 const LINES: usize = 38;
+
+/// Columns of the words about how a run ended: they may have the message of a panic.
+const LONGEST_END: usize = 300;
 
 /// Call sites shown in full, at most.
 const IN_FULL: usize = 3;
@@ -86,16 +89,14 @@ fn head(canvas: &mut Canvas, report: &Report) {
 }
 
 fn title(report: &Report) -> String {
-    let mut title = report.workload.clone();
+    let mut title = report.heading();
     let is_complete = report.ended.is_complete();
     // Writing to a `String` cannot fail.
     if !is_complete {
-        let (run, all) = (
-            report.cycles_run(),
-            count(u64::from(report.cycles), "cycle"),
-        );
-        let ended = report.ended.at(&format!(" after {run} of {all}"));
-        let _ = write!(title, " {}", one_line(&ended));
+        let ended = report
+            .ended
+            .at(&format!(" after {}", report.cycles_of_all()));
+        let _ = write!(title, " {}", excerpt(&ended, LONGEST_END));
     }
     if let Some(sampling) = &report.sampling {
         let every = bytes(sampling.every_bytes as f64);

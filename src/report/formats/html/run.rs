@@ -25,7 +25,7 @@ pub(crate) fn render(report: &Report) -> String {
         true => report.verdict.name(),
         false => "failed",
     };
-    let title = format!("{}: {verdict} | afterdrop", report.workload);
+    let title = format!("{}: {verdict} | afterdrop", report.heading());
     let body = html! {
         (head(report, verdict))
         main id="main" {
@@ -63,7 +63,7 @@ fn head(report: &Report, verdict: &str) -> Markup {
     html! {
         header {
             h1 {
-                span class={ "word " (verdict) } { (verdict) } " " code { (report.workload) }
+                span class={ "word " (verdict) } { (verdict) } " " code { (report.heading()) }
                 @if let Some(rate) = rate {
                     @if report.verdict == RunVerdict::Leak { " leaks " } @else { " grows by " }
                     (bytes(rate)) " per cycle"
@@ -71,8 +71,7 @@ fn head(report: &Report, verdict: &str) -> Markup {
             }
             p {
                 @if !report.ended.is_complete() {
-                    "The run " (report.ended) " after " (report.cycles_run()) " of "
-                    (count(u64::from(report.cycles), "cycle")) ". "
+                    "The run " (report.ended) " after " (report.cycles_of_all()) ". "
                 }
                 (sentence(&report.summary))
             }

@@ -7,10 +7,11 @@ use super::shell::page;
 use crate::base::text::count;
 use crate::base::units::{bytes, exact};
 use crate::report::strategies::{Comparison, Row};
+use crate::report::wording::heading;
 
 /// The comparison as a page for a browser.
 pub fn strategies(comparison: &Comparison) -> String {
-    let title = format!("{}: strategies | afterdrop", comparison.workload);
+    let title = format!("{}: strategies | afterdrop", heading(&comparison.workload));
     type Column = (&'static str, fn(&Row) -> Option<f64>);
     let columns: [Column; 4] = [
         ("Growth per cycle", |r| r.bytes_per_cycle),
@@ -25,7 +26,7 @@ pub fn strategies(comparison: &Comparison) -> String {
     let name = |r: &Row| format!("{} ×{} {}", r.strategy, r.size, r.precision);
     let body = html! {
         header {
-            h1 { "Does loading " code { (comparison.workload) } " again and again leak memory?" }
+            h1 { "Does loading " code { (heading(&comparison.workload)) } " again and again leak memory?" }
             p.dim {
                 (count(u64::from(comparison.cycles), "cycle")) " each"
                 @if let (Some(limit), Some(what)) = (comparison.memory_limit, &comparison.limited) {
