@@ -204,7 +204,6 @@ pub(crate) struct Unsearched {
     /// Memory that cannot be told from the allocator's own.
     pub(crate) like_allocator: u64,
     /// Heaps of the C library, which have no roots of others only as far as its main arena is known.
-    #[serde(default)]
     pub(crate) c_heaps: u64,
     /// Memory that cannot be told from the recorder's own.
     pub(crate) like_recorder: u64,
@@ -216,8 +215,8 @@ pub(crate) struct Unsearched {
 
 fields! {
     Unsearched {
-        not_copied, wiped, devices, evicted, unreadable, like_allocator, like_recorder, unaligned,
-        unknown_blocks,
+        not_copied, wiped, devices, evicted, unreadable, like_allocator, c_heaps, like_recorder,
+        unaligned, unknown_blocks,
     }
 }
 

@@ -1,5 +1,6 @@
 //! What runs in the measured process. It imports only `base` and `model`.
 
+pub(crate) mod arena_heaps;
 pub(crate) mod census;
 pub(crate) mod cycle;
 mod foreign_memory;

@@ -4,13 +4,10 @@ use std::ops::Range;
 
 use crate::base::vec_map::VecMap;
 use crate::model::journal::Resident;
+use crate::recorder::arena_heaps::{ArenaHeaps, Header, heaps};
 use crate::recorder::heap::{self, MappedVec, Paused};
 use crate::recorder::pagemap::Pagemap;
 use crate::recorder::proc::{self, MapsLine};
-
-/// Size and alignment of the heaps of glibc's arenas other than the first (arena.c, `HEAP_MAX_SIZE` on
-/// 64-bit systems).
-const ARENA_HEAP: u64 = 64 << 20;
 
 /// Longest gap between two segments of the executable.
 const MAX_SEGMENT_GAP: u64 = 4 << 20;
@@ -45,8 +42,8 @@ pub(crate) struct Mapping<'a> {
     pub(crate) is_device: bool,
     /// `VmFlags` has `dd` (do not dump), which the recorder sets for its own memory.
     pub(crate) no_dump: bool,
-    /// `VmFlags` has `nr`: no swap space is reserved. Set by the recorder, by glibc for its arenas, and
-    /// by jemalloc.
+    /// `VmFlags` has `nr`: no swap space is reserved. Set by the recorder, by jemalloc, and by glibc up to version
+    /// 2.40 for its arenas.
     pub(crate) no_reserve: bool,
 }
 
@@ -85,7 +82,10 @@ fn resident_and_mapped(
             p.present_bytes(range.start as usize, range.end as usize)
         })
     };
-    Some(sum(text.as_slice(), program, own_bytes, present, visit))
+    let heaps = ArenaHeaps::new();
+    let header = |at| heaps.header(at);
+    let text = text.as_slice();
+    Some(sum(text, program, own_bytes, header, present, visit))
 }
 
 /// The path of the executable, as the kernel shows it for its mappings.
@@ -99,17 +99,20 @@ fn own_path(buffer: &mut [u8; 4096]) -> Option<&[u8]> {
     Some(kept)
 }
 
-/// Adds up the mappings in `text`. `own_bytes` is the size of the recorder's own mappings; `present`
-/// counts the resident bytes of a part of a mapping; `visit` gets the parts of [`Resident::mapped`].
+/// Adds up the mappings in `text`. `own_bytes` is the size of the recorder's own mappings; `header` reads
+/// that of an arena's heap; `present` counts the resident bytes of a part of a mapping; `visit` gets the parts
+/// of [`Resident::mapped`].
 fn sum(
     text: &[u8],
     program: &[u8],
     own_bytes: u64,
+    header: impl Fn(u64) -> Option<Header>,
     present: impl Fn(Range<u64>) -> u64,
     visit: impl FnMut(&[u8], u64),
 ) -> Resident {
     let mut sums = Sums {
         program,
+        header,
         present,
         visit,
         resident: Resident::default(),
@@ -117,7 +120,7 @@ fn sum(
         file_end: None,
         program_end: None,
     };
-    for_each_mapping(text, |mapping, next| sums.add(&mapping, next));
+    for_each_mapping(text, |mapping| sums.add(&mapping));
     // Others may have marked memory as the recorder marks its own.
     let others = sums.like_own.saturating_sub(own_bytes);
     sums.add_mapped(b"", others);
@@ -125,8 +128,9 @@ fn sum(
 }
 
 /// The state of [`sum`].
-struct Sums<'a, P, V> {
+struct Sums<'a, H, P, V> {
     program: &'a [u8],
+    header: H,
     present: P,
     visit: V,
     resident: Resident,
@@ -139,8 +143,13 @@ struct Sums<'a, P, V> {
     program_end: Option<u64>,
 }
 
-impl<P: Fn(Range<u64>) -> u64, V: FnMut(&[u8], u64)> Sums<'_, P, V> {
-    fn add(&mut self, m: &Mapping<'_>, next: Option<&Mapping<'_>>) {
+impl<H, P, V> Sums<'_, H, P, V>
+where
+    H: Fn(u64) -> Option<Header>,
+    P: Fn(Range<u64>) -> u64,
+    V: FnMut(&[u8], u64),
+{
+    fn add(&mut self, m: &Mapping<'_>) {
         self.resident.total += m.resident;
         let size = m.end - m.start;
         // A mapping of the executable's file far from the others is not a segment: the program has
@@ -167,8 +176,6 @@ impl<P: Fn(Range<u64>) -> u64, V: FnMut(&[u8], u64)> Sums<'_, P, V> {
                 false => self.resident.behind_files += m.resident,
             }
             self.file(is_program, m.name, size)
-        } else if m.is_arena(next) {
-            &mut self.resident.c_heap
         } else if m.name.starts_with(b"[v") {
             &mut self.resident.files
         } else {
@@ -177,24 +184,29 @@ impl<P: Fn(Range<u64>) -> u64, V: FnMut(&[u8], u64)> Sums<'_, P, V> {
         *sum += m.resident;
     }
 
-    /// Adds an anonymous mapping, which may contain the stacks of threads.
+    /// Adds an anonymous mapping, which may contain heaps of arenas and the stacks of threads.
     fn add_anonymous(&mut self, m: Mapping<'_>) {
-        let mut rest = m;
+        let (mut bytes, mut resident) = (m.end - m.start, m.resident);
+        let mut take = |part: Range<u64>| {
+            bytes -= (part.end - part.start).min(bytes);
+            let of_part = match part == (m.start..m.end) {
+                true => resident,
+                false => (self.present)(part).min(resident),
+            };
+            resident -= of_part;
+            of_part
+        };
+        for heap in heaps(&m, &self.header) {
+            self.resident.c_heap += take(heap);
+        }
         let stacks = heap::thread_stacks().map(|b| b.low as u64..b.high as u64);
         for stack in stacks.filter(|s| s.start >= m.start && s.end <= m.end) {
-            let resident = if stack == (m.start..m.end) {
-                m.resident
-            } else {
-                (self.present)(stack.clone()).min(rest.resident)
-            };
-            self.resident.stacks += resident;
-            rest.resident -= resident.min(rest.resident);
-            rest.end -= (stack.end - stack.start).min(rest.end - rest.start);
+            self.resident.stacks += take(stack);
         }
         if m.accessible {
-            self.add_mapped(m.name, rest.end - rest.start);
+            self.add_mapped(m.name, bytes);
         }
-        self.resident.anonymous += rest.resident;
+        self.resident.anonymous += resident;
     }
 
     /// The sum for mappings of files. Those that are not the executable's add to `mapped`.
@@ -212,23 +224,20 @@ impl<P: Fn(Range<u64>) -> u64, V: FnMut(&[u8], u64)> Sums<'_, P, V> {
     }
 }
 
-/// Calls `visit` with each mapping in `text`, and the mapping after it.
-pub(crate) fn for_each_mapping<'a>(
-    text: &'a [u8],
-    mut visit: impl FnMut(Mapping<'a>, Option<&Mapping<'a>>),
-) {
+/// Calls `visit` with each mapping in `text`.
+pub(crate) fn for_each_mapping<'a>(text: &'a [u8], mut visit: impl FnMut(Mapping<'a>)) {
     let mut current: Option<Mapping<'a>> = None;
     for line in text.split(|&b| b == b'\n') {
         if let Some(next) = MapsLine::parse(line).map(Mapping::new) {
             if let Some(mapping) = current.replace(next) {
-                visit(mapping, Some(&next));
+                visit(mapping);
             }
         } else if let Some(mapping) = &mut current {
             mapping.add_figure(line);
         }
     }
     if let Some(mapping) = current {
-        visit(mapping, None);
+        visit(mapping);
     }
 }
 
@@ -236,19 +245,6 @@ impl<'a> Mapping<'a> {
     /// Whether private pages were written: it has contents of its own.
     pub(crate) fn was_written(&self) -> bool {
         self.anonymous > 0 || self.swapped > 0
-    }
-
-    /// Whether it is the used part of a heap of one of glibc's arenas: it starts at a multiple of the
-    /// size of such a heap, and the unused rest, which may not be accessed, follows up to that size
-    /// (arena.c, `new_heap`). The alignment alone does not tell: other allocators have it, too.
-    pub(crate) fn is_arena(&self, next: Option<&Self>) -> bool {
-        let end = self.start.saturating_add(ARENA_HEAP);
-        let is_rest = |next: &Self| {
-            next.start == self.end && !next.accessible && next.name.is_empty() && next.end == end
-        };
-        self.no_reserve
-            && self.start.is_multiple_of(ARENA_HEAP)
-            && (self.end == end || next.is_some_and(is_rest))
     }
 
     /// Takes a line with a figure of the mapping, such as `Rss:    8 kB`.
@@ -337,6 +333,12 @@ VmFlags: rd wr nr
 c021000-10000000 ---p 00000000 00:00 0 
 Rss:    0 kB
 VmFlags: nr
+13ffe000-14021000 rw-p 00000000 00:00 0 
+Rss:    28 kB
+VmFlags: rd wr ac
+14021000-18000000 ---p 00000000 00:00 0 
+Rss:    0 kB
+VmFlags:
 fff00000-fff10000 rw-p 00000000 00:00 0      [stack]
 Rss:    256 kB
 VmFlags: rd wr gd
@@ -354,25 +356,35 @@ VmFlags: rd ex
                 .entry(String::from_utf8(name.into()).unwrap())
                 .or_insert(0) += bytes;
         };
-        let sums = sum(MAPPINGS.as_bytes(), b"/opt/a b/bin", 0x8000, |_| 0, visit);
+        // Heaps of arenas, the second of which is merged with the mapping before it, of 8 KiB.
+        let header = |at| match at {
+            0xc00_0000 | 0x1400_0000 => Some([at + 48, 0, 0x2_0000, 0x2_1000]),
+            _ => None,
+        };
+        let present = |part: Range<u64>| match part == (0x1400_0000..0x1402_1000) {
+            true => kib(20),
+            false => 0,
+        };
+        let program = b"/opt/a b/bin";
+        let sums = sum(MAPPINGS.as_bytes(), program, 0x8000, header, present, visit);
         let expected = Resident {
-            total: kib(564),
+            total: kib(592),
             tool: kib(16),
             stacks: kib(256),
-            c_heap: kib(40),
+            c_heap: kib(60),
             program: kib(12),
             files: kib(136),
             behind_files: 0,
             program_zeroed: kib(4),
             // With that of another allocator, aligned as an arena's heap is.
-            anonymous: kib(72 + 32),
+            anonymous: kib(72 + 32 + 8),
             // The library, the shared memory and the mapping after it, the mapping of 1 MiB, 32 KiB
-            // beyond the recorder's own that are marked as its own, and the other allocator's.
-            mapped: 0x1_0000 + 0x1_0000 + 0x1_0000 + 0x10_0000 + 0x8000 + 0x2_1000,
+            // beyond the recorder's own that are marked as its own, the other allocator's, and 8 KiB.
+            mapped: 0x1_0000 + 0x1_0000 + 0x1_0000 + 0x10_0000 + 0x8000 + 0x2_1000 + 0x2000,
         };
         assert_eq!(sums, expected);
         let by_name = [
-            ("", 0x1_0000 + 0x10_0000 + 0x8000 + 0x2_1000),
+            ("", 0x1_0000 + 0x10_0000 + 0x8000 + 0x2_1000 + 0x2000),
             ("/dev/zero (deleted)", 0x1_0000),
             ("/lib/libc.so.6", 0x1_0000),
         ];
@@ -381,7 +393,7 @@ VmFlags: rd ex
             by_name.map(|(name, bytes)| (name.to_owned(), bytes)).into()
         );
         assert_eq!(
-            sum(b"nonsense\n\nRss: 5 kB", b"", 0, |_| 0, |_, _| ()),
+            sum(b"nonsense\n\nRss: 5 kB", b"", 0, |_| None, |_| 0, |_, _| ()),
             Resident::default()
         );
     }

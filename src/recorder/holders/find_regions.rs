@@ -8,6 +8,7 @@ use super::error::SearchError;
 use super::frozen_copy::{ProcessInfo, Threads};
 use super::index::{Index, usable_bytes};
 use super::regions::{Access, Region, RegionKind, Regions};
+use crate::recorder::arena_heaps::ArenaHeaps;
 use crate::recorder::heap::{self, MappedVec, NoMemory};
 use crate::recorder::pagemap::PAGE;
 use crate::recorder::proc::read_whole;
@@ -53,16 +54,16 @@ pub(super) fn find(
     let recorder_bytes = heap::mapped_bytes() as u64;
     let mut result = Ok(());
     // Threads first: the rest of the mappings that contain their memory is added without it.
-    smaps::for_each_mapping(text.as_slice(), |mapping, _| {
+    smaps::for_each_mapping(text.as_slice(), |mapping| {
         if result.is_ok() && mapping.writable {
             result = finder.add_stacks(&mapping);
         }
     });
     result?;
     finder.add_thread_locals()?;
-    smaps::for_each_mapping(text.as_slice(), |mapping, next| {
+    smaps::for_each_mapping(text.as_slice(), |mapping| {
         if result.is_ok() {
-            result = finder.add_mapping(&mapping, next);
+            result = finder.add_mapping(&mapping);
         }
     });
     result?;
@@ -179,11 +180,7 @@ impl Finder<'_> {
     }
 
     /// Adds the parts of a mapping that are searched and do not belong to threads.
-    fn add_mapping(
-        &mut self,
-        mapping: &Mapping<'_>,
-        next: Option<&Mapping<'_>>,
-    ) -> Result<(), NoMemory> {
+    fn add_mapping(&mut self, mapping: &Mapping<'_>) -> Result<(), NoMemory> {
         if mapping.executable {
             let range = (mapping.start as usize, mapping.end as usize);
             self.regions.code.push(range)?;
@@ -199,7 +196,7 @@ impl Finder<'_> {
         match (mapping.private, mapping.name.starts_with(b"/")) {
             (false, _) => self.add_shared(mapping),
             (true, true) => self.add_segment(mapping),
-            (true, false) => self.add_memory(mapping, next),
+            (true, false) => self.add_memory(mapping),
         }
     }
 
@@ -252,11 +249,7 @@ impl Finder<'_> {
     }
 
     /// Adds a mapping that is anonymous and private, if it may contain roots.
-    fn add_memory(
-        &mut self,
-        mapping: &Mapping<'_>,
-        next: Option<&Mapping<'_>>,
-    ) -> Result<(), NoMemory> {
+    fn add_memory(&mut self, mapping: &Mapping<'_>) -> Result<(), NoMemory> {
         let (start, end) = (mapping.start as usize, mapping.end as usize);
         if mapping.no_dump && mapping.no_reserve {
             self.own.add_of_recorder(mapping);
@@ -280,21 +273,46 @@ impl Finder<'_> {
             }
             return self.add(start, end, RegionKind::Statics, access);
         }
+        if mapping.name == b"[heap]" {
+            return self.add_c_heap(start, end, access, false);
+        }
+        let mut rest = *mapping;
+        for heap in ArenaHeaps::new().of(mapping) {
+            rest.end = heap.start;
+            self.add_anonymous(&rest)?;
+            self.add_c_heap(heap.start as usize, heap.end as usize, access, true)?;
+            (rest.start, rest.end) = (heap.end, mapping.end);
+        }
+        self.add_anonymous(&rest)
+    }
+
+    /// Adds memory of C's allocator.
+    fn add_c_heap(
+        &mut self,
+        start: usize,
+        end: usize,
+        access: Access,
+        is_of_arena: bool,
+    ) -> Result<(), NoMemory> {
         // If the measured heap is the C library's, its memory contains no roots: only blocks, which
         // are searched when they are reached, and free memory.
-        if mapping.name == b"[heap]" || mapping.is_arena(next) {
-            return match heap::is_separate_from_c() {
-                true => self.add(start, end, RegionKind::CHeap, access),
-                false => self.c_heaps.push(CHeap {
-                    start,
-                    end,
-                    access,
-                    is_of_arena: mapping.name != b"[heap]",
-                }),
-            };
+        match heap::is_separate_from_c() {
+            true => self.add(start, end, RegionKind::CHeap, access),
+            false => self.c_heaps.push(CHeap {
+                start,
+                end,
+                access,
+                is_of_arena,
+            }),
         }
+    }
+
+    /// Adds a mapping, or a part of it, that is of no file and not C's allocator's.
+    fn add_anonymous(&mut self, mapping: &Mapping<'_>) -> Result<(), NoMemory> {
+        let (start, end) = (mapping.start as usize, mapping.end as usize);
+        let access = access_of_private(mapping);
         // Guard pages and reserved address space have no contents.
-        if !heap::is_apart() || (!mapping.readable && !mapping.was_written()) {
+        if start == end || !heap::is_apart() || (!mapping.readable && !mapping.was_written()) {
             return Ok(());
         }
         // A mapping that contains a block belongs to the measured heap; the rest of it is free
