@@ -329,6 +329,18 @@ fn a_forked_worker_is_a_process_of_its_own(#[values("0", "5")] cycles_of_the_par
 }
 
 #[test]
+fn a_program_sees_what_it_sees_without_the_recorder() {
+    let folder = Folder::new();
+    let program = compiled(&folder, "sees.c", &["-g"]);
+    // Started by the same process, so that it gets the same descriptors.
+    let bare = finish(Command::new(&program), Folder::new()).exits(0).out;
+    let program = program.to_str().unwrap().to_owned();
+    let recorded = exec(&["--quiet", "--cycle-at", "call"], &[&program], folder);
+    let seen = recorded.out.lines().take(bare.lines().count());
+    assert_eq!(seen.collect::<Vec<_>>(), bare.lines().collect::<Vec<_>>());
+}
+
+#[test]
 fn objects_of_cpp_that_own_each_other_are_a_leak() {
     let report = marked_by_calls("leak.cpp", &["-g"]).exits(1).report();
     assert_eq!(report.verdict, RunVerdict::Leak);

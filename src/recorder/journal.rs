@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::IntoRawFd;
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -71,12 +71,34 @@ impl Writer {
     fn open_again(&mut self) -> io::Result<()> {
         let _paused = heap::pause();
         let file = File::options().append(true).open(&self.path)?;
+        let file = out_of_the_way(file);
         if identity(&file)? != self.identity {
             return Err(io::Error::other("it was replaced by another file"));
         }
         // Closing it would close a file of the program.
         let _ = self.lines.file.replace(file).into_raw_fd();
         Ok(())
+    }
+}
+
+/// The file under a descriptor that is higher than those that the program gets: it may count on their numbers. The
+/// file as it is, if there is none.
+fn out_of_the_way(file: File) -> File {
+    const LOWEST: libc::rlim_t = 1000;
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: writes the local variable.
+    unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };
+    let lowest = LOWEST.min(limit.rlim_cur / 2) as libc::c_int;
+    // SAFETY: makes a descriptor for an open file, and accesses no memory.
+    let high = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_DUPFD_CLOEXEC, lowest) };
+    match high {
+        -1 => file,
+        // SAFETY: the descriptor was just made, and nothing else owns it
+        // (tests/exec.rs: `a_program_sees_what_it_sees_without_the_recorder`).
+        high => unsafe { File::from_raw_fd(high) },
     }
 }
 
@@ -92,7 +114,7 @@ impl JsonLines {
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
         let file = File::options().append(true).create_new(true).open(path)?;
         Ok(Self {
-            file: Limited::new(file),
+            file: Limited::new(out_of_the_way(file)),
             line: MappedVec::new(),
         })
     }

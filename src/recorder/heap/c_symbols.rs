@@ -111,16 +111,33 @@ pub(super) unsafe extern "C" fn free(at: *mut c_void) {
 /// None.
 #[unsafe(no_mangle)]
 pub(super) unsafe extern "C" fn memalign(align: size_t, size: size_t) -> *mut c_void {
-    match align.checked_next_power_of_two() {
+    match rounded_up(align) {
         // SAFETY: the alignment is a power of two.
-        Some(align) if align <= isize::MAX as usize => unsafe {
-            c_hooks::alloc::<false>(align, size)
-        },
-        _ => {
+        Some(align) => unsafe { c_hooks::alloc::<false>(align, size) },
+        None => {
             set_error(libc::EINVAL);
             core::ptr::null_mut()
         }
     }
+}
+
+/// The power of two that memalign(3) takes for an alignment.
+fn rounded_up(align: usize) -> Option<usize> {
+    let align = align.checked_next_power_of_two();
+    align.filter(|align| *align <= isize::MAX as usize)
+}
+
+/// Whether aligned_alloc(3) is memalign(3): up to glibc 2.37. Later ones refuse an alignment that is no power of
+/// two.
+#[cold]
+fn aligned_alloc_rounds_up() -> bool {
+    // SAFETY: glibc returns a text that ends in a null byte and is never freed.
+    let version = unsafe { core::ffi::CStr::from_ptr(libc::gnu_get_libc_version()) };
+    let minor = version.to_str().ok().and_then(|v| v.strip_prefix("2."));
+    let digits = minor.and_then(|m| m.split(|c: char| !c.is_ascii_digit()).next());
+    digits
+        .and_then(|d| d.parse::<u32>().ok())
+        .is_some_and(|minor| minor < 38)
 }
 
 /// aligned_alloc(3)
@@ -129,12 +146,18 @@ pub(super) unsafe extern "C" fn memalign(align: size_t, size: size_t) -> *mut c_
 /// None.
 #[unsafe(no_mangle)]
 pub(super) unsafe extern "C" fn aligned_alloc(align: size_t, size: size_t) -> *mut c_void {
-    if !align.is_power_of_two() {
-        set_error(libc::EINVAL);
-        return core::ptr::null_mut();
+    let align = match align.is_power_of_two() {
+        true => Some(align),
+        false => rounded_up(align).filter(|_| aligned_alloc_rounds_up()),
+    };
+    match align {
+        // SAFETY: the alignment is a power of two.
+        Some(align) => unsafe { c_hooks::alloc::<false>(align, size) },
+        None => {
+            set_error(libc::EINVAL);
+            core::ptr::null_mut()
+        }
     }
-    // SAFETY: the alignment is a power of two.
-    unsafe { c_hooks::alloc::<false>(align, size) }
 }
 
 /// posix_memalign(3)
