@@ -246,7 +246,10 @@ impl Facts<'_> {
     fn no_stacks(&self) -> Option<String> {
         let any_stack = self.journal.stacks.keys().any(|&id| id != NO_STACK);
         let hint = match self.journal.start.exec {
-            true => "its code has no call frame information that can be read",
+            true => {
+                "its code has no call frame information that can be read, or runs on stacks of its own, such as \
+                 coroutines'"
+            }
             false => "build with frame pointers: RUSTFLAGS=\"-C force-frame-pointers=yes\"",
         };
         (!any_stack && self.attribution.unattributed_bytes > 0)

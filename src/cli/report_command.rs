@@ -1,5 +1,6 @@
 //! `afterdrop report`: a stored report in any format.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use super::input::read_report;
@@ -21,6 +22,11 @@ pub(super) struct Args {
     /// A report.json, or the folder of a run; or the strategies.json of a comparison
     report: PathBuf,
 
+    #[cfg(feature = "exec")]
+    /// Another process of a program that `exec` ran, by its number or a part of its command line
+    #[arg(long, value_name = "PROCESS")]
+    process: Option<String>,
+
     #[command(flatten)]
     formats: Formats,
 
@@ -39,7 +45,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
     if is_comparison(&args.report) {
         return of_strategies(args, &formats);
     }
-    let (report, file) = read_report(&args.report)?;
+    let (report, file) = read_report(&args.input()?)?;
     let mut report = args.paths.apply(report)?;
     // JSON escapes what is not seen, and is to be read back unchanged.
     if !formats.contains(&Format::Json) {
@@ -57,6 +63,17 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Error> {
         ref several => write_several(args, &report, several, &file)?,
     }
     Ok(Outcome::Clean)
+}
+
+impl Args {
+    /// The path of the report.
+    fn input(&self) -> Result<Cow<'_, Path>, Error> {
+        #[cfg(feature = "exec")]
+        if let Some(process) = &self.process {
+            return Ok(crate::measure::folder_of_process(&self.report, process)?.into());
+        }
+        Ok((&*self.report).into())
+    }
 }
 
 /// Writes several formats into a folder. If a file exists that may not be overwritten, nothing is

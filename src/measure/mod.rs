@@ -20,6 +20,8 @@ pub(crate) use exec::{ExecRequest, Program, Stop, exec};
 pub(crate) use request::{Lengths, Request, auto};
 pub(crate) use run::measure;
 pub(crate) use run_folder::OUTPUT;
+#[cfg(all(feature = "exec", feature = "formats"))]
+pub(crate) use unreported::folder_of_process;
 
 #[cfg(feature = "cli")]
 pub(crate) use {

@@ -11,6 +11,8 @@ use crate::analysis::journal::Reader;
 use crate::analysis::{self, Folding, RunContext};
 use crate::base::error::Error;
 use crate::model::end::{Ended, How};
+#[cfg(all(feature = "exec", feature = "formats"))]
+use crate::model::exec::{PROCESS_FILE, ProcessRecord};
 use crate::model::journal;
 use crate::model::report::Report;
 
@@ -23,8 +25,12 @@ pub(crate) fn report_of(folder: &Path) -> Result<Report, Error> {
     let journal = Reader::new(folder.join(journal::FILE)).finish()?;
     let unknown = "its end was not seen: it was killed together with the process that watched it, \
                    or it still runs";
+    let ended = match folder.join(journal::EXITED).exists() {
+        true => Ended::new(How::Completed, None),
+        false => Ended::new(How::Failed, unknown.to_owned()),
+    };
     let with = RunContext {
-        ended: Ended::new(How::Failed, unknown.to_owned()),
+        ended,
         horizon: journal.start.horizon,
         options: Vec::new(),
         witness: None,
@@ -43,16 +49,59 @@ pub(crate) fn report_of(folder: &Path) -> Result<Report, Error> {
 /// that ran a program as it is was killed; `None` if there is none.
 #[cfg(feature = "cli")]
 pub(crate) fn folder_with_journal(run: &Path) -> Option<PathBuf> {
-    let length = |folder: &PathBuf| {
-        let file = std::fs::metadata(folder.join(journal::FILE));
-        file.map_or(0, |file| file.len())
-    };
     if run.join(journal::FILE).exists() {
         return Some(run.into());
     }
     let processes = std::fs::read_dir(run.join(journal::PROCESSES)).ok()?;
     let folders = processes.flatten().map(|entry| entry.path());
-    folders.filter(|f| length(f) > 0).max_by_key(length)
+    folders.filter(|f| length(f) > 0).max_by_key(|f| length(f))
+}
+
+/// Bytes of the journal in a folder.
+#[cfg(feature = "cli")]
+fn length(folder: &Path) -> u64 {
+    let file = std::fs::metadata(folder.join(journal::FILE));
+    file.map_or(0, |file| file.len())
+}
+
+/// The folder of a process in that of a run of a program as it is: of that with this number, or of the one with the
+/// longest journal of those whose command lines have this part.
+///
+/// # Errors
+/// If there is none. The message names those that there are.
+#[cfg(all(feature = "exec", feature = "formats"))]
+pub(crate) fn folder_of_process(run: &Path, wanted: &str) -> Result<PathBuf, Error> {
+    let processes = std::fs::read_dir(run.join(journal::PROCESSES));
+    let folders = processes.into_iter().flatten().flatten().map(|e| e.path());
+    let mut all: Vec<(PathBuf, ProcessRecord)> = folders
+        .filter_map(|folder| {
+            let record = std::fs::read(folder.join(PROCESS_FILE)).ok()?;
+            Some((folder, serde_json::from_slice(&record).ok()?))
+        })
+        .collect();
+    all.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+    let is_wanted = |(_, record): &&(PathBuf, ProcessRecord)| {
+        record.pid.to_string() == wanted || record.arguments.join(" ").contains(wanted)
+    };
+    let found = all
+        .iter()
+        .filter(is_wanted)
+        .max_by_key(|(folder, _)| length(folder));
+    if let Some((folder, _)) = found {
+        return Ok(folder.clone());
+    }
+    let name = |(_, record): &(PathBuf, ProcessRecord)| {
+        format!("{} (process {})", record.arguments.join(" "), record.pid)
+    };
+    let names: Vec<String> = all.iter().map(name).collect();
+    let there_are = match names[..] {
+        [] => "it has no journals of other processes than the reported one".to_owned(),
+        _ => format!("there are: {}", names.join(", ")),
+    };
+    Err(Error::usage(format!(
+        "no process in {} is `{wanted}` by its number or a part of its command line; {there_are}",
+        run.display()
+    )))
 }
 
 #[cfg(test)]

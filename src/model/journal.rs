@@ -27,6 +27,9 @@ pub(crate) const FILE: &str = "journal.jsonl";
 #[cfg(any(feature = "cli", feature = "preload"))]
 pub(crate) const PROCESSES: &str = "processes";
 
+/// The file in the folder of a process that has ended by `_exit`, and so without an end in its journal.
+pub(crate) const EXITED: &str = "exited";
+
 /// The folder of the predictions of the strategy `slot`. The parent removes it if the child was killed.
 pub(crate) const PREDICTIONS: &str = "predictions";
 

@@ -1,5 +1,6 @@
 //! Whether a program can be recorded, as far as its file tells.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -29,6 +30,21 @@ pub(super) fn check(name: &OsStr) -> Result<(), Error> {
     let path = find(name)?;
     check_file(&path, MOST_INTERPRETERS)
 }
+
+/// Why the program that a process runs cannot be recorded; `None` if it can be, or if that is not known. What was
+/// found out of a file is kept.
+pub(super) fn obstacle_of(process: i32, known: &mut Obstacles) -> Option<String> {
+    let path = fs::read_link(format!("/proc/{process}/exe")).ok()?;
+    let obstacle = known.entry(path).or_insert_with_key(|path| {
+        let is_readable = is_executable(path) && File::open(path).is_ok();
+        let error = is_readable.then(|| check_file(path, 0).err()).flatten();
+        error.map(|error| error.to_string())
+    });
+    obstacle.clone()
+}
+
+/// What is in the way of recording a program, by its file.
+pub(super) type Obstacles = BTreeMap<PathBuf, Option<String>>;
 
 /// The file of a program, in the folders of PATH if its name has no slash.
 fn find(name: &OsStr) -> Result<PathBuf, Error> {
@@ -112,6 +128,8 @@ fn check_elf(path: &Path, start: &[u8]) -> Result<(), Error> {
     let loader = segments.iter().find(|s| s.p_type(endian) == PT_INTERP);
     let loader = loader.and_then(|s| s.data(endian, start).ok());
     match loader {
+        // It loads the program that its arguments name.
+        None if is_dynamic && is_loader(path) => Ok(()),
         None if is_dynamic => Err(cannot_record(path, "it is statically linked (static-pie)")),
         None => Err(cannot_record(path, "it is statically linked")),
         Some(loader) if !loader.windows(8).any(|part| part == b"ld-linux") => {
@@ -121,6 +139,12 @@ fn check_elf(path: &Path, start: &[u8]) -> Result<(), Error> {
         }
         Some(_) => Ok(()),
     }
+}
+
+/// Whether a file is named as glibc's loader is: `ld-linux-x86-64.so.2`, and `ld-2.31.so` in old versions.
+fn is_loader(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().as_bytes();
+    name.starts_with(b"ld-") && name.windows(3).any(|part| part == b".so")
 }
 
 fn cannot_record(path: &Path, why: &str) -> Error {

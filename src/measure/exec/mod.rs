@@ -52,13 +52,22 @@ pub(crate) fn exec(
         .program
         .run(&request.plan, &library, stop, &mut processes, progress);
     library.remove();
-    let ended = ended?;
-    let mut all = processes.finish(&request.plan)?;
-    let chosen = choose(&all, &request, &ended)?;
+    let (ended, was_asked) = ended?;
+    let (mut all, unrecorded) = processes.finish(&request.plan)?;
+    let chosen = choose(&all, &unrecorded, &request, &ended)?;
     let folding = std::mem::take(&mut all[chosen].folding);
     let process = &all[chosen];
     let journal = &process.journal;
     request.config.warnings.extend(others(process, &all));
+    let killed = all
+        .iter()
+        .filter(|p| !was_asked && p.cycles() > 0 && p.was_killed());
+    let killed = killed.take(NAMED).map(|p| killed_warning(p, process));
+    request.config.warnings.extend(killed);
+    request
+        .config
+        .warnings
+        .extend(unrecorded.into_iter().take(NAMED));
     let with = RunContext {
         ended,
         horizon: request.plan.horizon,
@@ -78,7 +87,12 @@ pub(crate) fn exec(
 }
 
 /// The index of the process that is reported.
-fn choose(all: &[Process], request: &ExecRequest, ended: &Ended) -> Result<usize, Error> {
+fn choose(
+    all: &[Process],
+    unrecorded: &[String],
+    request: &ExecRequest,
+    ended: &Ended,
+) -> Result<usize, Error> {
     let name = request.program.name().to_string_lossy().into_owned();
     if all.is_empty() {
         return Err(Error::usage(format!(
@@ -99,13 +113,28 @@ fn choose(all: &[Process], request: &ExecRequest, ended: &Ended) -> Result<usize
             names.join(", ")
         )));
     };
-    if let Some(file) = &process.record.foreign_malloc {
+    // One that only waits for another has no work of its own: where time marks the cycles it has some, too.
+    let has_no_work = process.cycles() == 0
+        || matches!(request.plan.marks, Marks::Every(_)) && process.allocated() == 0;
+    let foreign = match request.wanted {
+        None if has_no_work => all.iter().find(|p| p.record.foreign_malloc.is_some()),
+        _ => Some(process),
+    };
+    if let Some((process, file)) =
+        foreign.and_then(|p| Some((p, p.record.foreign_malloc.as_ref()?)))
+    {
         return Err(Error::usage(format!(
             "cannot record {}: it has a `malloc` of its own, in {file}, in whose place that of the \
              library cannot be",
             process.name()
         ))
         .hint("start it without that allocator, if it is one that was preloaded"));
+    }
+    if let Some(obstacle) = unrecorded.first()
+        && request.wanted.is_none()
+        && has_no_work
+    {
+        return Err(Error::usage(obstacle));
     }
     if process.cycles() == 0 {
         let marks = &request.plan.marks;
@@ -147,9 +176,21 @@ fn without_boundary(
     Error::usage(wrong).hint(suggestions::of(all, marks))
 }
 
+/// Processes and programs that are named at most.
+const NAMED: usize = 5;
+
+/// The warning on a process that was killed.
+fn killed_warning(process: &Process, reported: &Process) -> String {
+    let after = count(process.cycles() as u64, "cycle");
+    let what = match process.folder == reported.folder {
+        true => "the report is of what it had recorded",
+        false => "it is not the one that is reported",
+    };
+    format!("{} was killed after {after}: {what}", process.name())
+}
+
 /// Which process is reported, if there were several.
 fn others(process: &Process, all: &[Process]) -> Option<String> {
-    const NAMED: usize = 5;
     let others = all
         .iter()
         .filter(|p| p.cycles() > 0 && p.folder != process.folder);
@@ -165,7 +206,7 @@ fn others(process: &Process, all: &[Process]) -> Option<String> {
     (!named.is_empty()).then(|| {
         format!(
             "this is the report of {}; {}: their journals are in the folder `{PROCESSES}`, and \
-             `afterdrop report` reads them",
+             `afterdrop report FOLDER --process NUMBER` reads them",
             process.name(),
             named.join(", ")
         )

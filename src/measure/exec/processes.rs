@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::executable::{self, Obstacles};
 use crate::analysis::journal::{Journal, Reader};
 use crate::analysis::{self, Folding, verdict};
 use crate::base::error::Error;
@@ -16,6 +17,15 @@ use crate::model::journal::{self, PROCESSES};
 pub(super) struct Processes {
     folder: PathBuf,
     followed: BTreeMap<PathBuf, Followed>,
+    unrecorded: Unrecorded,
+}
+
+/// The programs that processes run which cannot be recorded.
+#[derive(Debug, Default)]
+pub(super) struct Unrecorded {
+    known: Obstacles,
+    /// What is in the way of each, in the order in which they were seen.
+    pub(super) obstacles: Vec<String>,
 }
 
 /// A process that is followed.
@@ -62,7 +72,20 @@ impl Processes {
         Ok(Self {
             folder,
             followed: BTreeMap::new(),
+            unrecorded: Unrecorded::default(),
         })
+    }
+
+    /// Looks at the programs that processes run.
+    pub(super) fn look_at(&mut self, processes: &[i32]) {
+        let Unrecorded { known, obstacles } = &mut self.unrecorded;
+        for &process in processes {
+            if let Some(obstacle) = executable::obstacle_of(process, known)
+                && !obstacles.contains(&obstacle)
+            {
+                obstacles.push(obstacle);
+            }
+        }
     }
 
     /// Reads what was written since the last call. `judges` is whether the process with the most cycles is
@@ -107,7 +130,7 @@ impl Processes {
     ///
     /// # Errors
     /// If a journal cannot be read.
-    pub(super) fn finish(mut self, plan: &ExecPlan) -> Result<Vec<Process>, Error> {
+    pub(super) fn finish(mut self, plan: &ExecPlan) -> Result<(Vec<Process>, Vec<String>), Error> {
         self.poll(plan, false)?;
         let mut all = Vec::new();
         for (folder, process) in self.followed {
@@ -124,7 +147,7 @@ impl Processes {
                 });
             }
         }
-        Ok(all)
+        Ok((all, self.unrecorded.obstacles))
     }
 }
 
@@ -175,13 +198,31 @@ impl Process {
         self.record.pid.to_string() == wanted || self.journal.start.workload.contains(wanted)
     }
 
+    /// Whether it has ended neither by itself nor by executing another program: it was killed.
+    pub(super) fn was_killed(&self) -> bool {
+        let has_ended = self.journal.end.is_some() || self.folder.join(journal::EXITED).exists();
+        !has_ended && !self.has_executed_another() && !is_running(self.record.pid)
+    }
+
+    /// Whether a later program of the same process has a folder.
+    fn has_executed_another(&self) -> bool {
+        let name = self.folder.file_name().and_then(|n| n.to_str());
+        let numbers = name.and_then(|name| name.split_once('-'));
+        let next = numbers
+            .and_then(|(_, number)| number.parse::<u32>().ok())
+            .unwrap_or(0)
+            + 1;
+        let next = format!("{}-{next}", self.record.pid);
+        self.folder.with_file_name(next).exists()
+    }
+
     /// Cycles that it ran.
     pub(super) fn cycles(&self) -> usize {
         self.journal.boundaries.len()
     }
 
     /// Bytes that it allocated in them.
-    fn allocated(&self) -> u64 {
+    pub(super) fn allocated(&self) -> u64 {
         let boundaries = self.journal.boundaries.iter();
         sum(boundaries.map(|b| b.counts.allocated_bytes))
     }
@@ -222,6 +263,11 @@ fn folders(processes: &Path) -> Vec<PathBuf> {
     let mut folders: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
     folders.sort_unstable();
     folders
+}
+
+/// Whether a process runs, or has ended and was not waited for.
+fn is_running(process: u32) -> bool {
+    Path::new(&format!("/proc/{process}")).exists()
 }
 
 fn read_record(folder: &Path) -> Option<ProcessRecord> {

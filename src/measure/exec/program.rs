@@ -27,6 +27,9 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Time between two looks at the journals.
 const READ_INTERVAL: Duration = Duration::from_millis(200);
 
+/// The part of the time that looks at the programs of all processes take, at most.
+const LOOK_FRACTION: u32 = 100;
+
 /// How long a program has to end by itself after it was asked to.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -64,7 +67,7 @@ impl Program {
     }
 
     /// Runs the program until it ends. It is asked to end when all cycles are recorded, when the command is,
-    /// and at the time-out, and is killed if it does not.
+    /// and at the time-out, and is killed if it does not. Returns how it ended, and whether it was asked to.
     ///
     /// # Errors
     /// If it cannot be started or waited for, or a journal cannot be read.
@@ -75,7 +78,7 @@ impl Program {
         stop: Stop<'_>,
         processes: &mut Processes,
         mut progress: impl ShowProgress,
-    ) -> Result<Ended, Error> {
+    ) -> Result<(Ended, bool), Error> {
         let name = self.name().to_string_lossy();
         let mut child = self
             .command(plan, library)?
@@ -83,7 +86,7 @@ impl Program {
             .map_err(|e| Error::usage(format!("cannot start {name}: {e}")))?;
         let started = Instant::now();
         let mut asked: Option<(Reason, Instant)> = None;
-        let mut next_read = started;
+        let (mut next_read, mut next_look) = (started, started + POLL_INTERVAL);
         let mut state = State::default();
         let (mut status, mut is_told) = (None, false);
         loop {
@@ -104,12 +107,18 @@ impl Program {
                 })?;
                 show(&mut progress, &state);
             }
+            let begun = Instant::now();
+            if begun >= next_look {
+                processes.look_at(&left(plan));
+                next_look = Instant::now() + READ_INTERVAL.max(begun.elapsed() * LOOK_FRACTION);
+            }
             // It may have forked away: then its cycles are in a process that goes on.
             if let Some(status) = status
                 && reads
                 && !is_left(plan, &state)
             {
-                return Ok(ended(status, asked.map(|(reason, _)| reason), self.timeout));
+                let ended = ended(status, asked.map(|(reason, _)| reason), self.timeout);
+                return Ok((ended, asked.is_some()));
             }
             if status.is_some() && !is_told {
                 is_told = true;
@@ -119,12 +128,19 @@ impl Program {
             }
             let child = Some(&child).filter(|_| status.is_none());
             let is_late = self.timeout.is_some_and(|limit| started.elapsed() > limit);
+            let [is_terminated, is_interrupted] =
+                [stop.terminated, stop.interrupted].map(|f| f.load(Relaxed));
+            let is_to_end = is_terminated || is_interrupted || state.is_done || is_late;
+            if is_to_end && asked.is_none() {
+                // Soon there is nothing to see.
+                processes.look_at(&left(plan));
+            }
             match asked {
-                None if stop.terminated.load(Relaxed) => {
+                None if is_terminated => {
                     signal_all(child, plan, libc::SIGTERM);
                     asked = Some((Reason::Interrupted, Instant::now()));
                 }
-                None if stop.interrupted.load(Relaxed) => {
+                None if is_interrupted => {
                     // The terminal has sent the signal to the program, too.
                     asked = Some((Reason::Interrupted, Instant::now()));
                 }

@@ -1,14 +1,16 @@
 //! What the command is told about this process.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering::Relaxed};
 
 use crate::base::files::write_atomically;
 use crate::model::exec::{PROCESS_FILE, ProcessRecord};
-use crate::model::journal::PROCESSES;
+use crate::model::journal::{self, PROCESSES};
 
 /// Creates the folder of this process in that of the run, with the record of what it is.
 ///
@@ -24,7 +26,34 @@ pub(crate) fn announce(run: &Path) -> io::Result<(PathBuf, ProcessRecord)> {
     };
     let text = serde_json::to_vec(&record)?;
     write_atomically(&folder.join(PROCESS_FILE), |to| to.write_all(&text))?;
+    let exited = CString::new(folder.join(journal::EXITED).as_os_str().as_bytes())?;
+    EXITED.store(exited.into_raw(), Relaxed);
+    PROCESS.store(record.pid, Relaxed);
     Ok((folder, record))
+}
+
+/// The path of the file that says that this process has ended by `_exit`.
+static EXITED: AtomicPtr<libc::c_char> = AtomicPtr::new(core::ptr::null_mut());
+
+/// The process whose path that is, not a copy that has no folder of its own.
+static PROCESS: AtomicU32 = AtomicU32::new(0);
+
+/// Says that this process ends by `_exit`. A signal handler may call this, and so may a copy that shares its
+/// memory with the process.
+pub(crate) fn note_exit() {
+    let path = EXITED.load(Relaxed);
+    if path.is_null() || std::process::id() != PROCESS.load(Relaxed) {
+        return;
+    }
+    let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_CLOEXEC;
+    // SAFETY: the path ends in a null byte and is never freed. The system calls change no memory
+    // (tests/exec.rs: `a_worker_that_is_killed_is_told`).
+    unsafe {
+        let file = libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path, flags, 0o600);
+        if file >= 0 {
+            libc::syscall(libc::SYS_close, file);
+        }
+    }
 }
 
 /// Creates the folder of this process. One process may execute several programs, one after another.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering::Relaxed};
 use libc::{FILE, c_void, mode_t};
 
 use crate::recorder::heap;
-use crate::{openings, session};
+use crate::{openings, process, session};
 
 /// Whether calls of [`afterdrop_cycle`] mark cycles.
 pub(crate) static CALLS_ARE_MARKS: AtomicBool = AtomicBool::new(false);
@@ -18,6 +18,22 @@ pub extern "C" fn afterdrop_cycle() {
     if CALLS_ARE_MARKS.load(Relaxed) {
         session::mark();
     }
+}
+
+/// _exit(2), after which the journal has no end.
+#[unsafe(no_mangle)]
+pub extern "C" fn _exit(status: c_int) -> ! {
+    process::note_exit();
+    loop {
+        // SAFETY: the system call ends the process.
+        unsafe { libc::syscall(libc::SYS_exit_group, status) };
+    }
+}
+
+/// _Exit(3)
+#[unsafe(no_mangle)]
+pub extern "C" fn _Exit(status: c_int) -> ! {
+    _exit(status)
 }
 
 /// dlclose(3): other code may get the addresses of the object that is unloaded.
