@@ -6,8 +6,6 @@ use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-use super::smaps::Mapping;
-
 /// Size and alignment of a heap (arena.c, `HEAP_MAX_SIZE` on 64-bit systems).
 const HEAP: u64 = 64 << 20;
 
@@ -28,8 +26,8 @@ impl ArenaHeaps {
         Self(File::open("/proc/self/mem").ok())
     }
 
-    /// The used parts of the heaps in a mapping, in order.
-    pub(crate) fn of(&self, mapping: &Mapping<'_>) -> impl Iterator<Item = Range<u64>> {
+    /// The used parts of the heaps in an anonymous mapping, in order.
+    pub(crate) fn within(&self, mapping: Range<u64>) -> impl Iterator<Item = Range<u64>> {
         heaps(mapping, |at| self.header(at))
     }
 
@@ -45,16 +43,11 @@ impl ArenaHeaps {
     }
 }
 
-/// [`ArenaHeaps::of`], with a function that reads headers.
+/// [`ArenaHeaps::within`], with a function that reads headers.
 pub(super) fn heaps(
-    mapping: &Mapping<'_>,
+    bounds: Range<u64>,
     header: impl Fn(u64) -> Option<Header>,
 ) -> impl Iterator<Item = Range<u64>> {
-    let may_have_some = mapping.writable && mapping.private && mapping.name.is_empty();
-    let bounds = match may_have_some {
-        true => mapping.start..mapping.end,
-        false => 0..0,
-    };
     let first = bounds.start.next_multiple_of(HEAP);
     let starts = (first..bounds.end).step_by(HEAP as usize);
     starts.filter_map(move |start| {
@@ -87,38 +80,27 @@ mod tests {
     const A: u64 = 0x7f00_0000_0000;
     const FIRST: Header = [A + 48, 0, 0x2_0000, 0x2_1000];
 
-    fn mapping(start: u64, end: u64) -> Mapping<'static> {
-        Mapping {
-            start,
-            end,
-            writable: true,
-            private: true,
-            ..Mapping::default()
-        }
-    }
-
-    fn found(mapping: &Mapping<'_>, headers: &[(u64, Header)]) -> Vec<Range<u64>> {
+    fn found(mapping: &Range<u64>, headers: &[(u64, Header)]) -> Vec<Range<u64>> {
         let header = |at| headers.iter().find(|h| h.0 == at).map(|h| h.1);
-        heaps(mapping, header).collect()
+        heaps(mapping.clone(), header).collect()
     }
 
     #[test]
     fn a_heap_is_found_by_its_header() {
         let used = A..A + 0x2_1000;
-        let alone = mapping(used.start, used.end);
-        assert_eq!(found(&alone, &[(A, FIRST)]), from_ref(&used));
+        assert_eq!(found(&used, &[(A, FIRST)]), from_ref(&used));
         // Of version 2.34, and a later heap of an arena.
         for header in [
             [A + 32, 0, 0x100, 0x2_1000],
             [A - 3 * HEAP + 48, A - HEAP, 0x100, 0x2_1000],
         ] {
-            assert_eq!(found(&alone, &[(A, header)]), from_ref(&used));
+            assert_eq!(found(&used, &[(A, header)]), from_ref(&used));
         }
     }
 
     #[test]
     fn heaps_that_the_kernel_has_merged_with_others_are_found() {
-        let merged = mapping(A - 0x5000, A + HEAP + 0x2_1000);
+        let merged = A - 0x5000..A + HEAP + 0x2_1000;
         let full = [A + 48, 0, HEAP, HEAP];
         let second = [A + HEAP + 48, 0, 0x1000, 0x2_1000];
         let headers = [(A, full), (A + HEAP, second)];
@@ -129,7 +111,7 @@ mod tests {
     #[test]
     fn what_only_looks_like_a_heap_is_none() {
         let [arena, ..] = FIRST;
-        let alone = mapping(A, A + 0x2_1000);
+        let alone = A..A + 0x2_1000;
         for header in [
             Header::default(),
             [arena + 8, 0, 0x1000, 0x2_1000],
@@ -141,12 +123,7 @@ mod tests {
         ] {
             assert!(found(&alone, &[(A, header)]).is_empty(), "{header:x?}");
         }
-        let of_file = Mapping {
-            name: b"/memory",
-            ..alone
-        };
-        assert!(found(&of_file, &[(A, FIRST)]).is_empty());
-        assert!(found(&mapping(A + 4096, A + 0x2_1000), &[(A, FIRST)]).is_empty());
+        assert!(found(&(A + 4096..A + 0x2_1000), &[(A, FIRST)]).is_empty());
     }
 
     #[test]

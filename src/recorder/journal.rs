@@ -97,7 +97,7 @@ fn out_of_the_way(file: File) -> File {
     match high {
         -1 => file,
         // SAFETY: the descriptor was just made, and nothing else owns it
-        // (tests/exec.rs: `a_program_sees_what_it_sees_without_the_recorder`).
+        // (tests/exec_processes.rs: `a_program_sees_what_it_sees_without_the_recorder`).
         high => unsafe { File::from_raw_fd(high) },
     }
 }

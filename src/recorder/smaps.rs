@@ -196,7 +196,7 @@ where
             resident -= of_part;
             of_part
         };
-        for heap in heaps(&m, &self.header) {
+        for heap in heaps(m.anonymous_range(), &self.header) {
             self.resident.c_heap += take(heap);
         }
         let stacks = heap::thread_stacks().map(|b| b.low as u64..b.high as u64);
@@ -245,6 +245,14 @@ impl<'a> Mapping<'a> {
     /// Whether private pages were written: it has contents of its own.
     pub(crate) fn was_written(&self) -> bool {
         self.anonymous > 0 || self.swapped > 0
+    }
+
+    /// Its range if it may have heaps of glibc's arenas, and an empty one otherwise.
+    pub(crate) fn anonymous_range(&self) -> Range<u64> {
+        match self.writable && self.private && self.name.is_empty() {
+            true => self.start..self.end,
+            false => 0..0,
+        }
     }
 
     /// Takes a line with a figure of the mapping, such as `Rss:    8 kB`.

@@ -59,10 +59,14 @@ pub(crate) fn exec(
     let process = &all[chosen];
     let journal = &process.journal;
     request.config.warnings.extend(others(process, &all));
+    // The end of the program tells that of the reported process, unless it has completed.
+    let is_new = |p: &Process| ended.is_complete() || p.folder != process.folder;
     let killed = all
         .iter()
-        .filter(|p| !was_asked && p.cycles() > 0 && p.was_killed());
-    let killed = killed.take(NAMED).map(|p| killed_warning(p, process));
+        .filter(|p| !was_asked && p.cycles() > 0 && is_new(p) && p.was_killed())
+        .take(NAMED)
+        .map(|p| killed_warning(p, process));
+    let killed: Vec<String> = killed.collect();
     request.config.warnings.extend(killed);
     request
         .config

@@ -86,7 +86,7 @@ impl Program {
             .map_err(|e| Error::usage(format!("cannot start {name}: {e}")))?;
         let started = Instant::now();
         let mut asked: Option<(Reason, Instant)> = None;
-        let (mut next_read, mut next_look) = (started, started + POLL_INTERVAL);
+        let (mut next_read, mut look) = (started, Look(started + POLL_INTERVAL));
         let mut state = State::default();
         let (mut status, mut is_told) = (None, false);
         loop {
@@ -107,11 +107,6 @@ impl Program {
                 })?;
                 show(&mut progress, &state);
             }
-            let begun = Instant::now();
-            if begun >= next_look {
-                processes.look_at(&left(plan));
-                next_look = Instant::now() + READ_INTERVAL.max(begun.elapsed() * LOOK_FRACTION);
-            }
             // It may have forked away: then its cycles are in a process that goes on.
             if let Some(status) = status
                 && reads
@@ -128,30 +123,14 @@ impl Program {
             }
             let child = Some(&child).filter(|_| status.is_none());
             let is_late = self.timeout.is_some_and(|limit| started.elapsed() > limit);
-            let [is_terminated, is_interrupted] =
-                [stop.terminated, stop.interrupted].map(|f| f.load(Relaxed));
-            let is_to_end = is_terminated || is_interrupted || state.is_done || is_late;
-            if is_to_end && asked.is_none() {
-                // Soon there is nothing to see.
-                processes.look_at(&left(plan));
-            }
+            let why = reason_to_end(stop, state.is_done, is_late).filter(|_| asked.is_none());
+            look.look(plan, processes, why.is_some());
             match asked {
-                None if is_terminated => {
-                    signal_all(child, plan, libc::SIGTERM);
-                    asked = Some((Reason::Interrupted, Instant::now()));
-                }
-                None if is_interrupted => {
-                    // The terminal has sent the signal to the program, too.
-                    asked = Some((Reason::Interrupted, Instant::now()));
-                }
-                None if state.is_done || is_late => {
-                    let reason = if is_late {
-                        Reason::TimedOut
-                    } else {
-                        Reason::Done
-                    };
-                    signal_all(child, plan, libc::SIGTERM);
-                    asked = Some((reason, Instant::now()));
+                None => {
+                    if let Some((_, true)) = why {
+                        signal_all(child, plan, libc::SIGTERM);
+                    }
+                    asked = why.map(|(reason, _)| (reason, Instant::now()));
                 }
                 Some((_, since)) if since.elapsed() > 2 * GRACE => {
                     signal_all(child, plan, libc::SIGKILL);
@@ -191,6 +170,37 @@ impl Program {
             });
         }
         Ok(command)
+    }
+}
+
+/// Why the program is to end, and whether it has to be told so; `None` if it goes on.
+fn reason_to_end(stop: Stop<'_>, is_done: bool, is_late: bool) -> Option<(Reason, bool)> {
+    if stop.terminated.load(Relaxed) {
+        return Some((Reason::Interrupted, true));
+    }
+    // The terminal has sent the signal to the program, too.
+    if stop.interrupted.load(Relaxed) {
+        return Some((Reason::Interrupted, false));
+    }
+    match (is_late, is_done) {
+        (true, _) => Some((Reason::TimedOut, true)),
+        (false, true) => Some((Reason::Done, true)),
+        (false, false) => None,
+    }
+}
+
+/// When the programs of all processes are looked at next.
+struct Look(Instant);
+
+impl Look {
+    /// Looks at them, if it is time to, or if they are to end: soon there is nothing to see.
+    fn look(&mut self, plan: &ExecPlan, processes: &mut Processes, is_to_end: bool) {
+        let begun = Instant::now();
+        if begun < self.0 && !is_to_end {
+            return;
+        }
+        processes.look_at(&left(plan));
+        self.0 = Instant::now() + READ_INTERVAL.max(begun.elapsed() * LOOK_FRACTION);
     }
 }
 

@@ -277,7 +277,7 @@ impl Finder<'_> {
             return self.add_c_heap(start, end, access, false);
         }
         let mut rest = *mapping;
-        for heap in ArenaHeaps::new().of(mapping) {
+        for heap in ArenaHeaps::new().within(mapping.anonymous_range()) {
             rest.end = heap.start;
             self.add_anonymous(&rest)?;
             self.add_c_heap(heap.start as usize, heap.end as usize, access, true)?;

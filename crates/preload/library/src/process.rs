@@ -47,7 +47,7 @@ pub(crate) fn note_exit() {
     }
     let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_CLOEXEC;
     // SAFETY: the path ends in a null byte and is never freed. The system calls change no memory
-    // (tests/exec.rs: `a_worker_that_is_killed_is_told`).
+    // (tests/exec_processes.rs: `a_worker_that_is_killed_is_told`).
     unsafe {
         let file = libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path, flags, 0o600);
         if file >= 0 {
