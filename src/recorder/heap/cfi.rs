@@ -45,6 +45,17 @@ const RULE_SLOTS: usize = if cfg!(feature = "preload") {
 /// Slots that an address may be in.
 const PROBES: usize = 8;
 
+/// How often rules were forgotten.
+#[cfg(feature = "preload")]
+static FORGOTTEN: AtomicU64 = AtomicU64::new(0);
+
+/// How often rules were forgotten. What was learned by rules before that may not be true any more.
+#[cfg(feature = "preload")]
+#[inline]
+pub(super) fn forgotten() -> u64 {
+    FORGOTTEN.load(Relaxed)
+}
+
 /// Prepares to find unwind sections. Must be called before [`rule_at`]; a second call does nothing. Returns
 /// false if the system refuses memory.
 pub(super) fn init() -> bool {
@@ -62,6 +73,7 @@ pub(super) fn init() -> bool {
 /// Forgets all rules, after an object was unloaded: another one may get its addresses.
 #[cfg(feature = "preload")]
 pub(crate) fn forget_rules() {
+    FORGOTTEN.fetch_add(1, Relaxed);
     let rules = RULES.load(Acquire);
     if !rules.is_null() {
         // SAFETY: the mapping is the rule cache, which has this size. Its pages become zero, which are free

@@ -55,6 +55,16 @@ struct StackWord {
     value: usize,
 }
 
+/// A word of the stack on which a walk depends, and what it is: a return address, or the frame pointer of a
+/// caller.
+#[cfg(any(feature = "preload", test))]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct DecidingWord {
+    pub(super) at: usize,
+    pub(super) value: usize,
+    pub(super) is_frame_pointer: bool,
+}
+
 impl StackWord {
     const EMPTY: Self = Self { at: 0, value: 0 };
 
@@ -143,8 +153,15 @@ impl Step {
 
     /// Completes the step once that of its caller is known: whether `rbp` matters, and which words
     /// the step depends on. These are written behind those of the caller.
-    fn linked(mut self, caller: Option<&Self>, words: &mut [StackWord]) -> Self {
-        let caller_needs_bp = caller.is_none_or(|caller| caller.needs_bp);
+    ///
+    /// `end_needs_bp` says whether the value of `rbp` where the walk ends matters.
+    fn linked(
+        mut self,
+        caller: Option<&Self>,
+        end_needs_bp: bool,
+        words: &mut [StackWord],
+    ) -> Self {
+        let caller_needs_bp = caller.map_or(end_needs_bp, |caller| caller.needs_bp);
         self.needs_bp = self.rule.is_from_bp() || (self.saved_bp_at().is_none() && caller_needs_bp);
         self.words = caller.map_or(0, |caller| caller.words);
         let saved_bp_at = self.saved_bp_at().filter(|_| caller_needs_bp);
@@ -217,6 +234,27 @@ impl CfiWalker {
         range: core::ops::Range<usize>,
     ) -> impl Iterator<Item = usize> + '_ {
         self.steps[range].iter().map(|step| step.return_address)
+    }
+
+    /// The words that decided the last walk, of `len` steps, innermost first.
+    #[cfg(any(feature = "preload", test))]
+    pub(super) fn deciding_words(&self, len: usize) -> impl Iterator<Item = DecidingWord> + '_ {
+        (0..len).rev().flat_map(move |i| {
+            let first = i.checked_sub(1).map_or(0, |outer| self.steps[outer].words);
+            let words = self.words[first..self.steps[i].words].iter().enumerate();
+            words.map(|(number, &StackWord { at, value })| DecidingWord {
+                at,
+                value,
+                // The first word of each step is the return address.
+                is_frame_pointer: number > 0,
+            })
+        })
+    }
+
+    /// Whether the last walk, of `len` steps, depends on the value of `rbp` where it began.
+    #[cfg(any(feature = "preload", test))]
+    pub(super) fn needs_frame_pointer(&self, len: usize) -> bool {
+        self.steps[..len].last().is_none_or(|step| step.needs_bp)
     }
 
     #[cfg(test)]
@@ -311,6 +349,7 @@ impl CfiWalker {
         let mut frame = start;
         let mut candidates = self.len;
         let (mut new, mut attached, mut truncated) = (0_usize, 0, false);
+        let mut end_needs_bp = true;
         loop {
             // Stacks grow downwards: inner frames have lower addresses.
             while candidates > 0 && self.steps[candidates - 1].sp < frame.sp {
@@ -328,7 +367,8 @@ impl CfiWalker {
                 break;
             };
             if step.return_at > self.end {
-                // The step before has led to this frame.
+                // The step before has led to this frame, whose rule says where it ends.
+                end_needs_bp = step.rule.is_from_bp();
                 new = new.saturating_sub(1);
                 break;
             }
@@ -349,7 +389,8 @@ impl CfiWalker {
         let mut len = attached;
         for i in (0..new).rev() {
             let caller = len.checked_sub(1).map(|outer| self.steps[outer]);
-            self.steps[len] = self.new_steps[i].linked(caller.as_ref(), &mut self.words);
+            self.steps[len] =
+                self.new_steps[i].linked(caller.as_ref(), end_needs_bp, &mut self.words);
             len += 1;
         }
         // The outermost recorded step of a truncated walk is not that of the stack, so that no walk
@@ -420,8 +461,8 @@ mod tests {
         // The second frame needs `rbp`, which the first one has saved. So the value of `rbp` in the
         // first frame does not matter.
         let mut words = [StackWord::EMPTY; 4];
-        let second = second.linked(None, &mut words);
-        let first = first.linked(Some(&second), &mut words);
+        let second = second.linked(None, true, &mut words);
+        let first = first.linked(Some(&second), true, &mut words);
         let with_bp = |bp, frame: Registers| Registers { bp, ..frame };
         assert!(first.starts_at(with_bp(2, start)));
         assert!(second.starts_at(first.caller()));

@@ -9,6 +9,8 @@
 //! 2. Recorded frames are ordered by address: the outermost has the highest, since stacks grow
 //!    downwards.
 
+#[cfg(all(feature = "preload", target_arch = "x86_64"))]
+use super::cfi;
 #[cfg(target_arch = "x86_64")]
 use super::cfi_walk::{CfiWalk, CfiWalker};
 use super::frame::{Frame, MAX_FRAMES, Walk, mix};
@@ -117,12 +119,19 @@ impl LastStack {
     /// Walks by call frame information up to the frame with the address `end` in it.
     #[cfg(target_arch = "x86_64")]
     fn walk_cfi_until(&mut self, start: Registers, stack: impl StackMemory, end: usize) -> Walk {
+        let walk = self.cfi.walk(start, &stack, end);
+        self.take(walk)
+    }
+
+    /// Takes over the frames of a walk by call frame information.
+    #[cfg(target_arch = "x86_64")]
+    fn take(&mut self, walk: CfiWalk) -> Walk {
         self.has_addresses = false;
         let CfiWalk {
             attached,
             len,
             truncated,
-        } = self.cfi.walk(start, &stack, end);
+        } = walk;
         let mut hash = match attached {
             0 => 0,
             _ => self.frames[attached - 1].hash,
@@ -136,13 +145,18 @@ impl LastStack {
         Walk { hash, truncated }
     }
 
-    /// Walks by call frame information up to where Python runs, if it does on this stack, and reads its
-    /// frames. The hash is that of the walk, and not that of the frames that are interned.
+    /// Finds the stack by call frame information up to where Python runs, if it does on this stack, and
+    /// reads its frames. The hash is that of both, and not that of the frames that are interned.
     #[cfg(all(feature = "preload", target_arch = "x86_64"))]
-    pub(super) fn walk_mixed(&mut self, start: Registers, stack: StackBounds) -> Walk {
+    pub(super) fn find_mixed(&mut self, start: Registers, stack: StackBounds) -> Walk {
         let MixedStack { python, begins, .. } = &mut self.mixed;
         let end = python.read(start.sp, stack, Some(begins));
-        let walk = self.walk_cfi_until(start, stack.reader(start.sp), end.unwrap_or(usize::MAX));
+        self.mixed.end = end.unwrap_or(usize::MAX);
+        let reader = stack.reader(start.sp);
+        let walk = match end {
+            Some(end) => self.find_part(start, reader, end),
+            None => self.walk_cfi_until(start, reader, usize::MAX),
+        };
         let python = &self.mixed.python;
         match python.is_empty() {
             true => walk,
@@ -153,15 +167,42 @@ impl LastStack {
         }
     }
 
-    /// The frames to intern after [`LastStack::walk_mixed`], innermost first, and their hash.
+    /// The walk up to the frame with the address `end` in it, which is not made if it is known.
+    #[cfg(all(feature = "preload", target_arch = "x86_64"))]
+    fn find_part(&mut self, start: Registers, stack: impl StackMemory, end: usize) -> Walk {
+        let forgotten = cfi::forgotten();
+        if let Some(hash) = self.mixed.parts.find(start, end, &stack, forgotten) {
+            self.mixed.is_walked = false;
+            return Walk {
+                hash,
+                truncated: false,
+            };
+        }
+        let found = self.cfi.walk(start, &stack, end);
+        let walk = self.take(found);
+        self.mixed.is_walked = true;
+        let learned = (&self.cfi, found);
+        self.mixed
+            .parts
+            .learn((start, end), learned, walk.hash, &stack, forgotten);
+        walk
+    }
+
+    /// The frames to intern after [`LastStack::find_mixed`] from the same registers, innermost first, and
+    /// their hash.
     #[cfg(all(feature = "preload", target_arch = "x86_64"))]
     pub(super) fn mixed_frames(
         &mut self,
         walk: Walk,
+        start: Registers,
+        stack: StackBounds,
     ) -> (
         Walk,
         impl ExactSizeIterator<Item = (usize, u64)> + Clone + '_,
     ) {
+        if self.mixed.end != usize::MAX && !self.mixed.is_walked {
+            self.walk_cfi_until(start, stack.reader(start.sp), self.mixed.end);
+        }
         let (walk, frames) = match self.mixed.python.is_empty() {
             true => (walk, &self.frames[..self.len]),
             false => self.mixed.merge(walk, &self.frames[..self.len]),

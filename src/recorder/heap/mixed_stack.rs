@@ -1,12 +1,18 @@
 //! A stack of native frames above Python's: what a thread keeps of its last one.
 
 use super::frame::{Frame, MAX_FRAMES, Walk, mix};
+use super::native_parts::NativeParts;
 use super::python::{Begins, PythonFrames, resolve};
 
 /// Valid if all its bytes are zero: then it is empty.
 pub(super) struct MixedStack {
     pub(super) python: PythonFrames,
     pub(super) begins: Begins,
+    /// Where the native part ends.
+    pub(super) end: usize,
+    /// Whether the native part was walked, and not only found in the cache.
+    pub(super) is_walked: bool,
+    pub(super) parts: NativeParts,
     /// The frames to intern, outermost first.
     frames: [Frame; MAX_FRAMES],
 }
@@ -16,6 +22,9 @@ impl MixedStack {
         Self {
             python: PythonFrames::new(),
             begins: Begins::new(),
+            end: 0,
+            is_walked: false,
+            parts: NativeParts::new(),
             frames: [Frame::EMPTY; MAX_FRAMES],
         }
     }

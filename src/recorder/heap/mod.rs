@@ -84,6 +84,8 @@ mod mapped_vec;
 mod mapping;
 #[cfg(all(feature = "preload", target_arch = "x86_64"))]
 mod mixed_stack;
+#[cfg(all(any(feature = "preload", test), target_arch = "x86_64"))]
+mod native_parts;
 mod peak;
 mod peak_snapshot;
 mod prefetch;

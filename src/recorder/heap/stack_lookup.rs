@@ -119,7 +119,7 @@ fn find_slow(
         None => {
             let stack = KeyedStack {
                 key: stack_key,
-                stack_id: intern(stacks, last, walk),
+                stack_id: intern(stacks, thread, last, walk, start),
             };
             stack_cache.insert(&ledger.rows, counters, stack, birth)?
         }
@@ -131,15 +131,24 @@ fn find_slow(
     Some(row)
 }
 
-/// The number of the stack of the last walk.
-fn intern(stacks: &StackInterner, last: &mut LastStack, walk: Walk) -> StackId {
+/// The number of the stack of the last walk, which was from `start`.
+fn intern(
+    stacks: &StackInterner,
+    thread: &ThreadState,
+    last: &mut LastStack,
+    walk: Walk,
+    start: Registers,
+) -> StackId {
     if walk.hash == 0 {
         return NO_STACK;
     }
     #[cfg(all(feature = "preload", target_arch = "x86_64"))]
-    let (walk, frames) = last.mixed_frames(walk);
+    let (walk, frames) = last.mixed_frames(walk, start, thread.stack_bounds());
     #[cfg(not(all(feature = "preload", target_arch = "x86_64")))]
-    let frames = last.hashed_frames();
+    let frames = {
+        let _ = (thread, start);
+        last.hashed_frames()
+    };
     let add = || stacks.intern(walk.hash, walk.truncated, frames);
     stacks.find(walk.hash).unwrap_or_else(add)
 }
@@ -227,7 +236,7 @@ fn walk(thread: &ThreadState, last: &mut LastStack, start: Registers) -> Walk {
         // room for evaluating call frame information.
         Unwinder::Cfi if !bounds.contains(start.sp) => UNREADABLE,
         #[cfg(all(feature = "preload", target_arch = "x86_64"))]
-        Unwinder::Cfi => last.walk_mixed(start, bounds),
+        Unwinder::Cfi => last.find_mixed(start, bounds),
         #[cfg(not(all(feature = "preload", target_arch = "x86_64")))]
         Unwinder::Cfi => last.walk_cfi(start, bounds.reader(start.sp)),
         #[cfg(feature = "preload")]
