@@ -84,7 +84,7 @@ fn c_heap(judgement: Judgement, level: &Level, levels: &Levels<'_>) -> Judgement
 /// Whether a series rises in most cycles, and mostly by one and the same amount: more often than the
 /// caches of these threads have room for freed blocks of one size.
 fn rises_alike(series: &[u64], threads: u64) -> bool {
-    let (count, alike) = alike(&rises(series));
+    let (count, alike, _) = alike(&rises(series));
     rises_in_most_cycles(series)
         && 2 * alike >= count
         && alike as u64 > CACHED_OF_ONE_SIZE * threads

@@ -109,12 +109,13 @@ pub(crate) fn rises(series: &[u64]) -> Vec<u64> {
     steps.map(|w| w[1].saturating_sub(w[0])).collect()
 }
 
-/// The number of rises, and how many of them are by the most common amount.
-pub(crate) fn alike(rises: &[u64]) -> (usize, usize) {
+/// The number of rises, how many of them are by the most common amount, and that amount.
+pub(crate) fn alike(rises: &[u64]) -> (usize, usize, u64) {
     let mut rises: Vec<u64> = rises.iter().copied().filter(|&a| a > 0).collect();
     rises.sort_unstable();
-    let alike = rises.chunk_by(|a, b| a == b).map(<[u64]>::len).max();
-    (rises.len(), alike.unwrap_or(0))
+    let alike = rises.chunk_by(|a, b| a == b);
+    let most = alike.max_by_key(|alike| alike.len()).unwrap_or_default();
+    (rises.len(), most.len(), most.first().copied().unwrap_or(0))
 }
 
 /// Whether a number of live generations rises significantly.

@@ -29,6 +29,7 @@
 //! | `levels` | minima, records and steps of a series of numbers |
 //! | `rises` | when a series rose, by several definitions |
 //! | `rhythm` | whether the rises have stopped, slow down or continue |
+//! | `decay` | whether rises that become rarer are those of something bounded |
 //! | `rise_verdict`, `reasons` | the verdict that rises allow, and its wording |
 //! | `call_site` | the decision on one call site; the entry point |
 //! | `unretained` | the decision where no generation is retained: cache or churn |
@@ -42,6 +43,7 @@
 
 mod call_site;
 mod containers;
+mod decay;
 mod interim;
 mod judgement;
 mod levels;

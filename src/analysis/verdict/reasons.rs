@@ -100,6 +100,17 @@ impl Rises {
         )
     }
 
+    pub(super) fn why_peaks(&self, more_cycles: u32) -> String {
+        format!(
+            "{}, {}, beyond the horizon of {}, but as rarely as the highest need so far occurs where \
+             needs vary at random: {} to tell a leak from a pool that keeps what it once needed",
+            self.history(),
+            self.latest(),
+            count(self.criteria.horizon, "cycle"),
+            at_least(more_cycles),
+        )
+    }
+
     pub(super) fn why_stopped(&self) -> String {
         format!(
             "{}, {}; there was no rise in the last {}, at least as many as the growth took; {} \

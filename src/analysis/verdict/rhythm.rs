@@ -1,5 +1,6 @@
 //! Whether rises have stopped, slow down or continue, and how fast the series grows.
 
+use super::decay::{are_peaks, cycles_until_no_peaks, decays};
 use super::levels::{alike, rises, slope_without_growth};
 use super::rises::Rises;
 use super::thresholds::{CONFIRMATION, MIN_PLATEAU, MIN_RISES};
@@ -37,6 +38,17 @@ pub(super) struct Halves {
 }
 
 impl Halves {
+    /// Of these amounts in each cycle.
+    fn of(amounts: &[u64]) -> Self {
+        let (early, late) = amounts.split_at(amounts.len() / 2);
+        let rate = |of: &[u64]| of.iter().sum::<u64>() as f64 / of.len().max(1) as f64;
+        Self {
+            first: rate(early),
+            second: rate(late),
+            cycles: late.len() as f64,
+        }
+    }
+
     /// The level at which growth ends that falls by the same factor again in each such half; `None`
     /// if it does not fall. `level` is the present one.
     pub(super) fn levels_off_at(self, level: f64) -> Option<f64> {
@@ -55,13 +67,7 @@ fn slower_half(amounts: &[u64], level: f64) -> Option<Halves> {
     let largest = sums.iter().copied().max()?;
     let turned: Vec<u64> = sums.iter().map(|sum| largest - sum).collect();
     let p = statistics::mann_kendall(&turned);
-    let (early, late) = amounts.split_at(amounts.len() / 2);
-    let rate = |of: &[u64]| of.iter().sum::<u64>() as f64 / of.len().max(1) as f64;
-    let halves = Halves {
-        first: rate(early),
-        second: rate(late),
-        cycles: late.len() as f64,
-    };
+    let halves = Halves::of(amounts);
     let is_slower = halves.second <= MAX_SLOWER * halves.first && p < level;
     // So large a difference is no chance, however few of the sums it shows in.
     let is_much_slower = halves.first > 0.0 && halves.second <= MUCH_SLOWER * halves.first;
@@ -144,13 +150,6 @@ impl Rises {
         statistics::falling_rate(&later, self.certain.saturating_sub(since))
     }
 
-    /// The p-value of growing gaps between the rises after a boundary.
-    fn farther_apart_since(&self, boundary: u32) -> f64 {
-        let later: Vec<u32> = self.rises_since(boundary.max(self.first())).collect();
-        let gaps = later.windows(2).map(|pair| u64::from(pair[1] - pair[0]));
-        statistics::mann_kendall(&gaps.collect::<Vec<u64>>())
-    }
-
     /// The rates of both halves, if the second half grows significantly more slowly than the first: see
     /// [`Rises::slower_at`].
     pub(super) fn slower_amounts(&self) -> Option<Halves> {
@@ -163,9 +162,8 @@ impl Rises {
     }
 
     /// The rates of both halves, if the second half grows more slowly than the first at this level,
-    /// as a cache does that fills ever more slowly. Not if the same amount was retained again and again
-    /// over the last horizon, and there is no sign that this became rarer over the last two: then
-    /// something that has stopped shares the call site with something that has not.
+    /// as a cache does that fills ever more slowly. Where the same amount was retained again and again
+    /// over the last horizon, see [`Rises::slower_entries`].
     ///
     /// The test is that of Mann and Kendall for a falling trend of the amounts in each cycle: by which
     /// the floor rises, and which is retained of each generation. The former has fluctuation in it, and
@@ -175,9 +173,9 @@ impl Rises {
         let recent = retained
             .len()
             .saturating_sub(self.criteria.horizon as usize);
-        let (count, alike) = alike(&retained[recent..]);
-        if count > 0 && 4 * alike >= 3 * count && !self.becomes_rarer(level) {
-            return None;
+        let (count, alike, amount) = alike(&retained[recent..]);
+        if count > 0 && 4 * alike >= 3 * count {
+            return self.slower_entries(&retained, amount, level);
         }
         // In the first cycles the blocks accumulate that are freed later, and the last boundaries are
         // not confirmed.
@@ -190,13 +188,33 @@ impl Rises {
         slower.or_else(|| slower_half(by_generations, level))
     }
 
-    /// Whether the rises became rarer overall, at this level, and there is a sign of it in the last two
-    /// horizons.
-    fn becomes_rarer(&self, level: f64) -> bool {
-        let recent = self.two_horizons_ago();
-        self.fewer_since(0) < level
-            && (self.fewer_since(recent) < SIGN_OF_SLOWDOWN
-                || self.farther_apart_since(recent) < SIGN_OF_SLOWDOWN)
+    /// The rates of both halves, if entries of one amount became rarer at this level, and do so as
+    /// those of a cache that fills ever more slowly: not as where something that has stopped shares the
+    /// call site with something that has not.
+    fn slower_entries(&self, retained: &[u64], amount: u64, level: f64) -> Option<Halves> {
+        let since = retained.get(self.first().saturating_sub(1) as usize..)?;
+        // Before twice the horizon a sign is enough: later cycles confirm it or not.
+        let level = match self.span() < 2 * self.criteria.horizon {
+            true => level.max(SIGN_OF_SLOWDOWN),
+            false => level,
+        };
+        if self.fewer_since(0) >= level && slower_half(since, level).is_none() {
+            return None;
+        }
+        let entries: Vec<f64> = since.iter().map(|&a| a as f64 / amount as f64).collect();
+        let halves = Halves::of(since);
+        (decays(&entries) && halves.second < halves.first).then_some(halves)
+    }
+
+    /// Whether the rises are as rare as the peaks of a need that varies at random, so that they may be
+    /// those of a pool.
+    pub(super) fn are_peaks(&self) -> bool {
+        are_peaks(&self.at, self.certain)
+    }
+
+    /// How many more cycles tell a leak from such a pool.
+    pub(super) fn cycles_until_no_peaks(&self) -> u32 {
+        cycles_until_no_peaks(&self.at, self.certain)
     }
 
     fn is_significant(&self) -> bool {

@@ -25,6 +25,10 @@ impl Rises {
         let judged = match self.continues() {
             true if self.confirmed_span() >= self.criteria.horizon => match self.slower_amounts() {
                 Some(halves) => return Some(self.judge_slower(halves)),
+                None if self.are_peaks() => {
+                    let more = self.cycles_until_no_peaks();
+                    self.open(self.why_peaks(more), more)
+                }
                 None => Judgement {
                     settled: !self.may_become_slower(),
                     ..self.conclude(Verdict::Leak, Rule::Horizon, self.why_leak())
