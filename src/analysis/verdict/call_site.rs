@@ -2,7 +2,7 @@
 
 use std::cell::OnceCell;
 
-use super::containers::judge_growing_container;
+use super::containers::{cycles_to_next_step, judge_growing_container};
 use super::interim::Criteria;
 use super::judgement::Judgement;
 use super::levels::grows_by_halves;
@@ -187,6 +187,16 @@ impl<'a> Findings<'a> {
                 at_least(half)
             );
             return self.by_generations.open(reason, half);
+        }
+        if judged.verdict < Verdict::Undecided
+            && let Some(more) = cycles_to_next_step(self.series)
+        {
+            let reason = format!(
+                "a block was replaced by one that is larger by a factor, as a container does that is full: \
+                 {} to tell whether it grows again",
+                at_least(more)
+            );
+            return self.by_generations.open(reason, more);
         }
         judged
     }

@@ -12,6 +12,7 @@ mod copied;
 mod corpus;
 mod levels;
 mod pooled;
+mod slower;
 
 /// The series of a call site that allocates these blocks, after `n` cycles.
 fn series(n: u32, blocks: impl IntoIterator<Item = Block>) -> Series {
