@@ -192,3 +192,79 @@ pub(crate) fn compacted(n: u32, period: u32, kept: u32) -> Vec<Block> {
     blocks.push((buffer, None, 32 * capacity));
     blocks
 }
+
+/// A cache of `keys` entries of one size, of which each cycle asks for one: the last keys so rarely
+/// that it fills ever more slowly, up to the cycle `asked`.
+pub(crate) fn uneven_keys(asked: u32, keys: u64, r: &mut Random) -> Vec<Block> {
+    let mut seen = std::collections::BTreeSet::new();
+    let mut key = || (r.below(keys) as f64 * r.unit()) as u64;
+    let new = (1..=asked).filter(|_| seen.insert(key()));
+    new.map(|k| (k, None, 100)).collect()
+}
+
+/// A block in each cycle with a probability of 1 in `every`, none of which is freed.
+pub(crate) fn random_leak(n: u32, every: u64, bytes: u64, r: &mut Random) -> Vec<Block> {
+    let births = (1..=n).filter(|_| r.below(every) == 0);
+    births.map(|k| (k, None, bytes)).collect()
+}
+
+/// A pool that keeps what it once needed, at most 31 blocks. A cycle needs `usual` blocks more with a
+/// probability of 1 in `rare`, and again, so that peaks are rare and high ones rarer.
+pub(crate) fn pool_with_peaks(n: u32, usual: u64, rare: u64, r: &mut Random) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    // The warm-up of three cycles has filled it, too.
+    for k in -2..=i64::from(n) {
+        let mut needed = 1 + r.below(usual);
+        while needed < 31 && r.below(rare) == 0 {
+            needed += 1 + r.below(usual);
+        }
+        while blocks.len() < needed.min(31) as usize {
+            blocks.push((k.max(0) as u32, None, 512));
+        }
+    }
+    blocks
+}
+
+/// Tables at one call site that only double. Each gains up to three entries in each cycle, or in each
+/// second to fourth, and has some from before the first cycle; all stop in cycle `stops`.
+pub(crate) fn tables(stops: u32, tables: u64, r: &mut Random) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    for _ in 0..tables {
+        let (per_cycle, every) = match r.below(6) {
+            few @ ..3 => (1, 2 + few as i64),
+            more => (more - 2, 1),
+        };
+        let (mut entries, mut capacity, mut born) = (r.below(4), 4, 0);
+        for k in -2..=i64::from(stops) {
+            if k.rem_euclid(every) == 0 {
+                entries += per_cycle;
+            }
+            let now = k.max(0) as u32;
+            while entries > capacity {
+                blocks.push((born, Some(now), 48 * capacity));
+                (capacity, born) = (2 * capacity, now);
+            }
+        }
+        blocks.push((born, None, 48 * capacity));
+    }
+    blocks
+}
+
+/// The maps of `workers`, of `keys` keys each. Each cycle asks each worker for one of them, so that the
+/// maps fill ever more slowly. Each doubles its table when it is full.
+pub(crate) fn maps_of_keys(n: u32, workers: u64, keys: u64, r: &mut Random) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    for _ in 0..workers {
+        let mut seen = std::collections::BTreeSet::new();
+        let (mut capacity, mut born) = (0, 1);
+        for k in 1..=n {
+            seen.insert(r.below(keys));
+            if seen.len() as u64 > capacity {
+                blocks.push((born, Some(k), 40 * capacity));
+                (capacity, born) = ((2 * capacity).max(4), k);
+            }
+        }
+        blocks.push((born, None, 40 * capacity));
+    }
+    blocks
+}

@@ -3,8 +3,9 @@
 use afterdrop::bench::{Block, Random};
 
 use crate::generators::{
-    compacted, copied, ever_slower, evicting, filling, leak_every, random_keys, sharded, shrunk,
-    slab, some_sweep, square_root, waves,
+    compacted, copied, ever_slower, evicting, filling, leak_every, maps_of_keys, pool_with_peaks,
+    random_keys, random_leak, sharded, shrunk, slab, some_sweep, square_root, tables, uneven_keys,
+    waves,
 };
 use crate::noise::Noise;
 use crate::{HORIZON, MODEL};
@@ -16,6 +17,8 @@ pub(crate) enum Truth {
     Leak,
     /// It grows without bound, but so slowly beside other blocks that a run may end undecided.
     Hidden,
+    /// It grows without bound, but at random and seldom; at most 5 % may be called clean.
+    Sparse,
     /// It stops growing, or frees its blocks, within the horizon.
     Bounded,
     /// It is bounded, but fills for longer than the horizon, at a falling rate. The horizon promises
@@ -382,10 +385,77 @@ pub(crate) const KINDS: &[Kind] = &[
     },
     Kind {
         name: "cache of 61 to 200 random keys",
-        truth: Truth::Beyond(100),
+        truth: Truth::Beyond(30),
         blocks: |n, r| {
             let keys = 61 + r.below(140);
             random_keys(n, keys, r)
+        },
+        ..DEFAULT
+    },
+    Kind {
+        name: "cache of 100 to 800 uneven keys",
+        truth: Truth::Beyond(50),
+        blocks: |n, r| {
+            let keys = 100 + r.below(701);
+            uneven_keys(n, keys, r)
+        },
+        ..DEFAULT
+    },
+    Kind {
+        name: "pool of 31 with rare peaks",
+        truth: Truth::Beyond(1),
+        blocks: |n, r| {
+            let (usual, rare) = (1 + r.below(3), 2 + r.below(6));
+            pool_with_peaks(n, usual, rare, r)
+        },
+        ..DEFAULT
+    },
+    Kind {
+        name: "maps that fill ever more slowly",
+        truth: Truth::Beyond(15),
+        blocks: |n, r| {
+            let (workers, keys) = (4 << r.below(4), 50 + r.below(151));
+            maps_of_keys(n, workers, keys, r)
+        },
+        ..DEFAULT
+    },
+    Kind {
+        name: "random leak and a cache",
+        truth: Truth::Hidden,
+        blocks: |n, r| {
+            let (every, keys) = (2 + r.below(3), 5 + r.below(16));
+            let mut blocks = random_leak(n, every, 640, r);
+            blocks.extend(random_keys(HORIZON, keys, r));
+            blocks
+        },
+        ..DEFAULT
+    },
+    Kind {
+        name: "leak in 1 of 5 to 15 cycles",
+        truth: Truth::Sparse,
+        blocks: |n, r| {
+            let every = 5 + r.below(11);
+            random_leak(n, every, 512, r)
+        },
+        ..DEFAULT
+    },
+    Kind {
+        name: "tables that double",
+        truth: Truth::Hidden,
+        blocks: |n, r| {
+            let many = 1 + r.below(6);
+            tables(n, many, r)
+        },
+        is_copied: true,
+        hidden_by: HiddenBy::AnyNoise,
+        ..DEFAULT
+    },
+    Kind {
+        name: "tables that double, then stop",
+        truth: Truth::Bounded,
+        blocks: |_, r| {
+            let (stops, many) = (1 + r.below(u64::from(HORIZON)) as u32, 1 + r.below(6));
+            tables(stops, many, r)
         },
         ..DEFAULT
     },
