@@ -28,6 +28,7 @@ pub(crate) const FILE: &str = "journal.jsonl";
 pub(crate) const PROCESSES: &str = "processes";
 
 /// The file in the folder of a process that has ended by `_exit`, and so without an end in its journal.
+#[cfg(any(feature = "cli", feature = "preload", test))]
 pub(crate) const EXITED: &str = "exited";
 
 /// The folder of the predictions of the strategy `slot`. The parent removes it if the child was killed.

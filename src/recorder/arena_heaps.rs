@@ -145,7 +145,7 @@ mod tests {
             let (heaps, mut is_found) = (ArenaHeaps::new(), false);
             for_each_mapping(text.as_slice(), |mapping| {
                 is_found |= heaps
-                    .of(&mapping)
+                    .within(mapping.anonymous_range())
                     .any(|h| h.contains(&(block.addr() as u64)));
             });
             all.wait();

@@ -105,7 +105,7 @@ pub(super) fn cycles_to_next_step(series: &Series) -> Option<u32> {
     let due = pairs.filter_map(|(old, new)| {
         let factor = new.bytes as f64 / old.bytes.max(1) as f64;
         let lifetime = new.born - old.born;
-        let is_step = factor >= MIN_FACTOR && factor <= MAX_FACTOR && lifetime >= MIN_FILLING;
+        let is_step = (MIN_FACTOR..=MAX_FACTOR).contains(&factor) && lifetime >= MIN_FILLING;
         let filled = f64::from(lifetime) * TOLERANCE * factor.max(2.0);
         is_step.then_some(new.born + filled as u32 + 1)
     });

@@ -3,7 +3,7 @@
 use super::backtrace::FRAMES;
 use super::objects::Symbol;
 #[cfg(any(feature = "preload", test))]
-use super::python::PythonSource;
+use super::python::source::PythonSource;
 use super::regions::RegionKind;
 use crate::model::block::StackId;
 use crate::recorder::heap::{MappedTable, MappedVec, NoMemory, TableSlot};

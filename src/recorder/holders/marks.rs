@@ -2,7 +2,7 @@
 
 use super::holder_table::{FIRST_HOLDER, HolderId, NO_HOLDER};
 use super::index::{Block, BlockId, Index, Sizes};
-use super::python::Python;
+use super::python::graph::Graph;
 use super::scan::{Words, for_each_word};
 use crate::recorder::heap::{MappedVec, NoMemory};
 
@@ -11,7 +11,7 @@ pub(super) struct Marks<'a> {
     pub(super) index: &'a Index,
     pub(super) sizes: Sizes,
     /// The objects of Python's, if the process has an interpreter.
-    pub(super) python: Option<&'a Python<'a>>,
+    pub(super) python: Option<&'a Graph<'a>>,
     /// For each block, the holder that reached it first.
     pub(super) holders: MappedVec<HolderId>,
     /// For each block, the block from which it was reached; itself, if it was reached from a root.
@@ -72,7 +72,7 @@ impl<'a> Marks<'a> {
     pub(super) fn new(
         index: &'a Index,
         sizes: Sizes,
-        python: Option<&'a Python<'a>>,
+        python: Option<&'a Graph<'a>>,
     ) -> Result<Self, NoMemory> {
         let count = index.count() as usize;
         let mut marks = Self {

@@ -17,15 +17,6 @@ pub(super) const fn layout() -> Option<Layout> {
     None
 }
 
-/// Words of an object, of which there is none.
-pub(super) struct Borrowed(Layout);
-
-impl Borrowed {
-    pub(super) fn contains(&self, _: usize) -> bool {
-        match self.0 {}
-    }
-}
-
 /// A name, which is always empty.
 pub(super) struct Label;
 
@@ -50,31 +41,7 @@ impl Python<'_> {
         Ok(None)
     }
 
-    pub(super) fn type_of(&self, _: BlockId) -> TypeId {
-        match self.0 {}
-    }
-
-    pub(super) fn type_ids(&self) -> core::ops::Range<TypeId> {
-        match self.0 {}
-    }
-
-    pub(super) fn type_name(&self, _: TypeId, _: &mut [u8]) -> &'static str {
-        match self.0 {}
-    }
-
-    pub(super) fn is_link(&self, _: BlockId, _: usize) -> bool {
-        match self.0 {}
-    }
-
-    pub(super) fn is_freed(&self, _: BlockId) -> bool {
-        match self.0 {}
-    }
-
-    pub(super) fn end(&self, _: BlockId, _: usize) -> Option<usize> {
-        match self.0 {}
-    }
-
-    pub(super) fn borrowed(&self, _: BlockId) -> Borrowed {
+    pub(super) fn graph(&self) -> &graph::Graph<'_> {
         match self.0 {}
     }
 
@@ -100,5 +67,51 @@ impl Python<'_> {
 
     pub(super) fn label(&self, _: Source, _: &[BlockId], _: usize) -> Label {
         match self.0 {}
+    }
+}
+
+pub(super) mod graph {
+    use super::{BlockId, Layout, TypeId};
+
+    /// The objects of an interpreter, of which there is none.
+    pub(crate) struct Graph<'a>(Layout, core::marker::PhantomData<&'a ()>);
+
+    impl Graph<'_> {
+        pub(crate) fn type_of(&self, _: BlockId) -> TypeId {
+            match self.0 {}
+        }
+
+        pub(crate) fn type_ids(&self) -> core::ops::Range<TypeId> {
+            match self.0 {}
+        }
+
+        pub(crate) fn type_name(&self, _: TypeId, _: &mut [u8]) -> &'static str {
+            match self.0 {}
+        }
+
+        pub(crate) fn is_link(&self, _: BlockId, _: usize) -> bool {
+            match self.0 {}
+        }
+
+        pub(crate) fn is_freed(&self, _: BlockId) -> bool {
+            match self.0 {}
+        }
+
+        pub(crate) fn end(&self, _: BlockId, _: usize) -> Option<usize> {
+            match self.0 {}
+        }
+
+        pub(crate) fn borrowed(&self, _: BlockId) -> Borrowed {
+            match self.0 {}
+        }
+    }
+
+    /// Words of an object, of which there is none.
+    pub(crate) struct Borrowed(Layout);
+
+    impl Borrowed {
+        pub(crate) fn contains(&self, _: usize) -> bool {
+            match self.0 {}
+        }
     }
 }

@@ -191,7 +191,7 @@ fn write_path(
     for ((to, &block), label) in blocks.iter_mut().zip(path.as_slice()).zip(&labels) {
         let start = search.start(block);
         let stack_id = heap::origin(start).map_or(NO_STACK, |(stack_id, _)| stack_id);
-        let id = python.map_or(NO_TYPE, |python| python.type_of(block));
+        let id = python.map_or(NO_TYPE, |python| python.graph().type_of(block));
         *to = (stack_id, usable_bytes(start) as u64, id, label.as_str());
     }
     lines.write(&RecordRef::Path(RetainingPath {
@@ -209,15 +209,15 @@ fn write_path(
 pub(super) fn write_objects(lines: &mut JsonLines, python: &Python<'_>) -> Result<(), SearchError> {
     // A type in the place of a holder, whose numbers are as large.
     let counts = count_by(|block, _| {
-        let id = python.type_of(block);
+        let id = python.graph().type_of(block);
         Ok((id != NO_TYPE).then_some(id))
     })?;
     for count in counts.iter() {
         lines.write(&RecordRef::Objects(count.record()))?;
     }
-    for id in python.type_ids() {
+    for id in python.graph().type_ids() {
         let mut buffer = [0; LONGEST_NAME];
-        let name = python.type_name(id, &mut buffer);
+        let name = python.graph().type_name(id, &mut buffer);
         lines.write(&RecordRef::Type((id, name)))?;
     }
     Ok(())

@@ -30,7 +30,7 @@ impl<'a> Search<'a> {
         sizes: Sizes,
         python: Option<&'a Python<'a>>,
     ) -> Result<Self, NoMemory> {
-        let mut marks = Marks::new(index, sizes, python)?;
+        let mut marks = Marks::new(index, sizes, python.map(Python::graph))?;
         let mut holders = HolderTable::new();
         if let Some(python) = python {
             python.mark_roots(&mut marks, &mut holders)?;

@@ -147,7 +147,7 @@ fn the_rate_of_tables_that_double_is_that_of_their_entries() {
 fn tables_are_not_clean_before_the_next_step_is_overdue() {
     // They gain an entry in each, each second, third and fourth cycle.
     let four = |n: u32, stops: u32| {
-        let gains = |every: u32| move |k: u32| k % every == 0 && k <= stops;
+        let gains = |every: u32| move |k: u32| k.is_multiple_of(every) && k <= stops;
         let mut filled: [Box<dyn FnMut(u32) -> bool>; 4] = [
             Box::new(gains(1)),
             Box::new(gains(2)),

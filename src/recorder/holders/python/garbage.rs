@@ -4,16 +4,18 @@
 //! CPython's `Modules/gcmodule.c` counts them. An object with more references than were found has one that nobody
 //! knows, as of a C function that has forgotten to drop it: it is lost, and so is what it refers to.
 
+use super::graph::Graph;
 use super::objects::references;
-use super::{Python, PythonSource};
+use super::source::PythonSource;
+use crate::model::block::StackId;
 use crate::recorder::heap::{self, MappedVec, NoMemory};
-use crate::recorder::holders::holder_table::{Holder, HolderTable};
+use crate::recorder::holders::holder_table::{Holder, HolderTable, Source};
 use crate::recorder::holders::index::BlockId;
 use crate::recorder::holders::marks::{BlockSet, Marks};
 
-impl Python<'_> {
+impl Graph<'_> {
     /// Marks the blocks that no root reaches, as far as they are such objects or are reached by them.
-    pub(crate) fn mark_garbage(
+    fn mark_unreached(
         &self,
         marks: &mut Marks<'_>,
         holders: &mut HolderTable,
@@ -32,12 +34,12 @@ impl Python<'_> {
                 false => !known.is_pointed_to(block),
             };
             if has_unknown && !marks.is_reached(block) {
-                mark(marks, holders, block, false)?;
+                mark_from(marks, holders, block, false)?;
             }
         }
         for block in marks.blocks() {
             if is_collectable(&block) && !marks.is_reached(block) {
-                mark(marks, holders, block, true)?;
+                mark_from(marks, holders, block, true)?;
             }
         }
         Ok(())
@@ -82,6 +84,15 @@ impl Python<'_> {
     }
 }
 
+/// Marks the blocks that no root reaches, as far as they are such objects or are reached by them.
+pub(super) fn mark(
+    graph: &Graph<'_>,
+    marks: &mut Marks<'_>,
+    holders: &mut HolderTable,
+) -> Result<(), NoMemory> {
+    graph.mark_unreached(marks, holders)
+}
+
 struct Known {
     counts: MappedVec<u32>,
     pointed_to: BlockSet,
@@ -98,7 +109,7 @@ impl Known {
 }
 
 /// Marks a block, and those that are reached from it and from no other yet.
-fn mark(
+fn mark_from(
     marks: &mut Marks<'_>,
     holders: &mut HolderTable,
     block: BlockId,
@@ -109,10 +120,16 @@ fn mark(
     let (stack_id, after_setup) =
         origin.map_or((0, false), |(stack_id, birth)| (stack_id, birth.cycle > 0));
     let holder = holders.intern(match is_garbage {
-        true => PythonSource::garbage(start, stack_id, after_setup),
+        true => garbage(start, stack_id, after_setup),
         false => Holder::lost(start, 0, false, stack_id, after_setup),
     })?;
     marks.queue.clear();
     marks.reach(holder, None, block)?;
     marks.follow()
+}
+
+/// An object that waits for the collector, as a holder. Those of the same stack are one.
+fn garbage(at: usize, stack_id: StackId, after_setup: bool) -> Holder {
+    let key = 1 << 60 | u64::from(stack_id) << 4 | u64::from(after_setup) << 3;
+    Holder::new(Source::Python(PythonSource::Garbage), at, key)
 }

@@ -3,10 +3,11 @@
 use core::fmt::{self, Write};
 
 use super::dicts::{Keys, find_key, value_at};
+use super::graph::Graph;
 use super::objects::ITEMS;
-use super::roots::Frame;
+use super::roots::{Frame, Roots};
+use super::source::PythonSource;
 use super::types::{BASIC_SIZE, DICT_OFFSET, Family, MEMBERS, Type, bases, c_text};
-use super::{Python, PythonSource};
 use crate::recorder::holders::holder_table::Source;
 use crate::recorder::holders::index::BlockId;
 
@@ -81,9 +82,19 @@ struct Step {
     to: usize,
 }
 
-impl Python<'_> {
+/// The names of the steps of paths.
+pub(super) struct Labels<'a> {
+    graph: &'a Graph<'a>,
+    roots: &'a Roots,
+}
+
+impl<'a> Labels<'a> {
+    pub(super) fn new(graph: &'a Graph<'a>, roots: &'a Roots) -> Self {
+        Self { graph, roots }
+    }
+
     /// The name of a block of a path, as the one before it or the holder has it; empty if it has none.
-    pub(crate) fn label(&self, holder: Source, path: &[BlockId], number: usize) -> Label {
+    pub(super) fn label(&self, holder: Source, path: &[BlockId], number: usize) -> Label {
         self.find_label(holder, path, number).unwrap_or(Label::NONE)
     }
 
@@ -101,7 +112,7 @@ impl Python<'_> {
         let (owner, step) = self.step(path, before, to)?;
         match self.type_at(step.from)?.family {
             Family::Dict => {
-                let key = find_key(&self.memory, step.from, |_, value| value == to)?;
+                let key = find_key(&self.graph.memory, step.from, |_, value| value == to)?;
                 let is_of_module =
                     owner == 0 && matches!(holder, Source::Python(PythonSource::Module { .. }));
                 let is_name = self.type_at(key)?.family == Family::Text;
@@ -136,8 +147,12 @@ impl Python<'_> {
         };
         let of_type = self.type_at(object);
         of_type.is_some_and(|of_type| {
-            let at = self.memory.field(of_type.at, DICT_OFFSET).unwrap_or(0);
-            of_type.has_keys || self.memory.field(object, at) == Some(dict)
+            let at = self
+                .graph
+                .memory
+                .field(of_type.at, DICT_OFFSET)
+                .unwrap_or(0);
+            of_type.has_keys || self.graph.memory.field(object, at) == Some(dict)
         })
     }
 
@@ -146,7 +161,7 @@ impl Python<'_> {
         let of_type = *self.type_at(step.from)?;
         match of_type.family {
             Family::List => {
-                let items = self.memory.field(step.from, ITEMS)?;
+                let items = self.graph.memory.field(step.from, ITEMS)?;
                 self.words(step).find_map(|at| {
                     Some(Label::of(format_args!("[{}]", at.checked_sub(items)? / 8)))
                 })
@@ -178,7 +193,7 @@ impl Python<'_> {
 
     /// The member of a class at an offset in its objects: what it is in C, or one of `__slots__`.
     fn member(&self, of_type: &Type, offset: usize) -> Option<Label> {
-        let memory = &self.memory;
+        let memory = &self.graph.memory;
         bases(memory, of_type.at).find_map(|base| {
             let members = memory.field(base, MEMBERS).filter(|&at| at != 0)?;
             for number in 0..MAX_MEMBERS {
@@ -200,7 +215,7 @@ impl Python<'_> {
     /// a block whose address is before the object.
     fn value(&self, of_type: &Type, step: Step, at: usize) -> Option<Label> {
         const BEFORE: [usize; 2] = [24, 32];
-        let memory = &self.memory;
+        let memory = &self.graph.memory;
         if !of_type.has_keys {
             return None;
         }
@@ -227,26 +242,26 @@ impl Python<'_> {
 
     /// The addresses in a step's block that refer to its object.
     fn words(&self, step: Step) -> impl Iterator<Item = usize> + '_ {
-        let (start, end) = self.memory.range(step.block);
+        let (start, end) = self.graph.memory.range(step.block);
         let words = (start..end - 7).step_by(8).take(MAX_WORDS);
-        words.filter(move |&at| self.memory.word(at).map(|word| word & !7) == Some(step.to))
+        words.filter(move |&at| self.graph.memory.word(at).map(|word| word & !7) == Some(step.to))
     }
 
     /// Where the items of a tuple begin: where an empty one ends.
     fn item_offset(&self, of_type: &Type) -> Option<usize> {
         const OBJECT: usize = 16;
-        let sizes = bases(&self.memory, of_type.at);
-        let mut sizes = sizes.filter_map(|base| self.memory.field(base, BASIC_SIZE));
+        let sizes = bases(&self.graph.memory, of_type.at);
+        let mut sizes = sizes.filter_map(|base| self.graph.memory.field(base, BASIC_SIZE));
         sizes.by_ref().take_while(|&size| size > OBJECT).last()
     }
 
     /// The frame in a generator or frame object.
     fn frame_within(&self, step: Step) -> Option<Frame> {
-        let (start, end) = self.memory.range(step.block);
-        let offsets = &self.memory.layout.offsets;
+        let (start, end) = self.graph.memory.range(step.block);
+        let offsets = &self.graph.memory.layout.offsets;
         let words = (start..end - 7).step_by(8).rev();
         words.map(|at| at - offsets.code.min(at)).find_map(|frame| {
-            let found = super::roots::read_frame(&self.memory, frame)?;
+            let found = super::roots::read_frame(&self.graph.memory, frame)?;
             (found.locals.1 <= end).then_some(found)
         })
     }
@@ -254,15 +269,17 @@ impl Python<'_> {
     /// The name of the local variable that refers to an object.
     fn local_variable(&self, frame: &Frame, to: usize) -> Option<Label> {
         let names = self
+            .graph
             .memory
-            .field(frame.code, self.memory.layout.offsets.local_names)?;
+            .field(frame.code, self.graph.memory.layout.offsets.local_names)?;
         let (first, end) = frame.locals;
         let number = (first..end).step_by(8).position(|at| {
-            let word = self.memory.far_word(at);
+            let word = self.graph.memory.far_word(at);
             word.map(|word| word & !7) == Some(to)
         })?;
         let of_type = *self.type_at(names)?;
         let name = self
+            .graph
             .memory
             .word(names + self.item_offset(&of_type)? + 8 * number)?;
         Some(Label::of(format_args!("{}", self.text(name))))
@@ -275,10 +292,10 @@ impl Python<'_> {
         match of_type.family {
             Family::Text => Some(Label::of(format_args!("['{}']", self.text(key)))),
             Family::Int => {
-                let digit = i64::from(self.memory.number(key + DIGITS)?);
+                let digit = i64::from(self.graph.memory.number(key + DIGITS)?);
                 // The count of digits; from 3.12 on behind two bits for the sign and one that says whether it lives
                 // for ever.
-                match self.memory.field(key, 16)? {
+                match self.graph.memory.field(key, 16)? {
                     0 | 1 | 5 | 8 | 12 => Some(Label::of(format_args!("[{digit}]"))),
                     10 | 14 | usize::MAX => Some(Label::of(format_args!("[{}]", -digit))),
                     _ => Some(Label::of(format_args!("[int]"))),
@@ -286,7 +303,10 @@ impl Python<'_> {
             }
             _ => {
                 let mut buffer = [0; 48];
-                let name = self.types.name_of(&of_type, &self.memory, &mut buffer);
+                let name = self
+                    .graph
+                    .types
+                    .name_of(&of_type, &self.graph.memory, &mut buffer);
                 Some(Label::of(format_args!("[{name}]")))
             }
         }
@@ -295,7 +315,10 @@ impl Python<'_> {
     fn text(&self, string: usize) -> impl fmt::Display {
         let mut characters = ['\0'; 64];
         let mut len = 0;
-        for (to, character) in characters.iter_mut().zip(self.memory.characters(string)) {
+        for (to, character) in characters
+            .iter_mut()
+            .zip(self.graph.memory.characters(string))
+        {
             *to = character;
             len += 1;
         }
@@ -304,10 +327,10 @@ impl Python<'_> {
 
     /// The type of the object at an address.
     fn type_at(&self, object: usize) -> Option<&Type> {
-        self.types.of_object(&self.memory, object)
+        self.graph.types.of_object(&self.graph.memory, object)
     }
 
     fn address(&self, block: BlockId) -> Option<usize> {
-        self.objects.address(&self.memory, block)
+        self.graph.objects.address(&self.graph.memory, block)
     }
 }

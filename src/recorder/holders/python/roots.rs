@@ -1,12 +1,13 @@
 //! What Python itself would start from: the modules, and the local variables of the running functions.
 
 use super::dicts::find_key;
+use super::graph::Graph;
 use super::memory::Memory;
 use super::objects::Objects;
+use super::source::PythonSource;
 use super::types::{Family, Types};
-use super::{Python, PythonSource};
 use crate::recorder::heap::{MappedVec, NoMemory, PythonRunningFrame, python_line};
-use crate::recorder::holders::holder_table::{HolderId, HolderTable, Source};
+use crate::recorder::holders::holder_table::{Holder, HolderId, HolderTable, Source};
 use crate::recorder::holders::index::BlockId;
 use crate::recorder::holders::marks::Marks;
 
@@ -48,11 +49,12 @@ pub(super) struct Roots {
 }
 
 impl Roots {
-    pub(super) fn find(
-        memory: &Memory<'_>,
-        types: &Types,
-        objects: &Objects,
-    ) -> Result<Self, NoMemory> {
+    pub(super) fn find(graph: &Graph<'_>) -> Result<Self, NoMemory> {
+        let Graph {
+            memory,
+            types,
+            objects,
+        } = graph;
         let mut roots = Self {
             modules: MappedVec::new(),
             frames: MappedVec::new(),
@@ -185,19 +187,20 @@ fn line(memory: &Memory<'_>, frame: &Frame) -> Option<u32> {
     Some(python_line(bytes, first_line, unit).unwrap_or(first_line))
 }
 
-impl Python<'_> {
+impl Roots {
     /// Marks what the modules and the running functions reach. A block that several of them reach is no shared one:
     /// all modules reach each other.
-    pub(crate) fn mark_roots(
+    pub(super) fn mark(
         &self,
+        graph: &Graph<'_>,
         marks: &mut Marks<'_>,
         holders: &mut HolderTable,
     ) -> Result<(), NoMemory> {
         marks.sharing_from = HolderId::MAX;
         marks.queue.clear();
-        for (index, module) in (0..).zip(self.roots.modules.as_slice()) {
+        for (index, module) in (0..).zip(self.modules.as_slice()) {
             let holder =
-                holders.intern(PythonSource::Module { index }.holder(module.name, index))?;
+                holders.intern(holder(PythonSource::Module { index }, module.name, index))?;
             for block in module.blocks.into_iter().flatten() {
                 marks.reach(holder, None, block)?;
             }
@@ -205,17 +208,18 @@ impl Python<'_> {
         marks.follow()?;
         marks.queue.clear();
         // Callers first: what a function is called with is its caller's.
-        for (index, frame) in self.roots.frames.as_slice().iter().enumerate().rev() {
+        for (index, frame) in self.frames.as_slice().iter().enumerate().rev() {
             let (first, end) = frame.locals;
             for at in (first..end).step_by(8) {
-                let word = self.memory.far_word(at).map(|word| word & !7);
-                if let Some(block) = word.and_then(|word| self.memory.block_at(word)) {
-                    let holder = holders.intern(
+                let word = graph.memory.far_word(at).map(|word| word & !7);
+                if let Some(block) = word.and_then(|word| graph.memory.block_at(word)) {
+                    let holder = holders.intern(holder(
                         PythonSource::Frame {
                             index: index as u32,
-                        }
-                        .holder(first, index as u32),
-                    )?;
+                        },
+                        first,
+                        index as u32,
+                    ))?;
                     marks.reach(holder, None, block)?;
                 }
             }
@@ -225,36 +229,44 @@ impl Python<'_> {
 
     /// Calls `write` with the name, the file and the line of a module or of a running function; the last two are
     /// empty and 0 if there are none.
-    pub(crate) fn describe<R>(
+    pub(super) fn describe<R>(
         &self,
+        graph: &Graph<'_>,
         holder: Source,
         write: impl FnOnce(&str, &str, u32) -> R,
     ) -> R {
         let (mut name, mut file) = ([0; LONGEST_NAME], [0; LONGEST_NAME]);
         let text = |at: Option<usize>, buffer| match at {
-            Some(at) => encode(self.memory.characters(at), buffer),
+            Some(at) => encode(graph.memory.characters(at), buffer),
             None => "",
         };
-        let offsets = &self.memory.layout.offsets;
+        let offsets = &graph.memory.layout.offsets;
         match holder {
             Source::Python(PythonSource::Module { index }) => {
-                let module = self.roots.modules.as_slice().get(index as usize);
+                let module = self.modules.as_slice().get(index as usize);
                 write(text(module.map(|module| module.name), &mut name), "", 0)
             }
             Source::Python(PythonSource::Frame { index }) => {
-                let frame = self.roots.frames.as_slice().get(index as usize);
-                let object = |offset| self.memory.field(frame?.code, offset);
+                let frame = self.frames.as_slice().get(index as usize);
+                let object = |offset| graph.memory.field(frame?.code, offset);
                 write(
                     text(object(offsets.qualified_name), &mut name),
                     text(object(offsets.file_name), &mut file),
                     frame
-                        .and_then(|frame| line(&self.memory, frame))
+                        .and_then(|frame| line(&graph.memory, frame))
                         .unwrap_or(0),
                 )
             }
             _ => write("", "", 0),
         }
     }
+}
+
+/// A module or a running function as a holder.
+fn holder(source: PythonSource, at: usize, index: u32) -> Holder {
+    let is_frame = matches!(source, PythonSource::Frame { .. });
+    let key = u64::from(index) << 4 | u64::from(is_frame) << 3 | 7;
+    Holder::new(Source::Python(source), at, key)
 }
 
 /// Writes characters into a buffer, as far as they fit.

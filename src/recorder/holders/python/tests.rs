@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::base::random::Random;
+use crate::model::holders::HolderKind;
 use crate::recorder::heap::{PythonOffsets, PythonRunningFrame};
 use crate::recorder::holders::regions::{Access, Region, RegionKind};
 use crate::recorder::holders::search::Search;
@@ -155,10 +156,10 @@ impl Program {
                         python.label(source, path.as_slice(), number);
                     }
                 }
-                source.and_then(|source| match source {
-                    Source::Python(source) => Some(source.kind()),
-                    Source::Region(_) => Some(HolderKind::Static),
-                    Source::Lost { .. } => Some(HolderKind::Lost),
+                source.map(|source| match source {
+                    Source::Python(source) => source.kind(),
+                    Source::Region(_) => HolderKind::Static,
+                    Source::Lost { .. } => HolderKind::Lost,
                 })
             })
             .collect()
