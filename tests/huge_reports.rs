@@ -62,7 +62,7 @@ fn a_report_that_takes_far_more_memory_than_its_size_is_refused() {
     let path = folder.join("report.json");
     let kind = KINDS
         .iter()
-        .find(|kind| kind.name == "empty arrays")
+        .find(|kind| kind.name == "dense zeros")
         .unwrap();
     kind.write(SIZE, &path).unwrap();
     let ran = run_within(&["report", path.to_str().unwrap()]).exits(2);

@@ -77,13 +77,9 @@ pub const KINDS: &[Kind] = &[
     hostile("texts", "/warnings", LIST, ", ", |n| {
         format!("\"warning {n}\"")
     }),
-    hostile(
-        "empty arrays",
-        "/call_sites/0/other_stacks",
-        LIST,
-        ",",
-        |_| ["[0,[]]"; MANY].join(","),
-    ),
+    hostile("dense zeros", "/call_sites/0/series", LIST, ",", |_| {
+        ["0"; MANY].join(",")
+    }),
     hostile("parts", "/process/parts", LIST, ", ", part),
     hostile(
         "holder path",

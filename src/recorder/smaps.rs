@@ -38,6 +38,9 @@ pub(crate) struct Mapping<'a> {
     pub(crate) may_write: bool,
     /// A forked copy of the process finds zeros in it: `MADV_WIPEONFORK`.
     pub(crate) is_wiped: bool,
+    /// The kernel may drop its pages at any time (`MAP_DROPPABLE`), as it may the state of the C library's `getrandom`
+    /// from glibc 2.41 on.
+    pub(crate) is_droppable: bool,
     /// It belongs to a device: reading may have effects.
     pub(crate) is_device: bool,
     /// `VmFlags` has `dd` (do not dump), which the recorder sets for its own memory.
@@ -276,6 +279,7 @@ impl<'a> Mapping<'a> {
                 (self.no_dump, self.no_reserve) = (has("dd"), has("nr"));
                 self.may_write = has("mw");
                 self.is_wiped = has("wf");
+                self.is_droppable = has("dp");
                 self.is_device = has("io") || has("pf");
             }
             _ => {}

@@ -251,6 +251,10 @@ impl Finder<'_> {
     /// Adds a mapping that is anonymous and private, if it may contain roots.
     fn add_memory(&mut self, mapping: &Mapping<'_>) -> Result<(), NoMemory> {
         let (start, end) = (mapping.start as usize, mapping.end as usize);
+        // No program keeps an address where it may be gone at any time.
+        if mapping.is_droppable {
+            return Ok(());
+        }
         if mapping.no_dump && mapping.no_reserve {
             self.own.add_of_recorder(mapping);
             return Ok(());

@@ -41,7 +41,7 @@ impl Layout {
         let first_thread = address(c"PyInterpreterState_ThreadHead")?;
         let next_thread = address(c"PyThreadState_Next")?;
         // SAFETY: the functions of these names have these types in all known versions: they take and return the
-        // address of a state.
+        // address of a state (tests/python.rs finds modules and frames by them).
         let (first_interpreter, next_interpreter, first_thread, next_thread) = unsafe {
             (
                 transmute::<*const u8, extern "C" fn() -> usize>(first_interpreter),

@@ -62,7 +62,7 @@ impl<'a> Memory<'a> {
             return None;
         }
         // SAFETY: the aligned word is in a live block, or in readable memory that no other process can
-        // truncate; the copy frees and unmaps nothing.
+        // truncate; the copy frees and unmaps nothing (test: `no_memory_makes_it_panic`).
         Some(unsafe { word::<0>(at) })
     }
 
@@ -121,7 +121,7 @@ impl<'a> Memory<'a> {
         let length = self.readable_characters(string).unwrap_or(0);
         let string = (length > 0).then_some(string).into_iter();
         // SAFETY: the head of the string, and the bytes of the characters that are taken, are in a live block or in
-        // static memory.
+        // static memory (test: `no_memory_makes_it_panic`).
         let characters =
             string.flat_map(|string| unsafe { python_characters(string, &self.layout.offsets) });
         characters.take(length)
