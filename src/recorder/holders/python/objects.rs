@@ -5,11 +5,11 @@
 
 use super::dicts::Keys;
 use super::memory::Memory;
-use super::types::{Family, NO_TYPE, TYPE, TypeId, Types};
+use super::types::{Family, NO_TYPE, TYPE, Type, TypeId, Types};
 use crate::recorder::heap::{MappedVec, NoMemory};
 use crate::recorder::holders::index::BlockId;
 
-// Offsets in a list.
+// Offsets in a list; the first also in a tuple.
 const LENGTH: usize = 16;
 pub(super) const ITEMS: usize = 24;
 
@@ -31,8 +31,7 @@ struct Place {
     /// It is no object, but one was freed there, and the interpreter keeps the block for the next one.
     is_freed: bool,
     is_weak_reference: bool,
-    /// Of the items of a list and the keys of a dict: 1 and the number of words up to where they end. 0 for other
-    /// blocks.
+    /// One more than the words of the block up to where those end that mean something; 0 if that is not known.
     words: u32,
 }
 
@@ -66,10 +65,11 @@ impl Objects {
             }
             objects.types.as_mut_slice()[block as usize] = id;
             let of_type = types.get(id);
+            let object_end = of_type.and_then(|found| end_of(memory, found, start + offset, end));
             objects.places.as_mut_slice()[block as usize] = Place {
                 offset: offset as u8,
                 is_linked: offset >= LINKS && is_linked(memory, start + offset - LINKS),
-                words: 0,
+                words: object_end.map_or(0, |end| words(start, end)),
                 is_freed: false,
                 is_weak_reference: of_type.is_some_and(|t| t.family == Family::WeakReference),
             };
@@ -103,8 +103,7 @@ impl Objects {
             && memory.start(block) == part
             && self.type_of(block) == NO_TYPE
         {
-            let words = (end - part) / 8 + 1;
-            self.places.as_mut_slice()[block as usize].words = u32::try_from(words).unwrap_or(0);
+            self.places.as_mut_slice()[block as usize].words = words(part, end);
         }
     }
 
@@ -206,7 +205,12 @@ fn find(
         let Some(found) = types.get(id) else {
             continue;
         };
-        let size = object.checked_add(found.basic_size);
+        // A short text is smaller than its type says.
+        let least = match found.family {
+            Family::Text => memory.layout.offsets.ascii,
+            _ => found.basic_size,
+        };
+        let size = object.checked_add(least);
         let starts: &[usize] = if found.is_collected {
             &[16, 32]
         } else {
@@ -224,6 +228,38 @@ fn find(
         }
     }
     Ok(None)
+}
+
+/// One more than the words from the start of a block to an end; 0 if these are too many.
+fn words(start: usize, end: usize) -> u32 {
+    u32::try_from(end.saturating_sub(start) / 8 + 1).unwrap_or(0)
+}
+
+/// Where the words of an object end that may refer to others: behind it, the allocator has left what was there before.
+fn end_of(memory: &Memory<'_>, of_type: &Type, object: usize, block_end: usize) -> Option<usize> {
+    /// Bytes of a block behind an object, at most, where the allocator has rounded up.
+    const ROUNDED: usize = 16;
+    const ASCII: u32 = 1 << 6;
+    let offsets = &memory.layout.offsets;
+    let end = match of_type.family {
+        Family::Int | Family::Bytes if of_type.is_exact => return Some(object + TYPE),
+        Family::Text if of_type.is_exact => {
+            return match memory.number(object + offsets.text_state)? & ASCII {
+                // The text in UTF-8 is another block.
+                0 => Some(object + offsets.characters),
+                _ => Some(object + TYPE),
+            };
+        }
+        Family::Tuple if of_type.is_exact => {
+            let items = memory
+                .field(object, LENGTH)?
+                .checked_mul(of_type.item_size)?;
+            object.checked_add(of_type.basic_size)?.checked_add(items)?
+        }
+        _ if of_type.item_size == 0 && !of_type.has_keys => object + of_type.basic_size,
+        _ => return None,
+    };
+    (end <= block_end && block_end - end < ROUNDED).then_some(end)
 }
 
 /// Whether a word may be a count of references: few, or the count of an object that lives for ever.

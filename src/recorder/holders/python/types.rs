@@ -20,6 +20,7 @@ const MAX_TYPES: usize = TypeId::MAX as usize - 1;
 pub(super) const TYPE: usize = 8;
 const NAME: usize = 24;
 pub(super) const BASIC_SIZE: usize = 32;
+const ITEM_SIZE: usize = 40;
 const FLAGS: usize = 168;
 pub(super) const MEMBERS: usize = 240;
 const BASE: usize = 256;
@@ -38,6 +39,7 @@ pub(super) enum Family {
     Int,
     List,
     Tuple,
+    Bytes,
     Text,
     Dict,
     Type,
@@ -50,10 +52,11 @@ pub(super) enum Family {
 }
 
 /// The flags of the types that are derived from one of the interpreter's own.
-const FLAGGED: [(u32, Family); 6] = [
+const FLAGGED: [(u32, Family); 7] = [
     (24, Family::Int),
     (25, Family::List),
     (26, Family::Tuple),
+    (27, Family::Bytes),
     (28, Family::Text),
     (29, Family::Dict),
     (31, Family::Type),
@@ -71,6 +74,10 @@ pub(super) struct Type {
     pub(super) at: usize,
     /// Bytes of an object, without a variable part.
     pub(super) basic_size: usize,
+    /// Bytes of each item of the variable part; 0 if there is none.
+    pub(super) item_size: usize,
+    /// It is one of the interpreter's own, and not derived from one.
+    pub(super) is_exact: bool,
     pub(super) family: Family,
     /// The collector knows its objects, so that each has links before it.
     pub(super) is_collected: bool,
@@ -174,6 +181,9 @@ impl Types {
         is_type.then_some(Type {
             at,
             basic_size: memory.word(at + BASIC_SIZE)?,
+            item_size: memory.word(at + ITEM_SIZE)?,
+            // All types are derived from `object`.
+            is_exact: bases(memory, at).count() == 2,
             family: self.family(memory, at, flags),
             is_collected: flags & IS_COLLECTED != 0,
             has_keys: flags & HAS_MANAGED_DICT != 0,
