@@ -3,58 +3,21 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use afterdrop::report::{CallSite, Grows, Report, RunVerdict};
 use afterdrop::{Verdict, report::HolderKind};
 use rstest::rstest;
 
-use common::{Folder, Ran, afterdrop, finish, is_running, wait_until};
+use common::exec::{compiled, sources};
+use common::{Folder, Ran, afterdrop, is_running, wait_until};
 
 const CYCLES: u32 = 83;
 
-/// The folder with the sources.
-fn sources() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/exec")
-}
-
-/// Compiles a program or a library into a folder.
-fn compiled(folder: &Folder, source: &str, options: &[&str]) -> PathBuf {
-    let include = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/preload/include");
-    let output = folder.join(&source.replace('.', "-"));
-    let (compiler, standard): (_, &[&str]) = match source.rsplit_once('.') {
-        Some((_, "rs")) => ("rustc", &["--edition", "2024"]),
-        Some((_, "cpp")) => ("c++", &["-std=c++17", "-O1", "-pthread"]),
-        _ => (
-            "cc",
-            &["-O1", "-fno-builtin", "-pthread", "-Wall", "-Werror"],
-        ),
-    };
-    let mut command = Command::new(compiler);
-    command.args(standard).args(options).arg("-o").arg(&output);
-    if compiler != "rustc" {
-        command.arg("-I").arg(include);
-    }
-    let ran = command.arg(sources().join(source)).output().unwrap();
-    let errors = String::from_utf8_lossy(&ran.stderr);
-    assert!(ran.status.success(), "{errors}");
-    output
-}
-
-/// `afterdrop exec <options> --out <new folder> -- <program>`, started in a new folder with a file `model.bin`.
+/// [`common::exec::exec`] in a folder that has a file `model.bin`.
 fn exec(options: &[&str], program: &[&str], folder: Folder) -> Ran {
     std::fs::write(folder.join("model.bin"), "a model").unwrap();
-    let mut command = Command::new(afterdrop());
-    command
-        .current_dir(folder.path())
-        .arg("exec")
-        .args(options)
-        .arg("--out")
-        .arg(folder.join("out"))
-        .arg("--")
-        .args(program);
-    finish(command, folder)
+    common::exec::exec(options, program, folder)
 }
 
 /// Runs a program for [`CYCLES`] cycles, which `afterdrop_cycle` marks.

@@ -3,45 +3,16 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use afterdrop::Verdict;
 use afterdrop::report::Report;
 use rstest::rstest;
 
-use common::{Folder, Ran, afterdrop, finish, wait_until};
+use common::exec::{compiled, exec};
+use common::{Folder, afterdrop, finish, wait_until};
 
 const CYCLES: u32 = 83;
-
-/// Compiles a program of `fixtures/exec`, or one at a path, into a folder.
-fn compiled(folder: &Folder, source: &str, options: &[&str]) -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let program = folder.join("program");
-    let compiled = Command::new("cc")
-        .args(["-O1", "-fno-builtin", "-I"])
-        .arg(root.join("crates/preload/include"))
-        .args(options)
-        .arg("-o")
-        .args([&program, &root.join("fixtures/exec").join(source)])
-        .status();
-    assert!(compiled.unwrap().success());
-    program
-}
-
-/// `afterdrop exec <options> --out <new folder> -- <program>`.
-fn exec(options: &[&str], program: &[&str], folder: Folder) -> Ran {
-    let mut command = Command::new(afterdrop());
-    command
-        .current_dir(folder.path())
-        .arg("exec")
-        .args(options)
-        .arg("--out")
-        .arg(folder.join("out"))
-        .arg("--")
-        .args(program);
-    finish(command, folder)
-}
 
 #[rstest]
 #[case("SIGKILL", true)]
@@ -81,7 +52,7 @@ fn the_journal_of_another_process_is_reported_afterwards() {
         command.args(["--process", process, "--as", "json"]);
         finish(command, Folder::new())
     };
-    for process in [parent, "program"] {
+    for process in [parent, "workers-c"] {
         let shown = report_of(process).exits(0);
         let report: Report = serde_json::from_str(&shown.out).unwrap();
         assert_eq!(report.cycles_run(), 5);

@@ -1,6 +1,8 @@
 //! Helpers that the integration tests share.
 #![allow(dead_code, unused_imports, unused_macros)] // each test binary uses a part
 
+pub mod exec;
+
 use std::ffi::OsStr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
