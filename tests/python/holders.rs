@@ -38,6 +38,9 @@ fn without_number(name: &str) -> String {
 #[case("attributes.py", &[
     (".server", "Server"), (".registry", "Registry"), (".entries", "dict"), ("['model ']", "bytes"),
 ])]
+#[case("instance_dict.py", &[
+    (".server", "Server"), (".models", "dict"), ("['model ']", "bytes"),
+])]
 fn a_module_holds_a_leak_by_the_names_of_its_objects(
     #[case] name: &str,
     #[case] expected: &[(&str, &str)],
@@ -133,6 +136,19 @@ fn what_waits_for_the_collector_is_no_leak() {
     assert!(
         reason.contains("has not come for") && reason.contains("--collect"),
         "{reason}"
+    );
+}
+
+/// The hash of a number is the number.
+#[test]
+fn an_address_that_is_a_key_holds_nothing() {
+    let name = "keys_by_address.py";
+    let report = stepped(name).exits(1).report();
+    let site = planted(&report, name);
+    assert_eq!(site.verdict, Verdict::Undecided, "{report}");
+    assert_eq!(
+        site.holder.as_ref().map(|holder| holder.kind),
+        Some(HolderKind::Garbage)
     );
 }
 

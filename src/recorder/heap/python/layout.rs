@@ -11,6 +11,8 @@ pub(crate) struct Layout {
     pub(crate) code_type: usize,
     pub(crate) module_type: usize,
     pub(crate) cell_type: usize,
+    /// The types of sets, and of those that never change.
+    pub(crate) set_types: [usize; 2],
     /// The types of weak references.
     pub(crate) weak_types: [usize; 3],
     /// The types of objects that have a frame of the interpreter in them.
@@ -61,6 +63,7 @@ impl Layout {
             code_type: interpreter.code_type,
             module_type: of_type(c"PyModule_Type")?,
             cell_type: of_type(c"PyCell_Type")?,
+            set_types: [c"PySet_Type", c"PyFrozenSet_Type"].map(or_none),
             weak_types: [
                 c"_PyWeakref_RefType",
                 c"_PyWeakref_ProxyType",

@@ -57,6 +57,16 @@ impl Keys {
         Some((at, Self::at(memory, at)?))
     }
 
+    /// Whether each entry begins with the hash of its key.
+    pub(super) fn have_hashes(&self) -> bool {
+        self.kind == GENERAL
+    }
+
+    /// Whether the word at an address is the hash of an entry.
+    pub(super) fn is_hash(&self, at: usize) -> bool {
+        self.have_hashes() && at >= self.first && (at - self.first).is_multiple_of(self.entry_bytes)
+    }
+
     /// Where the entries end. Behind it is room for more.
     pub(super) fn end(&self) -> usize {
         self.first + self.count * self.entry_bytes

@@ -1,7 +1,10 @@
 //! The objects, and which of their words keep others alive.
 
+use core::ops::Range;
+
+use super::dicts::Keys;
 use super::memory::Memory;
-use super::objects::Objects;
+use super::objects::{Hashes, Objects};
 use super::types::{self, TypeId, Types};
 use crate::recorder::heap::{NoMemory, PythonLayout};
 use crate::recorder::holders::index::{BlockId, Index, Sizes};
@@ -77,7 +80,27 @@ impl<'a> Graph<'a> {
         let links = self.objects.links(&self.memory, block);
         let reference = self.objects.weak_reference(&self.memory, block);
         let weak = reference.map(|object| types::WEAK_WORDS.map(|offset| object + offset));
-        Borrowed { links, weak }
+        let start = self.memory.start(block);
+        let hashes = match self.objects.hashes(block) {
+            Hashes::None => None,
+            Hashes::OfDict => Keys::at(&self.memory, start).map(Entries::OfDict),
+            Hashes::OfSet => Some(Entries::OfSet(self.set_entries(block))),
+        };
+        Borrowed {
+            links,
+            weak,
+            hashes,
+        }
+    }
+
+    /// Where the entries of a set begin: in their own block, or in the set's.
+    fn set_entries(&self, block: BlockId) -> Range<usize> {
+        /// Where a small set has them, and where they end there.
+        const IN_ITSELF: Range<usize> = 64..192;
+        match self.objects.address(&self.memory, block) {
+            Some(set) => set + IN_ITSELF.start..set + IN_ITSELF.end,
+            None => self.memory.start(block)..usize::MAX,
+        }
     }
 }
 
@@ -87,6 +110,24 @@ pub(crate) struct Borrowed {
     links: Option<usize>,
     /// Of a weak reference: the word that refers to its object, and its links to others.
     weak: Option<[usize; 3]>,
+    hashes: Option<Entries>,
+}
+
+/// Entries of a dict or a set, which have hashes.
+enum Entries {
+    OfDict(Keys),
+    OfSet(Range<usize>),
+}
+
+impl Entries {
+    fn is_hash(&self, at: usize) -> bool {
+        /// Entries that a small set has in itself.
+        const ENTRY: usize = 16;
+        match self {
+            Self::OfDict(keys) => keys.is_hash(at),
+            Self::OfSet(all) => all.contains(&at) && (at - all.start) % ENTRY == ENTRY / 2,
+        }
+    }
 }
 
 impl Borrowed {
@@ -94,5 +135,9 @@ impl Borrowed {
     pub(crate) fn contains(&self, at: usize) -> bool {
         self.links.is_some_and(|links| at & !8 == links)
             || self.weak.is_some_and(|words| words.contains(&at))
+            || self
+                .hashes
+                .as_ref()
+                .is_some_and(|entries| entries.is_hash(at))
     }
 }

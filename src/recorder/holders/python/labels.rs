@@ -139,20 +139,19 @@ impl<'a> Labels<'a> {
 
     /// Whether a dict of a path has the attributes of the object before it.
     fn is_namespace(&self, path: &[BlockId], number: usize) -> bool {
-        let before = number
-            .checked_sub(1)
-            .and_then(|before| self.address(path[before]));
-        let (Some(dict), Some(object)) = (self.address(path[number]), before) else {
+        let Some(before) = number.checked_sub(1) else {
             return false;
         };
-        let of_type = self.type_at(object);
-        of_type.is_some_and(|of_type| {
-            let at = self
-                .graph
-                .memory
-                .field(of_type.at, DICT_OFFSET)
-                .unwrap_or(0);
-            of_type.has_keys || self.graph.memory.field(object, at) == Some(dict)
+        let (Some(from), Some(to)) = (self.address(path[before]), self.address(path[number]))
+        else {
+            return false;
+        };
+        let block = path[before];
+        self.type_at(from).is_some_and(|of_type| {
+            let at = self.graph.memory.field(of_type.at, DICT_OFFSET);
+            // A dict with a name is the value of an attribute.
+            of_type.has_keys && self.name(Step { from, block, to }).is_none()
+                || self.graph.memory.field(from, at.unwrap_or(0)) == Some(to)
         })
     }
 

@@ -13,6 +13,9 @@ use crate::recorder::holders::index::BlockId;
 const LENGTH: usize = 16;
 pub(super) const ITEMS: usize = 24;
 
+// Offset in a set.
+const SET_ENTRIES: usize = 40;
+
 /// Where an object may begin in its block.
 const STARTS: [usize; 3] = [0, 16, 32];
 
@@ -31,8 +34,21 @@ struct Place {
     /// It is no object, but one was freed there, and the interpreter keeps the block for the next one.
     is_freed: bool,
     is_weak_reference: bool,
+    /// It has the entries of a dict or of a set, each with a hash, which for an address is the address.
+    hashes: Hashes,
     /// One more than the words of the block up to where those end that mean something; 0 if that is not known.
     words: u32,
+}
+
+/// Which entries with hashes a block has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Hashes {
+    #[default]
+    None,
+    /// Of a dict with keys of any kind.
+    OfDict,
+    /// Of a set.
+    OfSet,
 }
 
 /// The objects by their blocks.
@@ -71,6 +87,7 @@ impl Objects {
                 is_linked: offset >= LINKS && is_linked(memory, start + offset - LINKS),
                 words: object_end.map_or(0, |end| words(start, end)),
                 is_freed: false,
+                hashes: Hashes::None,
                 is_weak_reference: of_type.is_some_and(|t| t.family == Family::WeakReference),
             };
         }
@@ -86,24 +103,35 @@ impl Objects {
         let family = types.get(self.type_of(block)).map(|found| found.family);
         let object = self.address(memory, block);
         let part = object.and_then(|object| match family? {
+            Family::Set => {
+                // A small set has its entries in itself.
+                let entries = memory.field(object, SET_ENTRIES)?;
+                let block = memory.block_at(entries)?;
+                self.places.as_mut_slice()[block as usize].hashes = Hashes::OfSet;
+                None
+            }
             Family::List => {
                 let items = memory.field(object, ITEMS)?;
-                Some((
-                    items,
-                    items.checked_add(memory.field(object, LENGTH)?.checked_mul(8)?)?,
-                ))
+                let end = items.checked_add(memory.field(object, LENGTH)?.checked_mul(8)?)?;
+                Some((items, end, false))
             }
-            Family::Dict => Keys::of(memory, object).map(|(at, keys)| (at, keys.end())),
+            Family::Dict => {
+                Keys::of(memory, object).map(|(at, keys)| (at, keys.end(), keys.have_hashes()))
+            }
             _ => None,
         });
-        let Some((part, end)) = part else {
+        let Some((part, end, has_hashes)) = part else {
             return;
         };
         if let Some(block) = memory.block_at(part)
             && memory.start(block) == part
             && self.type_of(block) == NO_TYPE
         {
-            self.places.as_mut_slice()[block as usize].words = words(part, end);
+            let place = &mut self.places.as_mut_slice()[block as usize];
+            place.words = words(part, end);
+            if has_hashes {
+                place.hashes = Hashes::OfDict;
+            }
         }
     }
 
@@ -126,6 +154,12 @@ impl Objects {
     /// Whether the object in a block is in one of the collector's lists.
     pub(super) fn is_linked(&self, block: BlockId) -> bool {
         self.place(block).is_linked
+    }
+
+    /// Which entries with hashes a block has.
+    #[inline]
+    pub(super) fn hashes(&self, block: BlockId) -> Hashes {
+        self.place(block).hashes
     }
 
     /// Whether a block is kept for the next object. What is in it refers to nothing but the next such block.
@@ -250,6 +284,8 @@ fn end_of(memory: &Memory<'_>, of_type: &Type, object: usize, block_end: usize) 
                 _ => Some(object + TYPE),
             };
         }
+        // Its instructions have addresses that they do not own.
+        Family::Code => return Some(object + offsets.bytecode),
         Family::Tuple if of_type.is_exact => {
             let items = memory
                 .field(object, LENGTH)?

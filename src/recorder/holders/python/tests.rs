@@ -115,6 +115,7 @@ impl Program {
             code_type: 0,
             module_type: 0,
             cell_type: 0,
+            set_types: [0; 2],
             weak_types: [0; 3],
             types_with_frame: [0; 4],
             first_interpreter: none,

@@ -45,6 +45,8 @@ pub(super) enum Family {
     Type,
     Module,
     Cell,
+    Set,
+    Code,
     WeakReference,
     /// Has an interpreter's frame in it: a generator, a coroutine or a frame.
     WithFrame,
@@ -109,7 +111,7 @@ impl TableSlot for Known {
 pub(super) struct Types {
     type_of_types: usize,
     /// The types whose objects are no family by their flags.
-    named: [(usize, Family); 9],
+    named: [(usize, Family); 12],
     known: MappedTable<Known>,
     /// In the order of their numbers.
     all: MappedVec<Type>,
@@ -124,6 +126,9 @@ impl Types {
             named: [
                 (layout.module_type, Family::Module),
                 (layout.cell_type, Family::Cell),
+                (layout.set_types[0], Family::Set),
+                (layout.set_types[1], Family::Set),
+                (layout.code_type, Family::Code),
                 (r0, Family::WeakReference),
                 (r1, Family::WeakReference),
                 (r2, Family::WeakReference),
