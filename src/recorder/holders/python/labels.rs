@@ -4,7 +4,7 @@ use core::fmt::{self, Write};
 
 use super::dicts::{Keys, find_key, value_at};
 use super::graph::Graph;
-use super::objects::ITEMS;
+use super::objects::{ITEMS, LENGTH};
 use super::roots::{Frame, Roots};
 use super::source::PythonSource;
 use super::types::{BASIC_SIZE, DICT_OFFSET, Family, MEMBERS, Type, bases, c_text};
@@ -161,16 +161,9 @@ impl<'a> Labels<'a> {
         match of_type.family {
             Family::List => {
                 let items = self.graph.memory.field(step.from, ITEMS)?;
-                self.words(step).find_map(|at| {
-                    Some(Label::of(format_args!("[{}]", at.checked_sub(items)? / 8)))
-                })
+                self.item(step, items)
             }
-            Family::Tuple => {
-                let first = step.from + self.item_offset(&of_type)?;
-                self.words(step).find_map(|at| {
-                    Some(Label::of(format_args!("[{}]", at.checked_sub(first)? / 8)))
-                })
-            }
+            Family::Tuple => self.item(step, step.from + self.item_offset(&of_type)?),
             Family::Cell => Some(Label::of(format_args!(".cell_contents"))),
             Family::WithFrame => self
                 .frame_within(step)
@@ -178,6 +171,14 @@ impl<'a> Labels<'a> {
                 .or_else(|| self.attribute(&of_type, step)),
             _ => self.attribute(&of_type, step),
         }
+    }
+
+    /// The number of an item of a list or tuple, whose items begin at an address.
+    fn item(&self, step: Step, items: usize) -> Option<Label> {
+        let count = self.graph.memory.field(step.from, LENGTH)?;
+        let number = |at: usize| Some(at.checked_sub(items)? / 8).filter(|&number| number < count);
+        let number = self.words(step).find_map(number)?;
+        Some(Label::of(format_args!("[{number}]")))
     }
 
     /// An attribute that the class of an object names.

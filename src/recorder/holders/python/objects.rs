@@ -10,7 +10,7 @@ use crate::recorder::heap::{MappedVec, NoMemory};
 use crate::recorder::holders::index::BlockId;
 
 // Offsets in a list; the first also in a tuple.
-const LENGTH: usize = 16;
+pub(super) const LENGTH: usize = 16;
 pub(super) const ITEMS: usize = 24;
 
 // Offset in a set.
