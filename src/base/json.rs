@@ -1,7 +1,7 @@
 //! How structures and enums are written as JSON and read back: implementations of serde's traits.
 //!
-//! serde's derive macro is not used, because it and what it needs take a third of the time in which the
-//! library is compiled.
+//! serde's derive macro is not used, because it and what it needs took more than a quarter of the time in
+//! which the library was compiled.
 
 use std::fmt;
 use std::marker::PhantomData;
