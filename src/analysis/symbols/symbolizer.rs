@@ -206,7 +206,7 @@ impl Symbolizer {
         let mut frames = file
             .and_then(|i| {
                 let binary = &self.binaries[i];
-                let address = binary.address(call - code.start + code.offset)?;
+                let address = binary.address((call - code.start).wrapping_add(code.offset))?;
                 Some(frames_at(binary, &self.sources, address))
             })
             .unwrap_or_default();
@@ -216,7 +216,10 @@ impl Symbolizer {
             frames.push(Frame {
                 // Without a symbol, functions differ by their addresses.
                 function: match (self.is_exec, &file) {
-                    (true, Some(file)) => format!("{file}+{:#x}", call - code.start + code.offset),
+                    (true, Some(file)) => format!(
+                        "{file}+{:#x}",
+                        (call - code.start).wrapping_add(code.offset)
+                    ),
                     _ => "??".into(),
                 },
                 file,
@@ -331,6 +334,23 @@ mod tests {
             },
         );
         symbols
+    }
+
+    #[test]
+    fn an_offset_that_no_file_has_costs_only_the_line() {
+        let mut symbols = Symbolizer::default();
+        let path = std::env::current_exe().unwrap();
+        symbols.add_mapping(&Code {
+            start: 0x1000,
+            end: 0x3000,
+            offset: u64::MAX,
+            path: RecordedPath::Text(path.to_str().unwrap().into()),
+        });
+        let frames = symbols.frames(0x2000);
+        assert!(
+            frames.iter().all(|frame| frame.line.is_none()),
+            "{frames:?}"
+        );
     }
 
     #[test]
