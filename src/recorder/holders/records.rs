@@ -137,14 +137,14 @@ fn count_blocks(
 ) -> Result<Counts, NoMemory> {
     count_by(|block, (stack_id, birth)| {
         let holder = search.holder(block);
-        Ok(is_wanted(block, Key::new(stack_id, birth, holder)).then_some(holder))
+        is_wanted(block, Key::new(stack_id, birth, holder)).then_some(holder)
     })
 }
 
 /// Counts blocks by stack, birth, and the number that `number_of` gives each; without one a block is left out, and
 /// so is one from before the first cycle. `number_of` gets the block's number in the index and its origin.
 fn count_by(
-    mut number_of: impl FnMut(BlockId, (StackId, Birth)) -> Result<Option<u16>, NoMemory>,
+    number_of: impl Fn(BlockId, (StackId, Birth)) -> Option<u16>,
 ) -> Result<Counts, NoMemory> {
     let mut counts = Counts::new();
     let mut result = Ok(());
@@ -154,18 +154,14 @@ fn count_by(
         let block = next;
         next += 1;
         let origin = heap::origin(at).filter(|(_, birth)| birth.cycle > 0);
-        if let (Some(origin), Ok(())) = (origin, result) {
-            result = number_of(block, origin).and_then(|number| match number {
-                Some(number) => {
-                    let count = Count {
-                        key: Key::new(origin.0, origin.1, number),
-                        blocks: 1,
-                        example: block,
-                    };
-                    counts.add(count).map(drop)
-                }
-                None => Ok(()),
-            });
+        let number = origin.and_then(|origin| number_of(block, origin));
+        if let (Some((stack_id, birth)), Some(number), Ok(())) = (origin, number, result) {
+            let count = Count {
+                key: Key::new(stack_id, birth, number),
+                blocks: 1,
+                example: block,
+            };
+            result = counts.add(count).map(drop);
         }
     });
     result.map(|()| counts)
@@ -210,7 +206,7 @@ pub(super) fn write_objects(lines: &mut JsonLines, python: &Python<'_>) -> Resul
     // A type in the place of a holder, whose numbers are as large.
     let counts = count_by(|block, _| {
         let id = python.graph().type_of(block);
-        Ok((id != NO_TYPE).then_some(id))
+        (id != NO_TYPE).then_some(id)
     })?;
     for count in counts.iter() {
         lines.write(&RecordRef::Objects(count.record()))?;

@@ -15,7 +15,7 @@ use crate::recorder::holders::marks::{BlockSet, Marks};
 
 impl Graph<'_> {
     /// Marks the blocks that no root reaches, as far as they are such objects or are reached by them.
-    fn mark_unreached(
+    pub(super) fn mark_unreached(
         &self,
         marks: &mut Marks<'_>,
         holders: &mut HolderTable,
@@ -82,15 +82,6 @@ impl Graph<'_> {
         }
         Ok(known)
     }
-}
-
-/// Marks the blocks that no root reaches, as far as they are such objects or are reached by them.
-pub(super) fn mark(
-    graph: &Graph<'_>,
-    marks: &mut Marks<'_>,
-    holders: &mut HolderTable,
-) -> Result<(), NoMemory> {
-    graph.mark_unreached(marks, holders)
 }
 
 struct Known {

@@ -80,10 +80,9 @@ impl<'a> Graph<'a> {
         let links = self.objects.links(&self.memory, block);
         let reference = self.objects.weak_reference(&self.memory, block);
         let weak = reference.map(|object| types::WEAK_WORDS.map(|offset| object + offset));
-        let start = self.memory.start(block);
         let hashes = match self.objects.hashes(block) {
             Hashes::None => None,
-            Hashes::OfDict => Keys::at(&self.memory, start).map(Entries::OfDict),
+            Hashes::OfDict => Keys::at(&self.memory, self.memory.start(block)).map(Entries::OfDict),
             Hashes::OfSet => Some(Entries::OfSet(self.set_entries(block))),
         };
         Borrowed {
@@ -121,7 +120,7 @@ enum Entries {
 
 impl Entries {
     fn is_hash(&self, at: usize) -> bool {
-        /// Entries that a small set has in itself.
+        /// Bytes of an entry of a set: a key and its hash.
         const ENTRY: usize = 16;
         match self {
             Self::OfDict(keys) => keys.is_hash(at),

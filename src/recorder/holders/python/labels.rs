@@ -5,7 +5,7 @@ use core::fmt::{self, Write};
 use super::dicts::{Keys, find_key, value_at};
 use super::graph::Graph;
 use super::objects::{ITEMS, LENGTH};
-use super::roots::{Frame, Roots};
+use super::roots::{Frame, Roots, read_frame};
 use super::source::PythonSource;
 use super::types::{BASIC_SIZE, DICT_OFFSET, Family, MEMBERS, Type, bases, c_text};
 use crate::recorder::holders::holder_table::Source;
@@ -219,7 +219,7 @@ impl<'a> Labels<'a> {
         if !of_type.has_keys {
             return None;
         }
-        let object = memory.range(memory.block_at(step.from)?).0;
+        let object = memory.start(memory.block_at(step.from)?);
         let within = step.from + of_type.basic_size;
         let before = BEFORE.iter().filter_map(|offset| {
             // Its lowest bit may be a mark.
@@ -232,7 +232,7 @@ impl<'a> Labels<'a> {
         let number = (at - value_at(memory, values, 0).min(at)) / 8;
         let mut keys = CLASS_KEYS.step_by(8).filter_map(|offset| {
             let keys = memory.field(of_type.at, offset)?;
-            let is_block = memory.range(memory.block_at(keys)?).0 == keys;
+            let is_block = memory.start(memory.block_at(keys)?) == keys;
             let keys = Keys::at(memory, keys).filter(|_| is_block);
             keys.filter(Keys::are_shared)
         });
@@ -251,8 +251,8 @@ impl<'a> Labels<'a> {
     fn item_offset(&self, of_type: &Type) -> Option<usize> {
         const OBJECT: usize = 16;
         let sizes = bases(&self.graph.memory, of_type.at);
-        let mut sizes = sizes.filter_map(|base| self.graph.memory.field(base, BASIC_SIZE));
-        sizes.by_ref().take_while(|&size| size > OBJECT).last()
+        let sizes = sizes.filter_map(|base| self.graph.memory.field(base, BASIC_SIZE));
+        sizes.take_while(|&size| size > OBJECT).last()
     }
 
     /// The frame in a generator or frame object.
@@ -261,7 +261,7 @@ impl<'a> Labels<'a> {
         let offsets = &self.graph.memory.layout.offsets;
         let words = (start..end - 7).step_by(8).rev();
         words.map(|at| at - offsets.code.min(at)).find_map(|frame| {
-            let found = super::roots::read_frame(&self.graph.memory, frame)?;
+            let found = read_frame(&self.graph.memory, frame)?;
             (found.locals.1 <= end).then_some(found)
         })
     }

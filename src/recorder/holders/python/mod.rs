@@ -87,7 +87,7 @@ impl<'a> Python<'a> {
         marks: &mut Marks<'_>,
         holders: &mut HolderTable,
     ) -> Result<(), NoMemory> {
-        garbage::mark(&self.graph, marks, holders)
+        self.graph.mark_unreached(marks, holders)
     }
 
     /// Calls `write` with the name, the file and the line of a module or of a running function.
