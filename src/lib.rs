@@ -140,6 +140,8 @@ mod base;
 mod check;
 #[cfg(feature = "cli")]
 mod cli;
+#[cfg(feature = "live")]
+pub mod live;
 mod measure;
 mod model;
 mod recorder;
@@ -147,6 +149,8 @@ pub mod report;
 #[cfg(feature = "cli")]
 pub mod workloads;
 
+#[cfg(feature = "live")]
+pub use live::Live;
 pub use report::Report;
 
 /// For this crate's own benches and fuzz targets.

@@ -19,6 +19,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "measure",
         &["base", "model", "recorder", "analysis", "report"],
     ),
+    ("live", &["base", "model", "recorder", "analysis", "report"]),
     ("workloads", &["base", "model", "recorder"]),
     (
         "check",

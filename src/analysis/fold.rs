@@ -54,6 +54,11 @@ pub(super) struct FoldedSite {
     blocks: Vec<u64>,
     live_generations: Vec<u32>,
     warmup_lifetime: u32,
+    /// What was live at the baseline, if that counts towards the series: the site existed before the windows of a
+    /// service that are kept.
+    baseline: Live,
+    /// Blocks of the baseline at the last boundary.
+    left_of_baseline: u64,
 }
 
 /// Live bytes and blocks.
@@ -109,9 +114,12 @@ impl Folding {
                 self.sites[site].record_generation(birth, cycle);
             }
             changed.dedup_by_key(|&mut (site, _)| site);
-            if let Some(k) = cycle.checked_sub(warmup).filter(|&k| k > 0) {
-                for (site, _) in changed {
-                    self.sites[site].record_boundary(warmup, k);
+            for (site, _) in changed {
+                let site = &mut self.sites[site];
+                match cycle.saturating_sub(warmup) {
+                    0 if journal.start.live => site.record_baseline(),
+                    0 => {}
+                    k => site.record_boundary(warmup, k),
                 }
             }
         }
@@ -254,6 +262,8 @@ impl FoldedSite {
             blocks: Vec::new(),
             live_generations: Vec::new(),
             warmup_lifetime: 0,
+            baseline: Live::default(),
+            left_of_baseline: 0,
         }
     }
 
@@ -293,15 +303,30 @@ impl FoldedSite {
         }
     }
 
+    /// Makes what is live a part of the series.
+    fn record_baseline(&mut self) {
+        self.baseline = self.retained;
+        self.left_of_baseline = self.retained.blocks;
+    }
+
     /// Records the state at boundary `k`, counted from 1 after the baseline. The boundaries since
     /// the last record had no change.
     fn record_boundary(&mut self, warmup: u32, k: u32) {
         self.repeat_last(k as usize - 1);
         let (mut bytes, mut blocks, mut live_generations) = (0, 0, 0);
+        let counts_baseline = self.baseline.blocks > 0;
         for &(cycle, live) in self.births.iter() {
             if cycle <= warmup {
-                if live.blocks == 0 {
+                // The baseline of a service has many generations, and some of them may have been freed.
+                let is_freed =
+                    live.blocks == 0 || counts_baseline && live.blocks < self.left_of_baseline;
+                if is_freed {
                     self.warmup_lifetime = self.warmup_lifetime.max(warmup + k - cycle);
+                }
+                if counts_baseline {
+                    self.left_of_baseline = live.blocks;
+                    bytes += live.bytes;
+                    blocks += live.blocks;
                 }
                 continue;
             }
@@ -333,9 +358,9 @@ impl FoldedSite {
 
     /// Repeats the last state up to `n` boundaries.
     fn repeat_last(&mut self, n: usize) {
-        repeat_last(&mut self.bytes, n);
-        repeat_last(&mut self.blocks, n);
-        repeat_last(&mut self.live_generations, n);
+        repeat_last(&mut self.bytes, n, self.baseline.bytes);
+        repeat_last(&mut self.blocks, n, self.baseline.blocks);
+        repeat_last(&mut self.live_generations, n, 0);
     }
 
     /// The live warm-up generations, as in [`Series`].
@@ -350,15 +375,15 @@ impl FoldedSite {
     }
 
     fn series(&self, n: usize, warmup: u32) -> Series {
-        fn repeated<T: Copy + Default>(series: &[T], n: usize) -> Vec<T> {
+        fn repeated<T: Copy>(series: &[T], n: usize, first: T) -> Vec<T> {
             let mut series = series.to_vec();
-            repeat_last(&mut series, n);
+            repeat_last(&mut series, n, first);
             series
         }
         Series {
-            bytes: repeated(&self.bytes, n),
-            blocks: repeated(&self.blocks, n),
-            live_generations: repeated(&self.live_generations, n),
+            bytes: repeated(&self.bytes, n, self.baseline.bytes),
+            blocks: repeated(&self.blocks, n, self.baseline.blocks),
+            live_generations: repeated(&self.live_generations, n, 0),
             generations: self.generations.iter().map(|&(_, g)| g).collect(),
             warmup: self.warmup_generations(warmup),
             warmup_lifetime: self.warmup_lifetime,
@@ -367,8 +392,8 @@ impl FoldedSite {
     }
 }
 
-/// Repeats the last value up to a length of `n`. An empty series is filled with zeros.
-fn repeat_last<T: Copy + Default>(series: &mut Vec<T>, n: usize) {
-    let last = series.last().copied().unwrap_or_default();
+/// Repeats the last value up to a length of `n`. An empty series is filled with `first`.
+fn repeat_last<T: Copy>(series: &mut Vec<T>, n: usize, first: T) {
+    let last = series.last().copied().unwrap_or(first);
     series.resize(n.max(series.len()), last);
 }

@@ -3,6 +3,8 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
+#[cfg(feature = "live")]
+use std::io::BufRead;
 use std::io::Read;
 use std::path::PathBuf;
 
@@ -145,6 +147,12 @@ impl Reader {
         };
         let mut new = Vec::new();
         file.read_to_end(&mut new).map_err(unreadable)?;
+        self.take_text(&new)?;
+        Ok(self.journal.as_ref())
+    }
+
+    /// Takes a part of the text.
+    fn take_text(&mut self, new: &[u8]) -> Result<(), Error> {
         for part in new.split_inclusive(|&b| b == b'\n') {
             self.line.extend_from_slice(part);
             if part.last() == Some(&b'\n') {
@@ -152,7 +160,27 @@ impl Reader {
                 self.line.clear();
             }
         }
-        Ok(self.journal.as_ref())
+        Ok(())
+    }
+
+    /// Reads a journal that is not in a file, line by line, up to an empty line or the end. `name` is told in errors.
+    ///
+    /// # Errors
+    /// If it cannot be read, was written by another version, or has no start record.
+    #[cfg(feature = "live")]
+    pub(crate) fn read_from(name: &str, from: &mut impl BufRead) -> Result<Journal, Error> {
+        let mut reader = Self::new(name);
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            let read = from.read_until(b'\n', &mut line);
+            read.map_err(|e| Error::io("read the journal", &reader.path, e))?;
+            if matches!(&line[..], b"" | b"\n") {
+                break;
+            }
+            reader.take_text(&line)?;
+        }
+        reader.close()
     }
 
     /// Takes a complete line. One that is not a record costs that line, and not the run.
@@ -261,6 +289,10 @@ impl Reader {
             let missing = std::io::ErrorKind::NotFound.into();
             return Err(Error::io("read the journal", &self.path, missing));
         }
+        self.close()
+    }
+
+    fn close(self) -> Result<Journal, Error> {
         let tail_cut = !self.line.is_empty();
         let mut journal = self
             .journal
@@ -512,6 +544,7 @@ impl Journal {
                 by_cfi: false,
                 sampled_every: None,
                 exec: false,
+                live: false,
             },
             code: Vec::new(),
             interpreter: None,
@@ -571,6 +604,7 @@ mod tests {
                 by_cfi: false,
                 sampled_every: None,
                 exec: false,
+                live: false,
             }),
             Record::Code(Code {
                 start: 1,

@@ -4,6 +4,7 @@ use super::fold::Folding;
 use super::holder_search::SearchResults;
 use super::holders::{Holders, SiteHolder};
 use super::journal::Journal;
+use super::live;
 use super::sampling;
 use super::verdict::{self, Criteria, Judgement, Series};
 
@@ -20,6 +21,12 @@ pub(crate) fn judge(series: &[Series], journal: &Journal, horizon: u32) -> Vec<J
         let judged = judgements.into_iter();
         judgements = judged
             .map(|j| sampling::undecided_if_too_few(j, n))
+            .collect();
+    }
+    if journal.start.live {
+        let judged = judgements.into_iter();
+        judgements = judged
+            .map(|j| live::reviewed(j, journal, horizon))
             .collect();
     }
     judgements
@@ -63,6 +70,7 @@ pub(super) fn call_lost_by(
 /// The criteria by which a run is judged, as far as it has got.
 pub(crate) fn criteria(journal: &Journal, horizon: u32) -> Criteria {
     match after_warmup(journal) {
+        _ if journal.start.live => live::criteria(journal, horizon),
         n if journal.start.auto => Criteria::interim(n, horizon),
         _ => Criteria::fixed(horizon),
     }

@@ -25,6 +25,7 @@ pub(crate) mod jemalloc_change;
 pub(crate) mod journal;
 mod judging;
 pub(crate) mod limits;
+mod live;
 mod objects;
 mod peak;
 mod pools;
@@ -43,3 +44,5 @@ pub(crate) mod witness;
 pub(crate) use fold::Folding;
 pub(crate) use judging::{call_lost, criteria, judge};
 pub(crate) use report::{RunContext, report};
+#[cfg(feature = "live")]
+pub(crate) use symbols::Identity;

@@ -11,7 +11,7 @@ use super::judging::{after_warmup, call_lost_by, criteria, judge};
 use super::summary::Summary;
 use super::verdict::Judgement;
 use super::warnings::{Facts, no_lines};
-use super::{crates, objects, peak, process, profile, totals};
+use super::{crates, live, objects, peak, process, profile, totals};
 use crate::base::text::one_line;
 use crate::model::end::Ended;
 use crate::model::holder::Root;
@@ -87,6 +87,7 @@ pub(crate) fn report(journal: &Journal, mut folding: Folding, with: RunContext) 
         workload: start.workload.clone(),
         options: with.options.into_iter().chain(python(journal)).collect(),
         exec: start.exec,
+        live: live::windows_of(journal),
         heap: start.heap,
         strategy: start.strategy,
         cycles: totals::cycles(journal),

@@ -210,7 +210,8 @@ impl Facts<'_> {
 
     fn no_mappings(&self) -> Option<String> {
         let mut boundaries = self.journal.boundaries.iter();
-        boundaries.any(|b| b.counts.memory.is_none()).then(|| {
+        let lacks_some = boundaries.any(|b| b.counts.memory.is_none());
+        (lacks_some && !self.journal.start.live).then(|| {
             "the mappings of this process cannot be read (/proc/self/smaps), so only blocks are \
              judged, and not C code, mapped memory, threads and file descriptors"
                 .into()
@@ -221,7 +222,7 @@ impl Facts<'_> {
     fn slow_unwinding(&self) -> Option<String> {
         let seconds = totals::cost(self.journal).hook_seconds?;
         let start = &self.journal.start;
-        (start.by_cfi && !start.exec && seconds > SLOW_RECORDING).then(|| {
+        (start.by_cfi && !start.exec && !start.live && seconds > SLOW_RECORDING).then(|| {
             format!(
                 "recording took {seconds:.1} s, because stacks were walked by call frame \
                  information: this build has no frame pointers, or AFTERDROP_UNWIND=cfi is set; \
@@ -231,15 +232,23 @@ impl Facts<'_> {
     }
 
     fn sampled(&self) -> Option<String> {
-        self.sampling.map(|s| {
-            format!(
+        let windows = self.reached();
+        self.sampling.map(|s| match self.journal.start.live {
+            true => format!(
+                "all figures are estimates, from one sample in {}: of a leak of less than {} in each of these \
+                 {} nothing may be seen; AFTERDROP_LIVE sets another number of bytes",
+                bytes(s.every_bytes as f64),
+                bytes(s.missed_below),
+                count(windows, "window"),
+            ),
+            false => format!(
                 "one byte in {} was sampled, and only the blocks with such bytes were recorded, so \
                  all figures are estimates: a leak of {} per cycle is missed in one of twenty runs, \
                  a smaller one more often; the same program is sampled in the same way again; \
                  without --sample every block is recorded",
                 bytes(s.every_bytes as f64),
                 bytes(s.missed_below)
-            )
+            ),
         })
     }
 

@@ -122,9 +122,33 @@ pub(crate) fn plural(number: u64, noun: &str) -> String {
     }
 }
 
+/// A time as people say it, in one unit: `45 seconds`, `20 minutes`, `32 hours`, `12 days`.
+pub(crate) fn duration(seconds: f64) -> String {
+    const UNITS: [(f64, &str); 4] = [
+        (86_400.0, "day"),
+        (3600.0, "hour"),
+        (60.0, "minute"),
+        (1.0, "second"),
+    ];
+    // From twice a unit on, so that little is rounded away.
+    let fits = |&&(unit, _): &&(f64, &str)| seconds >= 2.0 * unit;
+    let (unit, name) = UNITS.iter().find(fits).unwrap_or(&UNITS[3]);
+    count((seconds / unit).round() as u64, name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_has_one_unit() {
+        assert_eq!(duration(1.0), "1 second");
+        assert_eq!(duration(119.0), "119 seconds");
+        assert_eq!(duration(120.0), "2 minutes");
+        assert_eq!(duration(7_300.0), "2 hours");
+        assert_eq!(duration(32.0 * 3600.0), "32 hours");
+        assert_eq!(duration(30.0 * 86_400.0), "30 days");
+    }
 
     #[test]
     fn control_characters_do_not_reach_the_terminal() {

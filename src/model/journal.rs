@@ -82,12 +82,15 @@ pub(crate) struct Start<S> {
     pub(crate) sampled_every: Option<u64>,
     /// The process is a program as it is, which decides how many cycles it runs.
     pub(crate) exec: bool,
+    /// The process is a service that goes on. A cycle is a window of time, and the only one of the warm-up stands for
+    /// all windows before: blocks that were born in it are part of the series.
+    pub(crate) live: bool,
 }
 
 fields! {
     Start<S> {
         version, workload, heap, strategy, cycles, warmup, horizon, auto, pid, by_cfi,
-        sampled_every: default, exec: default,
+        sampled_every: default, exec: default, live: default,
     }
 }
 

@@ -53,6 +53,9 @@ pub struct Report {
     /// how many there are: `strategy` means nothing then, and `heap` is the C library's.
     #[cfg_attr(feature = "formats", schemars(default))]
     pub exec: bool,
+    /// Of a service that was judged while it ran: what a cycle is. `None` for a run.
+    #[cfg_attr(feature = "formats", schemars(default))]
+    pub live: Option<LiveWindows>,
     /// The allocator that served the blocks.
     pub heap: HeapKind,
     /// How cycles handled the model.
@@ -118,7 +121,7 @@ pub struct Report {
 
 fields! {
     Report {
-        schema, version, workload, options, exec: default, heap, strategy, cycles, auto, warmup,
+        schema, version, workload, options, exec: default, live: default, heap, strategy, cycles, auto, warmup,
         horizon, ended, verdict, summary, bytes_per_cycle: default, call_sites, boundaries,
         peak: default, crates: default, objects: default, process, roots: default,
         holder_search: default, sampling: default, attribution, cost, witness: default,
@@ -130,6 +133,11 @@ impl Report {
     /// Call sites that leak or grow.
     pub fn growing_call_sites(&self) -> impl Iterator<Item = &CallSite> {
         self.call_sites.iter().filter(|s| s.verdict.is_growth())
+    }
+
+    /// Whether cycles load and drop a model in a way that [`Report::strategy`] tells.
+    pub(crate) fn has_strategy(&self) -> bool {
+        !self.exec && self.live.is_none()
     }
 
     /// Cycles that reached their boundary.
@@ -144,6 +152,24 @@ impl Report {
         let mut values: Vec<f64> = after.map(value).collect();
         values.sort_by(f64::total_cmp);
         values.get(values.len() / 2).copied()
+    }
+}
+
+/// What a cycle is in the report of a service: a window of time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "formats", derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct LiveWindows {
+    /// Seconds of a window, on average.
+    pub seconds: f64,
+}
+
+fields! { LiveWindows { seconds } }
+
+impl LiveWindows {
+    /// What a figure for each window is for each hour.
+    pub fn per_hour(self, per_window: f64) -> f64 {
+        per_window * 3600.0 / self.seconds.max(1e-9)
     }
 }
 

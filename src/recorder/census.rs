@@ -121,6 +121,12 @@ impl Census {
         self.changes.as_slice()
     }
 
+    /// What was live of an entry at the census before; `None` if nothing was.
+    #[cfg(feature = "live")]
+    pub(crate) fn before(&self, entry: &CensusEntry) -> Option<&CensusEntry> {
+        self.before.get((entry.stack_id, entry.birth, entry.phase))
+    }
+
     /// Bytes that the live blocks take in the C library's heap, as far as they are there, rounding
     /// included.
     pub(crate) fn chunks(&self) -> u64 {

@@ -1,12 +1,16 @@
 //! What runs in the measured process. It imports only `base` and `model`.
 
 pub(crate) mod arena_heaps;
+#[cfg(feature = "live")]
+pub(crate) mod before_main;
 pub(crate) mod census;
 pub(crate) mod cycle;
 mod foreign_memory;
 pub(crate) mod heap;
 pub(crate) mod holders;
 pub(crate) mod journal;
+#[cfg(feature = "live")]
+pub(crate) mod live;
 pub(crate) mod pagemap;
 pub(crate) mod peak_census;
 pub(crate) mod primitive;

@@ -30,6 +30,7 @@ pub(super) fn report() -> Report {
         workload: "mine".into(),
         options: vec!["device=ndarray".into()],
         exec: false,
+        live: None,
         heap: crate::model::run::HeapKind::Dhat,
         strategy: crate::model::run::Strategy::Fresh,
         cycles: 83,

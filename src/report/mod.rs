@@ -35,7 +35,8 @@ pub use crate::model::peak::{CrateShare, Peak, PeakCallSite};
 pub use crate::model::process::{Balance, Grows, Part, Process};
 pub use crate::model::profile::{Bin, Born, Excerpt, Generation, Mapping, Profile, ProfileStack};
 pub use crate::model::report::{
-    Attribution, Boundary, CallSite, Cost, OtherStack, Report, RunVerdict, SCHEMA, Witness,
+    Attribution, Boundary, CallSite, Cost, LiveWindows, OtherStack, Report, RunVerdict, SCHEMA,
+    Witness,
 };
 pub use crate::model::sampling::Sampling;
 pub use crate::model::verdict::{Evidence, RisesBy, Rule};

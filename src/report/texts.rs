@@ -13,7 +13,7 @@ use crate::model::peak::{CrateShare, Peak, PeakCallSite};
 use crate::model::process::{Balance, Grows, Part, Process};
 use crate::model::profile::{Bin, Born, Excerpt, Generation, Mapping, Profile, ProfileStack};
 use crate::model::report::{
-    Attribution, Boundary, CallSite, Cost, OtherStack, Report, RunVerdict, Witness,
+    Attribution, Boundary, CallSite, Cost, LiveWindows, OtherStack, Report, RunVerdict, Witness,
 };
 use crate::model::run::{HeapKind, Phase, Strategy};
 use crate::model::sampling::Sampling;
@@ -156,13 +156,13 @@ macro_rules! texts {
 
 without_texts! {
     bool, f64, i64, u32, u64, (f64, f64), (u32, u64), (u64, u32), (u64, u64),
-    Balance, Born, Grows, HeapKind, HolderKind, How, JemallocBytes, Owner, Phase, RisesBy, Rule,
+    Balance, Born, Grows, HeapKind, HolderKind, How, JemallocBytes, LiveWindows, Owner, Phase, RisesBy, Rule,
     RunVerdict, Sampling, Strategy, Verdict,
 }
 
 texts! {
     Report {
-        schema, version, workload, options, exec, heap, strategy, cycles, auto, warmup, horizon, ended,
+        schema, version, workload, options, exec, live, heap, strategy, cycles, auto, warmup, horizon, ended,
         verdict, summary, bytes_per_cycle, call_sites, boundaries, peak, crates, objects, process, roots,
         holder_search, sampling, attribution, cost, witness, profile, bins, warnings,
     }

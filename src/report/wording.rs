@@ -57,13 +57,13 @@ impl Report {
 
     /// The settings of the run as `name=value`.
     pub(super) fn settings(&self) -> Vec<String> {
-        let mut settings = match self.exec {
-            true => Vec::new(),
-            false => vec![
-                format!("heap={}", self.heap),
-                format!("strategy={}", self.strategy),
-            ],
-        };
+        let mut settings = Vec::new();
+        if !self.exec {
+            settings.push(format!("heap={}", self.heap));
+        }
+        if self.has_strategy() {
+            settings.push(format!("strategy={}", self.strategy));
+        }
         settings.extend(self.options.iter().cloned());
         settings
     }
@@ -260,6 +260,16 @@ impl CallSite {
         let (in_bytes, blocks) = (rate(self.bytes_per_cycle?), rate(self.blocks_per_cycle?));
         let noun = plural(u64::from(blocks != "1") + 1, "block");
         Some(format!("{in_bytes} B and {blocks} {noun} per cycle"))
+    }
+}
+
+impl Report {
+    /// Growth with its unit of time: in bytes for each cycle, or for each hour of a service.
+    pub(super) fn growth_rate(&self, bytes_per_cycle: f64) -> (String, &'static str) {
+        match self.live {
+            Some(windows) => (bytes(windows.per_hour(bytes_per_cycle)), "hour"),
+            None => (bytes(bytes_per_cycle), "cycle"),
+        }
     }
 }
 

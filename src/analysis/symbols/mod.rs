@@ -17,6 +17,7 @@
 //! | `section` | the pages of a section that were read last |
 //! | `room` | whether there is memory for all of this |
 //! | `functions` | the functions of one file by address and by name |
+//! | `identity` | the build ID and the virtual addresses of a file |
 //! | `names` | names without what the compiler adds |
 //! | `ownership` | whose code a frame is: the user's, a dependency's, the tool's |
 //! | `python` | frames of Python |
@@ -28,6 +29,8 @@ mod blame;
 mod debug_info;
 mod elf_file;
 mod functions;
+#[cfg(feature = "live")]
+mod identity;
 mod names;
 mod ownership;
 mod python;
@@ -42,6 +45,8 @@ mod tests;
 mod unread;
 
 pub(crate) use blame::{UNATTRIBUTED, blame_frame};
+#[cfg(feature = "live")]
+pub(crate) use identity::Identity;
 pub(crate) use names::static_name;
 pub(crate) use python::python_frame;
 pub(crate) use symbolizer::Symbolizer;

@@ -27,6 +27,9 @@ pub(crate) fn judge(series: &Series, criteria: Criteria) -> Judgement {
     if let Some(judged) = found.too_little_data() {
         return judged;
     }
+    if criteria.by_generations {
+        return found.decide();
+    }
     if !found.is_growth()
         && let Some(growth) = found.hidden_growth()
     {
@@ -81,6 +84,7 @@ impl<'a> Findings<'a> {
         let is_counted =
             |j: &Judgement| j.is_growth() || (by_floor.count() >= 3 && generations.is_none());
         let floor = by_floor.judge().filter(is_counted);
+        let floor = floor.filter(|_| !criteria.by_generations);
         Self {
             series,
             criteria,

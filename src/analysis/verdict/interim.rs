@@ -46,6 +46,8 @@ pub(crate) struct Criteria {
     /// The number of this interim analysis, from 1; 0 if the length of the run was fixed
     /// beforehand, so that there is only one analysis.
     pub(crate) analysis: u32,
+    /// Only retained generations count as growth, and no level: it has a rhythm that takes longer.
+    pub(crate) by_generations: bool,
 }
 
 impl Criteria {
@@ -54,6 +56,15 @@ impl Criteria {
         Self {
             horizon,
             analysis: 0,
+            by_generations: false,
+        }
+    }
+
+    /// The same, where only retained generations count as growth.
+    pub(crate) fn by_generations(self) -> Self {
+        Self {
+            by_generations: true,
+            ..self
         }
     }
 
@@ -63,6 +74,7 @@ impl Criteria {
         Self {
             horizon,
             analysis: analysis.max(1),
+            by_generations: false,
         }
     }
 
@@ -130,6 +142,7 @@ mod tests {
                 Criteria {
                     horizon: 64,
                     analysis,
+                    by_generations: false,
                 }
                 .significance()
             })

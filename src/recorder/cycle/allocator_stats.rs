@@ -28,7 +28,7 @@ pub(super) fn write_dump(plan: &Plan, when: &str) -> io::Result<()> {
 
 /// The counters of jemalloc; `None` if it is not the backing allocator.
 #[cfg(feature = "jemalloc")]
-pub(super) fn jemalloc_bytes() -> Option<JemallocBytes> {
+pub(crate) fn jemalloc_bytes() -> Option<JemallocBytes> {
     if heap::backend() != Some(heap::Backend::Jemalloc) {
         return None;
     }
@@ -43,7 +43,7 @@ pub(super) fn jemalloc_bytes() -> Option<JemallocBytes> {
 }
 
 #[cfg(not(feature = "jemalloc"))]
-pub(super) fn jemalloc_bytes() -> Option<JemallocBytes> {
+pub(crate) fn jemalloc_bytes() -> Option<JemallocBytes> {
     None
 }
 

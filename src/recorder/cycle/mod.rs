@@ -17,6 +17,8 @@ mod stack_writer;
 mod workload;
 mod workload_body;
 
+#[cfg(feature = "live")]
+pub(crate) use allocator_stats::jemalloc_bytes;
 #[cfg(feature = "cli")]
 pub(crate) use closure::Closure;
 pub(crate) use cycle_body::{CycleBody, CycleError};

@@ -100,6 +100,7 @@ impl<'a> Runner<'a> {
             by_cfi: unwinder == heap::Unwinder::Cfi,
             sampled_every: heap::sampled_every(),
             exec: matches!(plan.subject, Subject::Program(_)),
+            live: false,
         });
         // Twice, because nothing can be reported without it.
         journal.write(&start)?;

@@ -36,12 +36,30 @@ use super::{backend, recorded_hooks, sampled_hooks, sampler, startup};
 #[derive(Debug)]
 pub struct Heap<A = System> {
     pub(super) inner: A,
+    /// Whether the process records by itself, for a service that is judged while it runs.
+    live: bool,
 }
 
 impl Heap {
     /// Wraps the system's allocator.
     pub const fn new() -> Self {
-        Self { inner: System }
+        Self::over(System)
+    }
+
+    /// Wraps the system's allocator, and records samples in every process from its first allocation
+    /// on, for [`Live`](crate::live::Live): about one block in each 512 KiB that are allocated.
+    ///
+    /// With the feature `jemalloc`, jemalloc serves the blocks. `AFTERDROP_LIVE` sets another number
+    /// of bytes, or is `off`.
+    ///
+    /// ```
+    /// #[global_allocator]
+    /// static HEAP: afterdrop::Heap = afterdrop::Heap::live();
+    /// # fn main() {}
+    /// ```
+    #[cfg(feature = "live")]
+    pub const fn live() -> Self {
+        Self::live_over(System)
     }
 }
 
@@ -61,7 +79,14 @@ impl<A> Heap<A> {
     /// # fn main() {}
     /// ```
     pub const fn over(inner: A) -> Self {
-        Self { inner }
+        Self { inner, live: false }
+    }
+
+    /// As [`Heap::live`], over the allocator that the program already uses. It serves sampled blocks
+    /// at addresses that are aligned to a page.
+    #[cfg(feature = "live")]
+    pub const fn live_over(inner: A) -> Self {
+        Self { inner, live: true }
     }
 }
 
@@ -154,7 +179,7 @@ impl<A: GlobalAlloc + 'static> Heap<A> {
     // Not inlined: the walk starts at this function's frame.
     #[inline(never)]
     unsafe fn other_alloc<const ZEROED: bool>(&self, state: State, layout: Layout) -> *mut u8 {
-        let state = startup::decided::<A>(state);
+        let state = startup::decided::<A>(state, self.live);
         // SAFETY: the caller keeps the contract of `GlobalAlloc::alloc`, which is that of all.
         unsafe {
             match state.mode() {
@@ -192,7 +217,7 @@ impl<A: GlobalAlloc + 'static> Heap<A> {
     /// That of [`GlobalAlloc::dealloc`].
     #[inline(never)]
     unsafe fn other_dealloc(&self, state: State, at: *mut u8, layout: Layout) {
-        let state = startup::decided::<A>(state);
+        let state = startup::decided::<A>(state, self.live);
         // SAFETY: the caller keeps the contract of `GlobalAlloc::dealloc`, which is that of all.
         unsafe {
             match state.mode() {
@@ -245,7 +270,7 @@ impl<A: GlobalAlloc + 'static> Heap<A> {
         new_size: usize,
         skipped: bool,
     ) -> *mut u8 {
-        let state = startup::decided::<A>(state);
+        let state = startup::decided::<A>(state, self.live);
         let inner = &self.inner;
         // SAFETY: the caller keeps the contract of `GlobalAlloc::realloc`, which is that of all.
         unsafe {

@@ -147,6 +147,8 @@ pub(crate) use sampler::{ENV_SAMPLE, interval as sampled_every};
 #[cfg(feature = "preload")]
 pub(crate) use stack_lookup::{count_python_frames, key_of_caller, stack_room};
 pub(crate) use startup::{ENV_HEAP, choose_unwinder, is_installed, stop_recording_in_copy};
+#[cfg(feature = "live")]
+pub(crate) use startup::{ENV_LIVE, is_live};
 #[cfg(feature = "preload")]
 pub(crate) use startup::{record_samples, stop_recording};
 pub(crate) use state::{Backend, set_now};

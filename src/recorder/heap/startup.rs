@@ -11,6 +11,12 @@ use super::unwinder::{self, Unwinder};
 use super::{call_timing, layout_cache, sampler, thread};
 #[cfg(feature = "preload")]
 use super::{ledger::LEDGER, peak_snapshot, python, stack_interner::STACKS};
+#[cfg(feature = "live")]
+use crate::model::block::Birth;
+#[cfg(feature = "live")]
+use crate::model::run::Phase;
+#[cfg(feature = "live")]
+use crate::recorder::primitive::AtomicBool;
 use crate::recorder::primitive::Ordering::Relaxed;
 use crate::recorder::privileges;
 
@@ -21,21 +27,33 @@ pub(crate) const ENV_HEAP: &core::ffi::CStr = c"AFTERDROP_HEAP";
 /// Environment variable that makes the child walk stacks by call frame information in any build.
 const ENV_UNWIND: &str = "AFTERDROP_UNWIND";
 
-/// The given state, or the one that is decided now if there is none yet.
+/// Environment variable for a heap that is recorded while the service runs: the mean number of bytes between
+/// two samples, or `off`.
+#[cfg(feature = "live")]
+pub(crate) const ENV_LIVE: &core::ffi::CStr = c"AFTERDROP_LIVE";
+
+/// Mean number of bytes between two samples of a service.
+#[cfg(feature = "live")]
+const LIVE_INTERVAL: u64 = 512 << 10;
+
+/// The given state, or the one that is decided now if there is none yet. `live` is whether the heap
+/// records in a process that is not measured, too.
 #[inline]
-pub(super) fn decided<A: 'static>(state: State) -> State {
+pub(super) fn decided<A: 'static>(state: State, live: bool) -> State {
     if state != State::UNDECIDED {
         return state;
     }
     let is_system = TypeId::of::<A>() == TypeId::of::<System>();
     state::INNER_IS_SYSTEM.store(is_system, Relaxed);
-    decide()
+    decide(live)
 }
 
 /// Reads the environment and decides the state. Two threads may do so at once: both decide the same.
 #[cold]
-fn decide() -> State {
+fn decide(live: bool) -> State {
     let state = match variable(ENV_HEAP) {
+        #[cfg(feature = "live")]
+        b"" if live => live_state(),
         b"" => State::new(Backend::Inner, Mode::Off),
         b"system" => State::new(Backend::Inner, Mode::Every),
         b"jemalloc" if cfg!(feature = "jemalloc") => State::new(Backend::Jemalloc, Mode::Every),
@@ -44,8 +62,9 @@ fn decide() -> State {
         b"jemalloc-bare" if cfg!(feature = "jemalloc") => State::new(Backend::Jemalloc, Mode::Off),
         _ => State::new(Backend::Missing, Mode::Off),
     };
+    let _ = live;
     let state = match (state.mode(), sample_interval()) {
-        (Mode::Off, _) | (_, None) => state,
+        (Mode::Off | Mode::Sampled, _) | (_, None) => state,
         (_, Some(Ok(interval))) if state.backend() != Backend::Dhat => {
             sampler::set_interval(interval);
             State::new(state.backend(), Mode::Sampled)
@@ -66,6 +85,41 @@ fn decide() -> State {
     }
     state::set(with_keys(state));
     state
+}
+
+/// The state of a service that is judged while it runs. A value of the variable that means nothing turns
+/// recording off, and [`Live::start`](crate::live::Live::start) says so.
+#[cfg(feature = "live")]
+fn live_state() -> State {
+    let backend = match state::INNER_IS_SYSTEM.load(Relaxed) {
+        true if cfg!(feature = "jemalloc") => Backend::Jemalloc,
+        _ => Backend::Inner,
+    };
+    let interval = match variable(ENV_LIVE) {
+        b"" => Some(LIVE_INTERVAL),
+        value => positive(value),
+    };
+    IS_LIVE.store(true, Relaxed);
+    let Some(interval) = interval else {
+        return State::new(backend, Mode::Off);
+    };
+    sampler::set_interval(interval);
+    // The first window. What is allocated before `Live::start` belongs to it.
+    state::set_now(Birth {
+        cycle: 1,
+        phase: Phase::Cycle as u8,
+    });
+    State::new(backend, Mode::Sampled)
+}
+
+/// Whether the global allocator is one that records while a service runs, and no run measures this process.
+#[cfg(feature = "live")]
+static IS_LIVE: AtomicBool = AtomicBool::new(false);
+
+/// Whether the global allocator is one that records while a service runs, and no run measures this process.
+#[cfg(feature = "live")]
+pub(crate) fn is_live() -> bool {
+    is_installed() && IS_LIVE.load(Relaxed)
 }
 
 /// Decides the state of a process that has this library preloaded: the C library's allocator is recorded.
@@ -120,10 +174,13 @@ fn sample_interval() -> Option<Result<u64, ()>> {
     if value.is_empty() {
         return None;
     }
-    let number = core::str::from_utf8(value)
-        .ok()
-        .and_then(|v| v.parse().ok());
-    Some(number.filter(|&interval| interval > 0).ok_or(()))
+    Some(positive(value).ok_or(()))
+}
+
+/// The positive integer that a text is; `None` if it is none.
+fn positive(text: &[u8]) -> Option<u64> {
+    let number = core::str::from_utf8(text).ok()?.parse().ok()?;
+    Some(number).filter(|&number| number > 0)
 }
 
 /// Runs in a forked copy. A thread that the copy does not have may have held a lock at the fork, so

@@ -4,14 +4,14 @@ use std::collections::HashMap;
 
 /// Distinct strings, numbered in the order in which they came.
 #[derive(Default)]
-pub(super) struct Interned {
-    pub(super) all: Vec<String>,
+pub(crate) struct Interned {
+    pub(crate) all: Vec<String>,
     numbers: HashMap<String, usize>,
 }
 
 impl Interned {
     /// The index of a string, which is added if it is new.
-    pub(super) fn number(&mut self, text: &str) -> usize {
+    pub(crate) fn number(&mut self, text: &str) -> usize {
         if let Some(&number) = self.numbers.get(text) {
             return number;
         }

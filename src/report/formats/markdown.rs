@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use super::markup::{cell, code, html};
-use crate::base::text::{count, tail};
+use crate::base::text::{count, duration, tail};
 use crate::base::units::{bytes, exact, sum};
 use crate::model::report::{Boundary, CallSite, Report};
 use crate::model::verdict::Verdict;
@@ -79,9 +79,14 @@ fn head(report: &Report) -> String {
         .iter()
         .map(|o| format!(" · {}", code(o)))
         .collect();
-    let heap = match report.exec {
-        true => String::new(),
-        false => format!("heap {} · strategy {} · ", report.heap, report.strategy),
+    let heap = match (report.exec, report.live) {
+        (true, _) => String::new(),
+        (_, Some(windows)) => format!(
+            "heap {} · a cycle is a window of {} · ",
+            report.heap,
+            duration(windows.seconds)
+        ),
+        _ => format!("heap {} · strategy {} · ", report.heap, report.strategy),
     };
     let _ = writeln!(
         text,

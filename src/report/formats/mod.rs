@@ -9,14 +9,16 @@ mod csv;
 mod dhat;
 mod flame;
 mod format;
+pub(crate) mod gauges;
 mod html;
-mod interned;
+pub(crate) mod interned;
 mod jeprof;
 mod junit;
 mod markdown;
 mod markup;
 mod openmetrics;
 mod pprof;
+pub(crate) mod profile_message;
 mod sarif;
 mod schema;
 mod speedscope;
@@ -26,6 +28,8 @@ mod write;
 
 pub use flame::difference as flame_of_difference;
 pub use format::Format;
+#[cfg(feature = "live")]
+pub(crate) use html::note_page;
 pub use html::strategies as strategies_page;
 pub use schema::schema;
 pub use write::render;

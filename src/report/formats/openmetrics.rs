@@ -1,74 +1,21 @@
 //! OpenMetrics text (prometheus.io, "OpenMetrics 1.0"): gauges of one finished run.
 
-use std::sync::atomic::AtomicU64;
-
-use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::{Registry, Unit};
-
+use super::gauges::{Metrics, Unit};
 use crate::model::report::{Report, RunVerdict};
-
-type Labels = Vec<(String, String)>;
 
 /// Call sites with series of their own. Prometheus keeps each series for a long time.
 const SITES: usize = 100;
 
 pub(super) fn render(report: &Report) -> Result<Vec<u8>, String> {
-    let mut metrics = Metrics::of(report);
+    let mut metrics = Metrics::new(&[
+        ("workload", &report.workload),
+        ("heap", report.heap.name()),
+        ("strategy", report.strategy.name()),
+    ]);
     of_run(&mut metrics, report);
     of_memory(&mut metrics, report);
     of_call_sites(&mut metrics, report);
-    let mut text = String::new();
-    encode(&mut text, &metrics.registry).map_err(|e| e.to_string())?;
-    Ok(in_order(&text).into_bytes())
-}
-
-/// The metrics, and the labels that all of them have.
-struct Metrics {
-    registry: Registry,
-    run: Labels,
-}
-
-impl Metrics {
-    fn of(report: &Report) -> Self {
-        Self {
-            registry: Registry::with_prefix("afterdrop"),
-            run: vec![
-                ("workload".to_owned(), report.workload.clone()),
-                ("heap".to_owned(), report.heap.to_string()),
-                ("strategy".to_owned(), report.strategy.to_string()),
-            ],
-        }
-    }
-
-    fn gauges(&mut self, name: &str, help: &str, unit: Option<Unit>) -> Gauges {
-        let family = Family::default();
-        match unit {
-            Some(unit) => self
-                .registry
-                .register_with_unit(name, help, unit, family.clone()),
-            None => self.registry.register(name, help, family.clone()),
-        }
-        Gauges {
-            family,
-            run: self.run.clone(),
-        }
-    }
-}
-
-/// The gauges of one metric.
-struct Gauges {
-    family: Family<Labels, Gauge<f64, AtomicU64>>,
-    run: Labels,
-}
-
-impl Gauges {
-    fn set(&self, labels: &[(&str, &str)], value: f64) {
-        let labels = labels.iter().map(|&(k, v)| (k.to_owned(), v.to_owned()));
-        let labels: Labels = self.run.iter().cloned().chain(labels).collect();
-        self.family.get_or_create(&labels).set(value);
-    }
+    metrics.text().map(String::into_bytes)
 }
 
 fn of_run(metrics: &mut Metrics, report: &Report) {
@@ -141,14 +88,4 @@ fn of_call_sites(metrics: &mut Metrics, report: &Report) {
             growth.set(&labels, bytes);
         }
     }
-}
-
-/// The same text with the samples of each metric sorted, because they come in the order of a hash
-/// table.
-fn in_order(text: &str) -> String {
-    let mut lines: Vec<&str> = text.lines().collect();
-    for samples in lines.chunk_by_mut(|a, b| !a.starts_with('#') && !b.starts_with('#')) {
-        samples.sort_unstable();
-    }
-    lines.join("\n") + "\n"
 }

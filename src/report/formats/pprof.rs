@@ -8,114 +8,11 @@ use flate2::write::GzEncoder;
 use prost::Message;
 
 use super::interned::Interned;
+use super::profile_message::{
+    Function, Label, Line, Location, Mapping, Profile, Sample, ValueType,
+};
 use crate::model::frame::{Frame, NOT_ATTRIBUTED};
 use crate::model::report::Report;
-
-#[derive(Clone, PartialEq, Message)]
-struct Profile {
-    #[prost(message, repeated, tag = "1")]
-    sample_type: Vec<ValueType>,
-    #[prost(message, repeated, tag = "2")]
-    sample: Vec<Sample>,
-    #[prost(message, repeated, tag = "3")]
-    mapping: Vec<Mapping>,
-    #[prost(message, repeated, tag = "4")]
-    location: Vec<Location>,
-    #[prost(message, repeated, tag = "5")]
-    function: Vec<Function>,
-    #[prost(string, repeated, tag = "6")]
-    string_table: Vec<String>,
-    #[prost(message, optional, tag = "11")]
-    period_type: Option<ValueType>,
-    #[prost(int64, tag = "12")]
-    period: i64,
-    #[prost(int64, repeated, tag = "13")]
-    comment: Vec<i64>,
-    #[prost(int64, tag = "14")]
-    default_sample_type: i64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct ValueType {
-    #[prost(int64, tag = "1")]
-    r#type: i64,
-    #[prost(int64, tag = "2")]
-    unit: i64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Sample {
-    #[prost(uint64, repeated, tag = "1")]
-    location_id: Vec<u64>,
-    #[prost(int64, repeated, tag = "2")]
-    value: Vec<i64>,
-    #[prost(message, repeated, tag = "3")]
-    label: Vec<Label>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Label {
-    #[prost(int64, tag = "1")]
-    key: i64,
-    #[prost(int64, tag = "2")]
-    str: i64,
-    #[prost(int64, tag = "3")]
-    num: i64,
-    #[prost(int64, tag = "4")]
-    num_unit: i64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Mapping {
-    #[prost(uint64, tag = "1")]
-    id: u64,
-    #[prost(uint64, tag = "2")]
-    memory_start: u64,
-    #[prost(uint64, tag = "3")]
-    memory_limit: u64,
-    #[prost(uint64, tag = "4")]
-    file_offset: u64,
-    #[prost(int64, tag = "5")]
-    filename: i64,
-    #[prost(bool, tag = "7")]
-    has_functions: bool,
-    #[prost(bool, tag = "8")]
-    has_filenames: bool,
-    #[prost(bool, tag = "9")]
-    has_line_numbers: bool,
-    #[prost(bool, tag = "10")]
-    has_inline_frames: bool,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Location {
-    #[prost(uint64, tag = "1")]
-    id: u64,
-    #[prost(uint64, tag = "2")]
-    mapping_id: u64,
-    #[prost(message, repeated, tag = "4")]
-    line: Vec<Line>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Line {
-    #[prost(uint64, tag = "1")]
-    function_id: u64,
-    #[prost(int64, tag = "2")]
-    line: i64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Function {
-    #[prost(uint64, tag = "1")]
-    id: u64,
-    #[prost(int64, tag = "2")]
-    name: i64,
-    #[prost(int64, tag = "3")]
-    system_name: i64,
-    #[prost(int64, tag = "4")]
-    filename: i64,
-}
 
 /// The mapping of all locations. One is enough, because they are symbolized.
 const PROGRAM: u64 = 1;
@@ -145,6 +42,7 @@ pub(super) fn render(report: &Report) -> Result<Vec<u8>, String> {
         has_filenames: true,
         has_line_numbers: true,
         has_inline_frames: true,
+        build_id: 0,
     };
     let mut zipped = GzEncoder::new(Vec::new(), Compression::default());
     for sample in report.samples() {
@@ -190,6 +88,7 @@ pub(super) fn render(report: &Report) -> Result<Vec<u8>, String> {
         period: report.sampling.map_or(1, |s| s.every_bytes as i64),
         comment: vec![made.text(&format!("{}: {}", report.heading(), report.summary))],
         default_sample_type: made.text("inuse_space"),
+        time_nanos: 0,
         location: made.locations,
         function: made.functions,
         string_table: made.texts.all,
@@ -256,6 +155,7 @@ impl Maker {
             self.locations.push(Location {
                 id,
                 mapping_id: PROGRAM,
+                address: 0,
                 line: vec![Line { function_id, line }],
             });
         }

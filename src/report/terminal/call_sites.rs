@@ -37,11 +37,11 @@ pub(super) fn all(canvas: &mut Canvas, report: &Report, in_full: usize) {
         }
     }
     for site in serious.iter().skip(in_full).take(IN_BRIEF) {
-        site_in_brief(canvas, site);
+        site_in_brief(canvas, report, site);
     }
     more(canvas, serious.iter().skip(in_full + IN_BRIEF));
     for site in harmless.iter().take(IN_BRIEF) {
-        site_in_brief(canvas, site);
+        site_in_brief(canvas, report, site);
     }
     more(canvas, harmless.iter().skip(IN_BRIEF));
     if !report.call_sites.is_empty() {
@@ -140,14 +140,17 @@ fn path(canvas: &mut Canvas, holder: &Holder) {
     canvas.wrapped_pieces(steps.iter().map(String::as_str), COLUMN, DIM);
 }
 
-fn site_in_brief(canvas: &mut Canvas, site: &CallSite) {
+fn site_in_brief(canvas: &mut Canvas, report: &Report, site: &CallSite) {
     let word = match site.allowed {
         Some(_) => "allowed",
         None => site.verdict.name(),
     };
     label(canvas, word, color_of(site.verdict));
     let amount = match site.growth() {
-        Some(rate) => format!("{}/cycle", bytes(rate)),
+        Some(growth) => {
+            let (amount, time) = report.growth_rate(growth);
+            format!("{amount}/{time}")
+        }
         None => bytes(site.retained_bytes as f64),
     };
     canvas.styled(&format!("{amount:<14}  {:<7}  ", site.phase.name()), PLAIN);

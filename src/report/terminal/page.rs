@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 
 use super::label::{COLUMN, label};
 use super::{call_sites, peak, totals};
-use crate::base::text::{count, excerpt};
+use crate::base::text::{count, duration, excerpt};
 use crate::base::units::bytes;
 use crate::model::report::{Report, RunVerdict};
 use crate::model::verdict::Verdict;
@@ -113,7 +113,8 @@ fn title(report: &Report) -> String {
             (true, _) => (by_process, "grows by"),
         };
         let apart = if apart { ";" } else { "" };
-        let _ = write!(title, "{apart} {verb} {} per cycle", bytes(rate));
+        let (amount, time) = report.growth_rate(rate);
+        let _ = write!(title, "{apart} {verb} {amount} per {time}");
     }
     title
 }
@@ -124,14 +125,18 @@ fn settings(report: &Report) -> Vec<String> {
     let (run, most) = (report.cycles_run(), report.cycles);
     let cycles = match report.auto {
         true => format!("{} (auto, at most {most})", count(u64::from(run), "cycle")),
-        false if report.exec => count(u64::from(run), "cycle"),
+        false if !report.has_strategy() => count(u64::from(run), "cycle"),
         false => format!("{run} of {}", count(u64::from(most), "cycle")),
     };
     if let Some(last) = settings.last_mut() {
         last.push(';');
     }
     settings.push(cycles);
-    settings.push(format!("in {:.2} s", report.cost.cycle_seconds));
+    let seconds = report.cost.cycle_seconds;
+    settings.push(match report.live {
+        Some(windows) => format!("of {} each", duration(windows.seconds)),
+        None => format!("in {seconds:.2} s"),
+    });
     settings
 }
 

@@ -116,7 +116,9 @@ fn in_full(report: &Report, rank: usize, site: &CallSite, with_generations: bool
             data-name={ (short(&site.function)) " " (site.location()) " " (site.function) } {
             summary {
                 span.verdict { (site.verdict) @if site.allowed.is_some() { span.dim { " allowed" } } }
-                span.num { @if let Some(rate) = site.growth() { (bytes(rate)) "/cycle" } }
+                span.num { @if let Some((amount, time)) = site.growth().map(|g| report.growth_rate(g)) {
+                    (amount) "/" (time)
+                } }
                 span.num { (bytes(site.retained_bytes as f64)) }
                 span { (site.phase) }
                 span.name { (function(&site.function)) span.where { (site.location()) } }
@@ -124,7 +126,7 @@ fn in_full(report: &Report, rank: usize, site: &CallSite, with_generations: bool
             div.body {
                 p { (sentence(&site.reason)) }
                 @if let Some(why) = &site.allowed { p { "Allowed: " (why) } }
-                (figures(site))
+                (figures(report, site))
                 @if let Some(source) = &site.source { (excerpt(site, source)) }
                 @if with_generations && !site.lives.is_empty() {
                     div.half { h3 { "Generations" }
@@ -138,7 +140,7 @@ fn in_full(report: &Report, rank: usize, site: &CallSite, with_generations: bool
     }
 }
 
-fn figures(site: &CallSite) -> Markup {
+fn figures(report: &Report, site: &CallSite) -> Markup {
     html! {
         p.dim {
             (exact_bytes(site.retained_bytes)) " in " (count(site.retained_blocks, "block")) " of "
@@ -146,9 +148,9 @@ fn figures(site: &CallSite) -> Markup {
             @if let Some(blocks) = site.blocks_per_cycle.filter(|&b| b != 0.0) {
                 ", " (rate(blocks)) @if rate(blocks) == "1" { " block" } @else { " blocks" } " per cycle"
             }
-            @if let Some((low, high)) = site.bytes_per_cycle_interval.map(|i| (bytes(i.0), bytes(i.1)))
-                && low != high {
-                ", " (low) " to " (high) " per cycle (95 %)"
+            @if let Some((low, high)) = site.bytes_per_cycle_interval
+                .map(|i| (report.growth_rate(i.0), report.growth_rate(i.1))) && low != high {
+                ", " (low.0) " to " (high.0) " per " (low.1) " (95 %)"
             }
             " · fingerprint " code { (site.fingerprint) }
         }

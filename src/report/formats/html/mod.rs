@@ -11,5 +11,7 @@ mod shell;
 mod strategies;
 
 pub(super) use run::render;
+#[cfg(feature = "live")]
+pub(crate) use shell::note_page;
 pub(super) use shell::page;
 pub use strategies::strategies;

@@ -6,7 +6,7 @@ use super::call_sites;
 use super::charts;
 use super::peak;
 use super::shell::{class, exact_bytes, function, page, sentence};
-use crate::base::text::count;
+use crate::base::text::{count, duration};
 use crate::base::units::{bytes, exact, sum};
 use crate::model::holder::Root;
 use crate::model::report::{Report, RunVerdict};
@@ -60,13 +60,14 @@ pub(crate) fn render(report: &Report) -> String {
 
 fn head(report: &Report, verdict: &str) -> Markup {
     let rate = report.bytes_per_cycle.filter(|&rate| rate != 0.0);
+    let rate = rate.map(|rate| report.growth_rate(rate));
     html! {
         header {
             h1 {
                 span class={ "word " (verdict) } { (verdict) } " " code { (report.heading()) }
-                @if let Some(rate) = rate {
+                @if let Some((amount, time)) = rate {
                     @if report.verdict == RunVerdict::Leak { " leaks " } @else { " grows by " }
-                    (bytes(rate)) " per cycle"
+                    (amount) " per " (time)
                 }
             }
             p {
@@ -76,7 +77,9 @@ fn head(report: &Report, verdict: &str) -> Markup {
                 (sentence(&report.summary))
             }
             p.dim {
-                @if !report.exec { "heap " (report.heap) " · strategy " (report.strategy) " · " }
+                @if !report.exec { "heap " (report.heap) " · " }
+                @if report.has_strategy() { "strategy " (report.strategy) " · " }
+                @if let Some(windows) = report.live { "a cycle is a window of " (duration(windows.seconds)) " · " }
                 (count(u64::from(report.cycles_run()), "cycle")) ", " (report.warmup)
                 " of them warm-up · horizon " (report.horizon)
                 @for option in &report.options { " · " code { (option) } }
@@ -96,7 +99,8 @@ fn figures(report: &Report) -> Markup {
     html! {
         dl.figures {
             @if let Some(rate) = report.bytes_per_cycle {
-                div { dt { "growth" } dd { (bytes(rate)) "/cycle" } }
+                @let (amount, time) = report.growth_rate(rate);
+                div { dt { "growth" } dd { (amount) "/" (time) } }
             }
             @for part in report.process.parts.iter().filter(|p| p.verdict.is_growth()) {
                 div { dt { (part.verdict) } dd { (part.amount()) } }

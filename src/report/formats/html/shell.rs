@@ -33,6 +33,13 @@ pub(crate) fn page(title: &str, version: &str, body: &Markup, script: bool) -> S
     .into_string()
 }
 
+/// A page that says one thing.
+#[cfg(feature = "live")]
+pub(crate) fn note_page(title: &str, note: &str) -> String {
+    let body = html! { main id="main" { h1 { (title) } p { (sentence(note)) } } };
+    page(title, env!("CARGO_PKG_VERSION"), &body, false)
+}
+
 /// The text as a sentence: with a capital letter and a full stop.
 pub(super) fn sentence(text: &str) -> String {
     let mut letters = text.chars();
