@@ -25,6 +25,9 @@ const MOST_TIME: Duration = Duration::from_secs(60);
 /// Bytes of an answer that a service keeps at most, of each part.
 const MOST_BYTES: usize = 8 << 20;
 
+/// What the journals are called in errors.
+const NAME: &str = "of the service";
+
 /// Call sites that a report of a service lists.
 const MOST_SITES: usize = 200;
 
@@ -133,34 +136,29 @@ pub(super) extern "C" fn begin() {
     });
 }
 
-/// Answers: judges each scale, and writes the worst of them.
+/// Answers: names what is live now, which the first journal has, judges the scales, which the others have, and writes
+/// the report of the worst of them.
 fn answer(from: &mut impl BufRead, to: &mut impl Write) -> Result<(), Error> {
+    let mut now = report(&Reader::read_from(NAME, from)?)?;
+    now.summary = "what is live".into();
     let mut reports = Vec::new();
     while !from.fill_buf().map_err(unreadable)?.is_empty() {
-        let journal = Reader::read_from("of the service", from)?;
-        reports.push(report(&journal)?);
+        reports.push(report(&Reader::read_from(NAME, from)?)?);
     }
+    let growth = serde_json::to_vec(&Growth::of(&reports)).map_err(|e| unreadable(e.into()))?;
+    let mut parts = [growth, Vec::new(), Vec::new(), render(&now, Format::Pprof)?];
     // The finest scale of those with the worst verdict: it has seen it first.
     let worst = reports
-        .iter()
+        .into_iter()
         .reduce(|worst, next| match next.verdict > worst.verdict {
             true => next,
             false => worst,
         });
-    let Some(worst) = worst else {
-        return Err(Error::usage("no scale has any window yet"));
-    };
-    let worst = worst.clone();
-    let (worst, finest) = (shortened(worst), &reports[0]);
+    if let Some(worst) = worst.map(shortened) {
+        parts[1] = render(&worst, Format::Json)?;
+        parts[2] = render(&worst, Format::Html)?;
+    }
     let mut to = BufWriter::new(to);
-    let growth = serde_json::to_vec(&Growth::of(&reports)).map_err(|e| unreadable(e.into()))?;
-    let parts = [
-        growth,
-        render(&worst, Format::Json)?,
-        render(&worst, Format::Html)?,
-        // What is live at the end of the last window, and not at that of a coarser scale.
-        render(finest, Format::Pprof)?,
-    ];
     for part in parts {
         let written = writeln!(to, "{}", part.len()).and_then(|()| to.write_all(&part));
         written.map_err(unreadable)?;

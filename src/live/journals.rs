@@ -1,16 +1,16 @@
 //! The journal of a service on one scale: the same records as those of a run, from which the same analysis makes a report.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 
 use super::history::Scale;
 use super::settings::Settings;
-use crate::model::block::{NO_STACK, StackId};
+use crate::model::block::{CensusEntry, NO_STACK, StackId};
 use crate::model::journal::{
-    self, Boundary, End, Record, RecordRef, RecordedPath, Stack, Start, VERSION,
+    self, Boundary, Counts, End, Record, RecordRef, RecordedPath, Stack, Start, VERSION,
 };
-use crate::model::run::{HeapKind, Strategy};
+use crate::model::run::{HeapKind, Phase, Strategy};
 use crate::recorder::heap::{self, Unwinder};
 use crate::recorder::live::{Code, Stacks};
 
@@ -24,50 +24,114 @@ pub(super) fn write(
     settings: &Settings,
     to: &mut impl Write,
 ) -> io::Result<()> {
-    let cycles = scale.len() as u32 + 1;
-    line(
-        to,
-        &Record::Start(Start {
-            version: VERSION,
-            workload: &settings.service,
-            heap: heap_kind(),
-            strategy: Strategy::Fresh,
+    let mut journal = Journal::begin(scale.len() as u32 + 1, unwinder, settings, to)?;
+    scale.for_each_boundary(|counts, entries| journal.boundary(counts, entries))?;
+    journal.end()
+}
+
+/// Writes a journal with one boundary: what is live now.
+///
+/// # Errors
+/// If `to` fails.
+pub(super) fn write_now(
+    unwinder: Unwinder,
+    settings: &Settings,
+    to: &mut impl Write,
+) -> io::Result<()> {
+    let mut live: HashMap<StackId, CensusEntry> = HashMap::new();
+    heap::for_each_live(|entry| {
+        let new = CensusEntry {
+            birth: 1,
+            phase: Phase::Cycle as u8,
+            bytes: 0,
+            blocks: 0,
+            ..entry
+        };
+        let sum = live.entry(entry.stack_id).or_insert(new);
+        sum.bytes += entry.bytes;
+        sum.blocks += entry.blocks;
+    });
+    let entries: Vec<CensusEntry> = live.into_values().collect();
+    let totals = heap::totals();
+    let counts = Counts {
+        cycle: 1,
+        live_bytes: totals.live_bytes,
+        live_blocks: totals.live_blocks,
+        ..Counts::default()
+    };
+    let mut journal = Journal::begin(1, unwinder, settings, to)?;
+    journal.boundary(counts, &entries)?;
+    journal.end()
+}
+
+/// A journal that is being written.
+struct Journal<'a, W> {
+    cycles: u32,
+    stacks: Stacks,
+    /// The stacks that it has.
+    written: HashSet<StackId>,
+    to: &'a mut W,
+}
+
+impl<'a, W: Write> Journal<'a, W> {
+    fn begin(
+        cycles: u32,
+        unwinder: Unwinder,
+        settings: &Settings,
+        to: &'a mut W,
+    ) -> io::Result<Self> {
+        line(
+            to,
+            &Record::Start(Start {
+                version: VERSION,
+                workload: &settings.service,
+                heap: heap_kind(),
+                strategy: Strategy::Fresh,
+                cycles,
+                warmup: 1,
+                horizon: settings.horizon,
+                auto: false,
+                pid: std::process::id(),
+                by_cfi: unwinder == Unwinder::Cfi,
+                sampled_every: heap::sampled_every(),
+                exec: false,
+                live: true,
+            }),
+        )?;
+        let stacks = Stacks::new();
+        for code in stacks.code(&heap::pause()) {
+            line(to, &Record::Code(recorded(&code)))?;
+        }
+        Ok(Self {
             cycles,
-            warmup: 1,
-            horizon: settings.horizon,
-            auto: false,
-            pid: std::process::id(),
-            by_cfi: unwinder == Unwinder::Cfi,
-            sampled_every: heap::sampled_every(),
-            exec: false,
-            live: true,
-        }),
-    )?;
-    let paused = heap::pause();
-    let mut stacks = Stacks::new();
-    for code in stacks.code(&paused) {
-        line(to, &Record::Code(recorded(&code)))?;
+            stacks,
+            written: HashSet::new(),
+            to,
+        })
     }
-    let mut written: HashSet<StackId> = HashSet::new();
-    scale.for_each_boundary(|counts, entries| {
-        for entry in entries {
-            if entry.stack_id != NO_STACK && written.insert(entry.stack_id) {
-                let (stack, cut) = stacks.stack(entry.stack_id);
-                let id = entry.stack_id;
-                line(to, &Record::Stack(Stack { id, cut, stack }))?;
+
+    /// Writes a boundary, after the stacks that are new in it.
+    fn boundary(&mut self, counts: Counts, census: &[CensusEntry]) -> io::Result<()> {
+        for entry in census {
+            let id = entry.stack_id;
+            if id != NO_STACK && self.written.insert(id) {
+                let (stack, cut) = self.stacks.stack(id);
+                line(self.to, &Record::Stack(Stack { id, cut, stack }))?;
             }
         }
-        let census = entries;
-        line(to, &Record::Boundary(Boundary { counts, census }))
-    })?;
-    line(
-        to,
-        &Record::End(End {
-            failure: None,
-            early: None,
-            cycle: Some(cycles),
-        }),
-    )
+        line(self.to, &Record::Boundary(Boundary { counts, census }))
+    }
+
+    fn end(self) -> io::Result<()> {
+        line(
+            self.to,
+            &Record::End(End {
+                failure: None,
+                early: None,
+                cycle: Some(self.cycles),
+            }),
+        )
+    }
 }
 
 fn recorded(code: &Code) -> journal::Code<RecordedPath<&str, &[u8]>> {

@@ -313,13 +313,14 @@ impl Watch<'_> {
         self.shared.changed.notify_all();
     }
 
-    /// Writes the journals of all scales that have any window.
-    fn write_journals(&self, to: &mut dyn Write) -> std::io::Result<()> {
-        let unwinder = self.windows.unwinder();
+    /// Writes what is live now, and the journals of all scales that have windows enough.
+    fn write_journals(&self, mut to: &mut dyn Write) -> std::io::Result<()> {
+        let (unwinder, settings) = (self.windows.unwinder(), &self.shared.settings);
+        journals::write_now(unwinder, settings, &mut to)?;
+        to.write_all(b"\n")?;
         for (number, scale) in self.history.scales.iter().enumerate() {
-            if number == 0 || scale.len() >= FEWEST_CYCLES as usize {
-                let mut to = &mut *to;
-                journals::write(scale, unwinder, &self.shared.settings, &mut to)?;
+            if scale.len() > 0 && (number == 0 || scale.len() >= FEWEST_CYCLES as usize) {
+                journals::write(scale, unwinder, settings, &mut to)?;
                 to.write_all(b"\n")?;
             }
         }
