@@ -159,6 +159,8 @@ pub mod bench {
     use crate::analysis::verdict::synthetic;
     pub use crate::analysis::verdict::synthetic::Block;
     pub use crate::base::random::Random;
+    #[cfg(feature = "live")]
+    pub use crate::live::synthetic::{Difference, Site as LiveSite};
     use crate::model::verdict::{DEFAULT_HORIZON, Verdict};
 
     /// The verdict on a call site that sees these blocks in a run of `n` cycles after the warm-up.

@@ -359,7 +359,7 @@ fn has_long_number(record: &[u8]) -> bool {
 }
 
 impl Journal {
-    fn new(start: Start<String>) -> Self {
+    pub(crate) fn new(start: Start<String>) -> Self {
         Self {
             start,
             code: Vec::new(),

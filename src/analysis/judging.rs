@@ -24,9 +24,9 @@ pub(crate) fn judge(series: &[Series], journal: &Journal, horizon: u32) -> Vec<J
             .collect();
     }
     if journal.start.live {
-        let judged = judgements.into_iter();
+        let judged = judgements.into_iter().zip(series);
         judgements = judged
-            .map(|j| live::reviewed(j, journal, horizon))
+            .map(|(j, series)| live::reviewed(j, series, journal, horizon))
             .collect();
     }
     judgements

@@ -9,10 +9,11 @@
 
 use super::journal::Journal;
 use super::sampling::Estimate;
-use super::verdict::{Criteria, Judgement};
+use super::verdict::{Criteria, Judgement, Series};
+use crate::base::statistics::Slope;
 use crate::base::text::{count, duration};
 use crate::model::report::LiveWindows;
-use crate::model::verdict::{Rule, Verdict};
+use crate::model::verdict::{FEWEST_CYCLES, RisesBy, Rule, Verdict};
 
 /// Seconds of the longest rhythm that a load is expected to have within a horizon.
 const RHYTHM: f64 = 24.0 * 3600.0;
@@ -55,34 +56,135 @@ pub(super) fn criteria(journal: &Journal, horizon: u32) -> Criteria {
     }
 }
 
-/// What is left of a judgement if it rests on samples of a service.
-pub(super) fn reviewed(mut judgement: Judgement, journal: &Journal, horizon: u32) -> Judgement {
+/// A judgement on a call site, as samples of a service allow it.
+pub(super) fn reviewed(
+    judgement: Judgement,
+    series: &Series,
+    journal: &Journal,
+    horizon: u32,
+) -> Judgement {
+    let windows = windows(journal).max(1);
+    let covers_rhythm = covers_rhythm(journal, horizon);
+    let mut judgement = match judgement.evidence.rises_by {
+        RisesBy::Generations => with_retained_rate(judgement, series, journal, windows),
+        _ => judgement,
+    };
+    if !covers_rhythm && may_grow(&judgement, windows) {
+        judgement.verdict = Verdict::Growing;
+        judgement.evidence.rule = Rule::NotYet;
+        let rises = judgement.evidence.rises.len() as u64;
+        judgement.reason = format!(
+            "samples of {} are still live, and have outlived all that was freed; the last one came so lately that \
+             it goes on",
+            count(rises, "window")
+        );
+    }
     if !judgement.verdict.is_growth() {
         return judgement;
     }
-    let windows = windows(journal);
-    let every = journal.start.sampled_every.unwrap_or(1);
-    let low = judgement.bytes_per_cycle.map_or(0.0, |growth| {
-        let (low, _) = Estimate::growth_interval(every, growth.value, windows);
-        growth.low.min(low)
-    });
-    if low <= 0.0 {
-        let mut judgement = judgement.undecided(windows.max(1));
+    let seconds = window_seconds(journal);
+    let span = seconds * f64::from(judgement.evidence.span);
+    if judgement.evidence.rises_by != RisesBy::Generations && span < RHYTHM {
+        let day = (RHYTHM / seconds.max(1.0)).ceil() as u32;
+        let more = day.saturating_sub(judgement.evidence.span).max(1);
+        let mut judgement = judgement.undecided(more);
         judgement.reason = format!(
-            "it rose, but the lower end of the interval is not above zero: about {} would tell, or samples that \
-             are closer to each other (AFTERDROP_LIVE)",
-            count(windows.max(1), "more window")
+            "its level rose for {}, as a load does within a day: growth is told from that after a day",
+            duration(span)
         );
         return judgement;
     }
-    if judgement.verdict == Verdict::Leak && !covers_rhythm(journal, horizon) {
+    if judgement
+        .bytes_per_cycle
+        .is_none_or(|growth| growth.low <= 0.0)
+    {
+        let mut judgement = judgement.undecided(windows);
+        judgement.reason = format!(
+            "it rose, but the lower end of the interval is not above zero: about {} would tell, or samples that \
+             are closer to each other (AFTERDROP_LIVE)",
+            count(windows, "more window")
+        );
+        return judgement;
+    }
+    if judgement.verdict == Verdict::Leak && !covers_rhythm {
         judgement.verdict = Verdict::Growing;
         judgement.evidence.rule = Rule::NotYet;
         judgement.reason = format!(
             "what was allocated in {} is still live, and has outlived all that was freed. It is called a leak if \
              it goes on beyond a day, because a load may rise for hours",
-            duration(window_seconds(journal) * f64::from(judgement.evidence.span))
+            duration(span)
         );
     }
+    if covers_rhythm
+        && judgement.verdict == Verdict::Growing
+        && slows_down(series, journal, windows)
+    {
+        judgement.evidence.rule = Rule::Slower;
+        judgement.reason =
+            "it grows, and ever more slowly: in the second half of the windows significantly less \
+                            was added than in the first, as of a cache that fills"
+                .into();
+    }
     judgement
+}
+
+/// Sets the growth to that of what is retained, with the interval of its estimate: a median of slopes is 0 where most
+/// windows have no sample.
+fn with_retained_rate(
+    mut judgement: Judgement,
+    series: &Series,
+    journal: &Journal,
+    windows: u32,
+) -> Judgement {
+    let every = journal.start.sampled_every.unwrap_or(1);
+    let retained = series.retained().iter().map(|g| g.bytes).sum();
+    if retained > 0
+        && judgement
+            .bytes_per_cycle
+            .is_none_or(|growth| growth.value > 0.0)
+    {
+        let (low, high) = Estimate::of(every, retained).interval();
+        let each = |bytes: u64| bytes as f64 / f64::from(windows);
+        judgement.bytes_per_cycle = Some(Slope {
+            value: each(retained),
+            low: each(low),
+            high: each(high),
+        });
+    }
+    judgement
+}
+
+/// Whether significantly less of what is retained was born in the second half of the windows than in the first. Both are
+/// about Poisson counts of samples, whose difference is compared with its standard deviation.
+fn slows_down(series: &Series, journal: &Journal, windows: u32) -> bool {
+    /// The normal distribution is below it with a probability of 80 %: before the horizon, weak evidence is enough to wait.
+    const SIGNIFICANT: f64 = 0.8416;
+    let every = journal.start.sampled_every.unwrap_or(1) as f64;
+    let (mut first, mut second) = (0.0, 0.0);
+    for generation in series.retained() {
+        let half = match 2 * generation.born <= windows {
+            true => &mut first,
+            false => &mut second,
+        };
+        *half += generation.bytes as f64 / every;
+    }
+    first - second > SIGNIFICANT * f64::sqrt(first + second)
+}
+
+/// Whether growth of which samples tell little yet is likely to go on: samples of several windows are retained, and the
+/// time since the last of them is no longer than chance makes it.
+///
+/// Of `n` samples at times of chance, the probability that all come before the last part `quiet / windows` of the time is
+/// `(1 - quiet / windows)^n`.
+fn may_grow(judgement: &Judgement, windows: u32) -> bool {
+    /// As many windows as make a growth.
+    const RISES: usize = 3;
+    const CHANCE: f64 = 0.05;
+    let e = &judgement.evidence;
+    let quiet = f64::from(e.quiet) / f64::from(windows);
+    judgement.verdict == Verdict::Undecided
+        && windows >= FEWEST_CYCLES
+        && e.rises_by == RisesBy::Generations
+        && e.rises.len() >= RISES
+        && (1.0 - quiet).powi(e.rises.len() as i32) >= CHANCE
 }

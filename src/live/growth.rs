@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::base::json::fields;
 use crate::model::report::{CallSite, LiveWindows, Report, RunVerdict};
-use crate::model::verdict::Verdict;
+use crate::model::verdict::{Rule, Verdict};
 
 /// Call sites with metrics of their own. Prometheus keeps each series for a long time.
 pub(super) const SITES: usize = 20;
@@ -43,12 +43,14 @@ pub(super) struct SiteGrowth {
     pub(super) per_hour: Option<f64>,
     /// 95 % confidence interval of `per_hour`.
     pub(super) interval: Option<(f64, f64)>,
+    /// Seconds from the first rise to the last.
+    pub(super) span_seconds: f64,
 }
 
 fields! {
     SiteGrowth {
         fingerprint, function, location, verdict, is_allowed, live_bytes, per_hour: default,
-        interval: default,
+        interval: default, span_seconds,
     }
 }
 
@@ -99,6 +101,9 @@ fn rank(site: &SiteGrowth) -> (Verdict, f64) {
 impl SiteGrowth {
     fn of(site: &CallSite, windows: LiveWindows) -> Self {
         let per_hour = |per_window| windows.per_hour(per_window);
+        // Growth that becomes slower may end, as that of a cache does.
+        let may_end = site.evidence.rule == Rule::Slower;
+        let low_end = |low: f64| if may_end { 0.0_f64.min(low) } else { low };
         Self {
             fingerprint: site.fingerprint.clone(),
             function: site.function.clone(),
@@ -109,7 +114,8 @@ impl SiteGrowth {
             per_hour: site.bytes_per_cycle.map(per_hour),
             interval: site
                 .bytes_per_cycle_interval
-                .map(|(low, high)| (per_hour(low), per_hour(high))),
+                .map(|(low, high)| (per_hour(low_end(low)), per_hour(high))),
+            span_seconds: f64::from(site.evidence.span) * windows.seconds,
         }
     }
 }

@@ -152,6 +152,10 @@ fn of_call_sites(metrics: &mut Metrics, growth: &Growth) {
         "call_site_growth_upper_bytes_per_hour",
         "Upper end of the 95 % interval of the growth",
     );
+    let span = per_hour(
+        "call_site_growth_seconds",
+        "Time for which a call site has been seen to grow",
+    );
     let leak = per_hour("call_site_leak", "Whether a call site leaks");
     for site in growth.sites.iter().take(SITES) {
         let labels = [
@@ -171,6 +175,7 @@ fn of_call_sites(metrics: &mut Metrics, growth: &Growth) {
         if let Some(value) = site.per_hour {
             rate.set(&labels, value);
         }
+        span.set(&labels, site.span_seconds);
         if let Some((lower, upper)) = site.interval {
             low.set(&labels, lower);
             high.set(&labels, upper);

@@ -34,6 +34,7 @@ mod profile;
 mod service;
 mod settings;
 mod shared;
+pub(crate) mod synthetic;
 
 pub use service::Live;
 pub use settings::Settings;

@@ -58,7 +58,7 @@ impl Series {
     }
 
     /// The live generations that are older than the longest lifetime.
-    pub(super) fn retained(&self) -> Vec<Generation> {
+    pub(crate) fn retained(&self) -> Vec<Generation> {
         let (n, longest) = (self.boundaries(), self.longest_lifetime());
         self.live()
             .copied()

@@ -1,0 +1,118 @@
+//! A call site of a synthetic service, for the bench and the tests of its verdicts.
+
+use std::convert::Infallible;
+
+use super::growth::Growth;
+use super::history::{Amount, Change, History};
+use crate::analysis::journal::Journal;
+use crate::analysis::{self, Folding, RunContext, config::Config};
+use crate::model::end::{Ended, How};
+use crate::model::journal::{Boundary, Counts, Start, VERSION};
+use crate::model::run::{HeapKind, Strategy};
+use crate::model::verdict::{DEFAULT_HORIZON, Verdict};
+
+/// What a call site gained or lost in a window: the window of birth, bytes and blocks, estimated from samples.
+pub type Difference = (u32, i64, i64);
+
+/// The history of one call site.
+#[derive(Debug)]
+pub struct Site {
+    history: History,
+    every: u64,
+    window: u32,
+}
+
+impl Site {
+    /// A call site of which one block in `every` bytes is sampled.
+    pub fn new(every: u64) -> Self {
+        Self {
+            history: History::new(),
+            every,
+            window: 0,
+        }
+    }
+
+    /// Ends a window of so many seconds.
+    pub fn end_window(&mut self, seconds: f64, differences: &[Difference]) {
+        self.window += 1;
+        let change = |&(born, bytes, blocks): &Difference| Change {
+            stack: 1,
+            born,
+            by: Amount { bytes, blocks },
+        };
+        let changes: Vec<Change> = differences.iter().map(change).collect();
+        let counts = Counts {
+            cycle: self.window,
+            quiet: true,
+            cycle_nanos: (seconds * 1e9) as u64,
+            ..Counts::default()
+        };
+        self.history.add(counts, &changes);
+    }
+
+    /// The worst that any scale says.
+    pub fn judge(&self) -> Found {
+        let scales = self.history.scales.iter().filter(|scale| scale.len() > 0);
+        let reports: Vec<_> = scales
+            .map(|scale| {
+                let mut journal = Journal::new(Start {
+                    version: VERSION,
+                    workload: "synthetic".into(),
+                    heap: HeapKind::System,
+                    strategy: Strategy::Fresh,
+                    cycles: scale.len() as u32 + 1,
+                    warmup: 1,
+                    horizon: DEFAULT_HORIZON,
+                    auto: false,
+                    pid: 1,
+                    by_cfi: false,
+                    sampled_every: Some(self.every),
+                    exec: false,
+                    live: true,
+                });
+                let read: Result<(), Infallible> = scale.for_each_boundary(|counts, entries| {
+                    journal.boundaries.push(Boundary {
+                        counts,
+                        census: entries.to_vec(),
+                    });
+                    Ok(())
+                });
+                let Ok(()) = read;
+                analysis::report(
+                    &journal,
+                    Folding::default(),
+                    RunContext {
+                        ended: Ended::new(How::Completed, None),
+                        horizon: DEFAULT_HORIZON,
+                        options: Vec::new(),
+                        witness: None,
+                        holder_search: None,
+                        all_holders: false,
+                        config: Config::default(),
+                    },
+                )
+            })
+            .collect();
+        let growth = Growth::of(&reports);
+        let Some(site) = growth.sites.first() else {
+            return Found::default();
+        };
+        let low = site.interval.filter(|_| site.verdict.is_growth());
+        Found {
+            is_leak: site.verdict == Verdict::Leak,
+            lower: low.map_or(0.0, |(low, _)| low),
+            span_seconds: site.span_seconds,
+        }
+    }
+}
+
+/// What is said of a call site.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Found {
+    /// Whether it is called a leak.
+    pub is_leak: bool,
+    /// The lower end of the growth in bytes an hour; 0 if it does not grow.
+    pub lower: f64,
+    /// Seconds from the first rise to the last.
+    pub span_seconds: f64,
+}
