@@ -13,6 +13,8 @@
 //! has received its address from the thread that allocated it, which orders everything that thread
 //! did before; a thread that takes over a record has received it through a lock.
 
+use core::mem::MaybeUninit;
+
 use super::amount::Amount;
 use super::counter_row::{
     CounterRow, KeyedStack, NO_ROW, OwnedRow, RowCounters, RowId, RowInfo, Timestamp,
@@ -32,7 +34,9 @@ const MAX_TRIED: u32 = 16;
 const MAX_SNAPSHOTS: u32 = if IS_MODEL { 1 } else { 16 };
 
 pub(super) struct CounterRows {
-    segments: [Segment; SEGMENTS],
+    /// Initialized. The compiler would check each of these atomics in the initial value of a static, which
+    /// took it a fifth of a second.
+    segments: MaybeUninit<[Segment; SEGMENTS]>,
     /// Segments taken: their numbers are `1..=taken`.
     taken: AtomicU32,
     /// Blocks freed inside a hook, by a signal handler: its thread's own sums may be half written.
@@ -45,7 +49,7 @@ pub(super) struct CounterRows {
 impl CounterRows {
     pub(super) const fn new() -> Self {
         Self {
-            segments: [const { Segment::unused() }; SEGMENTS],
+            segments: MaybeUninit::new([const { Segment::unused() }; SEGMENTS]),
             taken: AtomicU32::new(0),
             stray_blocks: AtomicI64::new(0),
             stray_bytes: AtomicI64::new(0),
@@ -55,11 +59,18 @@ impl CounterRows {
     }
 
     #[inline(always)]
+    fn segments(&self) -> &[Segment; SEGMENTS] {
+        // SAFETY: initialized in `new`, the only place that makes the structure
+        // (tests: `rows_equal_plain_sums_after_any_sequence`).
+        unsafe { self.segments.assume_init_ref() }
+    }
+
+    #[inline(always)]
     fn segment(&self, id: RowId) -> &Segment {
         debug_assert!((segment_of(id) as usize) < SEGMENTS);
         // SAFETY: a row's number is made from that of a segment in `take_new`, which is below
         // `SEGMENTS` (tests: `rows_equal_plain_sums_after_any_sequence`).
-        unsafe { self.segments.get_unchecked(segment_of(id) as usize) }
+        unsafe { self.segments().get_unchecked(segment_of(id) as usize) }
     }
 
     #[inline(always)]
@@ -162,7 +173,7 @@ impl CounterRows {
         if id != NO_ROW && index_of(id) + 1 < end {
             return id + 1;
         }
-        let previous = self.segments[segment as usize].previous.load(Relaxed);
+        let previous = self.segments()[segment as usize].previous.load(Relaxed);
         match (id, previous) {
             (NO_ROW, _) | (_, 0) => newest << INDEX_BITS,
             (_, previous) => previous << INDEX_BITS,
@@ -182,7 +193,7 @@ impl CounterRows {
         next(self.taken.load(Relaxed))?;
         let (counters, infos) = own.memory()?;
         let number = self.taken.fetch_update(Relaxed, Relaxed, next).ok()? + 1;
-        let segment = &self.segments[number as usize];
+        let segment = &self.segments()[number as usize];
         segment.owner.store(own.owner.load(Relaxed), Relaxed);
         segment.previous.store(newest, Relaxed);
         segment.infos.store(infos, Release);
@@ -251,7 +262,7 @@ impl CounterRows {
     pub(super) fn for_each(&'static self, mut visit: impl FnMut(StackId, u32, u64, u64)) {
         let last = self.taken.load(Relaxed).min(SEGMENTS as u32 - 1);
         for number in 1..=last {
-            if self.segments[number as usize]
+            if self.segments()[number as usize]
                 .counters
                 .load(Acquire)
                 .is_null()
