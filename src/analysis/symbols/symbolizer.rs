@@ -346,7 +346,7 @@ mod tests {
             path: RecordedPath::Text(path.to_str().unwrap().into()),
         });
         let frames = symbols.frames(0x2000);
-        let [frame] = &frames[..] else {
+        let [frame] = frames else {
             panic!("{frames:?}");
         };
         assert_eq!(frame.function, "??");
