@@ -117,10 +117,11 @@
 //! | `jemalloc-dlopen` | jemalloc in a shared library that is opened while the program runs |
 //! | `c-heap` | the call sites of C's `malloc` and its like (glibc) |
 //! | `exec` | `afterdrop exec`: any program as it is |
+//! | `live` | `Live`: the verdict in a service that goes on, with endpoints |
 //! | `tokio` | async checks |
 //! | `planted` | small programs with known leaks |
 //! | `burn`, `keras`, `flex` | three Burn models; Keras files on Burn; Burn's flex device |
-//! | `full` | the command as it is shipped: all of these but `jemalloc-dlopen`, `tokio` and `flex` |
+//! | `full` | the command as it is shipped: all of these but `live`, `jemalloc-dlopen`, `tokio` and `flex` |
 //!
 //! More on each of these is in the repository's `docs/` folder.
 
