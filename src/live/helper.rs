@@ -9,7 +9,7 @@ use super::growth::Growth;
 use crate::analysis::journal::{Journal, Reader};
 use crate::analysis::{self, Folding, RunContext, config};
 use crate::base::error::Error;
-use crate::base::text::count;
+use crate::base::text::{count, one_line};
 use crate::model::end::{Ended, How};
 use crate::model::report::Report;
 use crate::recorder::heap::{ENV_HEAP, ENV_LIVE};
@@ -27,6 +27,9 @@ const MOST_BYTES: usize = 8 << 20;
 
 /// What the journals are called in errors.
 const NAME: &str = "of the service";
+
+/// How a line begins that says why there is no answer.
+const FAILED: &str = "failed: ";
 
 /// Call sites that a report of a service lists.
 const MOST_SITES: usize = 200;
@@ -105,6 +108,9 @@ fn talk(
 fn part(from: &mut impl BufRead) -> io::Result<Vec<u8>> {
     let mut line = String::new();
     from.read_line(&mut line)?;
+    if let Some(message) = line.strip_prefix(FAILED) {
+        return Err(io::Error::other(message.trim_end()));
+    }
     let length: usize = line
         .trim()
         .parse()
@@ -128,8 +134,13 @@ pub(super) extern "C" fn begin() {
         std::thread::sleep(MOST_TIME);
         std::process::exit(3);
     });
-    let answered =
-        std::panic::catch_unwind(|| answer(&mut io::stdin().lock(), &mut io::stdout().lock()));
+    let answered = std::panic::catch_unwind(|| {
+        let mut to = io::stdout().lock();
+        answer(&mut io::stdin().lock(), &mut to).inspect_err(|error| {
+            // If the service has gone, nobody reads it.
+            let _ = writeln!(to, "{FAILED}{}", one_line(&error.to_string()));
+        })
+    });
     std::process::exit(match answered {
         Ok(Ok(())) => 0,
         _ => 3,

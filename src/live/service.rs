@@ -47,6 +47,8 @@ struct Handle {
     shared: Arc<Shared>,
     thread: Mutex<Option<thread::JoinHandle<()>>>,
     listener: Option<listener::Listener>,
+    /// The process that started it.
+    process: u32,
 }
 
 impl Live {
@@ -94,6 +96,7 @@ impl Live {
             shared,
             thread: Mutex::new(thread),
             listener,
+            process: std::process::id(),
         })))
     }
 
@@ -120,6 +123,10 @@ impl Live {
 
 impl Handle {
     fn stop(&self) {
+        if std::process::id() != self.process {
+            // A forked copy has no thread that could be waited for.
+            return;
+        }
         let _paused = heap::pause();
         let Some(thread) = lock(&self.thread).take() else {
             return self.release();
