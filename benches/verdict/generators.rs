@@ -202,6 +202,25 @@ pub(crate) fn uneven_keys(asked: u32, keys: u64, r: &mut Random) -> Vec<Block> {
     new.map(|k| (k, None, 100)).collect()
 }
 
+/// The same, where the k-th key is asked for in proportion to `1 / k^power` (Zipf's law).
+pub(crate) fn popular_keys(n: u32, keys: u64, power: f64, r: &mut Random) -> Vec<Block> {
+    let weights = (1..=keys).map(|k| (k as f64).powf(-power));
+    let sums: Vec<f64> = weights
+        .scan(0.0, |sum, weight| {
+            *sum += weight;
+            Some(*sum)
+        })
+        .collect();
+    let all = sums.last().copied().unwrap_or(0.0);
+    let mut seen = std::collections::BTreeSet::new();
+    let mut key = || {
+        let at = all * r.unit();
+        sums.partition_point(|&sum| sum <= at)
+    };
+    let new = (1..=n).filter(|_| seen.insert(key()));
+    new.map(|k| (k, None, 96)).collect()
+}
+
 /// A block in each cycle with a probability of 1 in `every`, none of which is freed.
 pub(crate) fn random_leak(n: u32, every: u64, bytes: u64, r: &mut Random) -> Vec<Block> {
     let births = (1..=n).filter(|_| r.below(every) == 0);

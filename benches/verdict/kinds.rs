@@ -4,8 +4,8 @@ use afterdrop::bench::{Block, Random};
 
 use crate::generators::{
     compacted, copied, ever_slower, evicting, filling, leak_every, maps_of_keys, pool_with_peaks,
-    random_keys, random_leak, sharded, shrunk, slab, some_sweep, square_root, tables, uneven_keys,
-    waves,
+    popular_keys, random_keys, random_leak, sharded, shrunk, slab, some_sweep, square_root, tables,
+    uneven_keys, waves,
 };
 use crate::noise::Noise;
 use crate::{HORIZON, MODEL};
@@ -398,6 +398,24 @@ pub(crate) const KINDS: &[Kind] = &[
         blocks: |n, r| {
             let keys = 100 + r.below(701);
             uneven_keys(n, keys, r)
+        },
+        ..DEFAULT
+    },
+    Kind {
+        name: "20 to 60 keys, popular as 1 / k²",
+        truth: Truth::Beyond(30),
+        blocks: |n, r| {
+            let keys = 20 + r.below(41);
+            popular_keys(n, keys, 2.0, r)
+        },
+        ..DEFAULT
+    },
+    Kind {
+        name: "40 to 200 keys, popular as 1 / k",
+        truth: Truth::Beyond(60),
+        blocks: |n, r| {
+            let keys = 40 + r.below(161);
+            popular_keys(n, keys, 1.0, r)
         },
         ..DEFAULT
     },

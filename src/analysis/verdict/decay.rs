@@ -17,30 +17,75 @@ const WARM_UP: f64 = 3.0;
 
 /// The time constants that are tried: so many in all, from this fraction of the time on, each longer
 /// than the one before by this factor.
-const TIMES: u32 = 13;
-const SHORTEST_TIME: f64 = 1.0 / 32.0;
+const TIMES: u32 = 15;
+const SHORTEST_TIME: f64 = 1.0 / 64.0;
 const LONGER: f64 = 1.5;
 
-/// Whether a rate that decays explains these amounts about as well as one that is constant after a
-/// part that has stopped in the first half of the time. They are the amounts of each cycle, in units
-/// of one entry.
-///
-/// Of the rates that decay an exponential (keys that are asked for equally often), 1 / t and
-/// 1 / t² (keys of which some are asked for rarely) are tried. A Poisson process has the rate, up to
-/// a factor that the sum of the amounts settles.
-pub(super) fn decays(amounts: &[f64]) -> bool {
-    let shapes: [fn(f64) -> f64; 3] = [
-        |time| (-time).exp(),
-        |time| 1.0 / (1.0 + time),
-        |time| (1.0 + time).powi(-2),
-    ];
-    let shortest = amounts.len() as f64 * SHORTEST_TIME;
-    let times = (0..TIMES).map(|i| shortest * LONGER.powi(i as i32));
-    let rates = times.flat_map(|time| shapes.map(|shape| (time, shape)));
-    let likelihoods =
-        rates.map(|(time, shape)| likelihood(amounts, |cycle| shape((cycle as f64 + 0.5) / time)));
-    let decay = likelihoods.fold(f64::NEG_INFINITY, f64::max);
-    decay - likelihood_of_step(amounts) > DECAYS
+/// The part of its first value to which a rate has decayed that is told from a constant one by few entries.
+const FAR: f64 = 1.0 / 3.0;
+
+/// The logarithm of the likelihood ratio that is enough for so few entries, and by how much more each further one needs.
+const MOST_DOUBT: f64 = -0.5;
+const FEW_ENTRIES: f64 = 30.0;
+const EACH_ENTRY: f64 = 0.1;
+
+/// What the amounts of each cycle, in units of one entry, say of a rate that decays: the logarithms of likelihood ratios
+/// to a rate that is constant after a part that has stopped in the first half of the time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Decay {
+    /// Of the best rate that decays, however slowly.
+    any: f64,
+    /// Of the best one that has decayed to a third or less.
+    far: f64,
+    entries: f64,
+}
+
+impl Decay {
+    /// Of the rates that decay an exponential (keys that are asked for equally often), and powers of time from 1 / √t
+    /// to 1 / t² (keys of which some are asked for rarely) are tried. A Poisson process has the rate, up to a factor
+    /// that the sum of the amounts settles.
+    pub(super) fn of(amounts: &[f64]) -> Self {
+        let shapes: [fn(f64) -> f64; 4] = [
+            |time| (-time).exp(),
+            |time| 1.0 / (1.0 + time).sqrt(),
+            |time| 1.0 / (1.0 + time),
+            |time| (1.0 + time).powi(-2),
+        ];
+        let cycles = amounts.len() as f64;
+        let mut found = Self {
+            any: f64::NEG_INFINITY,
+            far: f64::NEG_INFINITY,
+            entries: amounts.iter().sum(),
+        };
+        for i in 0..TIMES {
+            let time = cycles * SHORTEST_TIME * LONGER.powi(i as i32);
+            for shape in shapes {
+                let of = likelihood(amounts, |cycle| shape((cycle as f64 + 0.5) / time));
+                found.any = found.any.max(of);
+                if shape(cycles / time) <= FAR {
+                    found.far = found.far.max(of);
+                }
+            }
+        }
+        let step = likelihood_of_step(amounts);
+        Self {
+            any: found.any - step,
+            far: found.far - step,
+            ..found
+        }
+    }
+
+    /// Whether a rate that decays explains the amounts about as well.
+    pub(super) fn is_possible(self) -> bool {
+        self.any > DECAYS
+    }
+
+    /// Whether one does that has decayed to a third, so that no other sign of it is needed. The fewer entries there are,
+    /// the less evidence is enough: each of a constant rate excludes it by a fifth.
+    pub(super) fn may_be_far(self) -> bool {
+        let excluded = (self.entries - FEW_ENTRIES) * EACH_ENTRY;
+        self.far > (MOST_DOUBT + excluded).clamp(MOST_DOUBT, 0.0)
+    }
 }
 
 /// The logarithm of the likelihood of these amounts if the rate has this shape, up to what all shapes
@@ -171,7 +216,7 @@ mod tests {
                 !std::mem::replace(&mut seen[key], true)
             };
             let new: Vec<f64> = (0..200).map(|_| f64::from(u8::from(is_new()))).collect();
-            decays(&new)
+            Decay::of(&new).is_possible()
         };
         let found = bounded(cache);
         assert!(found >= 900, "{found} of 1000 caches");
@@ -179,7 +224,7 @@ mod tests {
             let mut leaked = || f64::from(u8::from(r.below(3) == 0));
             let cached = |k: u32| f64::from(u8::from(k < 40));
             let amounts: Vec<f64> = (0..200).map(|k| leaked() + cached(k)).collect();
-            decays(&amounts)
+            Decay::of(&amounts).is_possible()
         };
         let missed = bounded(leak);
         assert!(missed <= 60, "{missed} of 1000 leaks are caches");

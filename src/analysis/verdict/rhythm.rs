@@ -1,6 +1,6 @@
 //! Whether rises have stopped, slow down or continue, and how fast the series grows.
 
-use super::decay::{are_peaks, cycles_until_no_peaks, decays};
+use super::decay::{Decay, are_peaks, cycles_until_no_peaks};
 use super::levels::{alike, rises, slope_without_growth};
 use super::rises::Rises;
 use super::thresholds::{CONFIRMATION, MIN_PLATEAU, MIN_RISES};
@@ -198,12 +198,13 @@ impl Rises {
             true => level.max(SIGN_OF_SLOWDOWN),
             false => level,
         };
-        if self.fewer_since(0) >= level && slower_half(since, level).is_none() {
-            return None;
-        }
         let entries: Vec<f64> = since.iter().map(|&a| a as f64 / amount as f64).collect();
-        let halves = Halves::of(since);
-        (decays(&entries) && halves.second < halves.first).then_some(halves)
+        let (decay, halves) = (Decay::of(&entries), Halves::of(since));
+        let is_slower = || {
+            decay.may_be_far() || self.fewer_since(0) < level || slower_half(since, level).is_some()
+        };
+        let may_decay = halves.second < halves.first && decay.is_possible();
+        (may_decay && is_slower()).then_some(halves)
     }
 
     /// Whether the rises are as rare as the peaks of a need that varies at random, so that they may be
