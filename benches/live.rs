@@ -51,27 +51,30 @@ impl State {
     };
 }
 
+/// Blocks that live for ever, and without a bound.
+const DEFAULT: Kind = Kind {
+    name: "",
+    rate: |_| 1e6,
+    life: |_, _| None,
+    size: 4096.0,
+    most: None,
+};
+
 const LEAKS: &[Kind] = &[
     Kind {
         name: "leak of 1 MB a minute",
-        rate: |_| 1e6,
-        life: |_, _| None,
-        size: 4096.0,
-        most: None,
+        ..DEFAULT
     },
     Kind {
         name: "leak of 1 MB a minute in large blocks",
-        rate: |_| 1e6,
-        life: |_, _| None,
         size: 300_000.0,
-        most: None,
+        ..DEFAULT
     },
     Kind {
         name: "leak of 1 MB a minute, one block in ten of the call site's",
         rate: |_| 1e7,
         life: |random, _| (random.below(10) > 0).then(|| 3.0 * exponential(random)),
-        size: 4096.0,
-        most: None,
+        ..DEFAULT
     },
 ];
 
@@ -81,49 +84,48 @@ const HARMLESS: &[Kind] = &[
         rate: |s| 1e9 * s.load,
         life: |random, _| Some(0.01 * exponential(random)),
         size: 8000.0,
-        most: None,
+        ..DEFAULT
     },
     Kind {
         name: "sessions of 20 minutes",
         rate: |s| 5e6 * s.load,
         life: |random, _| Some(20.0 * exponential(random)),
         size: 50_000.0,
-        most: None,
+        ..DEFAULT
     },
     Kind {
         name: "connections of 3 hours",
         rate: |s| 2e6 * s.load,
         life: |random, _| Some(180.0 * exponential(random)),
         size: 20_000.0,
-        most: None,
+        ..DEFAULT
     },
     Kind {
         name: "cache that fills in 20 minutes, oldest out",
         rate: |s| 1e7 * s.load,
-        life: |_, _| None,
         size: 10_000.0,
         most: Some(2e8),
+        ..DEFAULT
     },
     Kind {
         name: "cache that fills in 4 hours, oldest out",
         rate: |s| 2e6 * s.load,
-        life: |_, _| None,
         size: 10_000.0,
         most: Some(5e8),
+        ..DEFAULT
     },
     Kind {
         name: "cache whose entries expire after an hour",
         rate: |s| 3e6 * s.load,
         life: |_, _| Some(60.0),
         size: 10_000.0,
-        most: None,
+        ..DEFAULT
     },
     Kind {
         name: "names that are interned, most of them on the first day",
         rate: |s| 2e5 * s.load * (-f64::from(s.minute) / 720.0).exp(),
-        life: |_, _| None,
         size: 200.0,
-        most: None,
+        ..DEFAULT
     },
     Kind {
         name: "a model of 200 MB, loaded again each 6 hours",
@@ -136,14 +138,14 @@ const HARMLESS: &[Kind] = &[
         },
         life: |_, s| Some(360.0 - f64::from(s.minute % 360) + 0.5),
         size: 1e6,
-        most: None,
+        ..DEFAULT
     },
     Kind {
         name: "what lives for minutes to days",
         rate: |s| 1e6 * s.load,
         life: |random, _| Some((8.0 * random.unit()).exp()),
         size: 5000.0,
-        most: None,
+        ..DEFAULT
     },
 ];
 

@@ -3,7 +3,6 @@
 use super::fold::{FoldedSite, Folding};
 use super::holders::SiteHolder;
 use super::journal::Journal;
-use super::judging::after_warmup;
 use super::pools;
 use super::sampling::Estimate;
 use super::symbols::UNATTRIBUTED;
@@ -114,7 +113,7 @@ fn growth_interval(growth: Slope, journal: &Journal) -> (f64, f64) {
     match journal.start.sampled_every {
         None => (growth.low, growth.high),
         Some(every) => {
-            let n = after_warmup(journal);
+            let n = journal.after_warmup();
             let (low, high) = Estimate::growth_interval(every, growth.value, n);
             (growth.low.min(low), growth.high.max(high))
         }

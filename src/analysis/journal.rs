@@ -463,6 +463,12 @@ impl Journal {
         allocator.is_some_and(|name| !name.starts_with("malloc"))
     }
 
+    /// The number of cycles after the warm-up that reached their boundary.
+    pub(crate) fn after_warmup(&self) -> u32 {
+        let cycles = self.boundaries.iter().map(|b| b.counts.cycle);
+        cycles.filter(|&c| c > self.start.warmup).count() as u32
+    }
+
     /// The cycle of the last boundary.
     pub(crate) fn last_cycle(&self) -> u32 {
         self.boundaries.last().map_or(0, |b| b.counts.cycle)

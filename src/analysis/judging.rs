@@ -4,7 +4,7 @@ use super::fold::Folding;
 use super::holder_search::SearchResults;
 use super::holders::{Holders, SiteHolder};
 use super::journal::Journal;
-use super::live;
+use super::live::{self, Service};
 use super::sampling;
 use super::verdict::{self, Criteria, Judgement, Series};
 
@@ -17,16 +17,17 @@ pub(crate) fn judge(series: &[Series], journal: &Journal, horizon: u32) -> Vec<J
     verdict::judge_model_sized(&mut judgements, typical_load(journal));
     verdict::judge_pooled(&mut judgements, series, criteria);
     if journal.start.sampled_every.is_some() {
-        let n = after_warmup(journal);
+        let n = journal.after_warmup();
         let judged = judgements.into_iter();
         judgements = judged
             .map(|j| sampling::undecided_if_too_few(j, n))
             .collect();
     }
     if journal.start.live {
+        let service = Service::of(journal, horizon);
         let judged = judgements.into_iter().zip(series);
         judgements = judged
-            .map(|(j, series)| live::reviewed(j, series, journal, horizon))
+            .map(|(j, series)| live::reviewed(j, series, service))
             .collect();
     }
     judgements
@@ -69,17 +70,11 @@ pub(super) fn call_lost_by(
 
 /// The criteria by which a run is judged, as far as it has got.
 pub(crate) fn criteria(journal: &Journal, horizon: u32) -> Criteria {
-    match after_warmup(journal) {
-        _ if journal.start.live => live::criteria(journal, horizon),
+    match journal.after_warmup() {
+        _ if journal.start.live => Service::of(journal, horizon).criteria(horizon),
         n if journal.start.auto => Criteria::interim(n, horizon),
         _ => Criteria::fixed(horizon),
     }
-}
-
-/// The number of cycles after the warm-up that reached their boundary.
-pub(super) fn after_warmup(journal: &Journal) -> u32 {
-    let cycles = journal.boundaries.iter().map(|b| b.counts.cycle);
-    cycles.filter(|&c| c > journal.start.warmup).count() as u32
 }
 
 /// The live bytes that the load of one cycle adds: the median after the warm-up.

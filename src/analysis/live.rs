@@ -12,61 +12,66 @@ use super::sampling::Estimate;
 use super::verdict::{Criteria, Judgement, Series};
 use crate::base::statistics::Slope;
 use crate::base::text::{count, duration};
+use crate::base::units::sum;
 use crate::model::report::LiveWindows;
 use crate::model::verdict::{FEWEST_CYCLES, RisesBy, Rule, Verdict};
 
 /// Seconds of the longest rhythm that a load is expected to have within a horizon.
 const RHYTHM: f64 = 24.0 * 3600.0;
 
-/// Windows that have ended.
-fn windows(journal: &Journal) -> u32 {
-    let windows = journal.boundaries.iter();
-    windows
-        .filter(|b| b.counts.cycle > journal.start.warmup)
-        .count() as u32
+/// The windows of a service, as far as it has got.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Service {
+    windows: u32,
+    /// Seconds of a window, on average; 0 if there is none.
+    window_seconds: f64,
+    /// The windows up to the horizon take a day or more.
+    covers_rhythm: bool,
+    /// Mean number of allocated bytes between two samples.
+    every: u64,
 }
 
-/// Seconds of a window, on average; 0 if there is none.
-pub(super) fn window_seconds(journal: &Journal) -> f64 {
-    let windows = journal.boundaries.iter().map(|b| b.counts);
-    let windows = windows.filter(|c| c.cycle > journal.start.warmup);
-    let (count, nanos) = windows.fold((0_u64, 0_u64), |(n, sum), c| {
-        (n + 1, sum.saturating_add(c.cycle_nanos))
-    });
-    nanos as f64 / 1e9 / count.max(1) as f64
-}
+impl Service {
+    pub(super) fn of(journal: &Journal, horizon: u32) -> Self {
+        let windows = journal.boundaries.iter().map(|b| b.counts);
+        let windows = windows.filter(|c| c.cycle > journal.start.warmup);
+        let nanos = sum(windows.map(|c| c.cycle_nanos));
+        let windows = journal.after_warmup();
+        let window_seconds = nanos as f64 / 1e9 / f64::from(windows.max(1));
+        Self {
+            windows,
+            window_seconds,
+            covers_rhythm: window_seconds * f64::from(horizon) >= RHYTHM,
+            every: journal.start.sampled_every.unwrap_or(1),
+        }
+    }
 
-/// What a cycle is in the report; `None` unless it is of a service.
-pub(super) fn windows_of(journal: &Journal) -> Option<LiveWindows> {
-    journal.start.live.then(|| LiveWindows {
-        seconds: window_seconds(journal),
-    })
-}
-
-/// Whether the windows up to the horizon take a day or more.
-fn covers_rhythm(journal: &Journal, horizon: u32) -> bool {
-    window_seconds(journal) * f64::from(horizon) >= RHYTHM
-}
-
-/// The criteria for the call sites of a service.
-pub(super) fn criteria(journal: &Journal, horizon: u32) -> Criteria {
-    match covers_rhythm(journal, horizon) {
-        true => Criteria::fixed(horizon),
-        false => Criteria::fixed(horizon).by_generations(),
+    /// The criteria for its call sites.
+    pub(super) fn criteria(self, horizon: u32) -> Criteria {
+        match self.covers_rhythm {
+            true => Criteria::fixed(horizon),
+            false => Criteria::fixed(horizon).by_generations(),
+        }
     }
 }
 
+/// What a cycle is in the report; `None` unless it is of a service.
+pub(super) fn windows_of(journal: &Journal, horizon: u32) -> Option<LiveWindows> {
+    journal.start.live.then(|| LiveWindows {
+        seconds: Service::of(journal, horizon).window_seconds,
+    })
+}
+
 /// A judgement on a call site, as samples of a service allow it.
-pub(super) fn reviewed(
-    judgement: Judgement,
-    series: &Series,
-    journal: &Journal,
-    horizon: u32,
-) -> Judgement {
-    let windows = windows(journal).max(1);
-    let covers_rhythm = covers_rhythm(journal, horizon);
+pub(super) fn reviewed(judgement: Judgement, series: &Series, service: Service) -> Judgement {
+    let Service {
+        window_seconds: seconds,
+        covers_rhythm,
+        ..
+    } = service;
+    let windows = service.windows.max(1);
     let mut judgement = match judgement.evidence.rises_by {
-        RisesBy::Generations => with_retained_rate(judgement, series, journal, windows),
+        RisesBy::Generations => with_retained_rate(judgement, series, service),
         _ => judgement,
     };
     if !covers_rhythm && may_grow(&judgement, windows) {
@@ -82,7 +87,6 @@ pub(super) fn reviewed(
     if !judgement.verdict.is_growth() {
         return judgement;
     }
-    let seconds = window_seconds(journal);
     let span = seconds * f64::from(judgement.evidence.span);
     if judgement.evidence.rises_by != RisesBy::Generations && span < RHYTHM {
         let day = (RHYTHM / seconds.max(1.0)).ceil() as u32;
@@ -115,10 +119,7 @@ pub(super) fn reviewed(
             duration(span)
         );
     }
-    if covers_rhythm
-        && judgement.verdict == Verdict::Growing
-        && slows_down(series, journal, windows)
-    {
+    if covers_rhythm && judgement.verdict == Verdict::Growing && slows_down(series, service) {
         judgement.evidence.rule = Rule::Slower;
         judgement.reason =
             "it grows, and ever more slowly: in the second half of the windows significantly less \
@@ -130,21 +131,15 @@ pub(super) fn reviewed(
 
 /// Sets the growth to that of what is retained, with the interval of its estimate: a median of slopes is 0 where most
 /// windows have no sample.
-fn with_retained_rate(
-    mut judgement: Judgement,
-    series: &Series,
-    journal: &Journal,
-    windows: u32,
-) -> Judgement {
-    let every = journal.start.sampled_every.unwrap_or(1);
+fn with_retained_rate(mut judgement: Judgement, series: &Series, service: Service) -> Judgement {
     let retained = series.retained().iter().map(|g| g.bytes).sum();
     if retained > 0
         && judgement
             .bytes_per_cycle
             .is_none_or(|growth| growth.value > 0.0)
     {
-        let (low, high) = Estimate::of(every, retained).interval();
-        let each = |bytes: u64| bytes as f64 / f64::from(windows);
+        let (low, high) = Estimate::of(service.every, retained).interval();
+        let each = |bytes: u64| bytes as f64 / f64::from(service.windows.max(1));
         judgement.bytes_per_cycle = Some(Slope {
             value: each(retained),
             low: each(low),
@@ -156,13 +151,13 @@ fn with_retained_rate(
 
 /// Whether significantly less of what is retained was born in the second half of the windows than in the first. Both are
 /// about Poisson counts of samples, whose difference is compared with its standard deviation.
-fn slows_down(series: &Series, journal: &Journal, windows: u32) -> bool {
+fn slows_down(series: &Series, service: Service) -> bool {
     /// The normal distribution is below it with a probability of 80 %: before the horizon, weak evidence is enough to wait.
     const SIGNIFICANT: f64 = 0.8416;
-    let every = journal.start.sampled_every.unwrap_or(1) as f64;
+    let every = service.every as f64;
     let (mut first, mut second) = (0.0, 0.0);
     for generation in series.retained() {
-        let half = match 2 * generation.born <= windows {
+        let half = match 2 * generation.born <= service.windows {
             true => &mut first,
             false => &mut second,
         };

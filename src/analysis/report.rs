@@ -7,7 +7,7 @@ use super::fold::Folding;
 use super::holder_search::SearchResults;
 use super::holders::{Holders, SiteHolder};
 use super::journal::Journal;
-use super::judging::{after_warmup, call_lost_by, criteria, judge};
+use super::judging::{call_lost_by, criteria, judge};
 use super::summary::Summary;
 use super::verdict::Judgement;
 use super::warnings::{Facts, no_lines};
@@ -52,7 +52,7 @@ pub(crate) fn report(journal: &Journal, mut folding: Folding, with: RunContext) 
 
     let start = &journal.start;
     let ended = totals::ended(journal, with.ended);
-    let after_warmup = after_warmup(journal);
+    let after_warmup = journal.after_warmup();
     let process = process::process(journal, criteria(journal, with.horizon));
     let run = run_verdict(&call_sites, &process, is_whole(journal, &ended));
     let attribution = totals::attribution(journal, &call_sites);
@@ -87,7 +87,7 @@ pub(crate) fn report(journal: &Journal, mut folding: Folding, with: RunContext) 
         workload: start.workload.clone(),
         options: with.options.into_iter().chain(python(journal)).collect(),
         exec: start.exec,
-        live: live::windows_of(journal),
+        live: live::windows_of(journal, with.horizon),
         heap: start.heap,
         strategy: start.strategy,
         cycles: totals::cycles(journal),
@@ -148,7 +148,7 @@ fn holders(
 fn is_whole(journal: &Journal, ended: &Ended) -> bool {
     let is_read = journal.damage.gap_after.is_none();
     let is_recorded = is_read && !journal.lacks_objects();
-    after_warmup(journal) >= FEWEST_CYCLES && ended.is_complete() && is_recorded
+    journal.after_warmup() >= FEWEST_CYCLES && ended.is_complete() && is_recorded
 }
 
 /// The worst verdict on a call site that is not allowed, or on the process. A run that is not whole is not

@@ -62,7 +62,7 @@ impl Shared {
 
     pub(super) fn pprof_with_names(&self) -> Vec<u8> {
         let _paused = heap::pause();
-        self.first().0.profile.clone()
+        self.first().profile.clone()
     }
 
     pub(super) fn metrics(&self) -> String {

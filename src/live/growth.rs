@@ -1,8 +1,11 @@
 //! The growth of a service's call sites, as metrics have it: the worst of all scales.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 
+use super::reports::worst;
 use crate::base::json::fields;
+use crate::base::order::sort_by;
 use crate::model::report::{CallSite, LiveWindows, Report, RunVerdict};
 use crate::model::verdict::{Rule, Verdict};
 
@@ -13,18 +16,16 @@ pub(super) const SITES: usize = 20;
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Growth {
     pub(super) verdict: RunVerdict,
-    pub(super) summary: String,
     /// The worst call sites, at most [`SITES`].
     pub(super) sites: Vec<SiteGrowth>,
 }
 
-fields! { Growth { verdict, summary, sites } }
+fields! { Growth { verdict, sites } }
 
 impl Default for Growth {
     fn default() -> Self {
         Self {
             verdict: RunVerdict::Undecided,
-            summary: String::new(),
             sites: Vec::new(),
         }
     }
@@ -57,12 +58,12 @@ fields! {
 impl Growth {
     /// The worst that any scale says about each call site.
     pub(super) fn of(reports: &[Report]) -> Self {
-        let mut worst: HashMap<&str, SiteGrowth> = HashMap::new();
+        let mut by_site: HashMap<&str, SiteGrowth> = HashMap::new();
         for report in reports {
             let Some(windows) = report.live else { continue };
             for site in &report.call_sites {
                 let new = SiteGrowth::of(site, windows);
-                worst
+                by_site
                     .entry(&site.fingerprint)
                     .and_modify(|old| {
                         if rank(&new) > rank(old) {
@@ -72,21 +73,17 @@ impl Growth {
                     .or_insert(new);
             }
         }
-        let mut sites: Vec<SiteGrowth> = worst.into_values().collect();
-        sites.sort_by(|a, b| {
+        let mut sites: Vec<SiteGrowth> = by_site.into_values().collect();
+        sort_by(&mut sites, |a, b| {
             rank(b)
                 .partial_cmp(&rank(a))
-                .unwrap_or(std::cmp::Ordering::Equal)
+                .unwrap_or(Ordering::Equal)
                 .then(b.live_bytes.cmp(&a.live_bytes))
                 .then(a.fingerprint.cmp(&b.fingerprint))
         });
         sites.truncate(SITES);
-        let of_worst = reports.iter().max_by_key(|report| report.verdict);
         Self {
-            verdict: of_worst.map_or(RunVerdict::Undecided, |report| report.verdict),
-            summary: of_worst
-                .map(|report| report.summary.clone())
-                .unwrap_or_default(),
+            verdict: worst(reports).map_or(RunVerdict::Undecided, |report| report.verdict),
             sites,
         }
     }

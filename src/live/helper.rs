@@ -6,11 +6,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use super::growth::Growth;
-use crate::analysis::journal::{Journal, Reader};
-use crate::analysis::{self, Folding, RunContext, config};
+use super::reports::{report, worst};
+use crate::analysis::config;
+use crate::analysis::journal::Reader;
 use crate::base::error::Error;
 use crate::base::text::{count, one_line};
-use crate::model::end::{Ended, How};
 use crate::model::report::Report;
 use crate::recorder::heap::{ENV_HEAP, ENV_LIVE};
 use crate::recorder::privileges;
@@ -24,9 +24,6 @@ const MOST_TIME: Duration = Duration::from_secs(60);
 
 /// Bytes of an answer that a service keeps at most, of each part.
 const MOST_BYTES: usize = 8 << 20;
-
-/// What the journals are called in errors.
-const NAME: &str = "of the service";
 
 /// How a line begins that says why there is no answer.
 const FAILED: &str = "failed: ";
@@ -69,11 +66,11 @@ pub(super) fn ask(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Resul
 }
 
 fn start() -> io::Result<Child> {
-    let off = |name: &core::ffi::CStr| name.to_string_lossy().into_owned();
+    let text = |name: &core::ffi::CStr| name.to_string_lossy().into_owned();
     Command::new("/proc/self/exe")
         .env(ENV_HELPER, "1")
-        .env(off(ENV_LIVE), "off")
-        .env_remove(off(ENV_HEAP))
+        .env(text(ENV_LIVE), "off")
+        .env_remove(text(ENV_HEAP))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -150,22 +147,16 @@ pub(super) extern "C" fn begin() {
 /// Answers: names what is live now, which the first journal has, judges the scales, which the others have, and writes
 /// the report of the worst of them.
 fn answer(from: &mut impl BufRead, to: &mut impl Write) -> Result<(), Error> {
-    let mut now = report(&Reader::read_from(NAME, from)?)?;
+    let mut now = next_report(from)?;
     now.summary = "what is live".into();
     let mut reports = Vec::new();
     while !from.fill_buf().map_err(unreadable)?.is_empty() {
-        reports.push(report(&Reader::read_from(NAME, from)?)?);
+        reports.push(next_report(from)?);
     }
     let growth = serde_json::to_vec(&Growth::of(&reports)).map_err(|e| unreadable(e.into()))?;
     let mut parts = [growth, Vec::new(), Vec::new(), render(&now, Format::Pprof)?];
-    // The finest scale of those with the worst verdict: it has seen it first.
-    let worst = reports
-        .into_iter()
-        .reduce(|worst, next| match next.verdict > worst.verdict {
-            true => next,
-            false => worst,
-        });
-    if let Some(worst) = worst.map(shortened) {
+    if let Some(worst) = worst(&reports) {
+        let worst = shortened(worst.clone());
         parts[1] = render(&worst, Format::Json)?;
         parts[2] = render(&worst, Format::Html)?;
     }
@@ -197,16 +188,9 @@ fn unreadable(error: io::Error) -> Error {
     Error::child(format!("the service has gone: {error}"))
 }
 
-/// The report of a journal.
-fn report(journal: &Journal) -> Result<Report, Error> {
-    let with = RunContext {
-        ended: Ended::new(How::Completed, None),
-        horizon: journal.start.horizon,
-        options: Vec::new(),
-        witness: None,
-        holder_search: None,
-        all_holders: false,
-        config: config::load(&journal.start.workload)?,
-    };
-    Ok(analysis::report(journal, Folding::default(), with).without_home())
+/// Reads a journal, and makes its report.
+fn next_report(from: &mut impl BufRead) -> Result<Report, Error> {
+    let journal = Reader::read_from("of the service", from)?;
+    let config = config::load(&journal.start.workload)?;
+    Ok(report(&journal, config).without_home())
 }

@@ -11,6 +11,7 @@ use std::collections::{HashMap, VecDeque};
 
 use crate::model::block::{CensusEntry, StackId};
 use crate::model::journal::Counts;
+use crate::model::run::Phase;
 
 /// The windows of each scale, in windows of the finest one: minutes, half hours and half days, if that is a minute.
 const WINDOWS: [u32; 3] = [1, 30, 720];
@@ -186,7 +187,7 @@ impl Scale {
         let entry = |stack_id: StackId, birth: u32, live: Amount| CensusEntry {
             stack_id,
             birth,
-            phase: crate::model::run::Phase::Cycle as u8,
+            phase: Phase::Cycle as u8,
             bytes: live.bytes.max(0) as u64,
             blocks: live.blocks.max(0) as u64,
         };

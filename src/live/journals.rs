@@ -64,6 +64,25 @@ pub(super) fn write_now(
     journal.end()
 }
 
+/// The first record of a journal with so many boundaries, of which the first is the warm-up.
+pub(super) fn start<S>(service: S, cycles: u32, horizon: u32) -> Start<S> {
+    Start {
+        version: VERSION,
+        workload: service,
+        heap: heap_kind(),
+        strategy: Strategy::Fresh,
+        cycles,
+        warmup: 1,
+        horizon,
+        auto: false,
+        pid: std::process::id(),
+        by_cfi: false,
+        sampled_every: heap::sampled_every(),
+        exec: false,
+        live: true,
+    }
+}
+
 /// A journal that is being written.
 struct Journal<'a, W> {
     cycles: u32,
@@ -80,24 +99,9 @@ impl<'a, W: Write> Journal<'a, W> {
         settings: &Settings,
         to: &'a mut W,
     ) -> io::Result<Self> {
-        line(
-            to,
-            &Record::Start(Start {
-                version: VERSION,
-                workload: &settings.service,
-                heap: heap_kind(),
-                strategy: Strategy::Fresh,
-                cycles,
-                warmup: 1,
-                horizon: settings.horizon,
-                auto: false,
-                pid: std::process::id(),
-                by_cfi: unwinder == Unwinder::Cfi,
-                sampled_every: heap::sampled_every(),
-                exec: false,
-                live: true,
-            }),
-        )?;
+        let by_cfi = unwinder == Unwinder::Cfi;
+        let start = start(settings.service.as_str(), cycles, settings.horizon);
+        line(to, &Record::Start(Start { by_cfi, ..start }))?;
         let stacks = Stacks::new();
         for code in stacks.code(&heap::pause()) {
             line(to, &Record::Code(recorded(&code)))?;

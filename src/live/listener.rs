@@ -6,9 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use super::shared::Shared;
+use super::shared::{Shared, spawn};
 use crate::base::error::Error;
-use crate::recorder::heap;
 
 /// A request that is larger is refused.
 const MOST_BYTES: usize = 8192;
@@ -37,6 +36,12 @@ impl Listener {
     }
 }
 
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
 /// Binds the address, and answers in a thread.
 ///
 /// # Errors
@@ -47,10 +52,7 @@ pub(super) fn start(address: SocketAddr, shared: &Arc<Shared>) -> Result<Listene
     let address = listener.local_addr().map_err(failed)?;
     let is_stopped = Arc::new(AtomicBool::new(false));
     let (stop, shared) = (Arc::clone(&is_stopped), Arc::clone(shared));
-    let thread = std::thread::Builder::new().name("afterdrop-http".into());
-    let spawned = thread.spawn(move || {
-        // All that this thread allocates is the tool's.
-        let _paused = heap::pause();
+    spawn("afterdrop-http", move || {
         for connection in listener.incoming() {
             if stop.load(Relaxed) {
                 return;
@@ -60,8 +62,7 @@ pub(super) fn start(address: SocketAddr, shared: &Arc<Shared>) -> Result<Listene
                 let _ = serve(connection, &shared);
             }
         }
-    });
-    spawned.map_err(|e| Error::unstarted("the thread of the listener", &e))?;
+    })?;
     Ok(Listener {
         address,
         is_stopped,

@@ -32,102 +32,95 @@ pub(super) fn text(service: &str, growth: &Growth, counted: Counted) -> String {
 }
 
 fn of_process(metrics: &mut Metrics) {
-    let mut bytes = |name: &str, help: &str, value: Option<u64>| {
-        let gauges = metrics.gauges(name, help, Some(Unit::Bytes));
-        if let Some(value) = value {
-            gauges.set(&[], value as f64);
-        }
-    };
     let totals = heap::totals();
-    let own = heap::own_cost().mapped_bytes;
-    bytes(
-        "live",
-        "Live bytes, estimated from samples",
-        Some(totals.live_bytes),
-    );
-    bytes(
-        "allocated",
-        "Bytes allocated since the start, estimated from samples",
-        Some(totals.allocated_bytes),
-    );
-    bytes(
-        "resident",
-        "Resident memory of the process",
-        proc::resident_bytes(),
-    );
-    bytes("own", "Memory of the recorder", Some(own));
     let limit = control_group::usage();
-    bytes(
-        "memory_limit",
-        "Memory limit of the control group",
-        limit.map(|l| l.limit),
-    );
-    bytes(
-        "memory_used",
-        "Memory that counts towards the limit, without what can be dropped",
-        limit.map(|l| l.used),
-    );
     let jemalloc = jemalloc_bytes();
-    bytes(
-        "jemalloc_allocated",
-        "jemalloc: live blocks, rounded up to size classes",
-        jemalloc.map(|j| j.allocated),
+    for (name, help, bytes) in [
+        (
+            "live",
+            "Live bytes, estimated from samples",
+            Some(totals.live_bytes),
+        ),
+        (
+            "allocated",
+            "Bytes allocated since the start, estimated from samples",
+            Some(totals.allocated_bytes),
+        ),
+        (
+            "resident",
+            "Resident memory of the process",
+            proc::resident_bytes(),
+        ),
+        (
+            "own",
+            "Memory of the recorder",
+            Some(heap::own_cost().mapped_bytes),
+        ),
+        (
+            "memory_limit",
+            "Memory limit of the control group",
+            limit.map(|l| l.limit),
+        ),
+        (
+            "memory_used",
+            "Memory that counts towards the limit, without what can be dropped",
+            limit.map(|l| l.used),
+        ),
+        (
+            "jemalloc_allocated",
+            "jemalloc: live blocks, rounded up to size classes",
+            jemalloc.map(|j| j.allocated),
+        ),
+        (
+            "jemalloc_active",
+            "jemalloc: pages with a live block",
+            jemalloc.map(|j| j.active),
+        ),
+        (
+            "jemalloc_resident",
+            "jemalloc: pages in memory",
+            jemalloc.map(|j| j.resident),
+        ),
+    ] {
+        metrics.set(
+            name,
+            help,
+            Some(Unit::Bytes),
+            bytes.map(|bytes| bytes as f64),
+        );
+    }
+    let blocks = totals.live_blocks as f64;
+    metrics.set(
+        "live_blocks",
+        "Live blocks, estimated from samples",
+        None,
+        blocks,
     );
-    bytes(
-        "jemalloc_active",
-        "jemalloc: pages with a live block",
-        jemalloc.map(|j| j.active),
-    );
-    bytes(
-        "jemalloc_resident",
-        "jemalloc: pages in memory",
-        jemalloc.map(|j| j.resident),
-    );
-    let blocks = metrics.gauges("live_blocks", "Live blocks, estimated from samples", None);
-    blocks.set(&[], totals.live_blocks as f64);
 }
 
 fn of_live(metrics: &mut Metrics, growth: &Growth, counted: Counted) {
-    let mut number = |name: &str, help: &str, value: f64| {
-        metrics.gauges(name, help, None).set(&[], value);
-    };
-    number("windows", "Windows that have ended", counted.windows as f64);
-    number("cycles", "Calls of `Live::cycle`", counted.cycles as f64);
-    number(
-        "analyses",
-        "Analyses that have ended",
-        counted.analyses as f64,
-    );
-    number(
-        "analysis_failures",
-        "Analyses that have failed",
-        counted.failures as f64,
-    );
-    let interval = heap::sampled_every().unwrap_or(0) as f64;
-    number(
-        "recording",
-        "Whether samples are recorded",
-        f64::from(u8::from(interval > 0.0)),
-    );
-    let every = metrics.gauges(
-        "sample_interval",
-        "Mean bytes between two samples",
-        Some(Unit::Bytes),
-    );
-    every.set(&[], interval);
-    let age = metrics.gauges(
-        "analysis_age",
-        "Time since the last analysis",
-        Some(Unit::Seconds),
-    );
-    if let Some(seconds) = counted.age {
-        age.set(&[], seconds);
+    let every = heap::sampled_every();
+    let recording = u64::from(every.is_some());
+    for (name, help, value) in [
+        ("windows", "Windows that have ended", counted.windows),
+        ("cycles", "Calls of `Live::cycle`", counted.cycles),
+        ("analyses", "Analyses that have ended", counted.analyses),
+        (
+            "analysis_failures",
+            "Analyses that have failed",
+            counted.failures,
+        ),
+        ("recording", "Whether samples are recorded", recording),
+    ] {
+        metrics.set(name, help, None, value as f64);
     }
-    let verdict = metrics.gauges(
-        "verdict",
-        "1 for the verdict on the service, 0 for the others",
-        None,
-    );
+    let help = "Mean bytes between two samples";
+    let interval = every.unwrap_or(0) as f64;
+    metrics.set("sample_interval", help, Some(Unit::Bytes), interval);
+    let help = "Time since the last analysis";
+    metrics.set("analysis_age", help, Some(Unit::Seconds), counted.age);
+    let help = "1 for the verdict on the service, 0 for the others";
+    let verdict = metrics.gauges("verdict", help, None);
     for of in RunVerdict::ALL {
         let is = f64::from(u8::from(of == growth.verdict));
         verdict.set(&[("verdict", of.name())], is);
@@ -142,21 +135,21 @@ fn of_call_sites(metrics: &mut Metrics, growth: &Growth) {
         "Live bytes of a call site",
         Some(Unit::Bytes),
     );
-    let mut per_hour = |name: &str, help: &str| metrics.gauges(name, help, None);
-    let rate = per_hour("call_site_growth_bytes_per_hour", "Growth of a call site");
-    let low = per_hour(
+    let mut gauges = |name: &str, help: &str| metrics.gauges(name, help, None);
+    let rate = gauges("call_site_growth_bytes_per_hour", "Growth of a call site");
+    let low = gauges(
         "call_site_growth_lower_bytes_per_hour",
         "Lower end of the 95 % interval of the growth",
     );
-    let high = per_hour(
+    let high = gauges(
         "call_site_growth_upper_bytes_per_hour",
         "Upper end of the 95 % interval of the growth",
     );
-    let span = per_hour(
+    let span = gauges(
         "call_site_growth_seconds",
         "Time for which a call site has been seen to grow",
     );
-    let leak = per_hour("call_site_leak", "Whether a call site leaks");
+    let leak = gauges("call_site_leak", "Whether a call site leaks");
     for site in growth.sites.iter().take(SITES) {
         let labels = [
             ("fingerprint", site.fingerprint.as_str()),

@@ -31,6 +31,7 @@ mod last_report;
 mod listener;
 mod metrics;
 mod profile;
+mod reports;
 mod service;
 mod settings;
 mod shared;

@@ -15,7 +15,7 @@ use crate::model::block::StackId;
 use crate::recorder::heap::{self, Paused};
 use crate::recorder::live::{Code, Stacks};
 use crate::report::formats::interned::Interned;
-use crate::report::formats::profile_message::{Location, Mapping, Profile, Sample, ValueType};
+use crate::report::formats::profile_message::{Location, Mapping, Profile, Sample};
 
 /// Makes profiles, and keeps what it has read of files.
 #[derive(Debug, Default)]
@@ -147,15 +147,9 @@ impl<'a> Maker<'a> {
         let id = self.mappings.len() as u64 + 1;
         let mapping = Mapping {
             id,
-            memory_start: 0,
-            memory_limit: 0,
-            file_offset: 0,
             filename: self.text(&path.to_string_lossy()),
             build_id: self.text(&build_id),
-            has_functions: false,
-            has_filenames: false,
-            has_line_numbers: false,
-            has_inline_frames: false,
+            ..Mapping::default()
         };
         self.mappings.push(mapping);
         self.mapping_numbers.insert(index, id);
@@ -163,28 +157,16 @@ impl<'a> Maker<'a> {
     }
 
     fn finish(mut self, sample: Vec<Sample>) -> Profile {
-        let mut of_type = |name: &str, unit: &str| ValueType {
-            r#type: self.texts.number(name) as i64,
-            unit: self.texts.number(unit) as i64,
-        };
-        let sample_type = vec![
-            of_type("inuse_objects", "count"),
-            of_type("inuse_space", "bytes"),
-        ];
-        let period_type = Some(of_type("space", "bytes"));
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let empty = Profile::of_blocks_in_use(&mut self.texts);
         Profile {
-            sample_type,
             sample,
             mapping: self.mappings,
             location: self.locations,
-            function: Vec::new(),
             time_nanos: now.map_or(0, |now| now.as_nanos() as i64),
-            period_type,
             period: heap::sampled_every().unwrap_or(0) as i64,
-            comment: Vec::new(),
-            default_sample_type: self.texts.number("inuse_space") as i64,
             string_table: self.texts.all,
+            ..empty
         }
     }
 }

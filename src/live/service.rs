@@ -13,7 +13,7 @@ use super::journals;
 use super::last_report;
 use super::listener;
 use super::settings::Settings;
-use super::shared::{Shared, lock};
+use super::shared::{Shared, lock, spawn};
 use crate::base::error::Error;
 use crate::model::verdict::FEWEST_CYCLES;
 use crate::recorder::heap;
@@ -89,7 +89,10 @@ impl Live {
             None => None,
         };
         let thread = match heap::sampled_every() {
-            Some(_) => Some(spawn("afterdrop-live", &shared, watch)?),
+            Some(_) => {
+                let shared = Arc::clone(&shared);
+                Some(spawn("afterdrop-live", move || watch(&shared))?)
+            }
             None => None,
         };
         Ok(Self(Arc::new(Handle {
@@ -174,22 +177,6 @@ fn check_heap() -> Result<(), Error> {
     Ok(())
 }
 
-/// Starts a thread with a name.
-pub(super) fn spawn(
-    name: &str,
-    shared: &Arc<Shared>,
-    body: fn(&Shared),
-) -> Result<thread::JoinHandle<()>, Error> {
-    let shared = Arc::clone(shared);
-    let thread = thread::Builder::new().name(name.into());
-    let thread = thread.spawn(move || {
-        // All that this thread allocates is the tool's.
-        let _paused = heap::pause();
-        body(&shared);
-    });
-    thread.map_err(|e| Error::unstarted("the thread of `Live`", &e))
-}
-
 /// Ends windows, and analyses, until the service stops.
 fn watch(shared: &Shared) {
     let mut watch = Watch {
@@ -239,15 +226,21 @@ impl Watch<'_> {
         if is_wanted || self.is_analysis_due() {
             self.analyse();
         }
-        if let Some(usage) = control_group::usage()
-            && !self.is_reported
-        {
-            let share = usage.used as f64 / usage.limit.max(1) as f64;
-            self.is_reported = share >= self.shared.settings.report_at;
-            if self.is_reported {
-                let unwinder = self.windows.unwinder();
-                last_report::write(self.shared, &self.history, unwinder, usage);
-            }
+        if !self.is_reported && self.shared.settings.report_folder.is_some() {
+            self.report_before_the_end();
+        }
+    }
+
+    /// Writes the report if the memory of the control group runs short.
+    fn report_before_the_end(&mut self) {
+        let Some(usage) = control_group::usage() else {
+            return;
+        };
+        let share = usage.used as f64 / usage.limit.max(1) as f64;
+        self.is_reported = share >= self.shared.settings.report_at;
+        if self.is_reported {
+            let unwinder = self.windows.unwinder();
+            last_report::write(self.shared, &self.history, unwinder, usage);
         }
     }
 
@@ -264,7 +257,7 @@ impl Watch<'_> {
 
     fn end_window(&mut self) {
         let nanos = self.window_begun.elapsed().as_nanos() as u64;
-        let Ok(counts) = self.windows.end(&heap::pause(), nanos) else {
+        let Ok(counts) = self.windows.end(nanos) else {
             // There is no memory for a census: the window goes on.
             return;
         };

@@ -2,12 +2,14 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::helper::Analysis;
 use super::metrics::Counted;
 use super::profile::Profiler;
 use super::settings::Settings;
+use crate::base::error::Error;
 use crate::recorder::heap;
 
 /// What the thread and the endpoints share.
@@ -49,6 +51,23 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Starts a thread with a name.
+///
+/// # Errors
+/// If the system refuses one.
+pub(super) fn spawn(
+    name: &str,
+    body: impl FnOnce() + Send + 'static,
+) -> Result<thread::JoinHandle<()>, Error> {
+    let thread = thread::Builder::new().name(name.into());
+    let thread = thread.spawn(move || {
+        // All that this thread allocates is the tool's.
+        let _paused = heap::pause();
+        body();
+    });
+    thread.map_err(|e| Error::unstarted("a thread of `Live`", &e))
+}
+
 impl Shared {
     /// What the last analysis has found, and why there is none since, if it failed.
     pub(super) fn last(&self) -> (Arc<Analysis>, Option<String>) {
@@ -56,8 +75,8 @@ impl Shared {
         (Arc::clone(&progress.last), progress.failure.clone())
     }
 
-    /// Waits for an analysis, if there was none yet.
-    pub(super) fn first(&self) -> (Arc<Analysis>, Option<String>) {
+    /// What the last analysis has found. Waits for the first, if there was none yet.
+    pub(super) fn first(&self) -> Arc<Analysis> {
         /// An analysis gives up earlier.
         const MOST: Duration = Duration::from_secs(90);
         let mut progress = lock(&self.progress);
@@ -70,7 +89,7 @@ impl Shared {
             });
             progress = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        (Arc::clone(&progress.last), progress.failure.clone())
+        Arc::clone(&progress.last)
     }
 
     /// What the service knows of itself.

@@ -4,11 +4,11 @@ use std::convert::Infallible;
 
 use super::growth::Growth;
 use super::history::{Amount, Change, History};
+use super::journals::start;
+use super::reports::report;
+use crate::analysis::config::Config;
 use crate::analysis::journal::Journal;
-use crate::analysis::{self, Folding, RunContext, config::Config};
-use crate::model::end::{Ended, How};
-use crate::model::journal::{Boundary, Counts, Start, VERSION};
-use crate::model::run::{HeapKind, Strategy};
+use crate::model::journal::{Boundary, Counts, Start};
 use crate::model::verdict::{DEFAULT_HORIZON, Verdict};
 
 /// What a call site gained or lost in a window: the window of birth, bytes and blocks, estimated from samples.
@@ -55,20 +55,10 @@ impl Site {
         let scales = self.history.scales.iter().filter(|scale| scale.len() > 0);
         let reports: Vec<_> = scales
             .map(|scale| {
+                let cycles = scale.len() as u32 + 1;
                 let mut journal = Journal::new(Start {
-                    version: VERSION,
-                    workload: "synthetic".into(),
-                    heap: HeapKind::System,
-                    strategy: Strategy::Fresh,
-                    cycles: scale.len() as u32 + 1,
-                    warmup: 1,
-                    horizon: DEFAULT_HORIZON,
-                    auto: false,
-                    pid: 1,
-                    by_cfi: false,
                     sampled_every: Some(self.every),
-                    exec: false,
-                    live: true,
+                    ..start("synthetic".into(), cycles, DEFAULT_HORIZON)
                 });
                 let read: Result<(), Infallible> = scale.for_each_boundary(|counts, entries| {
                     journal.boundaries.push(Boundary {
@@ -78,19 +68,7 @@ impl Site {
                     Ok(())
                 });
                 let Ok(()) = read;
-                analysis::report(
-                    &journal,
-                    Folding::default(),
-                    RunContext {
-                        ended: Ended::new(How::Completed, None),
-                        horizon: DEFAULT_HORIZON,
-                        options: Vec::new(),
-                        witness: None,
-                        holder_search: None,
-                        all_holders: false,
-                        config: Config::default(),
-                    },
-                )
+                report(&journal, Config::default())
             })
             .collect();
         let growth = Growth::of(&reports);

@@ -1,8 +1,9 @@
 //! The windows of a service that is judged while it runs. A window takes the place of a cycle.
 
 use super::census::Census;
+use super::counters::Before;
 pub(crate) use super::cycle::jemalloc_bytes;
-use super::heap::{self, MappedVec, NoMemory, OwnCost, Paused, Totals, Unwinder};
+use super::heap::{self, MappedVec, NoMemory, Paused, Unwinder};
 use super::proc;
 use crate::model::block::{Birth, CensusEntry, MAX_CYCLE, StackId};
 use crate::model::journal::{self, Counts, RecordedPath};
@@ -14,8 +15,7 @@ pub(crate) struct Windows {
     census: Census,
     /// The running window, from 1.
     number: u32,
-    totals_before: Totals,
-    cost_before: OwnCost,
+    before: Before,
 }
 
 impl Windows {
@@ -25,8 +25,7 @@ impl Windows {
             unwinder: heap::choose_unwinder(),
             census: Census::new(),
             number: 1,
-            totals_before: heap::totals(),
-            cost_before: heap::own_cost(),
+            before: Before::now(),
         }
     }
 
@@ -38,25 +37,19 @@ impl Windows {
     /// Bytes that were allocated in the running window, as far as samples tell.
     pub(crate) fn allocated_bytes(&self) -> u64 {
         let now = heap::totals().allocated_bytes;
-        now.saturating_sub(self.totals_before.allocated_bytes)
+        now.saturating_sub(self.before.totals.allocated_bytes)
     }
 
     /// Ends the running window, which took this long, and begins the next one. Returns the counters.
     ///
     /// # Errors
     /// If the system refuses memory for the census.
-    pub(crate) fn end(&mut self, paused: &Paused, nanos: u64) -> Result<Counts, NoMemory> {
+    pub(crate) fn end(&mut self, nanos: u64) -> Result<Counts, NoMemory> {
         let totals = heap::totals();
         let peak_bytes = heap::peak_bytes().max(totals.live_bytes);
         self.census.take()?;
-        let cost = heap::own_cost();
         let counts = Counts {
             cycle: self.number,
-            live_bytes: totals.live_bytes,
-            live_blocks: totals.live_blocks,
-            peak_bytes,
-            allocations: totals.allocations - self.totals_before.allocations,
-            allocated_bytes: totals.allocated_bytes - self.totals_before.allocated_bytes,
             resident_bytes: proc::resident_bytes(),
             peak_resident_bytes: proc::peak_resident_bytes(),
             jemalloc: jemalloc_bytes(),
@@ -64,16 +57,9 @@ impl Windows {
             // A service never rests, and is not waited for.
             quiet: true,
             cycle_nanos: nanos,
-            hook_nanos: cost.hook_nanos - self.cost_before.hook_nanos,
-            timed_calls: cost.timed_calls - self.cost_before.timed_calls,
-            mapped_bytes: cost.mapped_bytes,
-            unseen: cost.unseen,
-            unknown_frees: totals.unknown_frees,
-            refused: totals.refused + cost.refused_stacks,
-            ..Counts::default()
+            ..self.before.counts(&totals, peak_bytes)
         };
-        let _ = paused;
-        self.totals_before = totals;
+        self.before.totals = totals;
         heap::restart_peak();
         // Births have only so many bits. The last window then never ends for the recorder.
         if self.number < MAX_CYCLE {

@@ -4,6 +4,7 @@ pub(crate) mod arena_heaps;
 #[cfg(feature = "live")]
 pub(crate) mod before_main;
 pub(crate) mod census;
+mod counters;
 pub(crate) mod cycle;
 mod foreign_memory;
 pub(crate) mod heap;

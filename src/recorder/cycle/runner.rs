@@ -23,7 +23,8 @@ use crate::model::python::Interpreter;
 use crate::model::run::HeapKind;
 use crate::model::run::Phase;
 use crate::recorder::census::Census;
-use crate::recorder::heap::{self, MappedVec, NoMemory, OwnCost, Totals};
+use crate::recorder::counters::Before;
+use crate::recorder::heap::{self, MappedVec, NoMemory};
 use crate::recorder::holders::{self, RunningSearch};
 use crate::recorder::journal::Writer;
 use crate::recorder::peak_census::PeakCensus;
@@ -59,10 +60,7 @@ pub(crate) struct Runner<'a> {
     stacks: StackWriter,
     /// Buffer for the text of `/proc/self/smaps`.
     text: MappedVec<u8>,
-    /// Totals at the end of the last boundary.
-    totals_before: Totals,
-    /// The cost of the recorder before the first cycle.
-    cost_before: OwnCost,
+    before: Before,
     /// Threads of the process at the last boundary.
     threads: u64,
     /// Duration of the last cycle, without its boundary.
@@ -113,8 +111,7 @@ impl<'a> Runner<'a> {
             peak: PeakCensus::new(),
             stacks: StackWriter::new(),
             text: MappedVec::new(),
-            totals_before: heap::totals(),
-            cost_before: heap::own_cost(),
+            before: Before::now(),
             threads: proc::threads(),
             cycle_nanos: 0,
             searched_at: 0,
@@ -132,7 +129,7 @@ impl<'a> Runner<'a> {
         self.threads = idle::wait_before_first_cycle();
         // The first read touches pages, which would be counted as growth in the first cycle.
         self.memory();
-        self.totals_before = heap::totals();
+        self.before.totals = heap::totals();
         heap::begin_peaks();
         Ok(())
     }
@@ -209,17 +206,12 @@ impl<'a> Runner<'a> {
         self.census.take()?;
         self.write_new_stacks()?;
         self.write_peak()?;
-        let cost = heap::own_cost();
+        let counted = self.before.counts(&totals, peak_bytes);
         let (setup_bytes, setup_blocks) = self.census.setup();
         let counts = Counts {
             cycle: self.phases.cycle(),
-            live_bytes: totals.live_bytes,
-            live_blocks: totals.live_blocks,
-            peak_bytes,
             loaded_bytes: self.phases.loaded_bytes(),
             load_peak_bytes: self.phases.load_peak_bytes(),
-            allocations: totals.allocations - self.totals_before.allocations,
-            allocated_bytes: totals.allocated_bytes - self.totals_before.allocated_bytes,
             setup_bytes,
             setup_blocks,
             jemalloc: allocator_stats::jemalloc_bytes(),
@@ -230,18 +222,13 @@ impl<'a> Runner<'a> {
             threads: self.threads,
             quiet: idle.reached,
             cycle_nanos: self.cycle_nanos,
-            hook_nanos: cost.hook_nanos - self.cost_before.hook_nanos,
-            timed_calls: cost.timed_calls - self.cost_before.timed_calls,
-            mapped_bytes: cost.mapped_bytes,
-            unseen: cost.unseen,
-            unknown_frees: totals.unknown_frees,
-            refused: totals.refused + cost.refused_stacks,
+            ..counted
         };
         self.journal.write(&Record::Boundary(Boundary {
             counts,
             census: self.census.changes(),
         }))?;
-        self.totals_before = heap::totals();
+        self.before.totals = heap::totals();
         heap::restart_peak();
         Ok(())
     }

@@ -41,6 +41,20 @@ impl Metrics {
         }
     }
 
+    /// Adds a gauge of this name without labels of its own, and sets it if the value is known.
+    pub(crate) fn set(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<Unit>,
+        value: impl Into<Option<f64>>,
+    ) {
+        let gauges = self.gauges(name, help, unit);
+        if let Some(value) = value.into() {
+            gauges.set(&[], value);
+        }
+    }
+
     /// The text.
     ///
     /// # Errors

@@ -25,14 +25,13 @@ fn of_run(metrics: &mut Metrics, report: &Report) {
         let is = f64::from(u8::from(of == report.verdict));
         verdict.set(&[("verdict", of.name())], is);
     }
-    let complete = metrics.gauges("complete", "Whether all cycles ran", None);
-    complete.set(&[], f64::from(u8::from(report.ended.is_complete())));
+    let complete = f64::from(u8::from(report.ended.is_complete()));
+    metrics.set("complete", "Whether all cycles ran", None, complete);
     let help = "Cycles that reached their boundary";
-    let cycles = metrics.gauges("cycles", help, None);
-    cycles.set(&[], f64::from(report.cycles_run()));
+    metrics.set("cycles", help, None, f64::from(report.cycles_run()));
     let help = "Time of load, infer and drop in all cycles";
-    let time = metrics.gauges("cycle_time", help, Some(Unit::Seconds));
-    time.set(&[], report.cost.cycle_seconds);
+    let seconds = report.cost.cycle_seconds;
+    metrics.set("cycle_time", help, Some(Unit::Seconds), seconds);
     let help = "Growth of a part of the process per cycle, in its own unit";
     let growth = metrics.gauges("part_growth_per_cycle", help, None);
     for part in &report.process.parts {
@@ -42,28 +41,25 @@ fn of_run(metrics: &mut Metrics, report: &Report) {
         }
     }
     let help = "Growth of all call sites together per cycle";
-    let growth = metrics.gauges("growth_per_cycle", help, Some(Unit::Bytes));
-    if let Some(rate) = report.bytes_per_cycle {
-        growth.set(&[], rate);
-    }
+    let rate = report.bytes_per_cycle;
+    metrics.set("growth_per_cycle", help, Some(Unit::Bytes), rate);
 }
 
 fn of_memory(metrics: &mut Metrics, report: &Report) {
+    let last = report.boundaries.last();
+    let live = last.map(|last| last.live_bytes as f64);
     let help = "Live bytes at the last boundary";
-    let live = metrics.gauges("live", help, Some(Unit::Bytes));
+    metrics.set("live", help, Some(Unit::Bytes), live);
+    let blocks = last.map(|last| last.live_blocks as f64);
     let help = "Live blocks at the last boundary";
-    let blocks = metrics.gauges("live_blocks", help, None);
+    metrics.set("live_blocks", help, None, blocks);
+    let highest = report.boundaries.iter().map(|b| b.peak_bytes).max();
     let help = "Highest live bytes within a cycle";
-    let peak = metrics.gauges("peak", help, Some(Unit::Bytes));
-    if let Some(last) = report.boundaries.last() {
-        live.set(&[], last.live_bytes as f64);
-        blocks.set(&[], last.live_blocks as f64);
-        let highest = report.boundaries.iter().map(|b| b.peak_bytes).max();
-        peak.set(&[], highest.unwrap_or(0) as f64);
-    }
+    let peak = highest.map(|bytes| bytes as f64);
+    metrics.set("peak", help, Some(Unit::Bytes), peak);
     let help = "Resident memory at the last boundary by use";
     let resident = metrics.gauges("resident", help, Some(Unit::Bytes));
-    let balance = report.boundaries.last().and_then(|b| b.balance);
+    let balance = last.and_then(|b| b.balance);
     for (part, bytes) in balance.iter().flat_map(|b| b.parts()) {
         resident.set(&[("part", part)], bytes as f64);
     }

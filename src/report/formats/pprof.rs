@@ -8,9 +8,7 @@ use flate2::write::GzEncoder;
 use prost::Message;
 
 use super::interned::Interned;
-use super::profile_message::{
-    Function, Label, Line, Location, Mapping, Profile, Sample, ValueType,
-};
+use super::profile_message::{Function, Label, Line, Location, Mapping, Profile, Sample};
 use crate::model::frame::{Frame, NOT_ATTRIBUTED};
 use crate::model::report::Report;
 
@@ -22,15 +20,7 @@ pub(super) fn render(report: &Report) -> Result<Vec<u8>, String> {
     let mut made = Maker::default();
     // The format requires the empty string to be the first.
     made.text("");
-    let of_type = |made: &mut Maker, name: &str, unit: &str| ValueType {
-        r#type: made.text(name),
-        unit: made.text(unit),
-    };
-    let sample_type = vec![
-        of_type(&mut made, "inuse_objects", "count"),
-        of_type(&mut made, "inuse_space", "bytes"),
-    ];
-    let period_type = Some(of_type(&mut made, "space", "bytes"));
+    let empty = Profile::of_blocks_in_use(&mut made.texts);
     let program = report.profile.mappings.first();
     let mapping = Mapping {
         id: PROGRAM,
@@ -81,17 +71,13 @@ pub(super) fn render(report: &Report) -> Result<Vec<u8>, String> {
         }
     }
     let profile = Profile {
-        sample_type,
-        sample: Vec::new(),
         mapping: vec![mapping],
-        period_type,
         period: report.sampling.map_or(1, |s| s.every_bytes as i64),
         comment: vec![made.text(&format!("{}: {}", report.heading(), report.summary))],
-        default_sample_type: made.text("inuse_space"),
-        time_nanos: 0,
         location: made.locations,
         function: made.functions,
         string_table: made.texts.all,
+        ..empty
     };
     zipped
         .write_all(&profile.encode_to_vec())

@@ -2,6 +2,8 @@
 
 use prost::Message;
 
+use super::interned::Interned;
+
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Profile {
     #[prost(message, repeated, tag = "1")]
@@ -112,4 +114,23 @@ pub(crate) struct Function {
     pub(crate) system_name: i64,
     #[prost(int64, tag = "4")]
     pub(crate) filename: i64,
+}
+
+impl Profile {
+    /// A profile without samples, of which each has two values: blocks and bytes in use.
+    pub(crate) fn of_blocks_in_use(texts: &mut Interned) -> Self {
+        let mut of_type = |name: &str, unit: &str| ValueType {
+            r#type: texts.number(name) as i64,
+            unit: texts.number(unit) as i64,
+        };
+        Self {
+            sample_type: vec![
+                of_type("inuse_objects", "count"),
+                of_type("inuse_space", "bytes"),
+            ],
+            period_type: Some(of_type("space", "bytes")),
+            default_sample_type: texts.number("inuse_space") as i64,
+            ..Self::default()
+        }
+    }
 }
