@@ -8,6 +8,7 @@ mod services;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -61,6 +62,14 @@ fn main() -> ExitCode {
             one_that_was_stopped_lets_another_start,
         ),
         trial(
+            "a_leak_is_found_by_one_that_was_started_later",
+            a_leak_is_found_by_one_that_was_started_later,
+        ),
+        trial(
+            "why_there_is_no_analysis_is_told",
+            why_there_is_no_analysis_is_told,
+        ),
+        trial(
             "off_is_a_service_that_finds_nothing",
             off_is_a_service_that_finds_nothing,
         ),
@@ -90,9 +99,15 @@ struct Service {
 
 /// Starts a service that samples one block in so many bytes.
 fn start(name: &str, live: &str) -> Service {
+    start_in(Path::new("."), name, live)
+}
+
+/// The same in a folder.
+fn start_in(folder: &Path, name: &str, live: &str) -> Service {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .env(SERVICE, name)
         .env("AFTERDROP_LIVE", live)
+        .current_dir(folder)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -135,6 +150,15 @@ impl Service {
         let (status, body) = self.get(path);
         assert_eq!(status, 200, "{path}");
         String::from_utf8(body).unwrap()
+    }
+
+    /// The value of a metric without labels of its own.
+    fn metric(&self, name: &str) -> f64 {
+        let metrics = self.text("/metrics");
+        let line = metrics
+            .lines()
+            .find(|line| line.starts_with(&format!("{name}{{")));
+        line.unwrap().rsplit(' ').next().unwrap().parse().unwrap()
     }
 
     /// The first report for which a condition holds.
@@ -334,6 +358,36 @@ fn two_are_refused() {
 
 fn one_that_was_stopped_lets_another_start() {
     assert_eq!(said("restart", "4096"), ("restarted\n".into(), Some(0)));
+}
+
+fn a_leak_is_found_by_one_that_was_started_later() {
+    let service = start("second", "4096");
+    // Blocks that were born in windows of the first are no reason to leave out those of the second.
+    let report = service.report(|report| !report.is_null());
+    let warnings = report["warnings"].to_string();
+    assert!(!warnings.contains("journal"), "{warnings}");
+    service.report(leak_grows);
+    service.end();
+}
+
+fn why_there_is_no_analysis_is_told() {
+    let folder = common::Folder::new();
+    std::fs::write(folder.join("afterdrop.toml"), "[[allow]]\npattern = 1\n").unwrap();
+    let service = start_in(folder.path(), "clean", "4096");
+    let begun = Instant::now();
+    // So many that their journals are longer than a pipe holds.
+    while service.metric("afterdrop_windows") < 150.0 {
+        assert!(begun.elapsed() < PATIENCE);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let failures = service.metric("afterdrop_analysis_failures");
+    while service.metric("afterdrop_analysis_failures") < failures + 2.0 {
+        assert!(begun.elapsed() < PATIENCE);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let page = service.text("/debug/afterdrop");
+    assert!(page.contains("afterdrop.toml:2"), "{page}");
+    service.end();
 }
 
 fn off_is_a_service_that_finds_nothing() {

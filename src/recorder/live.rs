@@ -13,7 +13,7 @@ use crate::model::run::Phase;
 pub(crate) struct Windows {
     unwinder: Unwinder,
     census: Census,
-    /// The running window, from 1.
+    /// The running window, from 1. It goes on where a service that was judged before has stopped.
     number: u32,
     before: Before,
 }
@@ -24,7 +24,7 @@ impl Windows {
         Self {
             unwinder: heap::choose_unwinder(),
             census: Census::new(),
-            number: 1,
+            number: heap::now().cycle,
             before: Before::now(),
         }
     }

@@ -21,6 +21,10 @@ pub fn run(name: &str) {
                 Command::new("true").status().expect("`true` runs");
             }
         }),
+        "second" => {
+            first();
+            serve(leak);
+        }
         "two" => two(),
         "restart" => restart(),
         _ => panic!("no service {name}"),
@@ -101,6 +105,29 @@ fn answer(ring: &mut VecDeque<Vec<u8>>) {
 #[inline(never)]
 fn leak(request: u64) {
     std::mem::forget(black_box(vec![request; 100])); // PLANTED
+}
+
+/// A `Live` that is stopped after twenty windows.
+fn first() {
+    let live = Live::start(settings()).expect("the first starts");
+    let mut ring = VecDeque::new();
+    let windows = || -> f64 {
+        let metrics = live.metrics();
+        let line = metrics
+            .lines()
+            .find(|line| line.starts_with("afterdrop_windows{"));
+        let value = line.and_then(|line| line.rsplit(' ').next());
+        value
+            .and_then(|value| value.parse().ok())
+            .expect("a number of windows")
+    };
+    while windows() < 20.0 {
+        work();
+        answer(&mut ring);
+        live.cycle();
+    }
+    std::mem::forget(black_box(ring));
+    live.stop();
 }
 
 fn two() {

@@ -151,6 +151,8 @@ pub(crate) use startup::{ENV_HEAP, choose_unwinder, is_installed, stop_recording
 pub(crate) use startup::{ENV_LIVE, is_live};
 #[cfg(feature = "preload")]
 pub(crate) use startup::{record_samples, stop_recording};
+#[cfg(feature = "live")]
+pub(crate) use state::now;
 pub(crate) use state::{Backend, set_now};
 #[cfg(feature = "preload")]
 pub(crate) use thread::is_paused;

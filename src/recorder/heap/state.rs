@@ -124,7 +124,7 @@ pub(super) fn birth() -> u32 {
 }
 
 /// The running cycle and phase.
-pub(super) fn now() -> Birth {
+pub(crate) fn now() -> Birth {
     own(birth())
 }
 
