@@ -132,9 +132,10 @@ pub(super) extern "C" fn begin() {
         std::process::exit(3);
     });
     let answered = std::panic::catch_unwind(|| {
-        let mut to = io::stdout().lock();
-        answer(&mut io::stdin().lock(), &mut to).inspect_err(|error| {
-            // If the service has gone, nobody reads it.
+        let (mut from, mut to) = (io::stdin().lock(), io::stdout().lock());
+        answer(&mut from, &mut to).inspect_err(|error| {
+            // The service reads nothing before it has written everything. If it has gone, nobody reads it at all.
+            let _ = io::copy(&mut from, &mut io::sink());
             let _ = writeln!(to, "{FAILED}{}", one_line(&error.to_string()));
         })
     });
