@@ -94,3 +94,62 @@ pub struct Found {
     /// Seconds from the first rise to the last.
     pub span_seconds: f64,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVERY: u64 = 512 << 10;
+    const BYTES: i64 = 600_000;
+    const HOUR: u32 = 60;
+
+    /// What is said of a call site after so many hours, whose differences in each minute are given.
+    fn after(hours: u32, each: impl Fn(u32) -> Vec<Difference>) -> Found {
+        let mut site = Site::new(EVERY);
+        for minute in 1..=hours * HOUR {
+            site.end_window(60.0, &each(minute));
+        }
+        site.judge()
+    }
+
+    #[test]
+    fn a_leak_grows_within_a_day_and_is_called_after_it() {
+        let leak = |minute| vec![(minute, BYTES, 1)];
+        for (hours, is_leak) in [(1, false), (20, false), (36, true)] {
+            let found = after(hours, leak);
+            assert!(found.lower > 0.0, "{hours} h: {found:?}");
+            assert_eq!(found.is_leak, is_leak, "{hours} h: {found:?}");
+        }
+    }
+
+    #[test]
+    fn blocks_that_replace_those_of_before_the_windows_are_no_growth() {
+        // A cache of 500 entries that fills at once. After ten hours each entry is replaced, the oldest first.
+        let cache = |minute: u32| match minute {
+            1 => vec![(1, 500 * BYTES, 500)],
+            2..=600 => Vec::new(),
+            601..=1100 => vec![(1, -BYTES, -1), (minute, BYTES, 1)],
+            _ => vec![(minute - 500, -BYTES, -1), (minute, BYTES, 1)],
+        };
+        for hours in [12, 15, 30, 48] {
+            let found = after(hours, cache);
+            assert!(found.lower == 0.0 && !found.is_leak, "{hours} h: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_level_that_rises_for_half_a_day_is_no_growth_and_one_that_goes_on_is() {
+        // One block for each minute, which is allocated again in the next, larger.
+        let grown = |minute: u32| {
+            let bytes = i64::from(minute) * BYTES;
+            let before = (minute - 1, BYTES - bytes, -1);
+            match minute {
+                1 => vec![(1, bytes, 1)],
+                _ => vec![before, (minute, bytes, 1)],
+            }
+        };
+        assert_eq!(after(12, grown).lower, 0.0);
+        let found = after(40, grown);
+        assert!(found.is_leak && found.lower > 0.0, "{found:?}");
+    }
+}
