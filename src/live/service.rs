@@ -28,8 +28,9 @@ const MOST_WINDOWS: u32 = 100_000;
 /// A window stretches until as many samples are expected in it: fewer do not tell anything.
 const FEWEST_SAMPLES: u64 = 8;
 
-/// Memory that a helper may need, in bytes. With less room below the limit none is started.
-const HELPER_ROOM: u64 = 512 << 20;
+/// Memory that a helper may need, in bytes. With less room below the limit none is started. A small service's needs 24 MB,
+/// and one that needs more than there is, is killed in place of the service.
+const HELPER_ROOM: u64 = 128 << 20;
 
 /// Whether there is a [`Live`] in this process: there is one heap.
 static IS_RUNNING: AtomicBool = AtomicBool::new(false);
