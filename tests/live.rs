@@ -161,6 +161,15 @@ impl Service {
         line.unwrap().rsplit(' ').next().unwrap().parse().unwrap()
     }
 
+    /// Waits until a metric is at least as large.
+    fn wait_for(&self, metric: &str, least: f64) {
+        let begun = Instant::now();
+        while self.metric(metric) < least {
+            assert!(begun.elapsed() < PATIENCE, "{metric}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     /// The first report for which a condition holds.
     fn report(&self, is_wanted: impl Fn(&Value) -> bool) -> Value {
         let begun = Instant::now();
@@ -278,6 +287,8 @@ fn the_page_names_the_line() {
 
 fn a_profile_with_names_has_the_function() {
     let service = start("leak", "4096");
+    // The ring of answers is half full.
+    service.wait_for("afterdrop_live_bytes", 300_000.0);
     let (status, profile) = service.get("/debug/pprof/heap?symbolize=1");
     assert_eq!(status, 200);
     let mut text = Vec::new();
@@ -374,17 +385,10 @@ fn why_there_is_no_analysis_is_told() {
     let folder = common::Folder::new();
     std::fs::write(folder.join("afterdrop.toml"), "[[allow]]\npattern = 1\n").unwrap();
     let service = start_in(folder.path(), "clean", "4096");
-    let begun = Instant::now();
     // So many that their journals are longer than a pipe holds.
-    while service.metric("afterdrop_windows") < 150.0 {
-        assert!(begun.elapsed() < PATIENCE);
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    service.wait_for("afterdrop_windows", 150.0);
     let failures = service.metric("afterdrop_analysis_failures");
-    while service.metric("afterdrop_analysis_failures") < failures + 2.0 {
-        assert!(begun.elapsed() < PATIENCE);
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    service.wait_for("afterdrop_analysis_failures", failures + 2.0);
     let page = service.text("/debug/afterdrop");
     assert!(page.contains("afterdrop.toml:2"), "{page}");
     service.end();
